@@ -159,5 +159,18 @@ def capability(name: str) -> Any:
 
 
 def has(model: object, name: str) -> bool:
-    """Whether a model offers the methods of a capability."""
-    return isinstance(model, capability(name))
+    """Whether a model's class has the methods of a capability, and the model its attributes.
+
+    A submodule that happens to be called `score` is not the method `score`.
+    """
+    methods, attributes = _members(capability(name))
+    return all(callable(getattr(type(model), m, None)) for m in methods) and all(
+        hasattr(model, a) for a in attributes
+    )
+
+
+def _members(protocol: type) -> tuple[list[str], list[str]]:
+    """Names of the methods and of the attributes that a protocol asks for."""
+    bases = [b for b in protocol.__mro__ if getattr(b, "_is_protocol", False) and b is not Protocol]
+    methods = [n for b in bases for n, v in vars(b).items() if callable(v) and n[0] != "_"]
+    return methods, [n for b in bases for n in vars(b).get("__annotations__", {}) if n[0] != "_"]

@@ -167,7 +167,7 @@ def check_fixed(event: Event, fixed: tuple[Any, Any], n: int) -> Fixed:
         shape = (n, *event.shape)
         values, mask = torch.as_tensor(values), torch.as_tensor(mask, dtype=torch.bool)
         known = torch.where(mask, values, torch.zeros_like(values))
-        known = torch.broadcast_tensors(known, known.new_zeros(1, *event.shape))[0]
+        known = known + known.new_zeros(1, *event.shape)
         values, mask = values.expand(shape), mask.expand(shape)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"fixed does not fit {event} ({error}); give (values, mask).") from None

@@ -251,7 +251,7 @@ def _malformed(spec: Any, cls: type) -> str:
         return f"{spec!r}, not a {cls.__name__}"
     try:
         configs.validate(spec)
-        hash(spec)
+        hash((getattr(spec, "name", None), getattr(spec, "requires", ())))
     except (ConfigError, TypeError) as error:
         return f"an ill-typed {cls.__name__} {getattr(spec, 'name', '')!r}: {error}"
     return ""

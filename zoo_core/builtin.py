@@ -54,7 +54,13 @@ def zoo_losses() -> list[LossSpec]:
             "zoo_core.training.losses:NLL",
             requires=("Density",),
             summary="negative log-likelihood, -log p(x)",
-        )
+        ),
+        LossSpec(
+            "elbo",
+            "zoo_core.likelihoods.elbo:ELBOLoss",
+            requires=("Encoder", "Decoder"),
+            summary="minus the evidence lower bound, the KL term weighed by beta",
+        ),
     ]
 
 
@@ -83,6 +89,34 @@ def zoo_likelihoods() -> list[LikelihoodSpec]:
             LikelihoodKind("exact_density", "equal"),
             requires=("Density",),
             summary="log-density of real data",
+        ),
+        LikelihoodSpec(
+            "elbo",
+            "zoo_core.likelihoods.elbo:ELBO",
+            LikelihoodKind("elbo", "lower"),
+            requires=("Encoder", "Decoder"),
+            summary="evidence lower bound",
+        ),
+        LikelihoodSpec(
+            "iwae",
+            "zoo_core.likelihoods.iwae:IWAE",
+            LikelihoodKind("iwae", "lower"),
+            requires=("Encoder", "Decoder"),
+            summary="importance-weighted bound from k draws",
+        ),
+        LikelihoodSpec(
+            "ais",
+            "zoo_core.likelihoods.ais:AIS",
+            LikelihoodKind("ais", "lower"),
+            requires=("Decoder",),
+            summary="annealed importance sampling over the latents",
+        ),
+        LikelihoodSpec(
+            "ais",
+            "zoo_core.likelihoods.ais:GeneratorAIS",
+            LikelihoodKind("ais", "lower"),
+            requires=("Generator",),
+            summary="annealed importance sampling of another model, N(G(z), sigma^2)",
         ),
     ]
 

@@ -86,4 +86,5 @@ def storage_dtype(event: Event) -> torch.dtype:
 def _chunks(x: Tensor, dims: int) -> Iterator[Tensor]:
     """Parts of bounded size, at least one: an empty batch is to be refused, not skipped."""
     size = max(1, _CHECKED_VALUES // max(1, dims))
-    return iter(x.split(size)) if x.ndim and len(x) else iter([x])
+    starts = range(0, len(x), size) if x.ndim and len(x) else ()
+    return iter([x[a : a + size] for a in starts] or [x])

@@ -3,9 +3,9 @@ r"""Binary lattice images with an exact log p(x): the two-dimensional Ising mode
     log p(x) = J \sum_<ij> s_i s_j + h \sum_i s_i - log Z,    s = 2 x - 1
 
 By rows r_1 .. r_H of W spins (Kramers and Wannier, 1941): w(r) holds a row's own terms and
-T(r, r') = exp(J r . r') w(r'), so that Z = \sum w(r_1) T ... T with free boundaries and tr T^H with
-periodic ones. The messages that sum out rows k+1 .. H also give p(r_k | r_1 .. r_{k-1}) exactly,
-and so exact samples, row by row. All in float64; 2^W states a row.
+T(r, r') = exp(J r . r') w(r'), so that Z = \sum w(r_1) T ... T with free boundaries and tr T^H
+with periodic ones. The messages that sum out rows k+1 .. H also give p(r_k | r_1 .. r_{k-1})
+exactly, and so exact samples, row by row. All in float64; 2^W states a row.
 """
 
 import math

@@ -132,7 +132,8 @@ class Rings:
         var = self.sd**2
         log_i0 = torch.special.i0e(r * R_k / var).log()  # I_0(z) exp(-z)
         log_p = log_i0 - (r - R_k) ** 2 / (2 * var) - math.log(2 * math.pi * var)
-        return log_p.logsumexp(-1) - math.log(self.rings)
+        log_sum: Tensor = log_p.logsumexp(-1)
+        return log_sum - math.log(self.rings)
 
 
 @dataclass(frozen=True)

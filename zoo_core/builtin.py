@@ -123,4 +123,60 @@ def zoo_likelihoods() -> list[LikelihoodSpec]:
 
 @hookimpl
 def zoo_datasets() -> list[DatasetSpec]:
-    return []
+    generated = "none (generated)"
+    return [
+        DatasetSpec(
+            "digits",
+            "zoo_core.data.digits:Digits",
+            license="CC-BY-4.0",
+            summary="handwritten digits, 8x8, 17 levels, 10 classes; comes with the zoo",
+        ),
+        DatasetSpec(
+            "binarized_mnist",
+            "zoo_core.data.binarized_mnist:BinarizedMNIST",
+            license="CC-BY-SA-3.0",
+            summary="static binarized MNIST, 28x28; downloaded, or path=",
+        ),
+        DatasetSpec(
+            "ising",
+            "zoo_core.data.ising:Ising",
+            license=generated,
+            summary="binary lattice images with exact log p",
+        ),
+        DatasetSpec(
+            "moons",
+            "zoo_core.data.toys:Moons",
+            license=generated,
+            summary="points on two half circles, known log p",
+        ),
+        DatasetSpec(
+            "checkerboard",
+            "zoo_core.data.toys:Checkerboard",
+            license=generated,
+            summary="points on dark squares, known log p",
+        ),
+        DatasetSpec(
+            "rings",
+            "zoo_core.data.toys:Rings",
+            license=generated,
+            summary="points on concentric circles, known log p",
+        ),
+        DatasetSpec(
+            "gaussians",
+            "zoo_core.data.toys:Gaussians",
+            license=generated,
+            summary="8 Gaussians on a circle or 25 on a grid, known log p",
+        ),
+        DatasetSpec(
+            "npz",
+            "zoo_core.data.npz:Npz",
+            license="unstated",
+            summary="arrays from a file: npz:PATH",
+        ),
+        DatasetSpec(
+            "folder",
+            "zoo_core.data.folder:Folder",
+            license="unstated",
+            summary="PNG and JPEG images from a folder: folder:PATH",
+        ),
+    ]

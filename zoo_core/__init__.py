@@ -22,6 +22,8 @@ _HOMES = {
     "Range": "zoo_core.config",
     "Rng": "zoo_core.rng",
     "Fixed": "zoo_core.sampling",
+    "TrainConfig": "zoo_core.training.config",
+    "train": "zoo_core.training.loop",
     "LogLikelihood": "zoo_core.likelihood",
     "hookimpl": "zoo_core.hookspecs",
     "ZOO_API": "zoo_core.hookspecs",
@@ -78,6 +80,8 @@ if TYPE_CHECKING:
         Pretrained,
         SamplerSpec,
     )
+    from zoo_core.training.config import TrainConfig
+    from zoo_core.training.loop import train
 
 __all__ = [
     "ZOO_API",
@@ -106,6 +110,7 @@ __all__ = [
     "Range",
     "Rng",
     "SamplerSpec",
+    "TrainConfig",
     "UnknownNameError",
     "ZooError",
     "create",
@@ -113,6 +118,7 @@ __all__ = [
     "info",
     "list_models",
     "load",
+    "train",
 ]
 
 

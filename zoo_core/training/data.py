@@ -92,6 +92,6 @@ def _sha256(split: DataSplit) -> str:
     for tensor in (split.x, split.y):
         if tensor is not None:
             found.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-            for part in tensor.detach().cpu().split(4096):
-                found.update(part.contiguous().flatten().view(torch.uint8).numpy())
+            for part in torch.split(tensor.detach().cpu(), 4096):
+                found.update(part.contiguous().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()

@@ -1,7 +1,7 @@
 """Optimizers, learning-rate schedules, averaged weights, and their states as plain tensors."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
@@ -12,7 +12,7 @@ from zoo_core.training.config import TrainConfig
 
 __all__ = ["Ema", "averaged", "flatten", "learning_rate", "make_optimizer", "unflatten"]
 
-_OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 
 
 def make_optimizer(
@@ -38,7 +38,7 @@ def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
         return config.lr * (step + 1) / (config.warmup + 1)
     u = (step - config.warmup) / max(1, steps - config.warmup)
     f = config.final
-    factor = {
+    factor: dict[str, float] = {
         "constant": 1.0,
         "cosine": f + (1 - f) * (1 + math.cos(math.pi * u)) / 2,
         "linear": 1 - (1 - f) * u,

@@ -22,7 +22,7 @@ class Processes:
     """This process among its `world`; alone, every method is the identity."""
 
     def __init__(self, device: torch.device) -> None:
-        from accelerate import PartialState
+        from accelerate import PartialState  # type: ignore[import-untyped]
 
         state = PartialState(cpu=device.type == "cpu")
         self.rank: int = state.process_index
@@ -45,7 +45,7 @@ class Processes:
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean of `values` over processes."""
-        from accelerate.utils import reduce
+        from accelerate.utils import reduce  # type: ignore[import-untyped]
 
         return reduce(values, "mean") if self.world > 1 else values
 
@@ -59,7 +59,7 @@ class Processes:
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         used = grads[0].new_tensor([float(p.grad is not None) for p in parameters])
         flat = self.mean(torch.cat([*(g.flatten() for g in grads), used]))
-        *means, used = flat.split([*(g.numel() for g in grads), len(grads)])
+        *means, used = torch.split(flat, [*(g.numel() for g in grads), len(grads)])
         for p, g, u in zip(parameters, means, used.tolist(), strict=True):
             p.grad = g.view_as(p).clone() if u else None
 

@@ -1,4 +1,4 @@
-"""How good the model is on the validation split: a likelihood where there is one, else its loss."""
+"""How good a model is on the validation split: its likelihood where it has one, else its loss."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ def by_loss(
     """The mean loss of each player over a split, in evaluation mode with fixed noise."""
     training = model.training
     model.eval()
-    parts = torch.arange(len(split.x)).split(batch_size)
+    parts = torch.split(torch.arange(len(split.x)), batch_size)
     losses = {
         name: _mean_loss(model, split, player, partial(_noise, seed, name), parts)
         for name, player in players.items()

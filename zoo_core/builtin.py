@@ -7,6 +7,7 @@ from zoo_core.hookspecs import ZOO_API, hookimpl
 from zoo_core.specs import (
     DatasetSpec,
     DensityType,
+    HealthCheck,
     LikelihoodKind,
     LikelihoodSpec,
     LossSpec,
@@ -90,3 +91,21 @@ def zoo_likelihoods() -> list[LikelihoodSpec]:
 @hookimpl
 def zoo_datasets() -> list[DatasetSpec]:
     return []
+
+
+@hookimpl
+def zoo_health_checks() -> list[HealthCheck]:
+    return [
+        HealthCheck("python", "zoo_core.doctor:python", summary="the interpreter"),
+        HealthCheck("torch", "zoo_core.doctor:torch", summary="torch and its devices"),
+        HealthCheck("triton", "zoo_core.doctor:triton", summary="the GPU kernels' compiler"),
+        HealthCheck(
+            "kernels",
+            "zoo_core.doctor:kernels",
+            fix="zoo_core.doctor:compile_kernels",
+            summary="the compiled kernels",
+        ),
+        HealthCheck("plugins", "zoo_core.doctor:plugins", summary="whether all plugins load"),
+        HealthCheck("cache", "zoo_core.doctor:cache", summary="downloads and derived files"),
+        HealthCheck("accelerate", "zoo_core.doctor:accelerate", summary="training"),
+    ]

@@ -59,11 +59,12 @@ def run(argv: Sequence[str]) -> int:
     settings = Settings(json="--json" in argv, traceback="--traceback" in argv)
     color = False if "NO_COLOR" in os.environ else None
     try:
-        code = root.main(
-            list(argv), prog_name="zoo", standalone_mode=False, obj=settings, color=color
-        )
+        with root.make_context("zoo", list(argv), obj=settings, color=color) as context:
+            root.invoke(context)
         sys.stdout.flush()
-        return code if isinstance(code, int) else 0
+        return 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _interrupted()
     except BrokenPipeError:

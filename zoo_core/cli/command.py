@@ -65,9 +65,7 @@ def _global_options() -> list[click.Option]:
 class _Seed(click.ParamType):
     name = "integer"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if not str(value).isdecimal() or int(value) >= 1 << 64:
             self.fail(f"{value!r} is not an integer in [0, 2^64).", param, ctx)
         return int(value)
@@ -109,9 +107,7 @@ class Group(click.Group):
 
     command_class = Command
 
-    def __init__(
-        self, *args: Any, lazy: Mapping[str, str] | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, lazy: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.lazy = dict(lazy or {})
         self.globals = _global_options()

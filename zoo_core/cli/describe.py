@@ -33,7 +33,9 @@ def describe(cls: Any, prefix: str = "") -> list[Field]:
     return [f for field in dataclasses.fields(cls) for f in _fields(field, hints, prefix)]
 
 
-def _fields(field: "dataclasses.Field[Any]", hints: dict[str, Any], prefix: str) -> Iterator[Field]:
+def _fields(
+    field: "dataclasses.Field[Any]", hints: dict[str, Any], prefix: str
+) -> Iterator[Field]:
     hint = hints[field.name]
     name = prefix + field.name
     default = field.default if field.default_factory is _ABSENT else field.default_factory()

@@ -8,11 +8,21 @@ tells them apart in JSON. Bounds are part of the type: `Annotated[int, Range(1, 
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from zoo_core.errors import ConfigError, did_you_mean
 
@@ -51,7 +61,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "") -> T:
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where.rstrip('.') or cls.__name__}: expected a table, got {values!r}")
-    hints = _hints(cls)
+    hints = _hints(cast(Hashable, cls))
     given = {k: v for k, v in values.items() if k != "type" or "type" in hints}
     for name in given:
         if name not in hints:
@@ -74,7 +84,7 @@ def from_strings(cls: type[T], values: Mapping[str, str], *, where: str = "") ->
 
 def validate(config: Any, *, where: str = "") -> None:
     """Check a config built in Python by the same rules; raises `ConfigError`."""
-    for name, hint in _hints(type(config)).items():
+    for name, hint in _hints(cast(Hashable, type(config))).items():
         _convert(getattr(config, name), hint, f"{where}{name}")
 
 

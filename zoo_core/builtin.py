@@ -7,6 +7,7 @@ from zoo_core.hookspecs import ZOO_API, hookimpl
 from zoo_core.specs import (
     DatasetSpec,
     DensityType,
+    HealthCheck,
     LikelihoodKind,
     LikelihoodSpec,
     LossSpec,
@@ -179,4 +180,22 @@ def zoo_datasets() -> list[DatasetSpec]:
             license="unstated",
             summary="PNG and JPEG images from a folder: folder:PATH",
         ),
+    ]
+
+
+@hookimpl
+def zoo_health_checks() -> list[HealthCheck]:
+    return [
+        HealthCheck("python", "zoo_core.doctor:python", summary="the interpreter"),
+        HealthCheck("torch", "zoo_core.doctor:torch", summary="torch and its devices"),
+        HealthCheck("triton", "zoo_core.doctor:triton", summary="the GPU kernels' compiler"),
+        HealthCheck(
+            "kernels",
+            "zoo_core.doctor:kernels",
+            fix="zoo_core.doctor:compile_kernels",
+            summary="the compiled kernels",
+        ),
+        HealthCheck("plugins", "zoo_core.doctor:plugins", summary="whether all plugins load"),
+        HealthCheck("cache", "zoo_core.doctor:cache", summary="downloads and derived files"),
+        HealthCheck("accelerate", "zoo_core.doctor:accelerate", summary="training"),
     ]

@@ -93,11 +93,12 @@ class GenerativeModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next(self.parameters()).device
+        return next((t.device for t in self._tensors()), torch.device("cpu"))
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(p.dtype for p in self.parameters() if p.is_floating_point())
+        floating = (t.dtype for t in self._tensors() if t.is_floating_point())
+        return next(floating, torch.get_default_dtype())
 
     def sample(
         self,
@@ -174,3 +175,7 @@ class GenerativeModel(nn.Module):
         from zoo_core.weights import checkpoint
 
         return checkpoint.save(self, Path(path), **metadata)
+
+    def _tensors(self) -> Iterator[Tensor]:
+        yield from self.parameters()
+        yield from self.buffers()

@@ -125,7 +125,7 @@ class Registry:
         entry: Entry[ModelSpec] = self.one("model", text)
         if name.tag is None:
             return ModelInfo(str(name), entry.spec, entry.plugin)
-        tags = {tag.tag: tag for tag in tags_of(entry.spec)}
+        tags = {tag.tag: tag for tag in self.tags(entry)}
         if name.tag not in tags:
             known = [f"{entry.spec.arch}.{tag}" for tag in tags]
             close = did_you_mean(f"{name.name}.{name.tag}", known)
@@ -159,7 +159,7 @@ class Registry:
         pretrained: bool | None = None,
     ) -> list[ModelInfo]:
         """Architectures and their tags, filtered by shell patterns, sorted by name."""
-        rows = [row for entry in self.all("model") for row in _rows(entry)]
+        rows = [row for entry in self.all("model") for row in self._rows(entry)]
         wanted = {"density": density, "family": family, "license": license}
 
         def fits(row: ModelInfo) -> bool:
@@ -174,6 +174,19 @@ class Registry:
             )
 
         return sorted(filter(fits, rows), key=lambda row: row.name)
+
+    def tags(self, entry: Entry[ModelSpec]) -> list[Tag]:
+        """The tags of an architecture; an unreadable one costs its plugin a line, not the list."""
+        try:
+            return tags_of(entry.spec)
+        except (OSError, ValueError, AttributeError) as error:
+            self.plugins.problem(entry.plugin, f"tags of {entry.spec.arch!r}: {error}")
+            return []
+
+    def _rows(self, entry: Entry[ModelSpec]) -> Iterator[ModelInfo]:
+        yield ModelInfo(entry.spec.arch, entry.spec, entry.plugin)
+        for tag in self.tags(entry):
+            yield ModelInfo(f"{entry.spec.arch}.{tag.tag}", entry.spec, entry.plugin, tag)
 
     def _collect(self, kind: str) -> list[Entry[Any]]:
         hook, cls = _KINDS[kind]
@@ -213,12 +226,6 @@ class Registry:
             f"unknown {kind} {str(name)!r}. {close}{note}".rstrip(),
             hint=f"zoo plugins doctor {broken[0].name}" if broken else _where_to_look(kind, known),
         )
-
-
-def _rows(entry: Entry[ModelSpec]) -> Iterator[ModelInfo]:
-    yield ModelInfo(entry.spec.arch, entry.spec, entry.plugin)
-    for tag in tags_of(entry.spec):
-        yield ModelInfo(f"{entry.spec.arch}.{tag.tag}", entry.spec, entry.plugin, tag)
 
 
 def _where_to_look(kind: str, known: Sequence[str]) -> str:

@@ -21,7 +21,16 @@ from zoo_core.rng import Rng
 if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
 
-__all__ = ["Direct", "Fixed", "Sampler", "batches", "evaluating", "sample", "sample_batches"]
+__all__ = [
+    "Direct",
+    "Fixed",
+    "Sampler",
+    "batches",
+    "evaluating",
+    "sample",
+    "sample_batches",
+    "to_model",
+]
 
 _BATCH_VALUES = 1 << 20
 _MAX_BATCH = 256
@@ -126,13 +135,14 @@ def _draw_batches(
     progress: bool,
 ) -> Iterator[Tensor]:
     device = model.device
+    cond = None if cond is None else to_model(cond, model)
     with tqdm(total=n, unit="event", disable=None if progress else True) as bar:
         for rows in batches(n, model.event, batch_size):
             if fixed is not None:
                 extras["fixed"] = fixed.rows(rows, device)
             rng = Rng(seed, rows + first_row).to(device)
             with evaluating(model):
-                x = draw(model, rng, None if cond is None else cond[rows].to(device), **extras)
+                x = draw(model, rng, None if cond is None else cond[rows], **extras)
             yield x.cpu()
             bar.update(len(rows))
 
@@ -172,13 +182,18 @@ def batches(n: int, event: Event, batch_size: int | None) -> Iterator[Tensor]:
         yield torch.arange(a, min(a + size, n))
 
 
+def to_model(x: Tensor, model: "GenerativeModel") -> Tensor:
+    """Events or conditions on the model's device, reals in the model's precision."""
+    return x.to(model.device, model.dtype) if x.is_floating_point() else x.to(model.device)
+
+
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; the model's own mode comes back afterwards."""
     training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             yield
     finally:
         model.train(training)

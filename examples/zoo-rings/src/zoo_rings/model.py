@@ -14,7 +14,6 @@ from typing import Annotated
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal
 
 from zoo_core import Event, GenerativeModel, Range, Rng
 
@@ -42,9 +41,10 @@ class RingMixture(GenerativeModel):
     def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """log p(x), (B, 2) -> (B,)."""
         log_r = x.square().sum(-1, keepdim=True).clamp_min(1e-30).log() / 2  # (B, 1)
-        ring = Normal(self.mu, self.log_s.exp()).log_prob(log_r)  # (B, K)
+        z = (log_r - self.mu) * (-self.log_s).exp()  # (B, K)
+        ring = -z.square() / 2 - self.log_s - math.log(2 * math.pi) / 2
         joint = self.logits.log_softmax(-1) + ring
-        return joint.logsumexp(-1) - math.log(2 * math.pi) - 2 * log_r.squeeze(-1)
+        return torch.logsumexp(joint, -1) - math.log(2 * math.pi) - 2 * log_r.squeeze(-1)
 
     def sample_rows(self, rng: Rng, cond: Tensor | None = None) -> Tensor:
         """One point per row of `rng`, (B, 2)."""

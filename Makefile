@@ -19,7 +19,7 @@ KERNELS := $(wildcard kernels/zoo_kernels/csrc/* kernels/zoo_kernels/build.py)
 PY := .venv/bin/python
 # A slow index is retried rather than given up.
 PIP = $(if $(UV),"$(UV)" pip install --python $(PY),$(PY) -m pip install --retries 5 --timeout 120 --disable-pip-version-check --progress-bar off) -c constraints.txt
-BUILD_TOOLS := "setuptools>=77" wheel ninja "torch>=2.11"
+BUILD_TOOLS := "pip>=23.1" "setuptools>=77" wheel ninja "torch>=2.11"
 
 .PHONY: help setup demo test test-slow lint format types imports wheel clean
 .NOTPARALLEL:

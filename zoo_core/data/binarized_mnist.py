@@ -53,7 +53,7 @@ class BinarizedMNIST:
     offline: bool = False
 
     def __call__(self) -> Dataset:
-        place = Path(self.path) if self.path is not None else _locate(self.offline)
+        place = Path(self.path).expanduser() if self.path is not None else _locate(self.offline)
         splits = dict(_read_text(place) if place.is_dir() else _read_packed(place))
         if np.array_equal(splits["valid"], splits["test"]):
             raise DataError(f"{place}: valid and test are the same images.")

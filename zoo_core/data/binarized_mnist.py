@@ -81,7 +81,12 @@ def parse_text(data: bytes, name: str) -> np.ndarray:
         raise DataError(f"{name}, near line {at}: expected digits 0 or 1 with spaces between.")
     line = np.cumsum(newline)[digit]  # of each digit
     rows = len(line) // DIMS
-    if len(line) % DIMS or (line.reshape(rows, DIMS) != line[::DIMS, None]).any():
+    first = line[::DIMS]  # the line that each image begins in: each in its own, and ends there
+    if (
+        len(line) % DIMS
+        or (line.reshape(rows, DIMS) != first[:, None]).any()
+        or (first[1:] == first[:-1]).any()
+    ):
         raise DataError(f"{name}: a line has not {DIMS} digits; the file may be cut off.")
     images: np.ndarray = (text[digit] & 1).reshape(rows, DIMS)
     return images

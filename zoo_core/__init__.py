@@ -25,6 +25,8 @@ _HOMES = {
     "Range": "zoo_core.config",
     "Rng": "zoo_core.rng",
     "Fixed": "zoo_core.sampling",
+    "TrainConfig": "zoo_core.training.config",
+    "train": "zoo_core.training.loop",
     "LogLikelihood": "zoo_core.likelihood",
     "hookimpl": "zoo_core.hookspecs",
     "ZOO_API": "zoo_core.hookspecs",
@@ -83,6 +85,8 @@ if TYPE_CHECKING:
         Pretrained,
         SamplerSpec,
     )
+    from zoo_core.training.config import TrainConfig
+    from zoo_core.training.loop import train
 
 __all__ = [
     "ZOO_API",
@@ -113,6 +117,7 @@ __all__ = [
     "Rng",
     "SamplerSpec",
     "Split",
+    "TrainConfig",
     "UnknownNameError",
     "ZooError",
     "create",
@@ -121,6 +126,7 @@ __all__ = [
     "list_models",
     "load",
     "load_dataset",
+    "train",
 ]
 
 

@@ -7,6 +7,7 @@ from zoo_core.hookspecs import ZOO_API, hookimpl
 from zoo_core.specs import (
     DatasetSpec,
     DensityType,
+    HealthCheck,
     LikelihoodKind,
     LikelihoodSpec,
     LossSpec,
@@ -54,7 +55,13 @@ def zoo_losses() -> list[LossSpec]:
             "zoo_core.training.losses:NLL",
             requires=("Density",),
             summary="negative log-likelihood, -log p(x)",
-        )
+        ),
+        LossSpec(
+            "elbo",
+            "zoo_core.likelihoods.elbo:ELBOLoss",
+            requires=("Encoder", "Decoder"),
+            summary="minus the evidence lower bound, the KL term weighed by beta",
+        ),
     ]
 
 
@@ -83,6 +90,34 @@ def zoo_likelihoods() -> list[LikelihoodSpec]:
             LikelihoodKind("exact_density", "equal"),
             requires=("Density",),
             summary="log-density of real data",
+        ),
+        LikelihoodSpec(
+            "elbo",
+            "zoo_core.likelihoods.elbo:ELBO",
+            LikelihoodKind("elbo", "lower"),
+            requires=("Encoder", "Decoder"),
+            summary="evidence lower bound",
+        ),
+        LikelihoodSpec(
+            "iwae",
+            "zoo_core.likelihoods.iwae:IWAE",
+            LikelihoodKind("iwae", "lower"),
+            requires=("Encoder", "Decoder"),
+            summary="importance-weighted bound from k draws",
+        ),
+        LikelihoodSpec(
+            "ais",
+            "zoo_core.likelihoods.ais:AIS",
+            LikelihoodKind("ais", "lower"),
+            requires=("Decoder",),
+            summary="annealed importance sampling over the latents",
+        ),
+        LikelihoodSpec(
+            "ais",
+            "zoo_core.likelihoods.ais:GeneratorAIS",
+            LikelihoodKind("ais", "lower"),
+            requires=("Generator",),
+            summary="annealed importance sampling of another model, N(G(z), sigma^2)",
         ),
     ]
 
@@ -145,4 +180,22 @@ def zoo_datasets() -> list[DatasetSpec]:
             license="unstated",
             summary="PNG and JPEG images from a folder: folder:PATH",
         ),
+    ]
+
+
+@hookimpl
+def zoo_health_checks() -> list[HealthCheck]:
+    return [
+        HealthCheck("python", "zoo_core.doctor:python", summary="the interpreter"),
+        HealthCheck("torch", "zoo_core.doctor:torch", summary="torch and its devices"),
+        HealthCheck("triton", "zoo_core.doctor:triton", summary="the GPU kernels' compiler"),
+        HealthCheck(
+            "kernels",
+            "zoo_core.doctor:kernels",
+            fix="zoo_core.doctor:compile_kernels",
+            summary="the compiled kernels",
+        ),
+        HealthCheck("plugins", "zoo_core.doctor:plugins", summary="whether all plugins load"),
+        HealthCheck("cache", "zoo_core.doctor:cache", summary="downloads and derived files"),
+        HealthCheck("accelerate", "zoo_core.doctor:accelerate", summary="training"),
     ]

@@ -53,7 +53,7 @@ class BinarizedMNIST:
     offline: bool = False
 
     def __call__(self) -> Dataset:
-        place = Path(self.path) if self.path is not None else _locate(self.offline)
+        place = Path(self.path).expanduser() if self.path is not None else _locate(self.offline)
         splits = dict(_read_text(place) if place.is_dir() else _read_packed(place))
         if np.array_equal(splits["valid"], splits["test"]):
             raise DataError(f"{place}: valid and test are the same images.")
@@ -81,7 +81,12 @@ def parse_text(data: bytes, name: str) -> np.ndarray:
         raise DataError(f"{name}, near line {at}: expected digits 0 or 1 with spaces between.")
     line = np.cumsum(newline)[digit]  # of each digit
     rows = len(line) // DIMS
-    if len(line) % DIMS or (line.reshape(rows, DIMS) != line[::DIMS, None]).any():
+    first = line[::DIMS]  # the line that each image begins in: each in its own, and ends there
+    if (
+        len(line) % DIMS
+        or (line.reshape(rows, DIMS) != first[:, None]).any()
+        or (first[1:] == first[:-1]).any()
+    ):
         raise DataError(f"{name}: a line has not {DIMS} digits; the file may be cut off.")
     images: np.ndarray = (text[digit] & 1).reshape(rows, DIMS)
     return images

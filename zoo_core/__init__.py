@@ -12,13 +12,16 @@ _HOMES = {
     "create": "zoo_core.loading",
     "info": "zoo_core.loading",
     "list_models": "zoo_core.loading",
+    "load_dataset": "zoo_core.data.loading",
     "load": "zoo_core.loading",
     "GenerativeModel": "zoo_core.model",
     "Loss": "zoo_core.model",
     "Player": "zoo_core.model",
     "Batch": "zoo_core.model",
     "Condition": "zoo_core.data.event",
+    "Dataset": "zoo_core.data.dataset",
     "Event": "zoo_core.data.event",
+    "Split": "zoo_core.data.dataset",
     "Range": "zoo_core.config",
     "Rng": "zoo_core.rng",
     "Fixed": "zoo_core.sampling",
@@ -52,7 +55,9 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from zoo_core.config import Range
+    from zoo_core.data.dataset import Dataset, Split
     from zoo_core.data.event import Condition, Event
+    from zoo_core.data.loading import load_dataset
     from zoo_core.errors import (
         ConfigError,
         DataError,
@@ -91,6 +96,7 @@ __all__ = [
     "ConfigError",
     "ConverterSpec",
     "DataError",
+    "Dataset",
     "DatasetSpec",
     "DensityType",
     "Event",
@@ -110,6 +116,7 @@ __all__ = [
     "Range",
     "Rng",
     "SamplerSpec",
+    "Split",
     "TrainConfig",
     "UnknownNameError",
     "ZooError",
@@ -118,6 +125,7 @@ __all__ = [
     "info",
     "list_models",
     "load",
+    "load_dataset",
     "train",
 ]
 

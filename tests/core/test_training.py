@@ -3,17 +3,18 @@
 import json
 import math
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 import zoo_core as zoo
+from zoo_core.data.dataset import Dataset, Split
+from zoo_core.data.order import epoch_order
 from zoo_core.errors import ConfigError, DataError, OutputError
 from zoo_core.training.config import for_player
 from zoo_core.training.optim import Ema, learning_rate
-from zoo_core.training.order import batch_rows, epoch_order
+from zoo_core.training.order import batch_rows
 from zoo_core.training.step import NonFiniteError
 
 EVENT = zoo.Event((6,), levels=3)
@@ -45,7 +46,7 @@ class Duel(zoo.GenerativeModel):
         self.a, self.b = nn.Linear(6, 1), nn.Linear(1, 1)
         self.turns = []
 
-    def players(self, loss):
+    def make_players(self, loss):
         def acts(name):
             def loss_of(batch, rng, step):
                 self.turns.append((name, step, rng.rows.tolist()))
@@ -59,17 +60,20 @@ class Duel(zoo.GenerativeModel):
         }
 
 
-def data(n=60, name="toy", seed=0):
+class NoTest(dict):
+    """Splits of which the last must not be read."""
+
+    def __getitem__(self, name):
+        assert name != "test", "training read the test split"
+        return super().__getitem__(name)
+
+
+def data(n=60, name="toy", seed=0, event=EVENT, condition=zoo.Condition()):  # noqa: B008
     x = torch.randint(0, 3, (n, 6), generator=torch.Generator().manual_seed(seed))
     x[:, :3] = 2
-    splits = {"train": x[: n * 2 // 3], "valid": x[n * 2 // 3 :]}
-
-    def split(name):
-        if name not in splits:
-            raise AssertionError(f"training read the split {name!r}")
-        return SimpleNamespace(x=splits[name], y=None)
-
-    return SimpleNamespace(name=name, event=EVENT, condition=zoo.Condition(), split=split)
+    cut = n * 2 // 3
+    splits = NoTest(train=Split(x[:cut]), valid=Split(x[cut:]), test=Split(x[:1]))
+    return Dataset(name, event, condition, splits, "none", "drawn here")
 
 
 def make(cls=Table, seed=0):
@@ -248,7 +252,7 @@ def test_a_loss_sees_the_noise_of_its_examples_and_its_steps():
 
 
 def test_the_best_weights_on_valid_are_kept():
-    config = replace(SHORT, steps=60, lr=1.0, eval_every=5)
+    config = replace(SHORT, steps=60, lr=0.3, eval_every=5)
     model, result = run(config=replace(config, keep_best=True))
     last, _ = run(config=config)
     x = data().split("valid").x
@@ -346,15 +350,12 @@ def test_unknown_players_and_options_are_refused():
 def test_data_and_batches_that_do_not_fit_are_refused():
     with pytest.raises(ConfigError, match=r"train.batch_size = 41; it must lie in \[1, 40\]"):
         run(config=replace(SHORT, batch_size=41))
-    other = data()
-    other.event = zoo.Event((6,), levels=4)
     with pytest.raises(DataError, match=r"0\.\.2.*0\.\.3"):
-        zoo.train(make(), other, SHORT)
-    other = data()
+        zoo.train(make(), data(event=zoo.Event((6,), levels=4)), SHORT)
     model = make()
     model.condition = zoo.Condition("classes", classes=3)
     with pytest.raises(DataError, match="needs a class"):
-        zoo.train(model, other, SHORT)
+        zoo.train(model, data(), SHORT)
 
 
 def test_several_losses_without_a_likelihood_choose_no_best():
@@ -383,5 +384,5 @@ def test_ten_lines_of_a_users_own_train_a_model():
             optimizers[name].zero_grad()
             loss.total.backward()
             optimizers[name].step()
-            losses.append(float(loss.total))
+            losses.append(loss.total.item())
     assert sum(losses[-5:]) < sum(losses[:5]) - 5

@@ -6,13 +6,13 @@ import sys
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 import zoo_core as zoo
+from zoo_core.data.dataset import Dataset, Split
 from zoo_core.errors import ConfigError, IntegrityError, OutputError
 from zoo_core.plugins import Plugins
 from zoo_core.registry import Registry, use
@@ -72,7 +72,7 @@ class Both(zoo.GenerativeModel):
         logits = self.head(self.embed(z)).view(-1, 6, 3)
         return logits.log_softmax(-1).gather(-1, x.unsqueeze(-1)).squeeze(-1).sum(-1)
 
-    def players(self, loss):
+    def make_players(self, loss):
         def criticize(batch, rng, step):
             u = rng.uniform((6,), stream="u", step=step)
             return zoo.Loss((self.critic(batch[0] + u) - batch[0].sum(1, True)).square().mean())
@@ -86,13 +86,8 @@ class Both(zoo.GenerativeModel):
 
 def data(seed=0):
     x = torch.randint(0, 3, (60, 6), generator=torch.Generator().manual_seed(seed))
-    splits = {"train": x[:40], "valid": x[40:]}
-    return SimpleNamespace(
-        name="toy",
-        event=EVENT,
-        condition=zoo.Condition(),
-        split=lambda name: SimpleNamespace(x=splits[name], y=None),
-    )
+    splits = {"train": Split(x[:40]), "valid": Split(x[40:])}
+    return Dataset("toy", EVENT, zoo.Condition(), splits, "none", "drawn here")
 
 
 CONFIG = zoo.TrainConfig(
@@ -153,9 +148,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize("at", [13, 30, 47])
-def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(
-    whole, monkeypatch, tmp_path, at
-):
+def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(whole, monkeypatch, tmp_path, at):
     model, result, out = whole
     interrupt(monkeypatch, tmp_path, at)
     resumed, again = run(tmp_path, resume=True)

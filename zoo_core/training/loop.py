@@ -17,11 +17,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zoo_core import resolve
+from zoo_core.data.dataset import Dataset
 from zoo_core.errors import ConfigError, OutputError
 from zoo_core.model import GenerativeModel
-from zoo_core.training import data as datasets
 from zoo_core.training import state
 from zoo_core.training.config import TrainConfig
+from zoo_core.training.data import check_batch_size, check_fit
 from zoo_core.training.fingerprint import fingerprint
 from zoo_core.training.log import JsonLines, postfix
 from zoo_core.training.optim import averaged
@@ -51,7 +52,7 @@ class TrainResult:
 
 def train(
     model: GenerativeModel,
-    dataset: datasets.TrainingData,
+    dataset: Dataset,
     config: TrainConfig | None = None,
     *,
     loss: Any = None,
@@ -69,7 +70,7 @@ def train(
     model ends in evaluation mode with its averaged weights (`ema`), or the best (`keep_best`).
     """
     config = config or TrainConfig()
-    datasets.check_fit(model, dataset)
+    check_fit(model, dataset)
     check_launcher(config.precision)
     processes = Processes(model.device)
     model.to(processes.device)
@@ -89,14 +90,14 @@ class _Run:
     def __init__(
         self,
         model: GenerativeModel,
-        data: datasets.TrainingData,
+        data: Dataset,
         config: TrainConfig,
         actors: Sequence[Actor],
         processes: Processes,
     ) -> None:
         self.model, self.config, self.actors, self.processes = model, config, actors, processes
         self.split = data.split("train")
-        datasets.check_batch_size(config.batch_size, len(self.split.x), processes.world)
+        check_batch_size(config.batch_size, len(self.split.x), processes.world)
         self.valid = data.split("valid") if config.eval_every else None
         self.likelihood = config.evaluate == "likelihood" and scores_by_likelihood(model)
         if (config.keep_best or config.patience) and not self.likelihood and len(actors) > 1:

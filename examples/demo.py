@@ -95,7 +95,10 @@ def table(results: Sequence[Result]) -> str:
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     rule = tuple("─" * width for width in widths)
     lines = [
-        "  ".join(c.rjust(w) if i == 5 else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths)))
+        "  ".join(
+            c.rjust(w) if i == 5 else c.ljust(w)
+            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        )
         for row in (header, rule, *rows)
     ]
     return "\n".join(line.rstrip() for line in lines)

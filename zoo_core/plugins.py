@@ -15,6 +15,7 @@ import time
 import tomllib
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -91,7 +92,8 @@ class Plugins:
         for impl in getattr(self._manager.hook, hook).get_hookimpls():
             record = self.records[impl.plugin_name]
             try:
-                specs = list(impl.function())
+                with redirect_stdout(sys.stderr):
+                    specs = list(impl.function())
             except Exception as error:
                 if self.strict:
                     raise
@@ -116,7 +118,8 @@ class Plugins:
     def _import(self, point: EntryPoint, record: LoadRecord) -> None:
         start = time.perf_counter()
         try:
-            module = point.load()
+            with redirect_stdout(sys.stderr):  # stdout belongs to the command
+                module = point.load()
             self._register(module, record)
         except (Exception, SystemExit) as error:
             if self.strict:

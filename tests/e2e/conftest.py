@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 
-def install(site, dist, points, version="1.0"):
+def _install(site, dist, points, version="1.0"):
     """A dist-info folder, as pip leaves it."""
     folder = site / f"{dist.replace('-', '_')}-{version}.dist-info"
     folder.mkdir()
@@ -53,7 +53,7 @@ def site(tmp_path_factory):
     """A folder for PYTHONPATH with the distribution `density-zoo-tiny`."""
     site = tmp_path_factory.mktemp("site")
     package = shutil.copytree(HERE / "tiny" / "zoo_tiny", site / "zoo_tiny")
-    install(site, "density-zoo-tiny", {"tiny": "zoo_tiny.plugin"})
+    _install(site, "density-zoo-tiny", {"tiny": "zoo_tiny.plugin"})
     sys.path.insert(0, str(site))
     try:
         with use(registry(site)):
@@ -61,6 +61,12 @@ def site(tmp_path_factory):
     finally:
         sys.path.remove(str(site))
     return site
+
+
+@pytest.fixture(scope="session")
+def install():
+    """`install(site, dist, entry_points)` makes a distribution out of modules in a folder."""
+    return _install
 
 
 @dataclass
@@ -95,6 +101,7 @@ def zoo(site, home, monkeypatch, capfd):
     from zoo_core.cli import main
 
     monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setenv("PYTHONPATH", search_path(site))
     loaded = registry(site)
 
     def run(*argv):
@@ -106,25 +113,34 @@ def zoo(site, home, monkeypatch, capfd):
     return run
 
 
-def environment(*sites):
-    path = os.pathsep.join(map(str, [*sites, ROOT, ROOT / "kernels"]))
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+def search_path(*sites):
+    return os.pathsep.join(map(str, [*sites, ROOT, ROOT / "kernels"]))
 
 
 @pytest.fixture
-def shell(site, home):
-    """Run the command as a process of its own; `sites` are further folders with plugins."""
+def start(site, home):
+    """Start Python as a process of its own; `sites` are further folders with plugins."""
 
     def run(*argv, sites=(), **env):
-        command = [sys.executable, "-m", "zoo_core", *map(str, argv)]
-        done = subprocess.run(
-            command,
-            capture_output=True,
+        path = search_path(site, *sites)
+        return subprocess.Popen(
+            [sys.executable, *map(str, argv)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            env={**environment(site, *sites), **env},
-            timeout=120,
-            check=False,
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **env},
         )
-        return Ended(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def shell(start):
+    """Run the command as a process of its own."""
+
+    def run(*argv, **options):
+        with start("-m", "zoo_core", *argv, **options) as process:
+            out, err = process.communicate(timeout=120)
+        return Ended(process.returncode, out, err)
 
     return run

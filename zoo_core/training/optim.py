@@ -12,7 +12,10 @@ from zoo_core.training.config import TrainConfig
 
 __all__ = ["Ema", "averaged", "flatten", "learning_rate", "make_optimizer", "unflatten"]
 
-_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+}
 
 
 def make_optimizer(

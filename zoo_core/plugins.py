@@ -16,6 +16,7 @@ import time
 import tomllib
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -93,7 +94,8 @@ class Plugins:
         for impl in getattr(self._manager.hook, hook).get_hookimpls():
             record = self.records[impl.plugin_name]
             try:
-                specs = list(impl.function())
+                with redirect_stdout(sys.stderr):
+                    specs = list(impl.function())
             except (Exception, SystemExit) as error:
                 if self.strict:
                     raise
@@ -119,7 +121,8 @@ class Plugins:
     def _import(self, point: EntryPoint, record: LoadRecord) -> None:
         start = time.perf_counter()
         try:
-            module = point.load()
+            with redirect_stdout(sys.stderr):  # stdout belongs to the command
+                module = point.load()
             self._register(module, record)
         except (Exception, SystemExit) as error:
             if self.strict:

@@ -53,22 +53,18 @@ def _global_options() -> list[click.Option]:
     )
     seed = click.Option(
         ["--seed"],
-        type=_Seed(),
         metavar="INTEGER",
         help="Seed of every random draw (default: 0).",
         expose_value=False,
-        callback=_store,
+        callback=_store_seed,
     )
     return [*flags, device, seed]
 
 
-class _Seed(click.ParamType):
-    name = "integer"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if not str(value).isdecimal() or int(value) >= 1 << 64:
-            self.fail(f"{value!r} is not an integer in [0, 2^64).", param, ctx)
-        return int(value)
+def _store_seed(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None and not (value.isdecimal() and int(value) < 1 << 64):
+        raise click.BadParameter(f"{value!r} is not an integer in [0, 2^64).", ctx, param)
+    _store(ctx, param, None if value is None else int(value))
 
 
 def _store(ctx: click.Context, param: click.Parameter, value: Any) -> None:

@@ -47,7 +47,7 @@ setup: .venv/ready ## .venv with the core and every plugin, editable
 	@echo "setup: installing density-zoo and $(words $(PLUGINS)) plugins, editable, with what they need"
 	@$(PIP) --no-build-isolation -e ".[dev]" $(addprefix -e ./,$(PLUGINS))
 	@cat kernels/zoo_kernels/_C.failure.txt 2>/dev/null \
-	  && echo "setup: no compiled kernels (reason above); everything runs on the reference path" \
+	  && echo "setup: the kernels were not compiled (reason above); the reference path serves" \
 	  || echo "setup: ready"
 	@touch $@
 

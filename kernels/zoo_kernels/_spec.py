@@ -1,0 +1,179 @@
+"""OpSpec: everything about one op in one frozen value.
+
+From it come the torch op `zoo::<name>`, its backends, its derivative, and (in
+`zoo_kernels.testing`, `benchmarks/`) its tests, resource budgets and benchmark rows.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from zoo_kernels import _dispatch
+from zoo_kernels._dispatch import Impl
+
+__all__ = ["Bench", "Case", "Cost", "Derivative", "Impl", "OpSpec", "Variant"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a call must do at least: bytes moved (each input read once, each output written
+    once) and floating-point operations."""
+
+    bytes: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """Sample arguments: `make(generator, dtype)` -> args. `rows` are the positions of the tensor
+    arguments whose dimension 0 is the batch; the outputs' dimension 0 is then the batch too."""
+
+    name: str
+    make: Callable[[torch.Generator, torch.dtype], tuple[Any, ...]]
+    rows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A benchmark row: arguments and named peers, `"module:function"` called with them."""
+
+    name: str
+    make: Callable[[torch.Generator], tuple[Any, ...]]
+    peers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One ahead-of-time compilation of a Triton kernel `"module:kernel"`.
+
+    `signature` maps argument names to Triton types ("*fp32", "i32", ...); pointers and the
+    integers named in `aligned` are compiled as divisible by 16. `deterministic` forbids fused
+    multiply-add; `tensor_cores` and `vector_loads` demand their instructions.
+    """
+
+    kernel: str
+    signature: Mapping[str, str]
+    constexprs: Mapping[str, Any]
+    registers: int
+    warps: int = 4
+    stages: int = 2
+    aligned: tuple[str, ...] = ()
+    deterministic: bool = False
+    tensor_cores: bool = False
+    vector_loads: bool = False
+
+
+@dataclass(frozen=True)
+class Derivative:
+    """First-order reverse mode: `setup_context(ctx, inputs, output)` saves what
+    `backward(ctx, *grads)` needs to return a gradient (or None) an argument, by other OpSpecs."""
+
+    setup_context: Callable[..., None]
+    backward: Callable[..., Any]
+
+
+@dataclass(frozen=True, eq=False)
+class OpSpec:
+    """`zoo::<name>`; calling the spec calls the op.
+
+    `reference(*args)` is the definition in plain torch, differentiable by autograd to any order
+    and in forward mode unless `differentiable` is False. `fake(*args)` gives outputs of the right
+    shape and dtype without data. `tolerances` maps each supported dtype to (rtol, atol) against
+    the reference in float64; (0, 0) demands equal bits. `row_bitwise`: a row's bits do not depend
+    on its batch in any non-reference backend.
+    """
+
+    name: str
+    schema: str
+    reference: Callable[..., Any]
+    fake: Callable[..., Any]
+    cases: Sequence[Case]
+    tolerances: Mapping[torch.dtype, tuple[float, float]]
+    cost: Callable[..., Cost]
+    cpp: Impl | None = None
+    triton: Impl | None = None
+    derivative: Derivative | None = None
+    differentiable: bool = True
+    mutates: tuple[str, ...] = ()
+    row_bitwise: bool = True
+    bench: Sequence[Bench] = ()
+    variants: Sequence[Variant] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "impls", self._implementations())
+        object.__setattr__(self, "op", _register(self))
+
+    impls: Mapping[str, Impl] = field(init=False, repr=False)
+    op: "torch._ops.OpOverload[..., Any]" = field(init=False, repr=False)
+
+    def _implementations(self) -> Mapping[str, Impl]:
+        optional = {"cpp": self.cpp, "triton": self.triton}
+        return {"reference": Impl(self.reference)} | {k: v for k, v in optional.items() if v}
+
+    def __call__(self, *args: Any) -> Any:
+        """The op; under forward mode or torch.func, the reference itself, which differentiates."""
+        if self.differentiable and _transformed(args):
+            return self._transform(*args)
+        return self.op(*args)
+
+    def direct(self, *args: Any) -> Any:
+        """Choose a backend and run it, skipping the dispatcher (about 10 us): no autograd, no
+        compile. For loops inside another op's implementation."""
+        return _dispatch.run(self.name, self.impls, args)
+
+    def _transform(self, *args: Any) -> Any:
+        if self.mutates:
+            raise NotImplementedError(f"zoo::{self.name} writes its arguments {self.mutates}: "
+                                      "no forward mode or torch.func")  # fmt: skip
+        if _dispatch.forced() not in (None, "reference"):
+            raise _dispatch.BackendError(
+                f"backend {_dispatch.forced()!r} was forced but zoo::{self.name} has no rule for "
+                "forward mode and torch.func; its reference has"
+            )
+        return self.reference(*args)
+
+
+def _transformed(args: tuple[Any, ...]) -> bool:
+    """Inside torch.func, or holding a tensor with a forward-mode tangent?"""
+    if torch._C._functorch.maybe_current_level() is not None:
+        return True
+    tensors = [a for a in args if isinstance(a, Tensor)]
+    return any(_tangent(t) is not None for t in tensors)
+
+
+def _tangent(t: Tensor) -> Tensor | None:
+    tangent: Tensor | None = forward_ad.unpack_dual(t).tangent  # type: ignore[no-untyped-call]
+    return tangent
+
+
+def _register(spec: OpSpec) -> "torch._ops.OpOverload[..., Any]":
+    def body(*args: Any) -> Any:
+        return spec.direct(*args)
+
+    op = torch.library.custom_op(
+        f"zoo::{spec.name}", body, mutates_args=spec.mutates, schema=spec.schema
+    )
+    op.register_fake(spec.fake)
+    if not spec.mutates:
+        derivative = spec.derivative or _refusal(spec)
+        op.register_autograd(derivative.backward, setup_context=derivative.setup_context)
+    return op._opoverload
+
+
+def _refusal(spec: OpSpec) -> Derivative:
+    """Of an op without a derivative (a backward, a sampler): raises in its name when asked."""
+
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        pass
+
+    def backward(ctx: Any, *grads: Any) -> Any:
+        raise NotImplementedError(
+            f"zoo::{spec.name} has no derivative (double backward through a kernel?); "
+            f"its reference, {spec.reference.__module__}.{spec.reference.__name__}, has"
+        )
+
+    return Derivative(setup_context, backward)

@@ -1,0 +1,124 @@
+"""Compiles csrc/*.cpp into `_C.abi3.so`: one file, no Python.h, any torch from 2.11 on.
+
+Used by setup.py (through its path, so only the standard library is imported at the top) and by
+`zoo doctor --fix`, which compiles the packaged sources into the user's cache. The library keeps
+to torch's stable ABI (target 2.11) and finds the wider vector units at run time, so it needs no
+`-march` and moves between machines of one architecture.
+"""
+
+__all__ = ["BuildError", "build_extension", "cache_directory"]
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+LIBRARY = "_C.abi3.so"
+FAILURE = "_C.failure.txt"
+SOURCES = Path(__file__).resolve().parent / "csrc"
+FLAGS = [
+    "-O3", "-std=c++20", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wno-psabi",
+    "-ffp-contract=off",                         # bit-equal noise: no silent multiply-add
+    "-fno-math-errno", "-fno-trapping-math",
+    "-DTORCH_TARGET_VERSION=0x020b000000000000", "-DPy_LIMITED_API=0x030b0000",
+]  # fmt: skip
+
+
+class BuildError(RuntimeError):
+    """The kernels were not compiled; the message says why."""
+
+
+@cache
+def source_hash() -> str:
+    """Hash of the flags and of every file in csrc/."""
+    digest = hashlib.sha256(" ".join(FLAGS).encode())
+    for path in sorted(SOURCES.iterdir()):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def marker() -> str:
+    """A string inside the library that tells which sources it was built from."""
+    return f"zoo-kernels-sources:{source_hash()}"
+
+
+def cache_directory() -> Path:
+    """XDG_CACHE_HOME/density-zoo/kernels/<hash of the sources>."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "density-zoo" / "kernels" / source_hash()
+
+
+def compiler() -> str:
+    """$CXX or the first of c++, g++, clang++ on the path."""
+    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
+    for name in names:
+        if shutil.which(name.split()[0]):
+            return name
+    raise BuildError(f"no C++ compiler ({', '.join(names)}) on the path; install one or set CXX")
+
+
+def ninja() -> str:
+    """The ninja executable: on the path, beside this Python, or from the ninja package."""
+    here = str(Path(sys.executable).parent)
+    found = shutil.which("ninja") or shutil.which("ninja", path=here)
+    if found is None:
+        raise BuildError("no ninja on the path; pip install ninja")
+    return found
+
+
+def torch_folder() -> Path:
+    try:
+        import torch
+    except ImportError as error:
+        raise BuildError("torch is not importable here (pip: --no-build-isolation)") from error
+    return Path(torch.__file__).parent
+
+
+def ninja_file(folder: Path) -> str:
+    """build.ninja: one edge a source, one link."""
+    torch = torch_folder()
+    flags = [*FLAGS, f"-isystem {torch / 'include'}"]
+    link = ["-shared", f"-L{torch / 'lib'}", "-ltorch_cpu", "-ltorch"]
+    names = [path.stem for path in sorted(SOURCES.glob("*.cpp"))]
+    edges = [f"build {name}.o: compile {SOURCES / name}.cpp" for name in names]
+    edges[names.index("marker")] += f"\n  flags = $flags -DZOO_MARKER={marker()}"
+    return "\n".join([
+        f"cxx = {compiler()}",
+        f"flags = {' '.join(flags)}",
+        f"link = {' '.join(link)}",
+        "rule compile",
+        "  command = $cxx $flags -MMD -MF $out.d -c $in -o $out",
+        "  depfile = $out.d",
+        "  deps = gcc",
+        "rule link",
+        "  command = $cxx $in $link -o $out",
+        *edges,
+        f"build {folder / LIBRARY}: link {' '.join(name + '.o' for name in names)}",
+        "",
+    ])  # fmt: skip
+
+
+def build_extension(destination: Path | None = None) -> Path:
+    """Compile into the folder `destination` (default: the user's cache) and return the library.
+
+    A `destination` keeps its object files, so that the next build there is incremental. The
+    library appears by one rename: a reader never sees half a file.
+    """
+    folder = Path(destination or cache_directory()).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as fresh:
+        objects = folder / "objects" if destination else Path(fresh) / "objects"
+        objects.mkdir(exist_ok=True)
+        (objects / "build.ninja").write_text(ninja_file(Path(fresh)))
+        done = subprocess.run(
+            [ninja(), "-C", str(objects)], capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            said = (done.stdout + done.stderr)[-4000:]
+            raise BuildError(f"compiling the kernels failed:\n{said}")
+        os.replace(Path(fresh) / LIBRARY, folder / LIBRARY)
+    return folder / LIBRARY

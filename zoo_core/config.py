@@ -1,0 +1,199 @@
+"""Frozen dataclasses as configs: built from JSON or `--set`, checked, written back.
+
+A Config holds ints, floats, bools, strings, `Literal`s, tuples, optional values and further
+frozen Configs. Where a field offers several Configs, each has a class variable `type` that
+tells them apart in JSON. Bounds are part of the type: `Annotated[int, Range(1, 64)]`.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from zoo_core.errors import ConfigError, did_you_mean
+
+__all__ = ["Range", "from_dict", "from_strings", "to_dict", "validate"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a number, both included unless `open`."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return self.low < value < self.high if self.open else self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        left, right = "()" if self.open else "[]"
+        return f"{left}{self.low:g}, {self.high:g}{right}"
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The JSON form of a config; `from_dict` reads it back to an equal one."""
+    fields = {f.name: _dump(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    kind = getattr(type(config), "type", None)
+    return {"type": kind, **fields} if isinstance(kind, str) else fields
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "") -> T:
+    """Build `cls` from a mapping; unknown, missing and ill-typed values raise `ConfigError`.
+
+    `where` prefixes the field's name in messages, e.g. `made.`.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where.rstrip('.') or cls.__name__}: expected a table, got {values!r}")
+    hints = _hints(cast(Hashable, cls))
+    given = {k: v for k, v in values.items() if k != "type" or "type" in hints}
+    for name in given:
+        if name not in hints:
+            listing = ", ".join(hints) or "none"
+            raise ConfigError(
+                f"unknown option {where}{name}; options: {listing}.",
+                hint=did_you_mean(str(name), hints) or None,
+            )
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        has_default = (field.default, field.default_factory) != (dataclasses.MISSING,) * 2
+        if field.name not in given and not has_default:
+            raise ConfigError(f"option {where}{field.name} is required.")
+    return cls(**{k: _convert(v, hints[k], f"{where}{k}") for k, v in given.items()})
+
+
+def from_strings(cls: type[T], values: Mapping[str, str], *, where: str = "") -> T:
+    """Build `cls` from `--set name=value` strings; values are JSON, or else plain strings."""
+    return from_dict(cls, {k: _literal(v) for k, v in values.items()}, where=where)
+
+
+def validate(config: Any, *, where: str = "") -> None:
+    """Check a config built in Python by the same rules; raises `ConfigError`."""
+    for name, hint in _hints(cast(Hashable, type(config))).items():
+        _convert(getattr(config, name), hint, f"{where}{name}")
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    if not dataclasses.is_dataclass(cls):
+        raise TypeError(f"{cls!r} is not a dataclass")
+    hints = get_type_hints(cls, include_extras=True)
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
+
+
+def _dump(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    return [_dump(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _literal(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    """`value` as a member of `hint`, or `ConfigError` naming `where`."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _bounded(value, hint, where)
+    if origin in (Union, UnionType):
+        return _member(value, get_args(hint), where)
+    if origin is Literal:
+        return _choice(value, get_args(hint), where)
+    if origin is tuple:
+        return _tuple(value, get_args(hint), where)
+    if dataclasses.is_dataclass(hint):
+        return _nested(value, hint, where)
+    return _scalar(value, hint, where)
+
+
+def _bounded(value: Any, hint: Any, where: str) -> Any:
+    base, *bounds = get_args(hint)
+    value = _convert(value, base, where)
+    numbers = value if isinstance(value, tuple) else (value,)
+    for bound in bounds:
+        if isinstance(bound, Range) and any(v is not None and v not in bound for v in numbers):
+            raise ConfigError(f"{where} = {value!r} is out of range; it must lie in {bound}.")
+    return value
+
+
+def _member(value: Any, options: tuple[Any, ...], where: str) -> Any:
+    if value is None and NoneType in options:
+        return None
+    options = tuple(o for o in options if o is not NoneType)
+    tagged = {getattr(o, "type", None): o for o in options if dataclasses.is_dataclass(o)}
+    if isinstance(value, Mapping) and len(tagged) > 1:
+        if value.get("type") not in tagged:
+            kinds = ", ".join(map(str, tagged))
+            raise ConfigError(f"{where}.type = {value.get('type')!r}; it must be one of {kinds}.")
+        return _nested(value, tagged[value["type"]], where)
+    reasons = []
+    for option in options:
+        try:
+            return _convert(value, option, where)
+        except ConfigError as error:
+            reasons.append(error)
+    raise reasons[0]
+
+
+def _choice(value: Any, options: tuple[Any, ...], where: str) -> Any:
+    if not any(value == o and type(value) is type(o) for o in options):
+        listing = ", ".join(map(repr, options))
+        raise ConfigError(f"{where} = {value!r}; it must be one of {listing}.")
+    return value
+
+
+def _tuple(value: Any, items: tuple[Any, ...], where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"{where} = {value!r}; it must be a list.")
+    if len(items) == 2 and items[1] is Ellipsis:
+        items = (items[0],) * len(value)
+    if len(items) != len(value):
+        raise ConfigError(f"{where} = {value!r}; it must have {len(items)} entries.")
+    return tuple(
+        _convert(v, h, f"{where}[{i}]") for i, (v, h) in enumerate(zip(value, items, strict=True))
+    )
+
+
+def _nested(value: Any, cls: Any, where: str) -> Any:
+    if isinstance(value, cls):
+        validate(value, where=f"{where}.")
+        return value
+    return from_dict(cls, value, where=f"{where}.")
+
+
+def _scalar(value: Any, hint: Any, where: str) -> Any:
+    if hint is Any:
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = _to_float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{where} = {value!r}; it must be of type {hint.__name__}.")
+    if hint is float and not math.isfinite(value):
+        raise ConfigError(f"{where} = {value!r}; it must be finite.")
+    return value
+
+
+def _to_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf

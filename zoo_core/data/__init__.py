@@ -1,0 +1,1 @@
+"""Events and conditions, data sets with named splits, readers and writers."""

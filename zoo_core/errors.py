@@ -1,0 +1,97 @@
+"""Errors a user can act on: what was given, what is possible, what to do.
+
+Every error the zoo raises on purpose is a `ZooError`. Its class fixes the exit code of the
+command (`zoo --help` lists them); its `hint`, where there is one, is the command to run next.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "IntegrityError",
+    "NetworkError",
+    "NoCapabilityError",
+    "NoLikelihoodError",
+    "OutputError",
+    "PluginError",
+    "UnknownNameError",
+    "UsageError",
+    "ZooError",
+    "did_you_mean",
+]
+
+
+class ZooError(Exception):
+    """Base of all errors raised on purpose."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message} [{self.hint}]"
+
+
+class UsageError(ZooError):
+    """An argument or option that makes no sense here."""
+
+    exit_code = 2
+
+
+class UnknownNameError(ZooError):
+    """A name that no plugin declares, or that several do."""
+
+    exit_code = 3
+
+
+class PluginError(ZooError):
+    """A plugin that is missing, broken, incompatible or in conflict with another."""
+
+    exit_code = 4
+
+
+class NetworkError(ZooError):
+    """Something that would have to be downloaded and cannot be."""
+
+    exit_code = 5
+
+
+class IntegrityError(ZooError):
+    """Files that are not what they claim to be."""
+
+    exit_code = 6
+
+
+class DataError(ZooError):
+    """Events, conditions or data sets that do not fit."""
+
+    exit_code = 7
+
+
+class ConfigError(DataError):
+    """Config values out of range, of the wrong type, or unknown."""
+
+
+class OutputError(ZooError):
+    """A file that cannot be written."""
+
+    exit_code = 7
+
+
+class NoCapabilityError(UsageError):
+    """A model was asked for something its kind cannot do."""
+
+
+class NoLikelihoodError(NoCapabilityError):
+    """A model has no likelihood; the message names what can be measured instead."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`Did you mean a or b?`, or the empty string when nothing known is close."""
+    close = get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f"Did you mean {' or '.join(close)}?" if close else ""

@@ -1,0 +1,132 @@
+"""Log-likelihoods that say what kind they are, and the driver that computes them in batches.
+
+Values are nats per event. `bits_per_dim = -nats / (D ln 2)`; discrete probabilities need no
+offset, so 0 bits is a perfect model of integer data (protocol: Theis et al., 2016).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from zoo_core.data.event import Event
+from zoo_core.rng import Rng
+from zoo_core.sampling import batches, evaluating, to_model
+from zoo_core.specs import LikelihoodKind
+
+if TYPE_CHECKING:
+    from zoo_core.model import GenerativeModel
+
+__all__ = ["Likelihood", "LogLikelihood", "Mean", "log_likelihood", "log_mean_exp"]
+
+
+class Likelihood(Protocol):
+    """A way to score events: a frozen dataclass whose fields are its options."""
+
+    @property
+    def kind(self) -> LikelihoodKind:
+        """What the numbers are, with the options they depend on."""
+        ...
+
+    def __call__(
+        self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Nats (B,), and their standard errors (B,) where the method is random."""
+        ...
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of a set of log-likelihoods, with the standard error of that mean."""
+
+    nats: float
+    std_err: float
+    n: int
+    kind: LikelihoodKind
+    dims: int
+
+    @property
+    def bits_per_dim(self) -> float:
+        return -self.nats / (self.dims * math.log(2))
+
+    @property
+    def bits_per_dim_std_err(self) -> float:
+        return self.std_err / (self.dims * math.log(2))
+
+    def __str__(self) -> str:
+        return (
+            f"log p {self.kind.sign} {self.nats:.3f} +- {self.std_err:.3f} nats "
+            f"({self.bits_per_dim:.4f} bits/dim) [{self.kind}, n={self.n}]"
+        )
+
+
+@dataclass(frozen=True)
+class LogLikelihood:
+    """Per-event log-likelihoods (B,) in nats, their kind, and their own standard errors (B,).
+
+    `std_err` is the error of each number itself (Monte Carlo); it is 0 for exact values.
+    """
+
+    nats: Tensor
+    kind: LikelihoodKind
+    std_err: Tensor
+    event: Event
+
+    def bits_per_dim(self) -> Tensor:
+        """-nats / (D ln 2), (B,)."""
+        return -self.nats / (self.event.dims * math.log(2))
+
+    def mean(self) -> Mean:
+        """The mean over events; its error counts the spread between events."""
+        n = len(self.nats)
+        nats = self.nats.double()
+        spread = float(nats.std()) if n > 1 else float(self.std_err.double()[0])
+        return Mean(float(nats.mean()), spread / math.sqrt(n), n, self.kind, self.event.dims)
+
+
+def log_likelihood(
+    model: "GenerativeModel",
+    x: Tensor,
+    *,
+    cond: Any = None,
+    method: "str | Likelihood | None" = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> LogLikelihood:
+    """Score events by a likelihood method; see `GenerativeModel.log_likelihood`."""
+    from zoo_core.resolve import likelihood
+
+    score = likelihood(model, method, options)
+    x = model.event.check(x)
+    cond = model.condition.check(cond, len(x))
+    nats = torch.empty(len(x), dtype=torch.float64)
+    errors = torch.zeros_like(nats)
+    with (
+        evaluating(model),
+        tqdm(total=len(x), unit="event", disable=None if progress else True) as bar,
+    ):
+        for rows in batches(len(x), model.event, batch_size):
+            nats[rows], errors[rows] = _score(model, score, x, cond, Rng(seed, rows))
+            bar.update(len(rows))
+    return LogLikelihood(nats, score.kind, errors, model.event)
+
+
+def _score(
+    model: "GenerativeModel", score: Likelihood, x: Tensor, cond: Tensor | None, rng: Rng
+) -> tuple[Tensor, Tensor]:
+    """Nats and standard errors of the events that `rng.rows` names."""
+    x = to_model(x[rng.rows], model)
+    cond = None if cond is None else to_model(cond[rng.rows], model)
+    found = score(model, x, cond, rng.to(model.device))
+    nats, error = found if isinstance(found, tuple) else (found, torch.zeros_like(found))
+    return nats.double().cpu(), error.double().cpu()
+
+
+def log_mean_exp(x: Tensor, dim: int) -> Tensor:
+    """log (1/k) sum_k exp x_k along `dim`."""
+    return x.logsumexp(dim) - math.log(x.shape[dim])

@@ -1,0 +1,1 @@
+"""The generic likelihoods of the built-in plugin, a file each."""

@@ -1,0 +1,181 @@
+"""`GenerativeModel`: what a family implements, and what the zoo derives from it.
+
+A family says what its events are (`event`, `condition`), implements the methods of the
+capabilities it has (`zoo_core.capabilities`), and either `sample_rows` or nothing if a registered
+sampler serves it. Sampling in batches, seeding, likelihood bookkeeping, saving and loading follow.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo_core import config as configs
+from zoo_core.data.event import Condition, Event
+from zoo_core.errors import NoCapabilityError
+from zoo_core.rng import Rng
+
+if TYPE_CHECKING:
+    from zoo_core.likelihood import Likelihood, LogLikelihood
+    from zoo_core.sampling import Sampler
+    from zoo_core.specs import ModelSpec
+
+__all__ = ["Batch", "GenerativeModel", "Loss", "LossFunction", "Player"]
+
+Batch = tuple[Tensor, Tensor | None]
+"""Events (B, *S) and their conditions (B, ...) or None."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A scalar to minimize, and named scalars to log (detached; likelihoods in nats)."""
+
+    total: Tensor
+    terms: dict[str, Tensor] = field(default_factory=dict)
+
+
+LossFunction = Callable[[Batch, Rng, int], Loss]
+"""`loss(batch, rng, step)`; `rng` is keyed by (seed, example), so pass `step` to every draw."""
+
+
+@dataclass(frozen=True)
+class Player:
+    """Who is trained: parameters, the loss they minimize, and how often.
+
+    The player acts in every `every`-th round, with `steps` optimizer steps of fresh batches.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    loss: LossFunction
+    every: int = 1
+    steps: int = 1
+
+
+class GenerativeModel(nn.Module):
+    """A distribution over events that can be sampled, perhaps scored, and trained.
+
+    Subclasses are final: they call `super().__init__(config, event, condition)` first, where
+    `config` is a frozen dataclass from which the model can be built again.
+    """
+
+    def __init__(self, config: Any, event: Event, condition: Condition | None = None) -> None:
+        super().__init__()
+        configs.validate(config)
+        self.config = config
+        self.event = event
+        self.condition = condition or Condition()
+
+    # What a family implements.
+
+    def sample_rows(self, rng: Rng, cond: Tensor | None = None) -> Tensor:
+        """One event per row of `rng`, (B, *S), in one pass; every draw comes from `rng`."""
+        raise NoCapabilityError(
+            f"{type(self).__name__} does not sample by itself.",
+            hint="name a sampler: model.sample(n, sampler=...)",
+        )
+
+    def players(self, loss: Any) -> dict[str, Player]:
+        """Who is trained by `loss`: by default one player with every parameter."""
+        return {"model": Player(tuple(self.parameters()), partial(loss, self))}
+
+    # What follows from it.
+
+    @property
+    def spec(self) -> "ModelSpec":
+        """The registered spec of this class; raises `UnknownNameError` if there is none."""
+        from zoo_core.registry import current
+
+        return current().spec_of(type(self))
+
+    @property
+    def device(self) -> torch.device:
+        return next((t.device for t in self._tensors()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        floating = (t.dtype for t in self._tensors() if t.is_floating_point())
+        return next(floating, torch.get_default_dtype())
+
+    def sample(
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        first_row: int = 0,
+        sampler: "str | Sampler | None" = None,
+        cond: Any = None,
+        fixed: tuple[Any, Any] | None = None,
+        batch_size: int | None = None,
+        progress: bool = False,
+        **options: Any,
+    ) -> Tensor:
+        """Draw n events (n, *shape), on the CPU.
+
+        Row i depends on (seed, i) alone: neither n nor the batch size changes it. `sampler` is a
+        registered name or an object such as `DDIM(steps=50)`; `options` are the fields of the
+        named one. `cond` is one condition for all or one per event. `fixed=(values, mask)` holds
+        known values, where the sampler can.
+        """
+        from zoo_core import sampling
+
+        return sampling.sample(
+            self,
+            n,
+            seed=seed,
+            first_row=first_row,
+            sampler=sampler,
+            cond=cond,
+            fixed=fixed,
+            batch_size=batch_size,
+            progress=progress,
+            **options,
+        )
+
+    def sample_batches(self, n: int, **arguments: Any) -> Iterator[Tensor]:
+        """The same draws as `sample`, a batch at a time."""
+        from zoo_core import sampling
+
+        return sampling.sample_batches(self, n, **arguments)
+
+    def log_likelihood(
+        self,
+        x: Any,
+        *,
+        cond: Any = None,
+        method: "str | Likelihood | None" = None,
+        seed: int = 0,
+        batch_size: int | None = None,
+        progress: bool = False,
+        **options: Any,
+    ) -> "LogLikelihood":
+        """Score events x (B, *shape): nats (B,) with their kind and standard errors.
+
+        `method` is a registered name or an object such as `IWAE(k=5000)`; by default the
+        architecture's own. Raises `NoLikelihoodError` for implicit models.
+        """
+        from zoo_core import likelihood
+
+        return likelihood.log_likelihood(
+            self,
+            x,
+            cond=cond,
+            method=method,
+            seed=seed,
+            batch_size=batch_size,
+            progress=progress,
+            **options,
+        )
+
+    def save(self, path: str | Path, **metadata: Any) -> Path:
+        """Write a folder with `model.safetensors` and `zoo.json` that `zoo.load` reads."""
+        from zoo_core.weights import checkpoint
+
+        return checkpoint.save(self, Path(path), **metadata)
+
+    def _tensors(self) -> Iterator[Tensor]:
+        yield from self.parameters()
+        yield from self.buffers()

@@ -1,0 +1,272 @@
+"""Names to specs: one lookup for every kind of component, with did-you-mean and no overwriting.
+
+A component is unique per (name, required capabilities). Where two plugins declare the same one,
+neither wins: the bare name raises, the spelling `dist:name` works.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib.resources import files
+from typing import Any, Generic, TypeVar
+
+from zoo_core import specs
+from zoo_core.errors import PluginError, UnknownNameError, did_you_mean
+from zoo_core.names import LEGAL_NAME, Name, parse
+from zoo_core.plugins import LoadRecord, Plugins
+from zoo_core.specs import ModelSpec
+from zoo_core.weights.tags import Tag, tags_of
+
+__all__ = ["Entry", "ModelInfo", "Registry", "current", "use"]
+
+S = TypeVar("S")
+
+_KINDS: dict[str, tuple[str, Any]] = {
+    "density type": ("zoo_density_types", specs.DensityType),
+    "model": ("zoo_models", specs.ModelSpec),
+    "loss": ("zoo_losses", specs.LossSpec),
+    "sampler": ("zoo_samplers", specs.SamplerSpec),
+    "likelihood": ("zoo_likelihoods", specs.LikelihoodSpec),
+    "dataset": ("zoo_datasets", specs.DatasetSpec),
+    "metric": ("zoo_metrics", specs.MetricSpec),
+    "converter": ("zoo_converters", specs.ConverterSpec),
+    "health check": ("zoo_health_checks", specs.HealthCheck),
+}
+
+
+@dataclass(frozen=True)
+class Entry(Generic[S]):
+    """A spec and the plugin that declared it."""
+
+    spec: S
+    plugin: LoadRecord
+
+    @property
+    def qualified(self) -> str:
+        return f"{self.plugin.dist}:{self.spec.name}"  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """An architecture under a tag, as `zoo list` and `zoo info` show it."""
+
+    name: str
+    spec: ModelSpec
+    plugin: LoadRecord
+    tag: Tag | None = None
+
+    @property
+    def pretrained(self) -> bool:
+        return self.tag is not None and self.tag.status != "recipe"
+
+    def row(self) -> dict[str, Any]:
+        """The JSON form of one row of `zoo list`."""
+        tag = self.tag
+        return {
+            "name": self.name,
+            "arch": self.spec.arch,
+            "tag": tag.tag if tag else None,
+            "family": self.spec.family,
+            "density": self.spec.density,
+            "likelihood": self.spec.default_likelihood,
+            "status": tag.status if tag else "architecture",
+            "plugin": self.plugin.name,
+            "params": tag.params if tag else None,
+            "license": tag.license if tag else None,
+        }
+
+
+class Registry:
+    """All components of the loaded plugins."""
+
+    def __init__(self, plugins: Plugins) -> None:
+        self.plugins = plugins
+        self._entries = {kind: self._collect(kind) for kind in _KINDS}
+        densities = {e.spec.name for e in self._entries["density type"]}
+        for entry in self._entries["model"]:
+            if entry.spec.density not in densities:
+                plugins.problem(
+                    entry.plugin,
+                    f"model {entry.spec.arch!r} names the unknown density type "
+                    f"{entry.spec.density!r}. {did_you_mean(entry.spec.density, densities)}",
+                )
+
+    def all(self, kind: str) -> Sequence[Entry[Any]]:
+        """Every entry of a kind, e.g. `"sampler"`, sorted by name."""
+        return self._entries[kind]
+
+    def find(self, kind: str, text: str) -> list[Entry[Any]]:
+        """The entries that a name may mean; raises `UnknownNameError` if there are none."""
+        name = parse(text, kind)
+        entries = [e for e in self.all(kind) if e.spec.name == name.name]
+        if name.dist is not None:
+            entries = [e for e in entries if e.plugin.dist == name.dist]
+        if not entries:
+            raise self._unknown(kind, name)
+        return entries
+
+    def one(self, kind: str, text: str) -> Entry[Any]:
+        """The one entry that a name means."""
+        entries = self.find(kind, text)
+        if len(entries) > 1:
+            raise UnknownNameError(
+                f"{kind} {text!r} is declared more than once.",
+                hint=f"write {' or '.join(e.qualified for e in entries)}",
+            )
+        return entries[0]
+
+    def model(self, text: str) -> ModelInfo:
+        """The architecture, and the tag if one is named; raises `UnknownNameError`."""
+        name = parse(text)
+        entry: Entry[ModelSpec] = self.one("model", text)
+        if name.tag is None:
+            return ModelInfo(str(name), entry.spec, entry.plugin)
+        tags = {tag.tag: tag for tag in self.tags(entry)}
+        if name.tag not in tags:
+            known = [f"{entry.spec.arch}.{tag}" for tag in tags]
+            close = did_you_mean(f"{name.name}.{name.tag}", known)
+            raise UnknownNameError(
+                f"{text!r}: {entry.spec.arch} has no tag {name.tag!r}; "
+                f"tags: {', '.join(sorted(tags)) or 'none'}. {close}".rstrip(),
+                hint="zoo list",
+            )
+        return ModelInfo(str(name), entry.spec, entry.plugin, tags[name.tag])
+
+    def spec_of(self, cls: type) -> ModelSpec:
+        """The spec whose target is this class."""
+        target = f"{cls.__module__}:{cls.__qualname__}"
+        for entry in self.all("model"):
+            if entry.spec.target == target:
+                found: ModelSpec = entry.spec
+                return found
+        raise UnknownNameError(
+            f"{target} is no registered model.",
+            hint="declare it by a zoo_models hook, or pass samplers, losses and likelihoods as "
+            "objects instead of names",
+        )
+
+    def models(
+        self,
+        pattern: str = "*",
+        *,
+        density: str | None = None,
+        family: str | None = None,
+        license: str | None = None,
+        pretrained: bool | None = None,
+    ) -> list[ModelInfo]:
+        """Architectures and their tags, filtered by shell patterns, sorted by name."""
+        rows = [row for entry in self.all("model") for row in self._rows(entry)]
+        wanted = {"density": density, "family": family, "license": license}
+
+        def fits(row: ModelInfo) -> bool:
+            values = row.row()
+            return (
+                fnmatchcase(row.name, pattern)
+                and pretrained in (None, row.pretrained)
+                and all(
+                    glob is None or fnmatchcase(str(values[key]).lower(), glob.lower())
+                    for key, glob in wanted.items()
+                )
+            )
+
+        return sorted(filter(fits, rows), key=lambda row: row.name)
+
+    def tags(self, entry: Entry[ModelSpec]) -> list[Tag]:
+        """The tags of an architecture; an unreadable one costs its plugin a line, not the list."""
+        try:
+            return tags_of(entry.spec)
+        except (OSError, ValueError, AttributeError) as error:
+            self.plugins.problem(entry.plugin, f"tags of {entry.spec.arch!r}: {error}")
+            return []
+
+    def _rows(self, entry: Entry[ModelSpec]) -> Iterator[ModelInfo]:
+        yield ModelInfo(entry.spec.arch, entry.spec, entry.plugin)
+        for tag in self.tags(entry):
+            yield ModelInfo(f"{entry.spec.arch}.{tag.tag}", entry.spec, entry.plugin, tag)
+
+    def _collect(self, kind: str) -> list[Entry[Any]]:
+        hook, cls = _KINDS[kind]
+        entries = []
+        for record, spec in self.plugins.collect(hook):
+            if not isinstance(spec, cls):
+                self.plugins.problem(record, f"{hook} returned {spec!r}, not a {cls.__name__}")
+            elif kind != "density type" and not LEGAL_NAME.fullmatch(spec.name):
+                self.plugins.problem(record, f"{spec.name!r} is no legal {kind} name")
+            else:
+                entries.append(Entry(spec, record))
+        self._refuse_twice(kind, entries)
+        return sorted(entries, key=lambda e: (e.spec.name, e.plugin.dist))
+
+    def _refuse_twice(self, kind: str, entries: list[Entry[Any]]) -> None:
+        """Two declarations of one plugin under one (name, requires) are that plugin's mistake."""
+        seen: set[tuple[Any, ...]] = set()
+        for entry in entries[:]:
+            key = (entry.plugin.name, entry.spec.name, getattr(entry.spec, "requires", ()))
+            if key in seen:
+                self.plugins.problem(entry.plugin, f"{kind} {entry.spec.name!r} is declared twice")
+                entries.remove(entry)
+            seen.add(key)
+
+    def _unknown(self, kind: str, name: Name) -> UnknownNameError | PluginError:
+        known = sorted({e.spec.name for e in self.all(kind)})
+        if kind == "model" and (missing := _uninstalled(name.name)):
+            return PluginError(
+                f"arch {name.name!r} is in {missing[1]}, which is not installed.",
+                hint=f"zoo plugins install {missing[0]}",
+            )
+        names = [row.name for row in self.models()] if kind == "model" else known
+        close = did_you_mean(f"{name.name}.{name.tag}" if name.tag else name.name, names)
+        broken = [r for r in self.plugins.records.values() if r.error and r.status != "disabled"]
+        note = "".join(f" Plugin {r.name!r} failed to load ({r.error})." for r in broken)
+        return UnknownNameError(
+            f"unknown {kind} {str(name)!r}. {close}{note}".rstrip(),
+            hint=f"zoo plugins doctor {broken[0].name}" if broken else _where_to_look(kind, known),
+        )
+
+
+def _where_to_look(kind: str, known: Sequence[str]) -> str:
+    return "zoo list" if kind == "model" else f"known: {', '.join(known) or 'none'}"
+
+
+def _uninstalled(arch: str) -> tuple[str, str] | None:
+    """(alias, distribution) of the official plugin that has an architecture."""
+    for alias, plugin in known_plugins().items():
+        if arch in plugin["archs"]:
+            return alias, plugin["dist"]
+    return None
+
+
+@cache
+def known_plugins() -> dict[str, Any]:
+    """The official plugins by alias: their distribution and architectures."""
+    found: dict[str, Any] = json.loads(
+        files("zoo_core").joinpath("known_plugins.json").read_text()
+    )
+    return found
+
+
+_override: ContextVar[Registry | None] = ContextVar("registry", default=None)
+
+
+def current() -> Registry:
+    """The registry of the installed plugins, built on first use."""
+    return _override.get() or _installed()
+
+
+@cache
+def _installed() -> Registry:
+    return Registry(Plugins())
+
+
+@contextmanager
+def use(registry: Registry) -> Iterator[Registry]:
+    """Look names up in another registry inside the block (tests, tools)."""
+    token = _override.set(registry)
+    try:
+        yield registry
+    finally:
+        _override.reset(token)

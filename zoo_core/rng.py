@@ -1,0 +1,92 @@
+"""Random numbers of a batch: row i of seed s is the same whatever else is drawn.
+
+Philox 4x32-10 (Salmon et al., 2011) with the seed as key and (block, step, stream, row) as
+counter. Nothing else may be a source of randomness while sampling or scoring.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from math import prod
+
+import torch
+from torch import Tensor
+
+import zoo_kernels.rng as philox
+from zoo_core.errors import UsageError
+
+__all__ = ["Rng"]
+
+_SEEDS = 1 << 64
+_ROWS = 1 << 32
+
+
+class Rng:
+    """Draws for the rows of a batch.
+
+    `stream` names what is drawn and `step` counts repetitions of it; the same (seed, row,
+    stream, step) gives the same bits on every backend, in any batch.
+    """
+
+    def __init__(self, seed: int, rows: Tensor | Sequence[int] | int, *, scope: str = "") -> None:
+        """`rows`: int64 row numbers (B,), or a count n for rows 0..n-1."""
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < _SEEDS:
+            raise UsageError(f"seed = {seed!r}; it must be an integer in [0, 2^64).")
+        rows = torch.arange(rows) if isinstance(rows, int) else torch.as_tensor(rows)
+        if rows.ndim != 1 or (len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < _ROWS):
+            raise UsageError("rows must be a vector of integers in [0, 2^32).")
+        self.seed = seed
+        self.rows = rows.long()
+        self._scope = scope
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def device(self) -> torch.device:
+        return self.rows.device
+
+    def scope(self, name: str) -> "Rng":
+        """The same rows, with `name` put before every stream's name."""
+        return self._copy(self.rows, f"{self._scope}{name}/")
+
+    def to(self, device: torch.device | str) -> "Rng":
+        return self._copy(self.rows.to(device), self._scope)
+
+    def normal(self, shape: Sequence[int] = (), *, stream: str, step: int = 0) -> Tensor:
+        """Standard normals (B, *shape), float32."""
+        draws = philox.normal(
+            self.seed, self.rows, prod(shape), stream=self._stream(stream), step=step
+        )
+        return draws.view(len(self), *shape)
+
+    def uniform(self, shape: Sequence[int] = (), *, stream: str, step: int = 0) -> Tensor:
+        """Uniforms in [0, 1) on a grid of 2^-24, (B, *shape), float32."""
+        draws = philox.uniform(
+            self.seed, self.rows, prod(shape), stream=self._stream(stream), step=step
+        )
+        return draws.view(len(self), *shape)
+
+    def categorical(self, logits: Tensor, *, stream: str, step: int = 0) -> Tensor:
+        """Draws (B, *S) from unnormalized log-probabilities (B, *S, K), by inverse CDF."""
+        u = self.uniform(logits.shape[1:-1], stream=stream, step=step)
+        cdf = logits.double().softmax(-1).cumsum(-1)
+        return (u.double().unsqueeze(-1) >= cdf / cdf[..., -1:]).sum(-1)
+
+    def bernoulli(self, logits: Tensor, *, stream: str, step: int = 0) -> Tensor:
+        """Draws (B, *S) of 0 or 1 (int64) with P(1) = sigmoid(logits)."""
+        u = self.uniform(logits.shape[1:], stream=stream, step=step)
+        return (u.double() < logits.double().sigmoid()).long()
+
+    def _copy(self, rows: Tensor, scope: str) -> "Rng":
+        copy = object.__new__(Rng)  # seed and rows were checked once
+        copy.seed, copy.rows, copy._scope = self.seed, rows, scope
+        return copy
+
+    def _stream(self, name: str) -> int:
+        return _hash(f"{self._scope}{name}")
+
+
+@cache
+def _hash(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "little")

@@ -1,0 +1,199 @@
+"""The sampling driver: rows, batches, seeds and progress, for every sampler alike.
+
+A sampler draws one batch; this file asks it for rows 0..n-1 in batches of bounded memory. Row i
+depends on (seed, i) alone.
+"""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from zoo_core.data.event import Event
+from zoo_core.errors import DataError, NoCapabilityError, UsageError
+from zoo_core.rng import Rng
+
+if TYPE_CHECKING:
+    from zoo_core.model import GenerativeModel
+
+__all__ = [
+    "Direct",
+    "Fixed",
+    "Sampler",
+    "batches",
+    "evaluating",
+    "sample",
+    "sample_batches",
+    "to_model",
+]
+
+_BATCH_VALUES = 1 << 20
+_MAX_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Known values for completion: where `mask` is true, the event must equal `values`.
+
+    Both broadcast to (n, *shape).
+    """
+
+    values: Tensor
+    mask: Tensor
+
+    def rows(self, rows: Tensor, device: torch.device) -> "Fixed":
+        return Fixed(self.values[rows].to(device), self.mask[rows].to(device))
+
+    def apply(self, x: Tensor) -> Tensor:
+        return torch.where(self.mask, self.values.to(x.dtype), x)
+
+
+class Sampler(Protocol):
+    """A way to draw events: a frozen dataclass whose fields are its options.
+
+    A sampler that can complete partly known events takes a further keyword `fixed: Fixed | None`;
+    one that can show its work takes `trace`, a callable `(step, x)`.
+    """
+
+    def __call__(self, model: Any, rng: Rng, cond: Tensor | None) -> Tensor:
+        """Events (B, *S) for the B rows of `rng`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Direct:
+    """The model's own one-pass sampler, `model.sample_rows(rng, cond)`."""
+
+    def __call__(self, model: "GenerativeModel", rng: Rng, cond: Tensor | None) -> Tensor:
+        return model.sample_rows(rng, cond)
+
+
+def sample(model: "GenerativeModel", n: int, **arguments: Any) -> Tensor:
+    """Draw n events (n, *shape) on the CPU; see `GenerativeModel.sample`."""
+    parts = sample_batches(model, n, **arguments)
+    first = next(parts)
+    if len(first) == n:
+        return first
+    try:
+        out = first.new_empty((n, *model.event.shape))
+    except RuntimeError as error:
+        raise UsageError(
+            f"{n} events of shape {model.event.shape} do not fit into memory.",
+            hint="iterate over sample_batches(...) instead, or write npz with zoo sample",
+        ) from error
+    out[: len(first)] = first
+    done = len(first)
+    for part in parts:
+        out[done : done + len(part)] = part
+        done += len(part)
+    return out
+
+
+def sample_batches(
+    model: "GenerativeModel",
+    n: int,
+    *,
+    seed: int = 0,
+    first_row: int = 0,
+    sampler: "str | Sampler | None" = None,
+    cond: Any = None,
+    fixed: tuple[Any, Any] | None = None,
+    batch_size: int | None = None,
+    progress: bool = False,
+    trace: Any = None,
+    **options: Any,
+) -> Iterator[Tensor]:
+    """Yield n events in batches of bounded memory; see `GenerativeModel.sample`."""
+    from zoo_core.resolve import sampler as resolve_sampler
+
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise UsageError(f"n = {n!r}; it must be an integer of at least 1.")
+    draw = resolve_sampler(model, sampler, options)
+    cond = model.condition.check(cond, n)
+    known = None if fixed is None else check_fixed(model.event, fixed, n)
+    extras = _extras(draw, fixed=known, trace=trace)
+    return _draw_batches(
+        model, draw, n, seed, first_row, cond, known, extras, batch_size, progress
+    )
+
+
+def _draw_batches(
+    model: "GenerativeModel",
+    draw: Sampler,
+    n: int,
+    seed: int,
+    first_row: int,
+    cond: Tensor | None,
+    fixed: Fixed | None,
+    extras: dict[str, Any],
+    batch_size: int | None,
+    progress: bool,
+) -> Iterator[Tensor]:
+    device = model.device
+    cond = None if cond is None else to_model(cond, model)
+    with tqdm(total=n, unit="event", disable=None if progress else True) as bar:
+        for rows in batches(n, model.event, batch_size):
+            if fixed is not None:
+                extras["fixed"] = fixed.rows(rows, device)
+            rng = Rng(seed, rows + first_row).to(device)
+            with evaluating(model):
+                x = draw(model, rng, None if cond is None else cond[rows], **extras)
+            yield x.cpu()
+            bar.update(len(rows))
+
+
+def _extras(draw: Sampler, **given: Any) -> dict[str, Any]:
+    """The optional keywords that were given; refuses those the sampler does not take."""
+    takes = inspect.signature(draw.__call__).parameters
+    wanted = {k: v for k, v in given.items() if v is not None}
+    for name in wanted:
+        if name not in takes:
+            raise NoCapabilityError(
+                f"sampler {type(draw).__name__} takes no {name}=.",
+                hint="zoo info MODEL lists its samplers",
+            )
+    return wanted
+
+
+def check_fixed(event: Event, fixed: tuple[Any, Any], n: int) -> Fixed:
+    """Known (values, mask) as tensors (n, *shape); raises `DataError` if they do not fit."""
+    try:
+        values, mask = fixed
+        shape = (n, *event.shape)
+        values = torch.as_tensor(values).expand(shape)
+        mask = torch.as_tensor(mask, dtype=torch.bool).expand(shape)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"fixed does not fit {event} ({error}); give (values, mask).") from None
+    event.check(torch.where(mask, values, torch.zeros_like(values)), name="fixed values")
+    return Fixed(values, mask)
+
+
+def batches(n: int, event: Event, batch_size: int | None) -> Iterator[Tensor]:
+    """Row numbers 0..n-1 in batches; without a size, as many as a bounded memory holds."""
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(f"batch_size = {batch_size}; it must be at least 1.")
+    size = batch_size or max(1, min(_MAX_BATCH, _BATCH_VALUES // max(1, event.dims)))
+    for a in range(0, n, size):
+        yield torch.arange(a, min(a + size, n))
+
+
+def to_model(x: Tensor, model: "GenerativeModel") -> Tensor:
+    """Events or conditions on the model's device, reals in the model's precision."""
+    return x.to(model.device, model.dtype) if x.is_floating_point() else x.to(model.device)
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; the model's own mode comes back afterwards."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)

@@ -1,0 +1,207 @@
+"""What plugins declare: frozen data with `"package.module:attr"` targets, and no torch.
+
+A spec is everything the zoo needs to list, find and check a component without importing it.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+from zoo_core.errors import PluginError
+
+__all__ = [
+    "Check",
+    "ConverterSpec",
+    "DatasetSpec",
+    "DensityType",
+    "HealthCheck",
+    "LikelihoodKind",
+    "LikelihoodSpec",
+    "LossSpec",
+    "MetricSpec",
+    "ModelSpec",
+    "Pretrained",
+    "Relation",
+    "SamplerSpec",
+    "import_target",
+]
+
+Relation = Literal["equal", "lower", "upper", "estimate"]
+"""How a reported number stands to log p(x)."""
+
+_SIGN: dict[str, str] = {"equal": "=", "lower": ">=", "upper": "<=", "estimate": "~"}
+
+
+@dataclass(frozen=True)
+class LikelihoodKind:
+    """What a likelihood number is: a name, its relation to log p, and what qualifies it.
+
+    `detail` states what the number depends on, e.g. `k=5000` or `sigma=0.02`. A lower bound of
+    log p reads `log p >= number`, whatever the name.
+    """
+
+    name: str
+    relation: Relation
+    detail: str = ""
+
+    @property
+    def sign(self) -> str:
+        """The sign to print between log p and the number: `=`, `>=`, `<=` or `~`."""
+        return _SIGN[self.relation]
+
+    def __str__(self) -> str:
+        return f"{self.name}({self.detail})" if self.detail else self.name
+
+
+@dataclass(frozen=True)
+class DensityType:
+    """A way to treat p(x), e.g. `explicit/tractable`."""
+
+    name: str
+    summary: str
+    likelihood: str
+    sampling: str
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Weights of an architecture under a tag that live on the Hub.
+
+    Bundled weights and recipes need no declaration: they are found in the plugin's package as
+    `weights/<arch>.<tag>/` and `recipes/<arch>.<tag>.toml`.
+    """
+
+    tag: str
+    repo: str
+    license: str
+    source: str
+    revision: str | None = None
+    sha256: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def status(self) -> Literal["pinned", "unpinned"]:
+        """Pinned means a full commit and a hash for every file."""
+        return "pinned" if self.revision and self.sha256 else "unpinned"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """An architecture: its family, its density type, and where its class and Config are."""
+
+    arch: str
+    family: str
+    density: str
+    target: str
+    config: str
+    capabilities: tuple[str, ...] = ()
+    default_likelihood: str | None = None
+    default_sampler: str = "direct"
+    default_loss: str | None = "nll"
+    parts: tuple[tuple[str, str], ...] = ()
+    pretrained: tuple[Pretrained, ...] = ()
+    summary: str = ""
+    paper: str = ""
+    tiny: tuple[tuple[str, Any], ...] = ()
+    """Config values of a copy small enough for the conformance checks."""
+
+    @property
+    def name(self) -> str:
+        return self.arch
+
+
+@dataclass(frozen=True)
+class LossSpec:
+    """A training objective for models with the capabilities it requires.
+
+    The target is a frozen dataclass whose fields are the options and whose call is
+    `(model, batch, rng, step) -> Loss`, unless the capability it requires says otherwise.
+    """
+
+    name: str
+    target: str
+    requires: tuple[str, ...] = ()
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class SamplerSpec:
+    """A way to draw events: a frozen dataclass called as `(model, rng, cond)`."""
+
+    name: str
+    target: str
+    requires: tuple[str, ...] = ()
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class LikelihoodSpec:
+    """A way to score events: a frozen dataclass called as `(model, x, cond, rng)`."""
+
+    name: str
+    target: str
+    kind: LikelihoodKind
+    requires: tuple[str, ...] = ()
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A data set; the target is called with no arguments and returns a `Dataset`."""
+
+    name: str
+    target: str
+    license: str
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """A feature extractor or a score over samples."""
+
+    name: str
+    target: str
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class ConverterSpec:
+    """A map between a foreign checkpoint layout and an architecture of ours."""
+
+    name: str
+    target: str
+    arch: str
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class HealthCheck:
+    """A check that `zoo doctor` runs; the target returns a `Check`, the fix needs none."""
+
+    name: str
+    target: str
+    fix: str | None = None
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a health check found."""
+
+    status: Literal["ok", "note", "problem"]
+    message: str
+    remedy: str = ""
+
+
+def import_target(target: str) -> Any:
+    """Import `"package.module:attr"`; raises `PluginError` naming the target and the cause."""
+    module, _, attr = target.partition(":")
+    try:
+        found: Any = import_module(module)
+        for part in attr.split("."):
+            found = getattr(found, part)
+    except Exception as error:
+        raise PluginError(
+            f"{target!r} cannot be imported ({type(error).__name__}: {error}).",
+            hint="zoo plugins doctor",
+        ) from error
+    return found

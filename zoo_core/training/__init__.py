@@ -1,0 +1,1 @@
+"""One plain training loop over players: step, EMA, checkpoint, resume, recipes."""

@@ -1,0 +1,239 @@
+"""A model as a folder: `zoo.json`, `model.safetensors`, and golden tensors where there are some.
+
+    zoo.json             schema, arch, plugin, config, event, condition, metrics, licence, ...
+    model.safetensors    the state dict, without the parts
+    golden.safetensors   what the model must reproduce (see `zoo_core.weights.golden`)
+    <part>/              each part, a folder of the same form
+
+Weights are data: no class path, no pickle. A folder is written whole or not at all; reading
+checks sizes and hashes first, then names, shapes and dtypes, before a tensor is used.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from zoo_core import config as configs
+from zoo_core.errors import DataError, IntegrityError, OutputError
+from zoo_core.files import atomic_folder
+from zoo_core.registry import current
+from zoo_core.resolve import build
+from zoo_core.specs import ModelSpec
+
+if TYPE_CHECKING:
+    from zoo_core.model import GenerativeModel
+
+__all__ = [
+    "GOLDEN",
+    "METADATA",
+    "WEIGHTS",
+    "load",
+    "load_state",
+    "read_metadata",
+    "save",
+    "sha256",
+]
+
+SCHEMA = 1
+METADATA, WEIGHTS, GOLDEN = "zoo.json", "model.safetensors", "golden.safetensors"
+_MAX_JSON = 1 << 20
+_MAX_HEADER = 1 << 24
+_MAX_TENSORS = 100_000
+
+
+def save(
+    model: "GenerativeModel",
+    path: Path,
+    *,
+    golden: Mapping[str, Tensor] | None = None,
+    **metadata: Any,
+) -> Path:
+    """Write the model's folder; `metadata` goes into `zoo.json` (license, source, metrics, ...).
+
+    Raises `OutputError` if the path cannot be written or holds files that are not a model's.
+    """
+    spec = model.spec
+    _refuse_foreign(path, spec)
+    with atomic_folder(path) as folder:
+        _write(model, spec, folder, golden, metadata)
+    return path
+
+
+def load(
+    folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+) -> "GenerativeModel":
+    """Read a model's folder; raises `IntegrityError` or `ConfigError` naming file and remedy."""
+    metadata = read_metadata(folder)
+    spec = current().model(metadata["arch"]).spec
+    parts = {name: load(folder / name) for name, _ in spec.parts}
+    with torch.random.fork_rng(devices=[]):
+        model = build(spec, {**metadata["config"], **parts})
+    weights = folder / WEIGHTS
+    _verify(weights, metadata)
+    load_state(model, weights, skip=tuple(parts))
+    return model.to(device=device, dtype=dtype).eval()
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """`zoo.json` of a folder, checked for the fields that loading needs."""
+    path = folder / METADATA
+    if not path.is_file():
+        raise DataError(
+            f"{folder} is no model folder: it has no {METADATA}.",
+            hint="a folder written by model.save() or zoo train has one",
+        )
+    if path.stat().st_size > _MAX_JSON:
+        raise IntegrityError(f"{path} is larger than {_MAX_JSON} bytes; it is not a model's.")
+    try:
+        metadata = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(
+            f"{path} is not JSON ({error}).", hint="write the folder anew"
+        ) from None
+    if not isinstance(metadata, dict) or metadata.get("schema") != SCHEMA:
+        raise IntegrityError(f"{path} is not a zoo.json of schema {SCHEMA}.")
+    if not isinstance(metadata.get("arch"), str) or not isinstance(metadata.get("config"), dict):
+        raise IntegrityError(f"{path} must name an `arch` and hold its `config`.")
+    return metadata
+
+
+def load_state(module: torch.nn.Module, path: Path, *, skip: tuple[str, ...] = ()) -> None:
+    """Fill a module from a safetensors file, strictly: every name, shape and dtype must fit.
+
+    Keys under the submodules in `skip` belong to other files.
+    """
+    want = {k: v for k, v in module.state_dict().items() if k.split(".")[0] not in skip}
+    _check_header(path)
+    try:
+        with safe_open(path, "pt") as file:
+            _check_tensors(path, want, file)
+            state = {name: file.get_tensor(name) for name in want}
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, str(error)) from error
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise IntegrityError(f"{path}: tensor {name!r} holds NaN or infinite values.")
+    module.load_state_dict(state, strict=not skip)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(
+    model: "GenerativeModel",
+    spec: ModelSpec,
+    folder: Path,
+    golden: Mapping[str, Tensor] | None,
+    metadata: Mapping[str, Any],
+) -> None:
+    parts = [name for name, _ in spec.parts]
+    for name in parts:
+        part = model.get_submodule(name)
+        (folder / name).mkdir()
+        _write(part, part.spec, folder / name, None, {})  # type: ignore[arg-type]
+    state = {k: v for k, v in model.state_dict().items() if k.split(".")[0] not in parts}
+    _write_tensors(state, folder / WEIGHTS)
+    if golden is not None:
+        _write_tensors(golden, folder / GOLDEN)
+    files = {p.name: {"sha256": sha256(p), "size": p.stat().st_size} for p in folder.glob("*.s*")}
+    text = json.dumps(_describe(model, spec) | dict(metadata) | {"files": files}, indent=2)
+    (folder / METADATA).write_text(text + "\n")
+
+
+def _write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, path)
+
+
+def _describe(model: "GenerativeModel", spec: ModelSpec) -> dict[str, Any]:
+    from zoo_core import __version__
+
+    plugin = current().one("model", spec.arch).plugin
+    return {
+        "schema": SCHEMA,
+        "arch": spec.arch,
+        "plugin": plugin.dist,
+        "plugin_version": plugin.version,
+        "core_version": __version__,
+        "density": spec.density,
+        "config": configs.to_dict(model.config),
+        "event": dataclasses.asdict(model.event),
+        "condition": dataclasses.asdict(model.condition),
+        "params": sum(p.numel() for p in model.parameters()),
+        "license": "unstated",
+        "source": "unstated",
+    }
+
+
+def _refuse_foreign(path: Path, spec: ModelSpec) -> None:
+    ours = {METADATA, WEIGHTS, GOLDEN, *(name for name, _ in spec.parts)}
+    if path.is_file():
+        raise OutputError(f"{path} is a file; a model is saved as a folder.", hint="name a folder")
+    foreign = sorted(p.name for p in path.glob("*") if p.name not in ours) if path.exists() else []
+    if foreign:
+        raise OutputError(
+            f"{path} holds other files ({', '.join(foreign[:3])}); saving replaces the folder.",
+            hint="choose an empty or new folder",
+        )
+
+
+def _verify(path: Path, metadata: Mapping[str, Any]) -> None:
+    if not path.is_file():
+        raise IntegrityError(f"{path} is missing.", hint="write or download the folder anew")
+    recorded = metadata.get("files", {}).get(path.name, {}).get("sha256")
+    if recorded is not None and sha256(path) != recorded:
+        raise _damaged(path, f"its SHA-256 is not the one recorded in {METADATA}")
+
+
+def _check_header(path: Path) -> None:
+    """Refuse absurd headers before anything parses them."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > min(_MAX_HEADER, path.stat().st_size):
+        raise _damaged(path, f"its header claims {length} bytes")
+
+
+def _check_tensors(path: Path, want: Mapping[str, Tensor], file: Any) -> None:
+    have = set(file.keys())
+    if len(have) > _MAX_TENSORS:
+        raise IntegrityError(f"{path} holds {len(have)} tensors; at most {_MAX_TENSORS} are read.")
+    wrong = [_mismatch(k, want[k], file.get_tensor(k)) for k in sorted(have & want.keys())]
+    lists = {
+        "missing": sorted(want.keys() - have),
+        "unexpected": sorted(have - want.keys()),
+        "mismatched": [text for text in wrong if text],
+    }
+    if any(lists.values()):
+        text = "; ".join(f"{k}: {_listing(v)}" for k, v in lists.items() if v)
+        raise IntegrityError(
+            f"{path} does not fit the model: {text}.",
+            hint="the config in zoo.json must be the one the weights were made with",
+        )
+
+
+def _mismatch(name: str, want: Tensor, have: Tensor) -> str:
+    same = want.shape == have.shape and want.is_floating_point() == have.is_floating_point()
+    want_text, have_text = (f"{tuple(t.shape)} {t.dtype}" for t in (want, have))
+    return "" if same else f"{name} is {have_text}, expected {want_text}"
+
+
+def _listing(items: list[str], most: int = 8) -> str:
+    rest = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(item[:120] for item in items[:most]) + rest
+
+
+def _damaged(path: Path, reason: str) -> IntegrityError:
+    return IntegrityError(
+        f"{path} is damaged or no safetensors file ({reason}).",
+        hint="write or download the folder anew",
+    )

@@ -1,0 +1,66 @@
+"""Golden tensors: events, their log-likelihoods and samples that weights must reproduce.
+
+They travel beside the weights, so that anyone can see on their own machine that a model does
+what it did where it was made.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from zoo_core.errors import IntegrityError
+from zoo_core.weights.checkpoint import GOLDEN
+
+if TYPE_CHECKING:
+    from zoo_core.model import GenerativeModel
+
+__all__ = ["check", "record"]
+
+_ROWS = 4
+_SEED = 0
+
+
+def record(
+    model: "GenerativeModel", x: Tensor | None = None, cond: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Golden tensors of a model: samples by its defaults, and log-likelihoods of events.
+
+    `x` (n, *shape) with `cond` are the events to score, by default the samples. The default
+    likelihood scores them, where the architecture has one.
+    """
+    tensors = {} if cond is None else {"cond": cond[:_ROWS]}
+    given = tensors.get("cond")
+    tensors["samples"] = model.sample(_ROWS, seed=_SEED, cond=given)
+    tensors["x"] = tensors["samples"].clone() if x is None else x[:_ROWS].clone()
+    if model.spec.default_likelihood is not None:
+        scored = model.log_likelihood(tensors["x"], seed=_SEED, cond=given)
+        tensors["nats"] = scored.nats
+    return tensors
+
+
+def check(model: "GenerativeModel", folder: Path, *, tolerance: float = 1e-3) -> None:
+    """Raise `IntegrityError` unless the model reproduces the golden tensors of its folder.
+
+    Integers must be equal; reals within `tolerance`, relative to the larger of 1 and their size.
+    """
+    golden = load_file(folder / GOLDEN)
+    found = record(model, golden["x"], golden.get("cond"))
+    for name, want in golden.items():
+        have = found[name]
+        if not _equal(have, want, tolerance):
+            raise IntegrityError(
+                f"{folder}: {name} differ from the golden ones "
+                f"(largest difference {float((have - want).abs().max()):.3g}).",
+                hint="zoo doctor shows which kernels run; try ZOO_KERNELS=reference",
+            )
+
+
+def _equal(have: Tensor, want: Tensor, tolerance: float) -> bool:
+    if have.shape != want.shape:
+        return False
+    if not want.is_floating_point():
+        return torch.equal(have, want)
+    return torch.allclose(have.double(), want.double(), rtol=tolerance, atol=tolerance)

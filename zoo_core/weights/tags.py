@@ -1,0 +1,94 @@
+"""Tags of an architecture: weights bundled in its plugin, recipes, and weights on the Hub.
+
+A plugin's package holds `weights/<arch>.<tag>/zoo.json` with `model.safetensors` beside it, and
+`recipes/<arch>.<tag>.toml`. Listing reads the JSON; neither torch nor the network is needed.
+"""
+
+import json
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from zoo_core.specs import ModelSpec, Pretrained
+
+__all__ = ["Tag", "tags_of"]
+
+Status = Literal["bundled", "pinned", "unpinned", "recipe"]
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One set of weights of an architecture, or the recipe for it."""
+
+    arch: str
+    tag: str
+    status: Status
+    license: str
+    source: str
+    folder: Path | None = None
+    recipe: Path | None = None
+    params: int | None = None
+    metadata: dict[str, Any] | None = None
+    hub: Pretrained | None = None
+
+
+def tags_of(spec: ModelSpec) -> list[Tag]:
+    """The tags of an architecture, sorted by name."""
+    found = {tag.tag: tag for tag in _hub(spec)}
+    package = package_folder(spec)
+    if package is not None:
+        found |= {tag.tag: tag for tag in _recipes(spec.arch, package)}
+        found |= {tag.tag: tag for tag in _bundled(spec.arch, package)}
+    return [found[name] for name in sorted(found)]
+
+
+def package_folder(spec: ModelSpec) -> Path | None:
+    """The folder of the package that the spec's target is in."""
+    found = find_spec(spec.target.partition(":")[0].partition(".")[0])
+    places = found.submodule_search_locations if found else None
+    return Path(next(iter(places))) if places else None
+
+
+def _hub(spec: ModelSpec) -> Iterator[Tag]:
+    for weights in spec.pretrained:
+        yield Tag(
+            spec.arch, weights.tag, weights.status, weights.license, weights.source, hub=weights
+        )
+
+
+def _recipes(arch: str, package: Path) -> Iterator[Tag]:
+    for path in package.glob(f"recipes/{arch}.*.toml"):
+        recipe = tomllib.loads(path.read_text())
+        yield Tag(
+            arch,
+            _tag(path.stem),
+            "recipe",
+            recipe.get("license", "unstated"),
+            recipe.get("source", "unstated"),
+            recipe=path,
+        )
+
+
+def _bundled(arch: str, package: Path) -> Iterator[Tag]:
+    for path in package.glob(f"weights/{arch}.*/zoo.json"):
+        tag = _tag(path.parent.name)
+        metadata = json.loads(path.read_text())
+        recipe = package / "recipes" / f"{arch}.{tag}.toml"
+        yield Tag(
+            arch,
+            tag,
+            "bundled",
+            metadata.get("license", "unstated"),
+            metadata.get("source", "unstated"),
+            folder=path.parent,
+            recipe=recipe if recipe.exists() else None,
+            params=metadata.get("params"),
+            metadata=metadata,
+        )
+
+
+def _tag(stem: str) -> str:
+    return stem.partition(".")[2]

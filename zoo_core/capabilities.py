@@ -8,7 +8,7 @@ that offers one. A plugin adds a capability of its own by naming it `"package.mo
 Shapes: B batch, S the event's shape. Log-densities are in nats, summed over the event.
 """
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, runtime_checkable
 
 from zoo_core.specs import import_target
 
@@ -159,5 +159,18 @@ def capability(name: str) -> Any:
 
 
 def has(model: object, name: str) -> bool:
-    """Whether a model offers the methods of a capability."""
-    return isinstance(model, capability(name))
+    """Whether a model's class has the methods of a capability, and the model its attributes.
+
+    A submodule that happens to be called `score` is not the method `score`.
+    """
+    methods, attributes = _members(capability(name))
+    return all(callable(getattr(type(model), m, None)) for m in methods) and all(
+        hasattr(model, a) for a in attributes
+    )
+
+
+def _members(protocol: type) -> tuple[list[str], list[str]]:
+    """Names of the methods and of the attributes that a protocol asks for."""
+    bases = [b for b in protocol.__mro__ if b not in (object, Protocol, Generic)]
+    methods = [n for b in bases for n, v in vars(b).items() if callable(v) and n[0] != "_"]
+    return methods, [n for b in bases for n in vars(b).get("__annotations__", {}) if n[0] != "_"]

@@ -26,7 +26,15 @@ from zoo_core import builtin
 from zoo_core.errors import PluginError, did_you_mean
 from zoo_core.hookspecs import PROJECT, ZOO_API, ZooHooks
 
-__all__ = ["LoadRecord", "Plugins", "config_path", "disabled_in_config", "discover", "set_enabled"]
+__all__ = [
+    "LoadRecord",
+    "Plugins",
+    "config_path",
+    "disabled_in_config",
+    "discover",
+    "set_enabled",
+    "survey",
+]
 
 Status = Literal["ok", "disabled", "failed", "incompatible", "conflict"]
 BUILTIN = "builtin"
@@ -100,15 +108,8 @@ class Plugins:
         _say(record.name, text)
 
     def _load(self, group: Sequence[EntryPoint], skip: "Switches") -> LoadRecord:
-        record = _record(group[0])
-        if len(group) > 1 or record.name == BUILTIN:
-            dists = ", ".join(_dist(p) for p in group)
-            record.fail(
-                "conflict", f"{record.name!r} is declared by {dists}; uninstall all but one"
-            )
-        elif reason := skip.reason(record.name):
-            record.fail("disabled", reason)
-        else:
+        record = _judge(group, skip)
+        if record.status == "ok":
             self._import(group[0], record)
         return record
 
@@ -170,6 +171,16 @@ def discover() -> list[EntryPoint]:
     return list(entry_points(group=PROJECT))
 
 
+def survey() -> dict[str, LoadRecord]:
+    """Every installed plugin as its metadata and the switches show it; none is imported.
+
+    `ok` means that nothing speaks against importing it.
+    """
+    skip = Switches.from_environment()
+    groups = _by_name(sorted(discover(), key=_order))
+    return {name: _judge(group, skip) for name, group in groups}
+
+
 def config_path() -> Path:
     """`plugins.toml` of this user: which plugins are disabled."""
     base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
@@ -229,6 +240,17 @@ def _by_name(points: Sequence[EntryPoint]) -> Iterator[tuple[str, list[EntryPoin
     for point in points:
         groups.setdefault(point.name, []).append(point)
     yield from groups.items()
+
+
+def _judge(group: Sequence[EntryPoint], skip: Switches) -> LoadRecord:
+    """The record of the plugin that these entry points declare, before anything is imported."""
+    record = _record(group[0])
+    if len(group) > 1 or record.name == BUILTIN:
+        dists = ", ".join(_dist(p) for p in group)
+        record.fail("conflict", f"{record.name!r} is declared by {dists}; uninstall all but one")
+    elif reason := skip.reason(record.name):
+        record.fail("disabled", reason)
+    return record
 
 
 def _record(point: EntryPoint) -> LoadRecord:

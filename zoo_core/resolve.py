@@ -4,6 +4,7 @@ An object passed in place of a name is used as it is and needs no registry.
 """
 
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from zoo_core import config as configs
@@ -100,7 +101,7 @@ def _component(
 
 
 def _object(kind: str, wanted: Any, options: Mapping[str, Any]) -> Any:
-    if isinstance(wanted, type) or not callable(wanted):
+    if isinstance(wanted, type) or not (callable(wanted) or is_dataclass(wanted)):
         raise UsageError(
             f"{wanted!r} is no {kind}.", hint=f"give a name or an object such as {kind.title()}()"
         )

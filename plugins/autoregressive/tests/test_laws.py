@@ -4,12 +4,12 @@ from itertools import product
 
 import pytest
 import torch
+
 from zoo_autoregressive.gated_pixelcnn import Config as PixelConfig
 from zoo_autoregressive.gated_pixelcnn import GatedPixelCNN
 from zoo_autoregressive.made import MADE
 from zoo_autoregressive.made import Config as MadeConfig
 from zoo_autoregressive.samplers import Sequential
-
 from zoo_core import Fixed, Rng
 
 MODELS = {

@@ -20,7 +20,7 @@ Shapes: B batch, C channels, H rows, W columns, U units, K levels, F features a 
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -63,9 +63,7 @@ class ChannelConv(nn.Conv2d):
     def __init__(self, g_in: Tensor, g_out: Tensor, n: int = 1, *, strict: bool = False) -> None:
         super().__init__(len(g_in), len(g_out), (1, n))
         mask = torch.ones(self.weight.shape, dtype=torch.bool)
-        mask[..., -1] = ((g_in < g_out[:, None]) if strict else (g_in <= g_out[:, None]))[
-            ..., None
-        ]
+        mask[:, :, 0, -1] = (g_in < g_out[:, None]) if strict else (g_in <= g_out[:, None])
         self.register_buffer("mask", mask, persistent=False)
         self.masked = not bool(mask.all())
 
@@ -103,7 +101,7 @@ class Layer(nn.Module):
 
     def vertical(self, n: Tensor, v: Tensor, V_v: Tensor) -> Tensor:
         """v of the next layer at the rows of v (B, U, R, W); the last layer has none."""
-        return v if self.same is None else gate(n + self.same(v) + V_v)
+        return v if self.same is None else self._drop(gate(n + self.same(v) + V_v))
 
     def window(self, h: Tensor) -> Tensor:
         """Rows padded so that `left` ends at the pixel itself, or before it if first."""
@@ -116,11 +114,14 @@ class Layer(nn.Module):
         y = link + self.left(window) + V_h
         if self.here is not None:
             y = y + self.here(h)
-        out = self.out(F.dropout(gate(y), self.dropout, self.training))
+        out = self.out(self._drop(gate(y)))
         if self.last:
             return h, out
         residual, skip = out.chunk(2, 1)
         return (residual if self.first else h + residual), skip
+
+    def _drop(self, y: Tensor) -> Tensor:
+        return F.dropout(y, self.dropout, self.training)
 
     def shifts(self, e: Tensor | None) -> tuple[Tensor, Tensor]:
         """V_v e_c and V_h e_c, (B, 2U, 1, 1) each, or zeros without classes."""
@@ -165,8 +166,8 @@ class GatedPixelCNN(GenerativeModel):
         """All conditionals in one pass, (B, C, H, W) -> (B, C, H, W, K)."""
         e = self._one_hot(cond)
         v = h = self._encode(x)
-        s = x.new_zeros(1)
-        for layer in self.layers:
+        s = v.new_zeros(1)
+        for layer in self._stack():
             v, h, skip = layer(v, h, e)
             s = s + skip
         return self._split(self.head(s))
@@ -183,7 +184,7 @@ class GatedPixelCNN(GenerativeModel):
     def begin(self, batch: int, cond: Tensor | None = None) -> list[Memory]:
         """The cache of events of which nothing is known: a memory a layer."""
         e = self._one_hot(cond)
-        return [self._blank(layer, batch, e) for layer in self.layers]
+        return [self._blank(layer, batch, e) for layer in self._stack()]
 
     def conditional(self, x: Tensor, i: int, cache: list[Memory]) -> tuple[Tensor, list[Memory]]:
         """Logits (B, K) of value `order()[i]`, given the earlier ones in x."""
@@ -200,7 +201,7 @@ class GatedPixelCNN(GenerativeModel):
     def _pixel(self, h: Tensor, c: int, cache: list[Memory]) -> Tensor:
         """Skip features (B, U, 1, 1) at column c, where h (B, C, 1, 1) is the pixel itself."""
         s = h.new_zeros(1)
-        for layer, m in zip(self.layers, cache, strict=True):
+        for layer, m in zip(self._stack(), cache, strict=True):
             m.here = h
             window = m.left if layer.first else torch.cat((m.left, h), -1)
             h, skip = layer.horizontal(m.link[..., c : c + 1], window, h, m.V_h)
@@ -209,7 +210,7 @@ class GatedPixelCNN(GenerativeModel):
 
     def _next_row(self, v: Tensor, cache: list[Memory]) -> None:
         """Take the row v (B, C, 1, W), now known, into the vertical stack."""
-        for layer, m in zip(self.layers, cache, strict=True):
+        for layer, m in zip(self._stack(), cache, strict=True):
             m.above = torch.cat((m.above[:, :, 1:], layer.across(v)), 2)
             v = layer.vertical(m.below, v, m.V_v)
             m.below = layer.down(m.above)
@@ -225,17 +226,20 @@ class GatedPixelCNN(GenerativeModel):
         left, here = empty(batch, inputs, 1, taps), empty(batch, inputs, 1, 1)
         return Memory(*layer.shifts(e), above, below, layer.link(below), left, here)
 
+    def _stack(self) -> list[Layer]:
+        return cast("list[Layer]", list(self.layers))
+
     def _encode(self, x: Tensor) -> Tensor:
-        return ordinal(x, self.config.levels, like=self.layers[0].down.weight)
+        return ordinal(x, self.config.levels, self.dtype)
 
     def _one_hot(self, cond: Tensor | None) -> Tensor | None:
         if cond is None:
             return None
-        return F.one_hot(cond, self.config.classes).to(self.layers[0].down.weight.dtype)
+        return F.one_hot(cond, self.config.classes).to(self.dtype)
 
     def _split(self, f: Tensor) -> Tensor:
         """Head outputs (B, C F, H, W) as logits (B, C, H, W, K)."""
-        f = f.unflatten(1, (self.config.shape[0], -1)).movedim(2, -1)
+        f = f.view(len(f), self.config.shape[0], -1, *f.shape[2:]).movedim(2, -1)
         return to_logits(f, self.config.levels)
 
 

@@ -6,6 +6,7 @@ networks on an ordinal scale.
 Shapes: B batch, C channels, H rows, W columns, K levels.
 """
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,9 +23,9 @@ def to_logits(features: Tensor, levels: int) -> Tensor:
     return F.pad(features, (1, 0)) if levels == 2 else features
 
 
-def ordinal(x: Tensor, levels: int, like: Tensor) -> Tensor:
-    """Integers 0..K-1 as equally spaced reals from -1 to 1, in the dtype of `like`."""
-    return x.to(like.dtype) * (2 / (levels - 1)) - 1
+def ordinal(x: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
+    """Integers 0..K-1 as equally spaced reals from -1 to 1."""
+    return x.to(dtype) * (2 / (levels - 1)) - 1
 
 
 def categorical_log_prob(logits: Tensor, x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ Shapes: B batch, D = C H W positions, U units, K levels, F features a value (1 i
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +95,7 @@ class MADE(GenerativeModel):
         v = self._encode(x.flatten(1))
         *shifts, shift = self._shifts(cond)
         h = v
-        for l, layer in enumerate(self.hidden):
+        for l, layer in enumerate(self._layers()):
             h = self._add(l, h, F.relu(layer(h) + shifts[l]))
         f = self.head(h) + shift
         if self.direct is not None:
@@ -113,7 +113,7 @@ class MADE(GenerativeModel):
     def begin(self, batch: int, cond: Tensor | None = None) -> Cache:
         """The cache of events of which nothing is known."""
         empty = self.head.weight.new_zeros
-        h = [empty(batch, layer.out_features) for layer in self.hidden]
+        h = [empty(batch, self.config.hidden) for _ in self._layers()]
         return Cache(empty(batch, self.event.dims), h, self._shifts(cond))
 
     def conditional(self, x: Tensor, i: int, cache: Cache) -> tuple[Tensor, Cache]:
@@ -132,7 +132,7 @@ class MADE(GenerativeModel):
         """Compute the units of degree i: they see v_1..v_i and the units of degree <= i."""
         new = slice(self._prefix[i - 1], self._prefix[i])
         seen = cache.v[:, :i]
-        for l, layer in enumerate(self.hidden):
+        for l, layer in enumerate(self._layers()):
             y = F.relu(layer.part(seen, new) + cache.shift[l][:, new])
             cache.h[l][:, new] = self._add(l, cache.h[l - 1][:, new], y)
             seen = cache.h[l][:, : new.stop]
@@ -142,13 +142,16 @@ class MADE(GenerativeModel):
         y = F.dropout(y, self.config.dropout, self.training)
         return h + y if self.config.residual and l > 0 else y
 
+    def _layers(self) -> list[MaskedLinear]:
+        return cast("list[MaskedLinear]", list(self.hidden))
+
     def _encode(self, x: Tensor) -> Tensor:
-        return ordinal(x, self.config.levels, like=self.head.weight)
+        return ordinal(x, self.config.levels, self.dtype)
 
     def _shifts(self, cond: Tensor | None) -> list[Tensor]:
         """U_l e_c for every layer and the head, (B, U) and (B, D F); zeros without classes."""
         if cond is None:
-            widths = [*(layer.out_features for layer in self.hidden), self.head.out_features]
-            return [self.head.weight.new_zeros(1, n) for n in widths]
-        e = F.one_hot(cond, self.config.classes).to(self.head.weight.dtype)
+            layers = [*self._layers(), self.head]
+            return [self.head.weight.new_zeros(1, layer.out_features) for layer in layers]
+        e = F.one_hot(cond, self.config.classes).to(self.dtype)
         return [U(e) for U in self.classes]

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_autoregressive.heads import categorical_log_prob, features_per_value, ordinal, to_logits
+from zoo_autoregressive.layers import MaskedLinear
 from zoo_core import Condition, Event, GenerativeModel, Range
 
 __all__ = ["MADE", "Config"]
@@ -36,29 +37,12 @@ class Config:
 
     shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
     levels: Annotated[int, Range(2, 65536)] = 2
-    classes: Annotated[int, Range(1)] | None = None
-    hidden: Annotated[int, Range(1)] = 500
+    classes: Annotated[int, Range(1, 65536)] | None = None
+    hidden: Annotated[int, Range(1, 1 << 20)] = 500
     layers: Annotated[int, Range(1, 64)] = 2
     direct: bool = True
     residual: bool = False
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
-
-
-class MaskedLinear(nn.Linear):
-    """y = b + (W * M) x, M[k, d] = 1 where output k may see input d."""
-
-    mask: Tensor
-
-    def __init__(self, mask: Tensor) -> None:
-        super().__init__(mask.shape[1], mask.shape[0])
-        self.register_buffer("mask", mask, persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight * self.mask, self.bias)
-
-    def part(self, x: Tensor, rows: slice) -> Tensor:
-        """Outputs `rows` of inputs x (B, n), where they see exactly the first n inputs."""
-        return F.linear(x, self.weight[rows, : x.shape[1]], self.bias[rows])
 
 
 @dataclass

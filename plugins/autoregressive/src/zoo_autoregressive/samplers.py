@@ -11,7 +11,7 @@ from zoo_core import Fixed, Range, Rng
 from zoo_core.capabilities import Conditionals
 from zoo_core.model import GenerativeModel
 
-__all__ = ["Sequential"]
+__all__ = ["Sequential", "draw"]
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,25 @@ class Sequential:
         assert isinstance(model, Conditionals)  # the capability this sampler is registered for
         x = torch.zeros((len(rng), *model.event.shape), dtype=torch.long, device=rng.device)
         flat = x.view(len(rng), -1)  # (B, D), the same memory
+        u = rng.uniform((flat.shape[1],), stream="value")  # (B, D), in the order of generation
         cache = model.begin(len(rng), cond)
         for i, position in enumerate(model.order().tolist()):
             logits, cache = model.conditional(x, i, cache)
-            drawn = rng.categorical(logits / self.temperature, stream="value", step=i)
+            drawn = draw(logits / self.temperature, u[:, i])
             flat[:, position] = drawn if fixed is None else _known(fixed, position, drawn)
             if trace is not None:
                 trace(i, x)
         return x
+
+
+def draw(logits: Tensor, u: Tensor) -> Tensor:
+    """Values (B,) of uniforms (B,) from logits (B, K): x = 1 where u < p(1) for a bit, else the
+    first x with u < p(0) + ... + p(x)."""
+    p = logits.double().softmax(-1)
+    if p.shape[-1] == 2:
+        return (u < p[:, 1]).long()
+    cdf = p.cumsum(-1)
+    return (u.unsqueeze(-1) >= cdf / cdf[:, -1:]).sum(-1)
 
 
 def _known(fixed: Fixed, position: int, drawn: Tensor) -> Tensor:

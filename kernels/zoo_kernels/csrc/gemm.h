@@ -1,153 +1,23 @@
-// C += A W for small row-major float32 matrices, tile by tile in registers; gate; exp.
+// C += A W for small row-major float32 matrices, and the gate tanh(a) sigmoid(b): compiled for the
+// baseline, AVX2 and AVX-512 in gemm.cpp, chosen when first called.
 //
 // Each element of C is one chain of multiply-adds over k in order: its bits depend on its row of A
-// and column of W only, not on M or the tile. Include contract.h first.
-//
-// A kernel is a ZOO_INLINE template on Tile, called from functions compiled for a vector unit;
-// ZOO_UNITS declares the three and picks one.
+// and column of W only, not on how many rows there are.
 #pragma once
-
-#include <cstring>
 
 #include "zoo.h"
 
 namespace zoo {
 
-constexpr int V = 16;  // floats a vector; units with shorter registers use several
-typedef float vec __attribute__((vector_size(4 * V)));
-typedef int32_t ivec __attribute__((vector_size(4 * V)));
+// C (M, N) += A (M, K) W (K, N), leading dimensions lda, ldw, ldc; N is a multiple of 16.
+void gemm(int64_t M, int64_t N, int64_t K, const float* a, int64_t lda, const float* w,
+          int64_t ldw, float* c, int64_t ldc);
 
-ZOO_INLINE vec load(const float* p) {
-  vec v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-
-ZOO_INLINE void store(float* p, const vec& v) { std::memcpy(p, &v, sizeof v); }
-
-// MR rows by NV vectors in the body; NW vectors where there are at most two rows.
-template <int MR_, int NV_, int NW_>
-struct Tile {
-  static constexpr int MR = MR_, NV = NV_, NW = NW_;
-};
-
-template <int MR, int NV>
-ZOO_INLINE void tile(int64_t K, const float* a, int64_t lda, const float* w, int64_t ldw, float* c,
-                     int64_t ldc) {
-  vec acc[MR][NV];
-  for (int i = 0; i < MR; ++i)
-    for (int j = 0; j < NV; ++j) acc[i][j] = load(c + i * ldc + V * j);
-  for (int64_t k = 0; k < K; ++k) {
-    vec b[NV];
-    for (int j = 0; j < NV; ++j) b[j] = load(w + k * ldw + V * j);
-    for (int i = 0; i < MR; ++i)
-      for (int j = 0; j < NV; ++j) acc[i][j] += a[i * lda + k] * b[j];
-  }
-  for (int i = 0; i < MR; ++i)
-    for (int j = 0; j < NV; ++j) store(c + i * ldc + V * j, acc[i][j]);
-}
-
-template <int MR, int NV>
-ZOO_INLINE void column(int64_t M, int64_t K, const float* a, int64_t lda, const float* w,
-                       int64_t ldw, float* c, int64_t ldc) {
-  int64_t m = 0;
-  for (; m + MR <= M; m += MR) tile<MR, NV>(K, a + m * lda, lda, w, ldw, c + m * ldc, ldc);
-  if constexpr (MR > 1)
-    if (m < M) column<(MR + 1) / 2, NV>(M - m, K, a + m * lda, lda, w, ldw, c + m * ldc, ldc);
-}
-
-template <int MR, int NV>
-ZOO_INLINE void columns(int64_t M, int64_t N, int64_t K, const float* a, int64_t lda,
-                        const float* w, int64_t ldw, float* c, int64_t ldc) {
-  int64_t n = 0;
-  for (; n + V * NV <= N; n += V * NV) column<MR, NV>(M, K, a, lda, w + n, ldw, c + n, ldc);
-  if constexpr (NV > 1)
-    if (n < N) columns<MR, NV / 2>(M, N - n, K, a, lda, w + n, ldw, c + n, ldc);
-}
-
-// C (M, N) += A (M, K) W (K, N); N is a multiple of V.
-template <class T>
-ZOO_INLINE void gemm(int64_t M, int64_t N, int64_t K, const float* a, int64_t lda, const float* w,
-                     int64_t ldw, float* c, int64_t ldc) {
-  if (M <= 2)
-    columns<2, T::NW>(M, N, K, a, lda, w, ldw, c, ldc);
-  else
-    columns<T::MR, T::NV>(M, N, K, a, lda, w, ldw, c, ldc);
-}
-
-ZOO_INLINE vec clamp(vec x, float low, float high) {  // NaN passes
-  const vec l = low - vec{}, h = high - vec{};
-  x = x < l ? l : x;
-  return x > h ? h : x;
-}
-
-// e^x to 2 ulp on [-87, 88], clamped outside (Cephes expf).
-ZOO_INLINE vec exp(vec x) {
-  x = clamp(x, -87.0f, 88.0f);
-  const vec n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
-  const vec r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
-  const ivec bits = (__builtin_convertvector(n, ivec) + 127) << 23;
-  vec scale;
-  std::memcpy(&scale, &bits, sizeof scale);
-  return p * scale;
-}
-
-// tanh(a) sigmoid(b), with one division.
-ZOO_INLINE vec gated(vec a, vec b) {
-  const vec e = exp(clamp(a, -20.0f, 20.0f) * -2.0f), f = exp(clamp(b, -40.0f, 40.0f) * -1.0f);
-  return (1.0f - e) / ((1.0f + e) * (1.0f + f));
-}
-
-// y (C) = gate of x (2C); C is a multiple of V.
-ZOO_INLINE void gate(const float* x, float* y, int64_t C) {
-  for (int64_t c = 0; c < C; c += V) store(y + c, gated(load(x + c), load(x + C + c)));
-}
+// y (C) = tanh(a) sigmoid(b) of each of `rows` rows x = [a | b] (2C); C is a multiple of 16.
+void gate(int64_t rows, const float* x, int64_t ldx, float* y, int64_t ldy, int64_t C);
 
 ZOO_INLINE void add(float* y, const float* x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] += x[i];
-}
-
-}  // namespace zoo
-
-// ZOO_UNITS(name, (parameters), (arguments), body): `name` runs `body<Tile>(arguments)` compiled for
-// the widest vector unit of this machine.
-#if defined(__x86_64__) && defined(__GNUC__)
-#define ZOO_UNITS(NAME, PARAMETERS, ARGUMENTS, BODY)                                          \
-  __attribute__((target("arch=x86-64-v4"))) void NAME##_v4 PARAMETERS {                      \
-    BODY<zoo::Tile<6, 4, 8>> ARGUMENTS;                                                       \
-  }                                                                                           \
-  __attribute__((target("arch=x86-64-v3"))) void NAME##_v3 PARAMETERS {                      \
-    BODY<zoo::Tile<6, 1, 4>> ARGUMENTS;                                                       \
-  }                                                                                           \
-  void NAME##_v1 PARAMETERS { BODY<zoo::Tile<2, 1, 1>> ARGUMENTS; }                           \
-  void NAME PARAMETERS {                                                                      \
-    static const int unit = zoo::unit();                                                      \
-    unit == 4 ? NAME##_v4 ARGUMENTS : unit == 3 ? NAME##_v3 ARGUMENTS : NAME##_v1 ARGUMENTS;  \
-  }
-#else
-#define ZOO_UNITS(NAME, PARAMETERS, ARGUMENTS, BODY) \
-  void NAME PARAMETERS { BODY<zoo::Tile<4, 1, 2>> ARGUMENTS; }
-#endif
-
-namespace zoo {
-
-// 4: AVX-512, 3: AVX2 and FMA, 1: the baseline.
-inline int unit() {
-#if defined(__x86_64__) && defined(__GNUC__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512cd"))
-    return 4;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 3;
-#endif
-  return 1;
 }
 
 }  // namespace zoo

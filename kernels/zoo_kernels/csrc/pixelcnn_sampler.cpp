@@ -3,10 +3,9 @@
 // A task owns a group of images and keeps their caches. Layouts: ring [R][G][W][C], begun
 // [G][W][4C], v [G][W + k - 1][C_in] zero-padded, past [G][T C_in]. Channels are padded to a
 // multiple of 16 by the caller; padded channels stay zero.
-#include "contract.h"
-
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "gemm.h"
@@ -44,13 +43,13 @@ struct Caches {
   }
 };
 
-ZOO_INLINE void fill_rows(float* c, int64_t rows, int64_t ldc, const float* bias, int64_t n) {
+void fill_rows(float* c, int64_t rows, int64_t ldc, const float* bias, int64_t n) {
   for (int64_t i = 0; i < rows; ++i) std::memcpy(c + i * ldc, bias, n * sizeof(float));
 }
 
 // ---- draws ------------------------------------------------------------------------------------
 
-ZOO_INLINE int64_t inverse_cdf(const float* logits, int64_t n, float u, float* e) {
+int64_t inverse_cdf(const float* logits, int64_t n, float u, float* e) {
   float top = logits[0], total = 0;
   for (int64_t k = 1; k < n; ++k) top = logits[k] > top ? logits[k] : top;
   for (int64_t k = 0; k < n; ++k) e[k] = total += std::exp(logits[k] - top);
@@ -59,13 +58,13 @@ ZOO_INLINE int64_t inverse_cdf(const float* logits, int64_t n, float u, float* e
   return n - 1;
 }
 
-ZOO_INLINE int64_t to_level(float x, int64_t levels) {
+int64_t to_level(float x, int64_t levels) {
   const float level = std::floor((x + 1) * (0.5f * (levels - 1)) + 0.5f);
   if (!(level > 0)) return 0;  // and NaN
   return level < levels - 1 ? static_cast<int64_t>(level) : levels - 1;
 }
 
-ZOO_INLINE void draw_mixture(const Plan& p, const float* logits, const float* u, int64_t* x,
+void draw_mixture(const Plan& p, const float* logits, const float* u, int64_t* x,
                              float* e) {
   const int64_t unit = p.I == 1 ? 3 : 1 + 3 * p.I, m = p.P / unit, kinds = p.I == 1 ? 2 : 3;
   const float* of = logits + m + inverse_cdf(logits, m, u[0], e);
@@ -81,7 +80,7 @@ ZOO_INLINE void draw_mixture(const Plan& p, const float* logits, const float* u,
   }
 }
 
-ZOO_INLINE void draw(const Plan& p, const float* logits, const float* u, int64_t* x, float* e) {
+void draw(const Plan& p, const float* logits, const float* u, int64_t* x, float* e) {
   if (p.head == 0)
     x[0] = u[0] < 1 / (1 + std::exp(-logits[0]));
   else if (p.head == 1)
@@ -93,8 +92,7 @@ ZOO_INLINE void draw(const Plan& p, const float* logits, const float* u, int64_t
 // ---- one row ----------------------------------------------------------------------------------
 
 // begun = [g | link] from the finished rows above.
-template <class T>
-ZOO_INLINE void begin_row(const Plan& p, Caches& s, int64_t G, int64_t r) {
+void begin_row(const Plan& p, Caches& s, int64_t G, int64_t r) {
   const int64_t rows = G * p.W, C = p.C;
   for (int64_t i = 0; i < p.L; ++i) {
     const Layer& l = p.layers[i];
@@ -103,14 +101,14 @@ ZOO_INLINE void begin_row(const Plan& p, Caches& s, int64_t G, int64_t r) {
     fill_rows(c, rows, 4 * C, l.above_bias + from, n);
     for (int64_t j = std::max<int64_t>(0, l.R - r); j < l.R; ++j) {
       const float* a = s.ring[i].data() + (r + j) % l.R * rows * C;
-      zoo::gemm<T>(rows, n, C, a, C, l.above + j * C * 4 * C + from, 4 * C, c, 4 * C);
+      zoo::gemm(rows, n, C, a, C, l.above + j * C * 4 * C + from, 4 * C, c, 4 * C);
     }
     std::fill(s.past[i].begin(), s.past[i].end(), 0.0f);
   }
 }
 
 // Shift the T newest inputs of every image and return where the newest goes.
-ZOO_INLINE float* shift(float* past, int64_t G, int64_t T, int64_t in) {
+float* shift(float* past, int64_t G, int64_t T, int64_t in) {
   for (int64_t g = 0; g < G; ++g) {
     float* p = past + g * T * in;
     std::memmove(p, p + in, (T - 1) * in * sizeof(float));
@@ -118,8 +116,7 @@ ZOO_INLINE float* shift(float* past, int64_t G, int64_t T, int64_t in) {
   return past + (T - 1) * in;
 }
 
-template <class T>
-ZOO_INLINE void horizontal(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t c) {
+void horizontal(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t c) {
   const int64_t C = p.C;
   std::fill(s.skips.begin(), s.skips.end(), 0.0f);
   for (int64_t i = 0; i < p.L; ++i) {
@@ -129,12 +126,12 @@ ZOO_INLINE void horizontal(const Plan& p, Caches& s, int64_t G, int64_t b0, int6
       std::memcpy(pre, s.begun[i].data() + (g * p.W + c) * 4 * C + 2 * C, 2 * C * sizeof(float));
       if (p.cond) zoo::add(pre, p.cond + (((b0 + g) * p.L + i) * 2 + 1) * 2 * C, 2 * C);
     }
-    zoo::gemm<T>(G, 2 * C, l.T * l.in, s.past[i].data(), l.T * l.in, l.across, 2 * C,
+    zoo::gemm(G, 2 * C, l.T * l.in, s.past[i].data(), l.T * l.in, l.across, 2 * C,
                  s.pre.data(), 2 * C);
-    for (int64_t g = 0; g < G; ++g) zoo::gate(&s.pre[g * 2 * C], &s.act[g * C], C);
+    zoo::gate(G, s.pre.data(), 2 * C, s.act.data(), C, C);
     const int64_t from = i + 1 < p.L ? 0 : C;  // the last layer's residual goes nowhere
     fill_rows(s.out.data() + from, G, 2 * C, l.out_bias + from, 2 * C - from);
-    zoo::gemm<T>(G, 2 * C - from, C, s.act.data(), C, l.out + from, 2 * C, s.out.data() + from,
+    zoo::gemm(G, 2 * C - from, C, s.act.data(), C, l.out + from, 2 * C, s.out.data() + from,
                  2 * C);
     for (int64_t g = 0; g < G; ++g) zoo::add(&s.skips[g * C], &s.out[g * 2 * C + C], C);
     if (i + 1 == p.L) break;
@@ -148,17 +145,16 @@ ZOO_INLINE void horizontal(const Plan& p, Caches& s, int64_t G, int64_t b0, int6
   }
 }
 
-template <class T>
-ZOO_INLINE void head(const Plan& p, Caches& s, int64_t G) {
+void head(const Plan& p, Caches& s, int64_t G) {
   for (float& f : s.skips) f = f < 0 ? 0 : f;
   fill_rows(s.hidden.data(), G, p.D, p.b1, p.D);
-  zoo::gemm<T>(G, p.D, p.C, s.skips.data(), p.C, p.w1, p.D, s.hidden.data(), p.D);
+  zoo::gemm(G, p.D, p.C, s.skips.data(), p.C, p.w1, p.D, s.hidden.data(), p.D);
   for (float& f : s.hidden) f = f < 0 ? 0 : f;
   fill_rows(s.logits.data(), G, p.P16, p.b2, p.P16);
-  zoo::gemm<T>(G, p.P16, p.D, s.hidden.data(), p.D, p.w2, p.P16, s.logits.data(), p.P16);
+  zoo::gemm(G, p.P16, p.D, s.hidden.data(), p.D, p.w2, p.P16, s.logits.data(), p.P16);
 }
 
-ZOO_INLINE void draw_pixel(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t r, int64_t c,
+void draw_pixel(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t r, int64_t c,
                            float* scratch) {
   const int64_t plane = p.H * p.W;
   for (int64_t g = 0; g < G; ++g) {
@@ -172,14 +168,14 @@ ZOO_INLINE void draw_pixel(const Plan& p, Caches& s, int64_t G, int64_t b0, int6
   }
 }
 
-ZOO_INLINE bool all_known(const Plan& p, int64_t G, int64_t b0, int64_t at) {
+bool all_known(const Plan& p, int64_t G, int64_t b0, int64_t at) {
   for (int64_t i = 0; i < G * p.I; ++i)
     if (p.x[(b0 * p.I + i) * p.H * p.W + at] < 0) return false;
   return true;
 }
 
 // The drawn pixel's inputs, into the first layer's row and past.
-ZOO_INLINE void embed(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t r, int64_t c) {
+void embed(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t r, int64_t c) {
   const Layer& l = p.layers[0];
   const int64_t at = r * p.W + c;
   float* newest = shift(s.past[0].data(), G, l.T, l.in);
@@ -195,8 +191,7 @@ ZOO_INLINE void embed(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t r
 }
 
 // The vertical stack of a finished row.
-template <class T>
-ZOO_INLINE void end_row(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t r) {
+void end_row(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t r) {
   const int64_t C = p.C, W = p.W;
   for (int64_t i = 0; i < p.L; ++i) {
     const Layer& l = p.layers[i];
@@ -204,39 +199,35 @@ ZOO_INLINE void end_row(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t
       const float* v = s.v[i].data() + g * (W + l.k - 1) * l.in;
       float* a = s.ring[i].data() + (r % l.R * G + g) * W * C;
       fill_rows(a, W, C, l.row_bias, C);
-      zoo::gemm<T>(W, C, l.k * l.in, v, l.in, l.row, C, a, C);
+      zoo::gemm(W, C, l.k * l.in, v, l.in, l.row, C, a, C);
       if (i + 1 == p.L) continue;
       float* pre = s.begun[i].data() + g * W * 4 * C;
-      zoo::gemm<T>(W, 2 * C, l.in, v + l.k / 2 * l.in, l.in, l.here, 2 * C, pre, 4 * C);
+      zoo::gemm(W, 2 * C, l.in, v + l.k / 2 * l.in, l.in, l.here, 2 * C, pre, 4 * C);
       const int64_t k = p.layers[i + 1].k;
       float* next = s.v[i + 1].data() + (g * (W + k - 1) + k / 2) * C;
-      for (int64_t c = 0; c < W; ++c) {
-        if (p.cond) zoo::add(pre + c * 4 * C, p.cond + ((b0 + g) * p.L + i) * 4 * C, 2 * C);
-        zoo::gate(pre + c * 4 * C, next + c * C, C);
-      }
+      for (int64_t c = 0; p.cond && c < W; ++c)
+        zoo::add(pre + c * 4 * C, p.cond + ((b0 + g) * p.L + i) * 4 * C, 2 * C);
+      zoo::gate(W, pre, 4 * C, next, C, C);
     }
   }
 }
 
-template <class T>
-ZOO_INLINE void sample_group_for(const Plan& p, int64_t b0, int64_t G) {
+void sample_group(const Plan& p, int64_t b0, int64_t G) {
   Caches s(p, G);
   Floats scratch(p.P16);
   for (int64_t r = 0; r < p.H; ++r) {
-    begin_row<T>(p, s, G, r);
+    begin_row(p, s, G, r);
     for (int64_t c = 0; c < p.W; ++c) {
-      horizontal<T>(p, s, G, b0, c);
+      horizontal(p, s, G, b0, c);
       if (!all_known(p, G, b0, r * p.W + c)) {
-        head<T>(p, s, G);
+        head(p, s, G);
         draw_pixel(p, s, G, b0, r, c, scratch.data());
       }
       embed(p, s, G, b0, r, c);
     }
-    if (r + 1 < p.H) end_row<T>(p, s, G, b0, r);
+    if (r + 1 < p.H) end_row(p, s, G, b0, r);
   }
 }
-
-ZOO_UNITS(sample_group, (const Plan& p, int64_t b0, int64_t G), (p, b0, G), sample_group_for)
 
 // ---- the op -----------------------------------------------------------------------------------
 

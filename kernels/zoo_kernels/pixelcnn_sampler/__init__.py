@@ -316,6 +316,7 @@ _SAMPLE = OpSpec(
     tolerances={torch.float32: (0.0, 0.0)},
     cost=_cost,
     cpp=Impl(_cpp.sample, _cpp.verify, needs="pixelcnn_sample"),
+    triton=Impl(lazy(f"{__name__}._triton:sample"), lazy(f"{__name__}._triton:verify")),
     differentiable=False,
     bench=tuple(_bench(batch) for batch in (1, 2, 16)),
 )  # fmt: skip

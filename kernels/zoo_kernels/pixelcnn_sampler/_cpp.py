@@ -1,5 +1,6 @@
 """Calls the C++ sampler: pads channels to whole vectors and lays the weights end to end."""
 
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -10,15 +11,17 @@ from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc
 from zoo_kernels.pixelcnn_sampler import reference
 
+Pair = tuple[int, int]
+VECTOR = 16
 HEADS = {"binary": 0, "softmax": 1, "mixture": 2}
-LARGEST_GROUP = 16  # images that share one pass over the weights
+LARGEST_GROUP = 8  # images that share one pass over the weights
 
 
 def round_up(n: int, to: int) -> int:
     return -(-n // to) * to
 
 
-def pad_blocks(w: Tensor, inputs: tuple[int, int], outputs: tuple[int, int]) -> Tensor:
+def pad_blocks(w: Tensor, inputs: Pair, outputs: Pair) -> Tensor:
     """Zero-pad every block of a vector or matrix of blocks; the pairs are (n, padded n)."""
     (i, padded_i), (o, padded_o) = inputs, outputs
     columns = F.pad(w.unflatten(-1, (-1, o)), (0, padded_o - o)).flatten(-2)
@@ -27,22 +30,26 @@ def pad_blocks(w: Tensor, inputs: tuple[int, int], outputs: tuple[int, int]) -> 
     return F.pad(columns.unflatten(0, (-1, i)), (0, 0, 0, padded_i - i)).flatten(0, 1)
 
 
-def padded_weights(weights: list[Tensor], multiple: int = 16) -> list[Tensor]:
-    """The same stack with C, D and P padded by zeros to multiples; padded channels stay zero."""
-    every = reference.layers(weights)
-    c = every[0].channels
-    channels = (c, round_up(c, multiple))
+def pad_stack(
+    weights: list[Tensor], inputs: Pair, channels: Pair, hidden: Pair, outputs: Pair
+) -> list[Tensor]:
+    """The same stack with zero-padded widths, each (n, padded n); padded channels stay zero."""
     made = []
-    for i, layer in enumerate(every):
-        inputs = channels if i else (layer.inputs, layer.inputs)
-        pairs = [inputs, inputs, channels, channels, inputs, inputs, channels, channels]
-        tensors = [layer.row, layer.row_bias, layer.above, layer.above_bias, layer.here,
-                   layer.across, layer.out, layer.out_bias]  # fmt: skip
-        made += [pad_blocks(w, pair, channels) for w, pair in zip(tensors, pairs, strict=True)]
-    hidden, outputs = ((n, round_up(n, multiple)) for n in (len(weights[-3]), len(weights[-1])))
-    pairs_of_head = [(channels, hidden), (hidden, hidden), (hidden, outputs), (outputs, outputs)]
-    made += [pad_blocks(w, *pair) for w, pair in zip(weights[-4:], pairs_of_head, strict=True)]
-    return made
+    for i, layer in enumerate(reference.layers(weights)):
+        n = channels if i else inputs
+        widths = [n, n, channels, channels, n, n, channels, channels]
+        tensors = [getattr(layer, f.name) for f in fields(layer)]
+        made += [pad_blocks(w, m, channels) for w, m in zip(tensors, widths, strict=True)]
+    pairs = [(channels, hidden), (hidden, hidden), (hidden, outputs), (outputs, outputs)]
+    return made + [pad_blocks(w, *pair) for w, pair in zip(weights[-4:], pairs, strict=True)]
+
+
+def padded_weights(weights: list[Tensor]) -> list[Tensor]:
+    """C, D and P padded to whole vectors; the image's inputs need no padding."""
+    first = reference.layers(weights)[0]
+    widths = (first.channels, len(weights[-3]), len(weights[-1]))
+    pairs = [(n, round_up(n, VECTOR)) for n in widths]
+    return pad_stack(weights, (first.inputs, first.inputs), *pairs)
 
 
 def verify(uniforms: Tensor, *rest: Any) -> tuple[bool, str]:

@@ -16,6 +16,7 @@ import time
 import tomllib
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -27,7 +28,15 @@ from zoo_core import builtin
 from zoo_core.errors import PluginError, did_you_mean
 from zoo_core.hookspecs import PROJECT, ZOO_API, ZooHooks
 
-__all__ = ["LoadRecord", "Plugins", "config_path", "disabled_in_config", "discover", "set_enabled"]
+__all__ = [
+    "LoadRecord",
+    "Plugins",
+    "config_path",
+    "disabled_in_config",
+    "discover",
+    "set_enabled",
+    "survey",
+]
 
 Status = Literal["ok", "disabled", "failed", "incompatible", "conflict"]
 BUILTIN = "builtin"
@@ -85,7 +94,8 @@ class Plugins:
         for impl in getattr(self._manager.hook, hook).get_hookimpls():
             record = self.records[impl.plugin_name]
             try:
-                specs = list(impl.function())
+                with redirect_stdout(sys.stderr):
+                    specs = list(impl.function())
             except (Exception, SystemExit) as error:
                 if self.strict:
                     raise
@@ -103,22 +113,16 @@ class Plugins:
             _say(record.name, text)
 
     def _load(self, group: Sequence[EntryPoint], skip: "Switches") -> LoadRecord:
-        record = _record(group[0])
-        if len(group) > 1 or record.name == BUILTIN:
-            dists = ", ".join(_dist(p) for p in group)
-            record.fail(
-                "conflict", f"{record.name!r} is declared by {dists}; uninstall all but one"
-            )
-        elif reason := skip.reason(record.name):
-            record.fail("disabled", reason)
-        else:
+        record = _judge(group, skip)
+        if record.status == "ok":
             self._import(group[0], record)
         return record
 
     def _import(self, point: EntryPoint, record: LoadRecord) -> None:
         start = time.perf_counter()
         try:
-            module = point.load()
+            with redirect_stdout(sys.stderr):  # stdout belongs to the command
+                module = point.load()
             self._register(module, record)
         except (Exception, SystemExit) as error:
             if self.strict:
@@ -172,6 +176,16 @@ class Switches:
 def discover() -> list[EntryPoint]:
     """The installed entry points, without importing anything."""
     return list(entry_points(group=PROJECT))
+
+
+def survey() -> dict[str, LoadRecord]:
+    """Every installed plugin as its metadata and the switches show it; none is imported.
+
+    `ok` means that nothing speaks against importing it.
+    """
+    skip = Switches.from_environment()
+    groups = _by_name(sorted(discover(), key=_order))
+    return {name: _judge(group, skip) for name, group in groups}
 
 
 def config_path() -> Path:
@@ -234,6 +248,17 @@ def _by_name(points: Sequence[EntryPoint]) -> Iterator[tuple[str, list[EntryPoin
     for point in points:
         groups.setdefault(point.name, []).append(point)
     yield from groups.items()
+
+
+def _judge(group: Sequence[EntryPoint], skip: Switches) -> LoadRecord:
+    """The record of the plugin that these entry points declare, before anything is imported."""
+    record = _record(group[0])
+    if len(group) > 1 or record.name == BUILTIN:
+        dists = ", ".join(_dist(p) for p in group)
+        record.fail("conflict", f"{record.name!r} is declared by {dists}; uninstall all but one")
+    elif reason := skip.reason(record.name):
+        record.fail("disabled", reason)
+    return record
 
 
 def _record(point: EntryPoint) -> LoadRecord:

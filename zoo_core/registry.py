@@ -223,10 +223,7 @@ class Registry:
     def _unknown(self, kind: str, name: Name) -> UnknownNameError | PluginError:
         known = sorted({e.spec.name for e in self.all(kind)})
         if kind == "model" and (missing := _uninstalled(name.name)):
-            return PluginError(
-                f"arch {name.name!r} is in {missing[1]}, which is not installed.",
-                hint=f"zoo plugins install {missing[0]}",
-            )
+            return self._absent(name.name, *missing)
         names = [row.name for row in self.models()] if kind == "model" else known
         close = did_you_mean(f"{name.name}.{name.tag}" if name.tag else name.name, names)
         broken = [r for r in self.plugins.records.values() if r.error and r.status != "disabled"]
@@ -234,6 +231,25 @@ class Registry:
         return UnknownNameError(
             f"unknown {kind} {str(name)!r}. {close}{note}".rstrip(),
             hint=f"zoo plugins doctor {broken[0].name}" if broken else _where_to_look(kind, known),
+        )
+
+    def _absent(self, arch: str, alias: str, dist: str) -> UnknownNameError | PluginError:
+        """Why an architecture of an official plugin is not there."""
+        record = self.plugins.records.get(alias)
+        if record is None:
+            return PluginError(
+                f"arch {arch!r} is in {dist}, which is not installed.",
+                hint=f"zoo plugins install {alias}",
+            )
+        if record.status == "ok":
+            return UnknownNameError(
+                f"arch {arch!r} is planned for {dist}; version {record.version}, which is "
+                "installed, does not have it.",
+                hint="zoo list",
+            )
+        return PluginError(
+            f"arch {arch!r} is in plugin {alias!r}: {record.status} ({record.error}).",
+            hint=f"zoo plugins {'enable' if record.status == 'disabled' else 'doctor'} {alias}",
         )
 
 

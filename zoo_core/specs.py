@@ -147,7 +147,10 @@ class LikelihoodSpec:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A data set; the target is called with no arguments and returns a `Dataset`."""
+    """A data set: a frozen dataclass whose fields are its options, called to get a `Dataset`.
+
+    Where it has an option `path`, `name:PATH` is short for it.
+    """
 
     name: str
     target: str

@@ -1,0 +1,212 @@
+"""The zoo in one minute: every bundled model by name, its samples, and how well it knows the data.
+
+    python examples/demo.py                  table on stdout, pictures in demo/gallery.png
+
+For each model: load, sample, score held-out data. The sign before a number of bits tells what
+kind of number it is: `=` the model's own log-likelihood, `<=` an upper bound of the bits (from a
+lower bound of log p), `~` an estimate; models without a density have none.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+import zoo_core as zoo
+import zoo_kernels
+from zoo_core.data import Dataset
+
+SHOWN, TIMED, SEED = 20, 64, 0
+BITS_SIGN = {"equal": "=", "lower": "<=", "upper": ">=", "estimate": "~"}
+"""bits/dim = -log p / (D ln 2), so a bound of log p turns round."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model's row of the table and of the gallery."""
+
+    name: str
+    family: str
+    density: str
+    likelihood: str
+    relation: str
+    bits: float | None
+    std_err: float | None
+    rate: float
+    samples: Tensor
+    data: str
+
+    @property
+    def score(self) -> str:
+        if self.bits is None:
+            return "no likelihood"
+        return f"{self.relation} {self.bits:.3f} ± {self.std_err:.3f}"
+
+
+def run(name: str) -> Result:
+    """Load a model by name, sample it, score the held-out split of its data."""
+    found, model = zoo.info(name), zoo.load(name)
+    data = zoo.load_dataset(trained_on(found))
+    cond = torch.arange(TIMED) % model.condition.classes if model.condition.classes else None
+    model.sample(2, cond=None if cond is None else cond[:2])
+    start = time.perf_counter()
+    samples = model.sample(TIMED, seed=SEED, cond=cond)
+    rate = TIMED / (time.perf_counter() - start)
+    return Result(
+        name,
+        found.spec.family,
+        found.spec.density,
+        *score(model, data),
+        rate=rate,
+        samples=samples[:SHOWN],
+        data=data.name,
+    )
+
+
+def trained_on(found: "zoo.ModelInfo") -> str:
+    """The data set that the weights' metadata name."""
+    metadata = (found.tag.metadata if found.tag else None) or {}
+    return str(metadata.get("data", {}).get("name", "digits"))
+
+
+def score(
+    model: zoo.GenerativeModel, data: Dataset
+) -> tuple[str, str, float | None, float | None]:
+    """Likelihood's kind, the sign of its bits, bits per dimension and their standard error."""
+    if model.spec.default_likelihood is None:
+        return "none", "", None, None
+    x, y = data.split("test").batch()
+    mean = model.log_likelihood(x, cond=y if model.condition.classes else None, seed=SEED).mean()
+    sign = BITS_SIGN[mean.kind.relation]
+    return str(mean.kind), sign, mean.bits_per_dim, mean.bits_per_dim_std_err
+
+
+def table(results: Sequence[Result]) -> str:
+    header = ("model", "family", "density", "likelihood", "bits/dim", "samples/s")
+    rows = [
+        (r.name, r.family, r.density, r.likelihood, r.score, f"{r.rate:,.0f}") for r in results
+    ]
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    rule = tuple("─" * width for width in widths)
+    lines = [
+        "  ".join(
+            c.rjust(w) if i == 5 else c.ljust(w)
+            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in (header, rule, *rows)
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def kernels() -> str:
+    """What serves each op for this machine's tensors."""
+    rows = [row for row in zoo_kernels.backends() if row.serves]
+    order = {"triton": 0, "cpp": 1, "reference": 2}
+    best: dict[str, str] = {}
+    for row in sorted(rows, key=lambda row: order[row.backend]):
+        best.setdefault(row.op, row.backend)
+    served = {name: [op for op, backend in best.items() if backend == name] for name in order}
+    text = "; ".join(f"{name} ({', '.join(ops)})" for name, ops in served.items() if ops)
+    slow = "" if served["cpp"] or served["triton"] else ". `zoo doctor --fix` compiles faster ones"
+    return f"kernels: {text}{slow}"
+
+
+# The gallery.
+
+INK, SOFT, PAPER, LINE = "#1b1f24", "#6a737d", "#ffffff", "#e4e7eb"
+TILE, GAP, MARGIN, LABEL, HEAD = 40, 5, 28, 236, 84
+
+
+def gallery(results: Sequence[Result], path: Path) -> None:
+    """One labelled row a model, the data it has never seen in the first row."""
+    rows = [real_row("digits"), *(model_row(r) for r in results)]
+    width = 2 * MARGIN + LABEL + SHOWN * (TILE + GAP) - GAP
+    pitch = TILE + 5 * GAP
+    page = Image.new("RGB", (width, HEAD + len(rows) * pitch + MARGIN), PAPER)
+    draw = ImageDraw.Draw(page)
+    draw.text((MARGIN, 24), "Density Zoo", fill=INK, font=font(24))
+    caption = f"samples of every bundled model, seed {SEED}"
+    draw.text((width - MARGIN, 32), caption, fill=SOFT, font=font(13), anchor="ra")
+    for i, (title, lines, tiles) in enumerate(rows):
+        top = HEAD + i * pitch
+        draw.line((MARGIN, top - 2 * GAP, width - MARGIN, top - 2 * GAP), fill=LINE)
+        draw.text((MARGIN, top - 2), title, fill=INK, font=font(14))
+        for k, line in enumerate(lines):
+            draw.text((MARGIN, top + 15 + 13 * k), line, fill=SOFT, font=font(11))
+        for k, tile in enumerate(tiles):
+            page.paste(tile, (MARGIN + LABEL + k * (TILE + GAP), top))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page.save(path)
+
+
+Row = tuple[str, tuple[str, str], list[Image.Image]]
+
+
+def real_row(name: str) -> Row:
+    data = zoo.load_dataset(name)
+    images = data.split("test").x[:SHOWN]
+    note = (f"{len(data.split('test')):,} held-out images", data.license.partition(" ")[0])
+    return f"real {name}", note, tiles(images, data.event)
+
+
+def model_row(r: Result) -> Row:
+    bits = r.score if r.bits is None else f"{r.score} bits/dim"
+    event = zoo.load_dataset(r.data).event
+    return r.name, (r.density, bits), tiles(r.samples, event)
+
+
+def tiles(x: Tensor, event: zoo.Event) -> list[Image.Image]:
+    """Events as small pictures: images as they are, points of the plane as one dot each."""
+    low = 0.0 if event.discrete else event.low if event.low is not None else float(x.min())
+    high = event.levels - 1 if event.levels else event.high or float(x.max())
+    grey = (x.double() - low) / (high - low or 1)
+    return [tile(g.clamp(0, 1)) for g in grey]
+
+
+def tile(grey: Tensor) -> Image.Image:
+    """(C, H, W) in [0, 1] as TILE x TILE pixels; ink on paper, for digits are ink."""
+    if grey.ndim != 3:
+        return dot(grey)
+    shade = 1 - grey if len(grey) == 1 else grey
+    pixels = (255 * shade).round().byte().expand(3, -1, -1).permute(1, 2, 0).contiguous()
+    return Image.fromarray(pixels.numpy()).resize((TILE, TILE), Image.Resampling.NEAREST)
+
+
+def dot(point: Tensor) -> Image.Image:
+    picture = Image.new("RGB", (TILE, TILE), "#f4f5f7")
+    x, y = (float(v) * (TILE - 6) + 3 for v in point.flatten()[:2])
+    ImageDraw.Draw(picture).ellipse((x - 2, TILE - y - 2, x + 2, TILE - y + 2), fill=INK)
+    return picture
+
+
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("demo/gallery.png"))
+    arguments = parser.parse_args()
+    start = time.perf_counter()
+    names = [n for n in zoo.list_models(pretrained=True) if zoo.info(n).tag.status == "bundled"]
+    results = [run(name) for name in names]
+    if not results:
+        print("no model with bundled weights is installed; `zoo list` shows what is")
+        return 1
+    print(table(results))
+    gallery(results, arguments.out)
+    data = zoo.load_dataset("digits")
+    print(f"\nscored on {len(data.split('test')):,} held-out digits ({data.license})")
+    print(kernels())
+    print(f"pictures: {arguments.out}   ({time.perf_counter() - start:.1f} s)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

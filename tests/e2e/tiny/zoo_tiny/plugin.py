@@ -1,0 +1,57 @@
+"""The hooks of the tests' plugin; imports no torch."""
+
+from zoo_core import (
+    HealthCheck,
+    LikelihoodKind,
+    LikelihoodSpec,
+    ModelSpec,
+    SamplerSpec,
+    hookimpl,
+)
+
+ZOO_API = 1
+
+
+@hookimpl
+def zoo_models():
+    dice = ModelSpec(
+        "dice",
+        "tiny",
+        "explicit/tractable",
+        "zoo_tiny.model:Dice",
+        "zoo_tiny.model:DiceConfig",
+        capabilities=("Density",),
+        default_likelihood="exact",
+        summary="independent fair dice, one a pixel",
+        paper="Liber de ludo aleae (Cardano, 1564)",
+    )
+    fog = ModelSpec(
+        "fog",
+        "tiny",
+        "implicit",
+        "zoo_tiny.model:Fog",
+        "zoo_tiny.model:FogConfig",
+        summary="uniform noise without a density",
+    )
+    return [dice, fog]
+
+
+@hookimpl
+def zoo_samplers():
+    return [
+        SamplerSpec("loaded", "zoo_tiny.model:Loaded", requires=("Density",), summary="one face"),
+        SamplerSpec("sleepy", "zoo_tiny.model:Sleepy", summary="never done"),
+    ]
+
+
+@hookimpl
+def zoo_likelihoods():
+    bound = LikelihoodKind("tiny_bound", "lower")
+    return [LikelihoodSpec("tiny_bound", "zoo_tiny.model:Bound", bound, requires=("Density",))]
+
+
+@hookimpl
+def zoo_health_checks():
+    return [
+        HealthCheck("tiny_check", "zoo_tiny.health:check", fix="zoo_tiny.health:fix"),
+    ]

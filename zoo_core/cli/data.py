@@ -1,0 +1,85 @@
+"""`zoo data`: data sets by name."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo_core.cli.command import Group, Settings
+from zoo_core.cli.describe import describe
+from zoo_core.cli.printing import fields, heading, show, table
+from zoo_core.registry import Entry, current
+from zoo_core.specs import DatasetSpec, import_target
+
+if TYPE_CHECKING:
+    from zoo_core.data.dataset import Dataset
+
+__all__ = ["command"]
+
+
+@click.group("data", cls=Group, invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """Data sets: events, splits, licences. Without a verb: list."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_data)
+
+
+@command.command("list")
+@click.pass_obj
+def list_data(settings: Settings) -> None:
+    """Data sets by name, with their licences."""
+    entries: list[Entry[DatasetSpec]] = list(current().all("dataset"))
+    keys = ("name", "license", "plugin", "summary")
+    rows = [
+        {"name": e.spec.name, "license": e.spec.license, "plugin": e.plugin.name}
+        | {"summary": e.spec.summary}
+        for e in entries
+    ]
+    show(settings, rows, table(keys, [[row[key] for key in keys] for row in rows]))
+
+
+@command.command("info")
+@click.argument("name")
+@click.pass_obj
+def info(settings: Settings, name: str) -> None:
+    """What the data set NAME holds: events, condition, splits, licence, provenance.
+
+    NAME may carry a path: npz:FILE, folder:FOLDER, binarized_mnist:FOLDER.
+    """
+    import zoo_core as zoo
+
+    data = zoo.load_dataset(name)
+    value = {
+        "name": name,
+        "event": {**dataclasses.asdict(data.event), "text": str(data.event)},
+        "condition": {**dataclasses.asdict(data.condition), "text": str(data.condition)},
+        "splits": {split: len(found.x) for split, found in data.splits.items()},
+        "truth": data.truth is not None,
+        "license": data.license,
+        "provenance": data.provenance,
+        "options": _options(name),
+    }
+    show(settings, value, _lines(data, value))
+
+
+def _options(name: str) -> list[dict[str, Any]]:
+    registry = current()
+    spec = registry.one("dataset", name.partition(":")[0]).spec
+    return [dataclasses.asdict(f) for f in describe(import_target(spec.target))]
+
+
+def _lines(data: "Dataset", value: dict[str, Any]) -> Iterator[str]:
+    yield heading(value["name"])
+    yield from fields(
+        [
+            ("event", data.event),
+            ("condition", data.condition),
+            ("splits", [f"{name} {size:,}" for name, size in value["splits"].items()]),
+            ("truth", "log p is known" if value["truth"] else None),
+            ("licence", data.license),
+            ("provenance", data.provenance),
+            ("options", [f"{o['name']}={o['default']}" for o in value["options"]]),
+        ]
+    )

@@ -1,7 +1,7 @@
-"""The order in which examples are seen: permutations keyed by a seed, the same on every machine.
+"""Permutations keyed by a seed, the same on every machine, and splits cut from them.
 
-Each example gets 48 Philox bits from (seed, example, epoch); sorting them gives the order. Keys
-are integers and ties go to the lower index, so nothing depends on the machine.
+Each example gets 48 Philox bits from (seed, example, stream, step); sorting them gives the order.
+Keys are integers and ties go to the lower index, so nothing depends on the machine.
 """
 
 from torch import Tensor
@@ -9,12 +9,7 @@ from torch import Tensor
 from zoo_core.errors import DataError, UsageError
 from zoo_core.rng import Rng
 
-__all__ = ["cut", "epoch_order", "permutation"]
-
-
-def epoch_order(seed: int, epoch: int, n: int) -> Tensor:
-    """The examples 0..n-1 in the order of an epoch, int64 (n,)."""
-    return permutation(seed, n, stream="data/order", step=epoch)
+__all__ = ["cut", "permutation"]
 
 
 def permutation(seed: int, n: int, *, stream: str, step: int = 0) -> Tensor:

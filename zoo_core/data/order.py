@@ -9,7 +9,12 @@ from torch import Tensor
 from zoo_core.errors import DataError, UsageError
 from zoo_core.rng import Rng
 
-__all__ = ["cut", "permutation"]
+__all__ = ["cut", "epoch_order", "permutation"]
+
+
+def epoch_order(seed: int, epoch: int, n: int) -> Tensor:
+    """The examples 0..n-1 in the order of an epoch, int64 (n,)."""
+    return permutation(seed, n, stream="data/order", step=epoch)
 
 
 def permutation(seed: int, n: int, *, stream: str, step: int = 0) -> Tensor:

@@ -18,7 +18,7 @@ PLUGINS := $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.t
 KERNELS := $(wildcard kernels/zoo_kernels/csrc/* kernels/zoo_kernels/build.py)
 PY := .venv/bin/python
 # A slow index is retried rather than given up.
-PIP = $(if $(UV),"$(UV)" pip install --python $(PY),$(PY) -m pip install --retries 5 --timeout 120 --disable-pip-version-check --progress-bar off) -c constraints.txt
+PIP = $(if $(UV),"$(UV)" pip install --quiet --python $(PY),$(PY) -m pip install -qq --retries 5 --timeout 120 --disable-pip-version-check --progress-bar off) -c constraints.txt
 BUILD_TOOLS := "pip>=23.1" "setuptools>=77" wheel ninja "torch>=2.11"
 
 .PHONY: help setup demo test test-slow lint format types imports wheel clean
@@ -40,14 +40,14 @@ setup: .venv/ready ## .venv with the core and every plugin, editable
 
 .venv/tools: .venv/created constraints.txt
 	@echo "setup: installing torch and the build tools (a few minutes at first)"
-	@$(PIP) --quiet $(BUILD_TOOLS)
+	@$(PIP) $(BUILD_TOOLS)
 	@touch $@
 
 .venv/ready: .venv/tools pyproject.toml setup.py $(addsuffix /pyproject.toml,$(PLUGINS)) $(KERNELS)
 	@echo "setup: installing density-zoo and $(words $(PLUGINS)) plugins, editable, with what they need"
-	@$(PIP) --quiet --no-build-isolation -e ".[dev]" $(addprefix -e ./,$(PLUGINS))
+	@$(PIP) --no-build-isolation -e ".[dev]" $(addprefix -e ./,$(PLUGINS))
 	@cat kernels/zoo_kernels/_C.failure.txt 2>/dev/null \
-	  && echo "setup: no compiled kernels (reason above); everything runs on the reference path" \
+	  && echo "setup: the kernels were not compiled (reason above); the reference path serves" \
 	  || echo "setup: ready"
 	@touch $@
 

@@ -10,6 +10,7 @@ Shapes: B batch, S the event's shape. Log-densities are in nats, summed over the
 
 from typing import TYPE_CHECKING, Any, Generic, Protocol, runtime_checkable
 
+from zoo_core.errors import PluginError, did_you_mean
 from zoo_core.specs import import_target
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from zoo_core.rng import Rng
 
 __all__ = [
+    "CORE",
     "Bijection",
     "Conditionals",
     "Decoder",
@@ -32,6 +34,20 @@ __all__ = [
     "capability",
     "has",
 ]
+
+
+CORE = (
+    "Density",
+    "Conditionals",
+    "Bijection",
+    "Encoder",
+    "Decoder",
+    "Generator",
+    "Denoiser",
+    "Score",
+    "Energy",
+)
+"""Names of the capabilities that the core defines."""
 
 
 @runtime_checkable
@@ -155,7 +171,14 @@ class Energy(Protocol):
 
 def capability(name: str) -> Any:
     """The protocol called `name`: one of the core's, or a plugin's `"package.module:attr"`."""
-    return import_target(name if ":" in name else f"{__name__}:{name}")
+    if ":" in name:
+        return import_target(name)
+    if name not in CORE:
+        raise PluginError(
+            f"unknown capability {name!r}. {did_you_mean(name, CORE)}".rstrip(),
+            hint=f"one of {', '.join(CORE)}, or 'package.module:Protocol'",
+        )
+    return globals()[name]
 
 
 def has(model: object, name: str) -> bool:

@@ -10,6 +10,7 @@ ZOO_PLUGINS=a,b           load only these (empty: none)
 """
 
 import os
+import re
 import sys
 import time
 import tomllib
@@ -39,6 +40,7 @@ __all__ = [
 
 Status = Literal["ok", "disabled", "failed", "incompatible", "conflict"]
 BUILTIN = "builtin"
+CORE = "density-zoo"
 
 
 @dataclass
@@ -75,7 +77,7 @@ class Plugins:
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(ZooHooks)
         self._manager.register(builtin, BUILTIN)
-        core = LoadRecord(BUILTIN, "density-zoo", _core_version(), builtin.__name__)
+        core = LoadRecord(BUILTIN, CORE, _core_version(), builtin.__name__)
         self.records = {BUILTIN: core}
         points = sorted(found if found is not None else discover(), key=_order)
         skip = Switches.from_environment() if disabled is None else Switches(frozenset(disabled))
@@ -94,7 +96,7 @@ class Plugins:
             try:
                 with redirect_stdout(sys.stderr):
                     specs = list(impl.function())
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if self.strict:
                     raise
                 record.traceback += traceback.format_exc()
@@ -106,8 +108,9 @@ class Plugins:
         """Note what is wrong with a part of a plugin, on its record and on stderr."""
         if self.strict:
             raise PluginError(f"plugin {record.name!r}: {text}")
-        record.problems.append(text)
-        _say(record.name, text)
+        if text not in record.problems:
+            record.problems.append(text)
+            _say(record.name, text)
 
     def _load(self, group: Sequence[EntryPoint], skip: "Switches") -> LoadRecord:
         record = _judge(group, skip)
@@ -124,6 +127,7 @@ class Plugins:
         except (Exception, SystemExit) as error:
             if self.strict:
                 raise
+            self._manager.unregister(name=record.name)  # hooks before the faulty one were taken
             record.fail("failed", f"{type(error).__name__}: {error}")
             record.traceback = traceback.format_exc()
         record.seconds = time.perf_counter() - start
@@ -231,11 +235,12 @@ def _core_version() -> str:
 
 
 def _dist(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else "an unknown distribution"
+    """The distribution's name, normalized, so that `dist:name` can be written."""
+    return re.sub(r"[-_.]+", "-", point.dist.name).lower() if point.dist else "unknown"
 
 
 def _order(point: EntryPoint) -> tuple[str, str]:
-    return (_dist(point).lower().replace("_", "-"), point.name)
+    return (_dist(point), point.name)
 
 
 def _by_name(points: Sequence[EntryPoint]) -> Iterator[tuple[str, list[EntryPoint]]]:

@@ -165,18 +165,20 @@ def check_fixed(event: Event, fixed: tuple[Any, Any], n: int) -> Fixed:
     try:
         values, mask = fixed
         shape = (n, *event.shape)
-        values = torch.as_tensor(values).expand(shape)
-        mask = torch.as_tensor(mask, dtype=torch.bool).expand(shape)
+        values, mask = torch.as_tensor(values), torch.as_tensor(mask, dtype=torch.bool)
+        known = torch.where(mask, values, torch.zeros_like(values))
+        known = known + known.new_zeros(1, *event.shape)
+        values, mask = values.expand(shape), mask.expand(shape)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"fixed does not fit {event} ({error}); give (values, mask).") from None
-    event.check(torch.where(mask, values, torch.zeros_like(values)), name="fixed values")
+    event.check(known, name="fixed values")
     return Fixed(values, mask)
 
 
 def batches(n: int, event: Event, batch_size: int | None) -> Iterator[Tensor]:
     """Row numbers 0..n-1 in batches; without a size, as many as a bounded memory holds."""
-    if batch_size is not None and batch_size < 1:
-        raise UsageError(f"batch_size = {batch_size}; it must be at least 1.")
+    if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+        raise UsageError(f"batch_size = {batch_size!r}; it must be an integer of at least 1.")
     size = batch_size or max(1, min(_MAX_BATCH, _BATCH_VALUES // max(1, event.dims)))
     for a in range(0, n, size):
         yield torch.arange(a, min(a + size, n))

@@ -24,7 +24,13 @@ def arguments(case: Case, dtype: torch.dtype) -> Args:
 
 
 def _map(f: Callable[[Tensor], Tensor], args: Args) -> Args:
-    return tuple(f(a) if isinstance(a, Tensor) else a for a in args)
+    """`f` on every tensor, those in lists too."""
+    lists = [[f(t) for t in a] if _tensors(a) else a for a in args]
+    return tuple(f(a) if isinstance(a, Tensor) else a for a in lists)
+
+
+def _tensors(a: Any) -> bool:
+    return isinstance(a, list) and bool(a) and isinstance(a[0], Tensor)
 
 
 def _floating(a: Any) -> bool:

@@ -16,7 +16,7 @@ from zoo_core.errors import DataError
 
 __all__ = ["Dataset", "Split", "storage_dtype"]
 
-_CHECKED_VALUES = 1 << 24
+_CHECKED_VALUES = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,7 +52,7 @@ class Folder:
     max_bytes: Annotated[int, Range(1)] = MAX_BYTES
 
     def __call__(self) -> Dataset:
-        root = Path(self.path)
+        root = Path(self.path).expanduser()
         files = _find(root)
         split_names = [s for s in _SPLITS if (root / s).is_dir()]
         depth = 1 if split_names else 0

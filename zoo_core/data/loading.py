@@ -65,4 +65,4 @@ def _with_path(name: str, cls: Any, path: str, options: dict[str, Any]) -> dict[
         raise UsageError(f"{name!r}: data set {name.split(':')[0]!r} is read from no path.")
     if "path" in options:
         raise UsageError(f"{name!r} and option path = {options['path']!r}; give one path.")
-    return {**options, "path": os.path.expanduser(path)}
+    return {**options, "path": path}

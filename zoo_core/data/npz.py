@@ -55,7 +55,7 @@ class Npz:
     max_bytes: Annotated[int, Range(1)] = MAX_BYTES
 
     def __call__(self) -> Dataset:
-        path = Path(self.path)
+        path = Path(self.path).expanduser()
         names = array_names(path)
         arrays = self._read(path, names, _event_arrays(path, names))
         labels = self._read(path, names, {s: _label(s, names) for s in arrays})

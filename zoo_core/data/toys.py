@@ -21,7 +21,7 @@ from zoo_core.rng import Rng
 __all__ = ["Checkerboard", "Gaussians", "Moons", "Rings"]
 
 PLANE = Event((2,))
-_NODES_PER_SD = 64
+_NODES_PER_SD = 24
 _CHUNK = 1 << 22
 
 
@@ -32,7 +32,7 @@ class Moons:
         x = a(t) + sd eps,  t ~ U(0, pi),  eps ~ N(0, I),  the arc by a fair coin
 
     so p(x) = 1/2 \sum_a 1/pi \int_0^pi N(x; a(t), sd^2 I) dt, a one-dimensional integral:
-    Gauss-Legendre with 64/sd nodes, correct to 1e-6 nats for |x| <= 10.
+    Gauss-Legendre with 24/sd nodes, correct to 1e-6 nats for |x| <= 10.
     """
 
     train: Size = 10_000
@@ -51,7 +51,7 @@ class Moons:
         return _arcs(t)[y, torch.arange(len(y))] + self.sd * eps, y
 
     def log_prob(self, x: Tensor) -> Tensor:
-        t, w = np.polynomial.legendre.leggauss(max(256, math.ceil(_NODES_PER_SD / self.sd)))
+        t, w = np.polynomial.legendre.leggauss(max(128, math.ceil(_NODES_PER_SD / self.sd)))
         arcs = _arcs(torch.from_numpy(math.pi * (t + 1) / 2)).flatten(0, 1)  # (2 T, 2)
         log_w = torch.from_numpy(w / 4).log().repeat(2)  # w / 2 integrates dt / pi; a fair coin
         return _log_mixture(x, arcs, log_w, self.sd)

@@ -1,44 +1,19 @@
 """What training reads of a data set: batches of its `train` and `valid` splits, never `test`."""
 
 import hashlib
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from zoo_core.data.event import Condition, Event
+from zoo_core.data.dataset import Dataset, Split
 from zoo_core.errors import ConfigError, DataError
 from zoo_core.model import Batch, GenerativeModel
+from zoo_core.sampling import to_model
 
-__all__ = ["DataSplit", "TrainingData", "check_batch_size", "check_fit", "digest", "take"]
-
-
-class DataSplit(Protocol):
-    """Events x (N, *S) and labels y (N,) or None."""
-
-    @property
-    def x(self) -> Tensor: ...
-
-    @property
-    def y(self) -> Tensor | None: ...
+__all__ = ["check_batch_size", "check_fit", "digest", "labelled", "take"]
 
 
-class TrainingData(Protocol):
-    """A data set, as far as training needs it (`zoo_core.data.Dataset` is one)."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def event(self) -> Event: ...
-
-    @property
-    def condition(self) -> Condition: ...
-
-    def split(self, name: str, /) -> DataSplit: ...
-
-
-def check_fit(model: GenerativeModel, data: TrainingData) -> None:
+def check_fit(model: GenerativeModel, data: Dataset) -> None:
     """Raise `DataError` unless the model is one of this data's events and conditions."""
     have, want = data.event, model.event
     inside = (want.low is None or (have.low is not None and want.low <= have.low)) and (
@@ -67,27 +42,25 @@ def check_batch_size(size: int, n: int, world: int) -> None:
         )
 
 
-def take(model: GenerativeModel, split: DataSplit, rows: Tensor) -> Batch:
-    """The examples `rows` of a split, on the model's device and in its dtype."""
-    x = split.x[rows].to(model.device)
-    x = x.long() if model.event.discrete else x.to(model.dtype)
-    labelled = split.y is not None and model.condition.kind != "none"
-    return x, split.y[rows].to(model.device) if labelled and split.y is not None else None
+def labelled(model: GenerativeModel, batch: Batch) -> Batch:
+    """Events with their labels as conditions, if the model takes any."""
+    x, y = batch
+    return x, None if model.condition.kind == "none" else y
 
 
-def digest(data: TrainingData) -> dict[str, Any]:
+def take(model: GenerativeModel, split: Split, rows: Tensor) -> Batch:
+    """The examples `rows` of a split, on the model's device and in its precision."""
+    x, cond = labelled(model, split.batch(rows))
+    return to_model(x, model), None if cond is None else to_model(cond, model)
+
+
+def digest(data: Dataset) -> dict[str, str]:
     """What identifies the data that a training reads."""
-    return {"name": data.name, "train": _sha256(data.split("train")), **_valid(data)}
+    read = [name for name in ("train", "valid") if name in data.splits]
+    return {"name": data.name, **{name: _sha256(data.split(name)) for name in read}}
 
 
-def _valid(data: TrainingData) -> dict[str, str]:
-    try:
-        return {"valid": _sha256(data.split("valid"))}
-    except DataError:
-        return {}  # some data sets have none
-
-
-def _sha256(split: DataSplit) -> str:
+def _sha256(split: Split) -> str:
     found = hashlib.sha256()
     for tensor in (split.x, split.y):
         if tensor is not None:

@@ -7,17 +7,18 @@ from typing import Any
 import torch
 
 from zoo_core import config as configs
+from zoo_core.data.dataset import Dataset
 from zoo_core.errors import UnknownNameError
 from zoo_core.model import GenerativeModel
 from zoo_core.training.config import TrainConfig
-from zoo_core.training.data import TrainingData, digest
+from zoo_core.training.data import digest
 
 __all__ = ["fingerprint"]
 
 
 def fingerprint(
     model: GenerativeModel,
-    data: TrainingData,
+    data: Dataset,
     loss: Any,
     config: TrainConfig,
     players: Mapping[str, Mapping[str, Any]],

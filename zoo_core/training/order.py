@@ -3,21 +3,13 @@
 import hashlib
 from functools import lru_cache
 
-import torch
 from torch import Tensor
 
-import zoo_kernels.rng as philox
+from zoo_core.data.order import epoch_order
 
-__all__ = ["batch_rows", "derive", "epoch_order"]
+__all__ = ["batch_rows", "derive"]
 
-_STREAM = 0x0D3  # of the order's own seeds; nothing else is drawn from them
-
-
-@lru_cache(maxsize=4)
-def epoch_order(seed: int, epoch: int, n: int) -> Tensor:
-    """The permutation of 0..n-1 in which an epoch visits the examples, int64 (n,)."""
-    word = philox.bits(seed, torch.arange(n), 2, stream=_STREAM, step=epoch)
-    return (word[:, 0] << 31 | word[:, 1] >> 1).argsort(stable=True)  # 63-bit keys
+_order = lru_cache(maxsize=4)(epoch_order)  # of the epochs that the players are in
 
 
 def batch_rows(seed: int, step: int, *, n: int, size: int) -> Tensor:
@@ -26,7 +18,7 @@ def batch_rows(seed: int, step: int, *, n: int, size: int) -> Tensor:
     An epoch has n // size batches; the few examples left over change from epoch to epoch.
     """
     epoch, i = divmod(step, n // size)
-    return epoch_order(seed, epoch, n)[i * size : (i + 1) * size]
+    return _order(seed, epoch, n)[i * size : (i + 1) * size]
 
 
 def derive(seed: int, *names: object) -> int:

@@ -60,7 +60,7 @@ def make_actors(
     options: Mapping[str, Mapping[str, Any]],
 ) -> list[Actor]:
     """The model's players with their own `options` over `config`; raises `ConfigError`."""
-    players = model.players(loss)
+    players = model.make_players(loss)
     for name in options:
         if name not in players:
             raise ConfigError(

@@ -8,6 +8,7 @@ other methods of the model do not have.)
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -24,7 +25,9 @@ class Processes:
     def __init__(self, device: torch.device) -> None:
         from accelerate import PartialState  # type: ignore[import-untyped]
 
-        state = PartialState(cpu=device.type == "cpu")
+        # while the main process scores or saves, the others wait
+        state = PartialState(cpu=device.type == "cpu", timeout=timedelta(days=1))
+        self._state = state
         self.rank: int = state.process_index
         self.world: int = state.num_processes
         self.device: torch.device = state.device if self.world > 1 else device
@@ -36,6 +39,10 @@ class Processes:
     def mine(self, rows: Tensor) -> Tensor:
         """This process's slice of a batch's rows."""
         return rows[self.rank :: self.world]
+
+    def wait(self) -> None:
+        """Until everybody is here."""
+        self._state.wait_for_everyone()
 
     def share(self, model: nn.Module) -> None:
         """Start everybody from the main process's parameters and buffers."""

@@ -3,23 +3,22 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from zoo_core import resolve
+from zoo_core.data import load_dataset
+from zoo_core.data.dataset import Dataset, Split
 from zoo_core.model import GenerativeModel
 from zoo_core.registry import current
+from zoo_core.training.data import labelled
 from zoo_core.training.loop import TrainResult, train
 from zoo_core.training.order import derive
 from zoo_core.training.processes import Processes
 from zoo_core.training.recipe import Recipe, parse_recipe
 from zoo_core.training.validation import scores_by_likelihood
 from zoo_core.weights import golden
-
-if TYPE_CHECKING:
-    from zoo_core.data.dataset import Dataset, Split
 
 __all__ = ["MODEL", "run_recipe"]
 
@@ -43,8 +42,6 @@ def run_recipe(
     `out`, one folder a stage where there are stages; `resume` continues from them. `valid` is
     scored at the end, and `test`, once, if the recipe reports it.
     """
-    from zoo_core.data import load_dataset
-
     out = Path(out)
     if overrides:
         merged = {**recipe.overrides, **overrides}
@@ -68,8 +65,10 @@ def run_recipe(
         )
         for stage in recipe.stages
     ]
-    if Processes(model.device).main:
+    processes = Processes(model.device)
+    if processes.main:
         _save(model, data, recipe, results, out / MODEL)
+    processes.wait()
     return out / MODEL
 
 
@@ -83,7 +82,7 @@ def _build(recipe: Recipe) -> GenerativeModel:
 
 def _save(
     model: GenerativeModel,
-    data: "Dataset",
+    data: Dataset,
     recipe: Recipe,
     results: Sequence[TrainResult],
     folder: Path,
@@ -91,7 +90,7 @@ def _save(
     metrics = _metrics(model, data, recipe)
     model.to("cpu")  # golden tensors are for everybody's machine
     valid = data.splits.get("valid")
-    x, cond = _events(model, valid) if valid is not None else (None, None)
+    x, cond = labelled(model, (valid.x, valid.y)) if valid is not None else (None, None)
     model.save(
         folder,
         golden=golden.record(model, x, cond),
@@ -121,7 +120,7 @@ def _described(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _metrics(model: GenerativeModel, data: "Dataset", recipe: Recipe) -> list[dict[str, Any]]:
+def _metrics(model: GenerativeModel, data: Dataset, recipe: Recipe) -> list[dict[str, Any]]:
     """Likelihoods with their kind: on `valid`, and on `test` if the recipe reports it."""
     wanted = [s for s in ("valid", recipe.report) if s in data.splits]
     if not scores_by_likelihood(model):
@@ -129,8 +128,8 @@ def _metrics(model: GenerativeModel, data: "Dataset", recipe: Recipe) -> list[di
     return [_metric(name, model, data.split(name)) for name in dict.fromkeys(wanted)]
 
 
-def _metric(name: str, model: GenerativeModel, split: "Split") -> dict[str, Any]:
-    x, cond = _events(model, split)
+def _metric(name: str, model: GenerativeModel, split: Split) -> dict[str, Any]:
+    x, cond = labelled(model, (split.x, split.y))
     mean = model.log_likelihood(x, cond=cond).mean()
     return {
         "split": name,
@@ -142,7 +141,3 @@ def _metric(name: str, model: GenerativeModel, split: "Split") -> dict[str, Any]
         "bits_per_dim": mean.bits_per_dim,
         "bits_per_dim_std_err": mean.bits_per_dim_std_err,
     }
-
-
-def _events(model: GenerativeModel, split: "Split") -> tuple[Tensor, Tensor | None]:
-    return split.x, None if model.condition.kind == "none" else split.y

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo_core.data.dataset import Split
 from zoo_core.errors import ZooError
 from zoo_core.model import GenerativeModel, Loss
 from zoo_core.rng import Rng
-from zoo_core.training.data import DataSplit, take
+from zoo_core.training.data import take
 from zoo_core.training.players import Actor, only
 from zoo_core.training.processes import Processes
 
@@ -41,7 +42,7 @@ def optimize(
     model: GenerativeModel,
     actor: Actor,
     actors: Sequence[Actor],
-    split: DataSplit,
+    split: Split,
     step: int,
     processes: Processes,
 ) -> Report:
@@ -72,7 +73,7 @@ def optimize(
 def _backward(
     model: GenerativeModel,
     actor: Actor,
-    split: DataSplit,
+    split: Split,
     rows: Tensor,
     step: int,
     batch: int,
@@ -93,7 +94,7 @@ def _backward(
     return dict(zip(sums, values.tolist(), strict=True))
 
 
-def _loss(model: GenerativeModel, actor: Actor, split: DataSplit, rows: Tensor, step: int) -> Loss:
+def _loss(model: GenerativeModel, actor: Actor, split: Split, rows: Tensor, step: int) -> Loss:
     rng = Rng(actor.config.seed, rows).scope(actor.name).to(model.device)
     bf16 = actor.config.precision == "bf16"
     with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):

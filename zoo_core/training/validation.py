@@ -8,11 +8,13 @@ from typing import Any
 import torch
 
 from zoo_core import resolve
+from zoo_core.data.dataset import Split
 from zoo_core.errors import NoLikelihoodError
 from zoo_core.likelihood import Mean
 from zoo_core.model import GenerativeModel, Player
 from zoo_core.rng import Rng
-from zoo_core.training.data import DataSplit, take
+from zoo_core.sampling import evaluating
+from zoo_core.training.data import labelled, take
 
 __all__ = ["Valid", "by_likelihood", "by_loss", "scores_by_likelihood"]
 
@@ -57,43 +59,41 @@ def scores_by_likelihood(model: GenerativeModel) -> bool:
     return True
 
 
-def by_likelihood(model: GenerativeModel, split: DataSplit, *, seed: int = 0) -> Valid:
+def by_likelihood(model: GenerativeModel, split: Split, *, seed: int = 0) -> Valid:
     """The mean default likelihood of a split."""
-    cond = None if model.condition.kind == "none" else split.y
-    mean = model.log_likelihood(split.x, cond=cond, seed=seed).mean()
+    x, cond = labelled(model, (split.x, split.y))
+    mean = model.log_likelihood(x, cond=cond, seed=seed).mean()
     return Valid(-mean.nats, mean, {})
 
 
 def by_loss(
     model: GenerativeModel,
-    split: DataSplit,
+    split: Split,
     players: dict[str, Player],
     *,
     seed: int,
     batch_size: int,
 ) -> Valid:
     """The mean loss of each player over a split, in evaluation mode with fixed noise."""
-    training = model.training
-    model.eval()
     parts = torch.split(torch.arange(len(split.x)), batch_size)
-    losses = {
-        name: _mean_loss(model, split, player, partial(_noise, seed, name), parts)
-        for name, player in players.items()
-    }
-    model.train(training)
+    # with gradients: some losses differentiate with respect to x
+    with evaluating(model), torch.enable_grad():
+        losses = {
+            name: _mean_loss(model, split, player, partial(_noise, seed, name), parts)
+            for name, player in players.items()
+        }
     return Valid(next(iter(losses.values())) if len(losses) == 1 else None, None, losses)
 
 
 def _mean_loss(
     model: GenerativeModel,
-    split: DataSplit,
+    split: Split,
     player: Player,
     noise: Callable[[torch.Tensor], Rng],
     parts: Sequence[torch.Tensor],
 ) -> float:
     total = 0.0
     for rows in parts:
-        # with gradients enabled: some losses differentiate with respect to x
         loss = player.loss(take(model, split, rows), noise(rows).to(model.device), 0)
         total += float(loss.total.detach()) * len(rows)
     return total / len(split.x)

@@ -1,5 +1,6 @@
 """The laws of autoregressive models: they normalize, respect their order, and cache exactly."""
 
+from functools import partial
 from itertools import product
 
 import pytest
@@ -129,14 +130,16 @@ def test_cached_conditionals_equal_those_of_the_full_pass(make, event):
         known.view(5, -1)[:, position] = x.view(5, -1)[:, position]
 
 
+@pytest.mark.parametrize("classes", [None, 3])
 @pytest.mark.parametrize("event", EVENTS)
-def test_cached_samples_equal_uncached_ones(make, event):
-    model = make(event).float()
-    rng = Rng(3, 16)
+def test_samples_equal_those_of_a_full_pass_per_value(make, event, classes):
+    model = make(event, classes=classes).float()
+    rng, cond = Rng(3, 16), None if classes is None else torch.arange(16) % classes
     with torch.no_grad():
-        assert torch.equal(Sequential()(model, rng, None), uncached(model, rng))
-        hot = Sequential(temperature=2.0)(model, rng, None)
-        assert torch.equal(hot, uncached(model, rng, temperature=2.0))
+        wanted = uncached(model, rng, cond, temperature=1.5)
+        at_once = Sequential(temperature=1.5)(model, rng, cond)
+        steps = Sequential(temperature=1.5)(model, rng, cond, trace=lambda i, x: None)
+    assert torch.equal(steps, wanted) and torch.equal(at_once, wanted)
 
 
 def test_samples_follow_the_distribution(make):
@@ -150,13 +153,15 @@ def test_samples_follow_the_distribution(make):
     assert float((found - p).abs().sum()) / 2 < 0.05  # total variation; sampling error is 0.03
 
 
-def test_completion_keeps_what_is_known_and_follows_it(make):
+@pytest.mark.parametrize("trace", [None, lambda i, x: None], ids=["at_once", "steps"])
+def test_completion_keeps_what_is_known_and_follows_it(make, trace):
     model = make("binary")
     values, mask = images(model, 6), torch.zeros(6, 1, 3, 3, dtype=torch.bool)
     mask[:, :, :2] = True
+    sample = partial(Sequential(), model, Rng(0, 6), None, trace=trace)
     with torch.no_grad():
-        x = Sequential()(model, Rng(0, 6), None, fixed=Fixed(values, mask))
-        again = Sequential()(model, Rng(0, 6), None, fixed=Fixed(x, torch.ones_like(mask)))
+        x = sample(fixed=Fixed(values, mask))
+        again = sample(fixed=Fixed(x, torch.ones_like(mask)))
         logits = model.logits(x).flatten(1, 3)
     assert torch.equal(x[mask], values[mask]) and torch.equal(again, x)
     u = Rng(0, 6).uniform((9,), stream="value")

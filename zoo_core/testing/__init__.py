@@ -7,7 +7,7 @@ test_conformance = conformance("rings")
 from zoo_core.testing.checks import CHECKS, Case, Result, cases, run_checks
 from zoo_core.testing.conformance import conformance
 from zoo_core.testing.guard import forbid_torch_randomness
-from zoo_core.testing.subjects import Inapplicable, ModelSubject, PluginSubject
+from zoo_core.testing.subjects import Inapplicable, ModelSubject, PluginSubject, subjects
 
 __all__ = [
     "CHECKS",
@@ -20,4 +20,5 @@ __all__ = [
     "conformance",
     "forbid_torch_randomness",
     "run_checks",
+    "subjects",
 ]

@@ -12,6 +12,7 @@ from zoo_autoregressive.made import MADE
 from zoo_autoregressive.made import Config as MadeConfig
 from zoo_autoregressive.samplers import Sequential, draw
 from zoo_core import Fixed, Rng
+from zoo_kernels import backend, backends
 
 MODELS = {
     "made": lambda **event: MADE(MadeConfig(hidden=24, layers=3, **event)),
@@ -199,3 +200,17 @@ def test_dropout_acts_in_training_only(make):
     assert torch.equal(model.log_prob(x), model.log_prob(x))
     model.train()
     assert not torch.equal(model.log_prob(x), model.log_prob(x))
+
+
+@pytest.mark.parametrize("levels", [2, 5])
+def test_every_backend_draws_the_same_images(levels):
+    torch.manual_seed(0)
+    config = PixelConfig((1, 5, 6), levels=levels, classes=3, hidden=16, layers=3, head=8)
+    model = GatedPixelCNN(config).eval()
+    rng, cond = Rng(7, 32), torch.arange(32) % 3
+    with torch.no_grad():
+        steps = Sequential()(model, rng, cond, trace=lambda i, x: None)
+        for serves in backends():
+            if serves.op == "pixelcnn_sample" and serves.serves:
+                with backend(serves.backend):
+                    assert torch.equal(Sequential()(model, rng, cond), steps), serves.backend

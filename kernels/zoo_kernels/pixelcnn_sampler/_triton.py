@@ -31,6 +31,8 @@ def _gate(a, b):
 @triton.jit
 def _dot(x, p_w, ldw, K: tl.constexpr, N: tl.constexpr, acc, PRECISION: tl.constexpr):
     w = tl.load(p_w + tl.arange(0, K)[:, None] * ldw + tl.arange(0, N)[None, :])
+    if PRECISION == "bf16":
+        return tl.dot(x.to(tl.bfloat16), w.to(tl.bfloat16), acc)
     return tl.dot(x, w, acc, input_precision=PRECISION)
 
 
@@ -156,7 +158,9 @@ def _sample_kernel(
     m_b = b0 + o_b < batch
     rows = width * BT
     # sizes of one layer in the weights and the caches
-    first_w: tl.constexpr = K0 * CI * C + C + R0 * C * 4 * C + 4 * C + (CI + T0 * CI + C) * 2 * C + 2 * C
+    first_w: tl.constexpr = (
+        K0 * CI * C + C + R0 * C * 4 * C + 4 * C + (CI + T0 * CI + C) * 2 * C + 2 * C
+    )
     next_w: tl.constexpr = K * C * C + C + R * C * 4 * C + 4 * C + (C + T * C + C) * 2 * C + 2 * C
     first_ring = R0 * rows * C
     next_ring = R * rows * C
@@ -181,7 +185,9 @@ def _sample_kernel(
             for t in range(T0):
                 col = c - T0 + t
                 known = (o_b[:, None] * 0 + col) >= 0
-                x = tl.load(p_v + (col * BT + o_b[:, None]) * CI + o_i[None, :], mask=known, other=0.0)
+                x = tl.load(
+                    p_v + (col * BT + o_b[:, None]) * CI + o_i[None, :], mask=known, other=0.0
+                )
                 a = _dot(x, p_across + t * CI * 2 * C, 2 * C, CI, C, a, PRECISION)
                 b = _dot(x, p_across + t * CI * 2 * C + C, 2 * C, CI, C, b, PRECISION)
             act = _gate(a, b)
@@ -243,7 +249,9 @@ def _sample_kernel(
                     scale = _pick(logits, o_p, k + (i * kinds + 1) * n)
                     scale = tl.exp(tl.where(scale < -7.0, -7.0, scale))
                     if i == 1:
-                        mean += (2.0 * tl.sigmoid(2.0 * _pick(logits, o_p, k + 2 * n)) - 1.0) * first
+                        mean += (
+                            2.0 * tl.sigmoid(2.0 * _pick(logits, o_p, k + 2 * n)) - 1.0
+                        ) * first
                     if i == 2:
                         on_0 = _pick(logits, o_p, k + (kinds + 2) * n)
                         on_1 = _pick(logits, o_p, k + (2 * kinds + 2) * n)
@@ -265,7 +273,9 @@ def _sample_kernel(
                 tl.store(p_pixel, value, mask=m_b)
                 e = o_i - i * n_table
                 mine = ((e >= 0) & (e < n_table))[None, :] & m_b[:, None]
-                inputs += tl.load(p_table + value[:, None] * n_table + e[None, :], mask=mine, other=0.0)
+                inputs += tl.load(
+                    p_table + value[:, None] * n_table + e[None, :], mask=mine, other=0.0
+                )
             if EXTRA:
                 e = o_i - I * n_table
                 mine = (e >= 0) & (e < n_extra)

@@ -163,10 +163,8 @@ def test_a_mixture_of_one_component_is_a_discretized_logistic():
     x = sample(weights, uniforms=u, table=torch.zeros(levels, 1), shape=(1, 1, 1), head="mixture",
                levels=levels)  # fmt: skip
     edges = torch.linspace(-1, 1, levels)[:-1] + 1 / (levels - 1)
-    cdf = torch.cat(
-        [torch.zeros(1), ((edges - 0.3) / torch.tensor(-1.5).exp()).sigmoid(), torch.ones(1)]
-    )
-    p = cdf.diff()
+    cdf = ((edges - 0.3) / torch.tensor(-1.5).exp()).sigmoid()
+    p = torch.cat([torch.zeros(1), cdf, torch.ones(1)]).diff()
     counts = x.flatten().bincount(minlength=levels) / n
     assert ((counts - p).abs() < 5 * (p * (1 - p) / n).sqrt() + 1e-9).all()
 

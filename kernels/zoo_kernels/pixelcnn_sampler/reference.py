@@ -142,7 +142,9 @@ def sample(
 class Rows:
     """The cache of one batch: the last R rows of every layer's `a`, (B, R, W, C) a layer."""
 
-    def __init__(self, weights: Sequence[Tensor], batch: int, width: int, cond: Tensor | None):
+    def __init__(
+        self, weights: Sequence[Tensor], batch: int, width: int, cond: Tensor | None
+    ) -> None:
         self.layers = layers(weights)
         self.cond = cond
         self.above = [

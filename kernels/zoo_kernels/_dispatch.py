@@ -42,7 +42,8 @@ def lazy(target: str) -> Callable[..., Any]:
     @cache
     def resolve() -> Callable[..., Any]:
         module, attr = target.split(":")
-        return getattr(import_module(module), attr)
+        function: Callable[..., Any] = getattr(import_module(module), attr)
+        return function
 
     return lambda *args: resolve()(*args)
 

@@ -69,8 +69,8 @@ class Variant:
 
 @dataclass(frozen=True)
 class Derivative:
-    """First-order reverse mode: `setup_context(ctx, inputs, output)` saves, `backward(ctx, *grads)`
-    returns one gradient (or None) an argument, computed by other OpSpecs."""
+    """First-order reverse mode: `setup_context(ctx, inputs, output)` saves what
+    `backward(ctx, *grads)` needs to return a gradient (or None) an argument, by other OpSpecs."""
 
     setup_context: Callable[..., None]
     backward: Callable[..., Any]
@@ -108,7 +108,7 @@ class OpSpec:
         object.__setattr__(self, "op", _register(self))
 
     impls: Mapping[str, Impl] = field(init=False, repr=False)
-    op: Callable[..., Any] = field(init=False, repr=False)
+    op: "torch._ops.OpOverload[..., Any]" = field(init=False, repr=False)
 
     def _implementations(self) -> Mapping[str, Impl]:
         optional = {"cpp": self.cpp, "triton": self.triton}
@@ -142,10 +142,15 @@ def _transformed(args: tuple[Any, ...]) -> bool:
     if torch._C._functorch.maybe_current_level() is not None:
         return True
     tensors = [a for a in args if isinstance(a, Tensor)]
-    return any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)
+    return any(_tangent(t) is not None for t in tensors)
 
 
-def _register(spec: OpSpec) -> Callable[..., Any]:
+def _tangent(t: Tensor) -> Tensor | None:
+    tangent: Tensor | None = forward_ad.unpack_dual(t).tangent  # type: ignore[no-untyped-call]
+    return tangent
+
+
+def _register(spec: OpSpec) -> "torch._ops.OpOverload[..., Any]":
     def body(*args: Any) -> Any:
         return spec.direct(*args)
 

@@ -118,6 +118,7 @@ def build_extension(destination: Path | None = None) -> Path:
             [ninja(), "-C", str(objects)], capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
-            raise BuildError(f"compiling the kernels failed:\n{(done.stdout + done.stderr)[-4000:]}")
+            said = (done.stdout + done.stderr)[-4000:]
+            raise BuildError(f"compiling the kernels failed:\n{said}")
         os.replace(Path(fresh) / LIBRARY, folder / LIBRARY)
     return folder / LIBRARY

@@ -33,21 +33,24 @@ def bits(
     seed: int, rows: Tensor, numel: int, *, stream: int, step: int, offset: int = 0
 ) -> Tensor:
     """(B, numel) int64 with values in [0, 2^32)."""
-    return _BITS(*_checked(seed, rows, numel, stream, step, offset))
+    drawn: Tensor = _BITS(*_checked(seed, rows, numel, stream, step, offset))
+    return drawn
 
 
 def uniform(
     seed: int, rows: Tensor, numel: int, *, stream: int, step: int, offset: int = 0
 ) -> Tensor:
     """(B, numel) float32, uniform on the multiples of 2^-24 in [0, 1)."""
-    return _UNIFORM(*_checked(seed, rows, numel, stream, step, offset))
+    drawn: Tensor = _UNIFORM(*_checked(seed, rows, numel, stream, step, offset))
+    return drawn
 
 
 def normal(
     seed: int, rows: Tensor, numel: int, *, stream: int, step: int, offset: int = 0
 ) -> Tensor:
     """(B, numel) float32 standard normals; |z| is at most 5.77."""
-    return _NORMAL(*_checked(seed, rows, numel, stream, step, offset))
+    drawn: Tensor = _NORMAL(*_checked(seed, rows, numel, stream, step, offset))
+    return drawn
 
 
 def _checked(

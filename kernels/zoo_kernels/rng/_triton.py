@@ -57,7 +57,16 @@ def _box_muller(w0, w1):
 
 @triton.jit(do_not_specialize=["seed", "stream", "step", "first"])
 def _draw_kernel(
-    p_out, p_rows, seed, stream, step, first, numel, pieces, KIND: tl.constexpr, BLOCK: tl.constexpr
+    p_out,
+    p_rows,
+    seed,
+    stream,
+    step,
+    first,
+    numel,
+    pieces,
+    KIND: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     i_program = tl.program_id(0).to(tl.int64)
     i_row = i_program // pieces

@@ -52,7 +52,8 @@ def words(seed: int, rows: Tensor, numel: int, stream: int, step: int, offset: i
     """(B, blocks, 4) uint32: all words of the blocks that hold elements offset..offset+numel."""
     first, last = offset // 4, -(-(offset + numel) // 4)
     block = torch.arange(first, last, dtype=torch.int64, device=rows.device)
-    block, row = torch.broadcast_tensors(block, rows[:, None])
+    block = block.expand(len(rows), -1)
+    row = rows[:, None].expand_as(block)
     constant = [torch.full_like(block, value) for value in (step, stream)]
     key = (seed & MASK, (seed >> 32) & MASK)
     return torch.stack(philox4x32([block, *constant, row & MASK], key), dim=-1)

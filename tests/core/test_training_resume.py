@@ -13,7 +13,7 @@ from torch import nn
 
 import zoo_core as zoo
 from zoo_core.data.dataset import Dataset, Split
-from zoo_core.errors import ConfigError, IntegrityError, OutputError
+from zoo_core.errors import ConfigError, IntegrityError, OutputError, UsageError
 from zoo_core.plugins import Plugins
 from zoo_core.registry import Registry, use
 from zoo_core.training import loop, state
@@ -115,8 +115,8 @@ def run(out=None, config=CONFIG, *, model=None, **kwargs):
     registry = Registry(Plugins([EntryPoint("toys", __name__, "density_zoo")]))
     model = model or make()
     with use(registry):
-        kwargs = {"loss": Fit(), **kwargs}
-        result = zoo.train(model, data(), config, out=out, progress=False, **kwargs)
+        kwargs = {"loss": Fit(), "progress": False, **kwargs}
+        result = zoo.train(model, data(), config, out=out, **kwargs)
     return model, result
 
 
@@ -185,8 +185,12 @@ def test_a_finished_training_resumes_to_its_result_at_once(whole, monkeypatch):
     assert second == result
 
 
-def test_resuming_where_nothing_is_starts_from_the_beginning(whole, tmp_path):
-    assert equal(run(tmp_path, resume=True)[0].state_dict(), whole[0].state_dict())
+def test_resuming_where_nothing_is_starts_from_the_beginning_and_says_so(whole, tmp_path, capfd):
+    model, _ = run(tmp_path, resume=True, progress=True)
+    assert equal(model.state_dict(), whole[0].state_dict())
+    assert capfd.readouterr().err == f"no checkpoint in {tmp_path}: starting at step 0\n"
+    with pytest.raises(UsageError, match="out="):
+        run(resume=True)
 
 
 def test_a_resume_with_another_config_data_loss_or_code_lists_what_differs(

@@ -50,16 +50,20 @@ def test_each_broken_plugin_costs_its_own_row_and_no_more(beside):
     assert done.code == 0
     rows = {row["name"]: row for row in done.json}
     status = {name: row["status"] for name, row in rows.items()}
-    assert status | {
-        "tiny": "ok",
-        "bad_import": "failed",
-        "bad_exit": "failed",
-        "bad_api": "incompatible",
-        "bad_print": "ok",
-        "bad_hook": "ok",
-        "bad_heavy": "ok",
-        "bad_twin": "conflict",
-    } == status
+    assert (
+        status
+        | {
+            "tiny": "ok",
+            "bad_import": "failed",
+            "bad_exit": "failed",
+            "bad_api": "incompatible",
+            "bad_print": "ok",
+            "bad_hook": "ok",
+            "bad_heavy": "ok",
+            "bad_twin": "conflict",
+        }
+        == status
+    )
     assert rows["tiny"]["models"][:2] == ["dice", "dice.classy"]
     assert rows["tiny"]["load_ms"] > 0
     assert "no_such_module" in rows["bad_import"]["error"]

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core.cli.command import Group, Settings
-from zoo_core.cli.describe import describe
 from zoo_core.cli.printing import fields, heading, show, table
 from zoo_core.registry import Entry, current
-from zoo_core.specs import DatasetSpec, import_target
+from zoo_core.specs import DatasetSpec
 
 if TYPE_CHECKING:
     from zoo_core.data.dataset import Dataset
@@ -48,9 +47,9 @@ def info(settings: Settings, name: str) -> None:
 
     NAME may carry a path: npz:FILE, folder:FOLDER, binarized_mnist:FOLDER.
     """
-    import zoo_core as zoo
+    from zoo_core.cli.models import dataset, dataset_options
 
-    data = zoo.load_dataset(name)
+    data = dataset(settings, name)
     value = {
         "name": name,
         "event": {**dataclasses.asdict(data.event), "text": str(data.event)},
@@ -59,15 +58,9 @@ def info(settings: Settings, name: str) -> None:
         "truth": data.truth is not None,
         "license": data.license,
         "provenance": data.provenance,
-        "options": _options(name),
+        "options": [dataclasses.asdict(f) for f in dataset_options(name)],
     }
     show(settings, value, _lines(data, value))
-
-
-def _options(name: str) -> list[dict[str, Any]]:
-    registry = current()
-    spec = registry.one("dataset", name.partition(":")[0]).spec
-    return [dataclasses.asdict(f) for f in describe(import_target(spec.target))]
 
 
 def _lines(data: "Dataset", value: dict[str, Any]) -> Iterator[str]:

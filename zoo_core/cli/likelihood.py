@@ -51,11 +51,10 @@ def command(
     Prints the mean log p in nats with its standard error, and bits per dimension. The sign
     before the number says whether it is log p itself (=), a bound (>=, <=) or an estimate (~).
     """
-    import zoo_core as zoo
     from zoo_core import resolve
-    from zoo_core.cli.models import load
+    from zoo_core.cli.models import dataset, load
 
-    events = zoo.load_dataset(data).split(split)
+    events = dataset(settings, data).split(split)
     model = load(settings, name)
     score = resolve.likelihood(model, method, options)
     seed = settings.seed or 0
@@ -80,12 +79,11 @@ def _rows(size: int, limit: int | None, seed: int) -> "Tensor":
     """Every row, or `limit` rows of a permutation that the seed fixes; never a prefix."""
     import torch
 
-    from zoo_core.rng import Rng
+    from zoo_core.data.order import permutation
 
     if limit is None or limit >= size:
         return torch.arange(size)
-    order = Rng(seed, size).uniform(stream="zoo likelihood --limit").argsort(stable=True)
-    return order[:limit]
+    return permutation(seed, size, stream="zoo likelihood --limit")[:limit]
 
 
 def _condition(model: "GenerativeModel", events: "Split", rows: "Tensor") -> "Tensor | None":

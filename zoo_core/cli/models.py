@@ -1,4 +1,4 @@
-"""Loading for the verbs that run a model: device, name, and where its weights are."""
+"""Loading for the verbs that run a model: device, weights and data by name."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,9 +7,11 @@ from zoo_core.cli.command import Settings
 from zoo_core.errors import UsageError
 
 if TYPE_CHECKING:
+    from zoo_core.cli.describe import Field
+    from zoo_core.data.dataset import Dataset
     from zoo_core.model import GenerativeModel
 
-__all__ = ["check_device", "load", "weights_hash"]
+__all__ = ["check_device", "dataset", "dataset_options", "load", "weights_hash"]
 
 
 def load(settings: Settings, name: str) -> "GenerativeModel":
@@ -18,6 +20,32 @@ def load(settings: Settings, name: str) -> "GenerativeModel":
 
     check_device(settings.device)
     return zoo.load(name, device=settings.device, offline=settings.offline)
+
+
+def dataset(settings: Settings, name: str) -> "Dataset":
+    """The data set called `name`; with --offline one that could be downloaded is not."""
+    import zoo_core as zoo
+
+    can_be_offline = settings.offline and _known(name) is not None
+    wanted = can_be_offline and any(f.name == "offline" for f in dataset_options(name))
+    return zoo.load_dataset(name, **({"offline": True} if wanted else {}))
+
+
+def dataset_options(name: str) -> "list[Field]":
+    """The options of a data set, which `name` may follow with a path."""
+    from zoo_core.cli.describe import describe
+    from zoo_core.specs import import_target
+
+    spec = _known(name)
+    return [] if spec is None else describe(import_target(spec.target))
+
+
+def _known(name: str) -> Any:
+    """The spec behind `[dist:]name[:path]`, if there is one."""
+    from zoo_core.registry import current
+
+    words = name.split(":")[:2]
+    return next((e.spec for e in current().all("dataset") if e.spec.name in words), None)
 
 
 def check_device(name: str) -> None:

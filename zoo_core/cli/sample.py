@@ -22,6 +22,8 @@ __all__ = ["command"]
 _SUFFIXES = (".png", ".npz")
 _MOST = (1 << 32) - 1
 """Rows are numbered by 32 bits."""
+_REAL_BYTES = 3.5
+"""Of a float32 after compression."""
 
 
 @click.command("sample", cls=Command)
@@ -75,6 +77,7 @@ def command(
     given = _condition(model, cond, n)
     known = None if fixed is None else _fixed(fixed)
     out = out or _default(model.event)
+    _check_space(out, model.event, n)
     metadata = _metadata(settings, name, sampler or model.spec.default_sampler, draw, cond)
     with writing(out, model.event, n, metadata) as put:
         for events in model.sample_batches(
@@ -95,6 +98,22 @@ def _check_path(path: Path) -> None:
         raise OutputError(f"{path} has suffix {path.suffix!r}; it must be .png or .npz.")
     if path.is_dir():
         raise OutputError(f"{path} is a folder.", hint="name a file in it")
+
+
+def _check_space(path: Path, event: "Event", n: int) -> None:
+    """Refuse reals that cannot fit: they hardly compress, while integers may."""
+    import shutil
+
+    if event.discrete or path.suffix.lower() != ".npz":
+        return
+    need = int(n * event.dims * _REAL_BYTES)
+    place = next(p for p in path.absolute().parents if p.exists())
+    free = shutil.disk_usage(place).free
+    if need > free:
+        raise OutputError(
+            f"{path} would take about {need:,} bytes, and {free:,} are free.",
+            hint="draw fewer or choose another disk",
+        )
 
 
 def _default(event: "Event") -> Path:

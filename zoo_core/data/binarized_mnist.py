@@ -37,6 +37,7 @@ _KNOWN = {
     "ca0294c3b8d984c7a1dc891015a8eea6f37bae59a34e35ea0fc8c47110a8dd86": "test of the MATLAB copy",
 }
 _MAX_BYTES = 1 << 28
+_BLOCK_BYTES = 1 << 22
 _TIMEOUT_SECONDS = 30
 
 
@@ -70,24 +71,29 @@ class BinarizedMNIST:
         )
 
 
-def parse_text(data: bytes, name: str) -> np.ndarray:
-    """Images (N, 784) uint8 from lines of 784 digits 0 or 1 with spaces between."""
+def parse_text(data: bytes, name: str, *, line: int = 1) -> np.ndarray:
+    """Images (N, 784) uint8 from lines of 784 digits 0 or 1 with spaces between.
+
+    `line` is the number of the first one, for messages.
+    """
     text = np.frombuffer(data, np.uint8)
     digit = (text == ord("0")) | (text == ord("1"))
     newline = text == ord("\n")
     blank = newline | (text == ord(" ")) | (text == ord("\r")) | (text == ord("\t"))
     if not (digit | blank).all() or (digit[1:] & digit[:-1]).any():
-        at = 1 + int(newline[: int(np.argmin(digit | blank))].sum())
+        at = line + int(newline[: int(np.argmin(digit | blank))].sum())
         raise DataError(f"{name}, near line {at}: expected digits 0 or 1 with spaces between.")
-    line = np.cumsum(newline)[digit]  # of each digit
-    rows = len(line) // DIMS
-    first = line[::DIMS]  # the line that each image begins in: each in its own, and ends there
+    place = np.cumsum(newline, dtype=np.int32)[digit]  # the line of each digit
+    rows = len(place) // DIMS
+    first = place[::DIMS]  # the line that each image begins in: each in its own, and ends there
     if (
-        len(line) % DIMS
-        or (line.reshape(rows, DIMS) != first[:, None]).any()
+        len(place) % DIMS
+        or (place.reshape(rows, DIMS) != first[:, None]).any()
         or (first[1:] == first[:-1]).any()
     ):
-        raise DataError(f"{name}: a line has not {DIMS} digits; the file may be cut off.")
+        raise DataError(
+            f"{name}, after line {line - 1}: a line has not {DIMS} digits; it may be cut off."
+        )
     images: np.ndarray = (text[digit] & 1).reshape(rows, DIMS)
     return images
 
@@ -99,7 +105,16 @@ def _read_text(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
             raise DataError(f"{path} does not exist.", hint=f"download it from {URL}")
         if path.stat().st_size > _MAX_BYTES:
             raise DataError(f"{path} is larger than {_MAX_BYTES} bytes; it is not the data.")
-        yield split, _sized(parse_text(path.read_bytes(), str(path)), split, path)
+        yield split, _sized(_parse_file(path), split, path)
+
+
+def _parse_file(path: Path) -> np.ndarray:
+    parts, line = [], 1
+    with path.open("rb") as file:
+        while lines := file.readlines(_BLOCK_BYTES):
+            parts.append(parse_text(b"".join(lines), str(path), line=line))
+            line += len(lines)
+    return np.concatenate(parts) if parts else np.empty((0, DIMS), np.uint8)
 
 
 def _read_packed(path: Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -1,7 +1,7 @@
-"""The order in which examples are seen: permutations keyed by a seed, the same on every machine.
+"""Permutations keyed by a seed, the same on every machine, and splits cut from them.
 
-Each example gets 48 Philox bits from (seed, example, epoch); sorting them gives the order. Keys
-are integers and ties go to the lower index, so nothing depends on the machine.
+Each example gets 48 Philox bits from (seed, example, stream, step); sorting them gives the order.
+Keys are integers and ties go to the lower index, so nothing depends on the machine.
 """
 
 from torch import Tensor

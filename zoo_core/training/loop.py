@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from zoo_core import resolve
 from zoo_core.data.dataset import Dataset
-from zoo_core.errors import ConfigError, OutputError
+from zoo_core.errors import ConfigError, OutputError, UsageError
 from zoo_core.model import GenerativeModel
 from zoo_core.training import state
 from zoo_core.training.config import TrainConfig
@@ -70,16 +70,20 @@ def train(
     model ends in evaluation mode with its averaged weights (`ema`), or the best (`keep_best`).
     """
     config = config or TrainConfig()
+    if resume and out is None:
+        raise UsageError("resume needs the folder to continue from.", hint="give out=...")
     check_fit(model, dataset)
     check_launcher(config.precision)
     processes = Processes(model.device)
-    model.to(processes.device)
+    processes.share(model.to(processes.device))
     objective = resolve.loss(model, loss, {})
     with trainable(model, parameters), _forked(model.device):
         actors = make_actors(model, objective, config, players or {})
         run = _Run(model, dataset, config, actors, processes)
         marks = fingerprint(model, dataset, objective, config, players or {}, parameters)
         run.open(None if out is None else Path(out), marks, resume=resume)
+        if resume and run.at.step == 0 and progress and processes.main:
+            print(f"no checkpoint in {out}: starting at step 0", file=sys.stderr)
         run.go(progress)
         return run.finish()
 
@@ -121,7 +125,12 @@ class _Run:
             self.at = state.load(self.checkpoint, self.model, self.actors, marks)
         if self.checkpoint is not None and self.processes.main:
             state.clean(self.checkpoint)
-        self.processes.share(self.model)  # also: nobody writes before everybody has looked
+        if self.processes.agree(self.at.step) != self.at.step:  # also: all have looked by now
+            raise OutputError(
+                f"{out} holds another checkpoint for process {self.processes.rank} than for the "
+                "main one.",
+                hint="choose a folder that all processes share",
+            )
         log = out / "log.jsonl" if out is not None and self.processes.main else None
         self.log = JsonLines(log, keep=self.at.step)
 

@@ -37,15 +37,22 @@ def registry(site):
 
 
 def write_weights(package):
-    """Bundled weights: fair dice, dice with a class each, and fog."""
-    import zoo_core as zoo
+    """Bundled weights with golden tensors: fair dice, dice with a class each, and fog."""
+    import torch
 
-    folder = package / "weights"
-    kept = {"license": "CC0-1.0", "source": "made for tests"}
-    metrics = [{"name": "bits_per_dim", "kind": "exact", "value": 4.0875, "std_err": 0.0}]
-    zoo.create("dice").save(folder / "dice.fair", metrics=metrics, **kept)
-    zoo.create("dice", classes=10).save(folder / "dice.classy", **kept)
-    zoo.create("fog").save(folder / "fog.grey", **kept)
+    import zoo_core as zoo
+    from zoo_core.weights import golden
+
+    metrics = [{"split": "test", "kind": "exact", "bits_per_dim": 4.0875, "std_err": 0.0}]
+    models = {
+        "dice.fair": (zoo.create("dice"), None),
+        "dice.classy": (zoo.create("dice", classes=10), torch.arange(4)),
+        "fog.grey": (zoo.create("fog"), None),
+    }
+    for name, (model, cond) in models.items():
+        tensors = golden.record(model, cond=cond)
+        kept = {"license": "CC0-1.0", "source": "made for tests", "metrics": metrics}
+        model.save(package / "weights" / name, golden=tensors, **kept)
 
 
 @pytest.fixture(scope="session")

@@ -82,6 +82,7 @@ def test_info_shows_options_with_their_ranges_and_what_fits(zoo):
         "required": False,
         "range": "[2, 256]",
     }
+    assert [f["name"] for f in found["config"]] == ["shape", "levels", "classes", "paint"]
     assert next(f for f in found["config"] if f["name"] == "paint")["type"] == "'white' | 'red'"
     assert {"loaded", "direct"} <= {s["name"] for s in found["samplers"]}
     assert {"exact", "tiny_bound"} <= {m["name"] for m in found["likelihoods"]}

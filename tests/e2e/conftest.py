@@ -61,6 +61,7 @@ def site(tmp_path_factory):
     """A folder for PYTHONPATH with the distribution `density-zoo-tiny`."""
     site = tmp_path_factory.mktemp("site")
     package = shutil.copytree(HERE / "tiny" / "zoo_tiny", site / "zoo_tiny")
+    (package / "__init__.py").touch()
     _install(site, "density-zoo-tiny", {"tiny": "zoo_tiny.plugin"})
     sys.path.insert(0, str(site))
     try:

@@ -25,9 +25,10 @@ BUILD_TOOLS := "pip>=23.1" "setuptools>=77" wheel ninja "torch>=2.11"
 .NOTPARALLEL:
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
 
 setup: .venv/ready ## .venv with the core and every plugin, editable
+	@:
 
 .venv/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

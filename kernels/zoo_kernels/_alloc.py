@@ -15,6 +15,12 @@ def alloc(shape: Sequence[int], *, like: Tensor, dtype: torch.dtype | None = Non
     return _fill(out) if _poisoned else out
 
 
+def alloc_like(t: Tensor) -> Tensor:
+    """As `alloc`, of t's shape and dtype, and of its strides where t is dense."""
+    out = torch.empty_like(t)
+    return _fill(out) if _poisoned else out
+
+
 def _fill(out: Tensor) -> Tensor:
     if out.dtype.is_floating_point:
         return out.fill_(float("nan"))

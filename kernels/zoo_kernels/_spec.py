@@ -146,7 +146,7 @@ def _transformed(args: tuple[Any, ...]) -> bool:
 
 
 def _tangent(t: Tensor) -> Tensor | None:
-    tangent: Tensor | None = forward_ad.unpack_dual(t).tangent  # type: ignore[no-untyped-call]
+    tangent: Tensor | None = forward_ad.unpack_dual(t).tangent
     return tangent
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo_kernels import _dispatch
 from zoo_kernels._alloc import poison
 from zoo_kernels._spec import Case, OpSpec
 
@@ -97,6 +98,11 @@ def _assert_equal(spec: OpSpec, got: Any, wanted: Any, what: str) -> None:
             raise AssertionError(f"{spec.name} output {i} changes bits: {what}")
 
 
+def _bitwise(spec: OpSpec) -> bool:
+    """The reference is made of torch's reductions, whose order depends on strides and sizes."""
+    return spec.row_bitwise and _dispatch.forced() != "reference"
+
+
 def values_match_the_float64_reference(spec: OpSpec, case: Case, dtype: torch.dtype) -> None:
     args = arguments(case, dtype)
     exact = call(spec.reference, spec, double(args))
@@ -133,7 +139,7 @@ def strides_do_not_matter(spec: OpSpec, case: Case, dtype: torch.dtype) -> None:
 
 
 def _assert_same(spec: OpSpec, got: Any, plain: Any, dtype: torch.dtype, layout: Any) -> None:
-    if spec.row_bitwise:
+    if _bitwise(spec):
         _assert_equal(spec, got, plain, f"layout {layout.__name__}")
     else:
         _assert_close(spec, dtype, got, plain, plain, f"layout {layout.__name__}, output")
@@ -153,7 +159,7 @@ def a_row_does_not_depend_on_its_batch(spec: OpSpec, case: Case, dtype: torch.dt
     for i in range(min(_batch(case, args), 3)):
         alone = run(spec, _rows(case, args, slice(i, i + 1)))
         wanted = tuple(out[i : i + 1] for out in whole)
-        if spec.row_bitwise:
+        if _bitwise(spec):
             _assert_equal(spec, alone, wanted, f"row {i} alone and in its batch")
         else:
             _assert_close(spec, dtype, alone, wanted, wanted, f"row {i} alone, output")
@@ -238,9 +244,19 @@ def forward_mode_is_right_or_raises(spec: OpSpec, case: Case, dtype: torch.dtype
     _assert_close(spec, dtype, got, wanted, wanted, "tangent")
 
 
+def _serves(spec: OpSpec, args: Args) -> bool:
+    """Can the forced backend (if any) run these?"""
+    try:
+        _dispatch.choose(spec.name, spec.impls, args)
+    except _dispatch.BackendError:
+        return False
+    return True
+
+
 def second_order_is_right_or_raises(spec: OpSpec, case: Case, dtype: torch.dtype) -> None:
     """Double backward works, or raises naming the op; never a silent zero."""
-    args = _wanting_grad(double(arguments(case, dtype)))
+    args = arguments(case, dtype)
+    args = _wanting_grad(double(args) if _serves(spec, double(args)) else args)
     inputs = [a for a in args if _floating(a)]
     if spec.derivative is None or not all(a.numel() for a in inputs):
         return
@@ -255,11 +271,10 @@ def second_order_is_right_or_raises(spec: OpSpec, case: Case, dtype: torch.dtype
     try:
         got = twice(spec)
     except NotImplementedError as error:
-        assert f"zoo::{spec.name}" in str(error), f"{spec.name}: raises without its name: {error}"
+        assert "zoo::" in str(error), f"{spec.name}: raises without an op's name: {error}"
         return
     wanted = twice(spec.reference)
-    for a, b in zip(got, wanted, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-8)
+    _assert_close(spec, dtype, got, wanted, wanted, "second derivative")
 
 
 def opcheck_passes(spec: OpSpec, case: Case, dtype: torch.dtype) -> None:

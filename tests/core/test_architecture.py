@@ -102,9 +102,15 @@ def test_every_plugin_folder_is_installed():
     assert {p.name for p in entry_points(group="density_zoo")} >= {p.name for p in PLUGINS}
 
 
-def test_folders_that_must_not_be_packages_are_none():
-    assert not (ROOT / "kernels" / "__init__.py").exists()  # it would shadow `import kernels`
-    assert [p for p in tracked() if p.name == "__init__.py" and "tests" in p.parts] == []
+def test_kernels_folder_shadows_no_package_of_that_name():
+    assert not (ROOT / "kernels" / "__init__.py").exists()
+
+
+def test_folders_of_tests_are_no_packages():
+    """Two plugins' `tests/test_plugin.py` would collide, and `tests/kernels` shadow `kernels`."""
+    files = [p for p in tracked() if p.name.startswith("test_") and p.suffix == ".py"]
+    folders = {folder for p in files for folder in p.parents if "tests" in folder.parts}
+    assert [f for f in folders if (f / "__init__.py").exists()] == []
 
 
 def test_every_package_folder_has_an_init_and_is_found():

@@ -202,7 +202,8 @@ def test_pure_wheel_carries_its_data_and_the_sources_of_the_kernels(pure, source
 @pytest.mark.parametrize("family", ["autoregressive", "flows"])
 def test_plugin_wheel_carries_everything_in_its_package(family, families, sources):
     src = sources / "plugins" / family / "src"
-    wanted = {str(p.relative_to(src)) for p in src.rglob("*") if p.is_file()}
+    package = src / f"zoo_{family}"
+    wanted = {str(p.relative_to(src)) for p in package.rglob("*") if p.is_file()}
     found = {n for n in names(families(family)) if ".dist-info/" not in n}
     assert found == wanted
 

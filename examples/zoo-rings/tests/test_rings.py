@@ -4,6 +4,9 @@ import pytest
 import torch
 
 import zoo_core as zoo
+from zoo_core.testing import conformance
+
+test_conformance = conformance("rings")
 
 
 @pytest.fixture

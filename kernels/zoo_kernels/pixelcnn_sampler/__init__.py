@@ -8,8 +8,8 @@ residual on the horizontal stack; skips summed; head 1x1 -> relu -> 1x1 on relu(
     u = rng.uniform(seed, rows, H * W * n, stream=..., step=0).view(B, H, W, n)
     x = sample(stack, uniforms=u, table=table, shape=(I, H, W), head="binary", levels=2)
 
-**Convolution weights** (`GatedLayer`, torch's (out, in, height, width) layout, C_in = inputs of the
-layer, odd k, R rows above, T taps across):
+**Convolution weights** (`GatedLayer`, torch's (out, in, height, width) layout, C_in = inputs of
+the layer, odd k, R rows above, T taps across):
 
     v_row   (C, C_in, 1, k)    a = conv over the row, zero padding k // 2 left and right
     v_col   (2C, C, R, 1)      g(r) = sum over j of v_col[:, :, j] a(r - R + j): strictly above
@@ -22,18 +22,19 @@ each with a bias. k = 7, R = T = 4 in the first layer and k = 3, R = T = 2 in th
 usual sizes. A gate takes its tanh from the first C channels and its sigmoid from the last C.
 
 **Inputs.** A pixel with levels x_1..x_I enters as table[x_1], ..., table[x_I] followed by the
-constants `extra[:, r, c]` (coordinates, for example): C_in of the first layer is I E_t + E. Outside
-the image everything is zero.
+constants `extra[:, r, c]` (coordinates, for example): C_in of the first layer is I E_t + E.
+Outside the image everything is zero.
 
 **Heads** (P = outputs of the head, n = uniforms a pixel)
 
     binary    P = 1: logit of level 1, n = 1, I = 1
     softmax   P = K logits, n = 1, I = 1
-    mixture   M logistics (PixelCNN++): I = 1: [logits M | mean M | log scale M], P = 3M, n = 2;
-              I = 3: [logits M | for each channel: mean M, log scale M, coefficient M], P = 10M, n = 4
+    mixture   M logistics (PixelCNN++)
+              I = 1: [logits M | mean M | log scale M], P = 3M, n = 2
+              I = 3: [logits M | a channel: mean M, log scale M, coefficient M], P = 10M, n = 4
 
-**Conditioning** `cond` (B, L, 2, 2C) is added to the pre-activations: [:, l, 0] vertical, [:, l, 1]
-horizontal. **Completion**: `fixed` (B, I, H, W) int64, -1 where a value is to be drawn.
+**Conditioning** `cond` (B, L, 2, 2C) is added to the pre-activations: [:, l, 0] vertical,
+[:, l, 1] horizontal. **Completion**: `fixed` (B, I, H, W) int64, -1 where a value is to be drawn.
 
 Row b of the result depends on row b of uniforms, fixed and cond, and on nothing else; for C++
 bitwise. Not differentiable. float64 weights run on the reference.
@@ -73,8 +74,8 @@ class GatedLayer:
 def pack(layers: Sequence[GatedLayer], head: tuple[Pair, Pair]) -> list[Tensor]:
     """The stack's matrices, 8 a layer (reference.Layer) and 4 of the head: what `sample` takes.
 
-    `link` is folded into the product over the rows above: [g | link g] = a @ above, the same work in
-    half the products. Pack again after the weights have changed.
+    `link` is folded into the product over the rows above: [g | link g] = a @ above, the same work
+    in half the products. Pack again after the weights have changed.
     """
     packed = [t for layer in layers for t in _pack_layer(layer)]
     for weight, bias in head:
@@ -155,7 +156,8 @@ def _check(
 ) -> None:
     if head not in HEADS:
         raise _wrong("head", f"one of {HEADS}", repr(head))
-    if len(shape) != 3 or shape[0] not in ((1, 3) if head == "mixture" else (1,)) or min(shape) < 1:
+    images = (1, 3) if head == "mixture" else (1,)
+    if len(shape) != 3 or shape[0] not in images or min(shape) < 1:
         raise _wrong("shape", f"(I, H, W) with I = 1{' or 3' * (head == 'mixture')}", shape)
     if levels < 2 or (head == "binary" and levels != 2):
         raise _wrong("levels", "2 for binary, at least 2 otherwise", levels)
@@ -304,13 +306,13 @@ _SAMPLE = OpSpec(
     reference=reference.sample,
     fake=_fake,
     cases=(
-        _case("binary", batch=3, shape=(1, 5, 6), layers=3, channels=16, hidden=8, head="binary"),
-        _case("one-row", batch=1, shape=(1, 1, 7), layers=1, channels=16, hidden=16, head="binary"),
-        _case("softmax", batch=5, shape=(1, 4, 3), layers=2, channels=20, hidden=12,
+        _case("binary", batch=3, shape=(1, 3, 4), layers=3, channels=16, hidden=8, head="binary"),
+        _case("row", batch=1, shape=(1, 1, 7), layers=1, channels=16, hidden=16, head="binary"),
+        _case("softmax", batch=5, shape=(1, 3, 3), layers=2, channels=20, hidden=12,
               head="softmax", levels=17, extra=2, conditional=True, known=0.3),
-        _case("mixture", batch=2, shape=(1, 3, 4), layers=2, channels=16, hidden=16,
+        _case("mixture", batch=2, shape=(1, 2, 3), layers=2, channels=16, hidden=16,
               head="mixture", levels=256, mixtures=3, first=3),
-        _case("rgb", batch=17, shape=(3, 3, 3), layers=2, channels=16, hidden=16, head="mixture",
+        _case("rgb", batch=17, shape=(3, 2, 2), layers=2, channels=16, hidden=16, head="mixture",
               levels=256, mixtures=5, first=5, conditional=True, known=0.2),
     ),
     tolerances={torch.float32: (0.0, 0.0)},

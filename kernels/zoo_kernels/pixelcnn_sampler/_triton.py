@@ -23,9 +23,14 @@ BT, BM = 16, 64  # images a program; rows of a product over a whole image row
 
 
 @triton.jit
+def _tanh(x):
+    return 2.0 * tl.sigmoid(2.0 * x) - 1.0
+
+
+@triton.jit
 def _gate(a, b):
     """tanh(a) sigmoid(b)."""
-    return (2.0 * tl.sigmoid(2.0 * a) - 1.0) * tl.sigmoid(b)
+    return _tanh(a) * tl.sigmoid(b)
 
 
 @triton.jit
@@ -156,7 +161,9 @@ def _sample_kernel(
     m_b = b0 + o_b < batch
     rows = width * BT
     # sizes of one layer in the weights and the caches
-    first_w: tl.constexpr = K0 * CI * C + C + R0 * C * 4 * C + 4 * C + (CI + T0 * CI + C) * 2 * C + 2 * C
+    first_w: tl.constexpr = (
+        K0 * CI * C + C + R0 * C * 4 * C + 4 * C + (CI + T0 * CI + C) * 2 * C + 2 * C
+    )
     next_w: tl.constexpr = K * C * C + C + R * C * 4 * C + 4 * C + (C + T * C + C) * 2 * C + 2 * C
     first_ring = R0 * rows * C
     next_ring = R * rows * C
@@ -181,7 +188,8 @@ def _sample_kernel(
             for t in range(T0):
                 col = c - T0 + t
                 known = (o_b[:, None] * 0 + col) >= 0
-                x = tl.load(p_v + (col * BT + o_b[:, None]) * CI + o_i[None, :], mask=known, other=0.0)
+                p_x_t = p_v + (col * BT + o_b[:, None]) * CI + o_i[None, :]
+                x = tl.load(p_x_t, mask=known, other=0.0)
                 a = _dot(x, p_across + t * CI * 2 * C, 2 * C, CI, C, a, PRECISION)
                 b = _dot(x, p_across + t * CI * 2 * C + C, 2 * C, CI, C, b, PRECISION)
             act = _gate(a, b)
@@ -243,12 +251,11 @@ def _sample_kernel(
                     scale = _pick(logits, o_p, k + (i * kinds + 1) * n)
                     scale = tl.exp(tl.where(scale < -7.0, -7.0, scale))
                     if i == 1:
-                        mean += (2.0 * tl.sigmoid(2.0 * _pick(logits, o_p, k + 2 * n)) - 1.0) * first
+                        mean += _tanh(_pick(logits, o_p, k + 2 * n)) * first
                     if i == 2:
                         on_0 = _pick(logits, o_p, k + (kinds + 2) * n)
                         on_1 = _pick(logits, o_p, k + (2 * kinds + 2) * n)
-                        mean += (2.0 * tl.sigmoid(2.0 * on_0) - 1.0) * first
-                        mean += (2.0 * tl.sigmoid(2.0 * on_1) - 1.0) * second
+                        mean += _tanh(on_0) * first + _tanh(on_1) * second
                     u = tl.load(p_at + 1 + i, mask=m_b, other=0.5)
                     level = _to_level(mean + scale * tl.log(u / (1.0 - u)), levels)
                     drawn = level.to(tl.int64)
@@ -265,7 +272,8 @@ def _sample_kernel(
                 tl.store(p_pixel, value, mask=m_b)
                 e = o_i - i * n_table
                 mine = ((e >= 0) & (e < n_table))[None, :] & m_b[:, None]
-                inputs += tl.load(p_table + value[:, None] * n_table + e[None, :], mask=mine, other=0.0)
+                p_e = p_table + value[:, None] * n_table + e[None, :]
+                inputs += tl.load(p_e, mask=mine, other=0.0)
             if EXTRA:
                 e = o_i - I * n_table
                 mine = (e >= 0) & (e < n_extra)
@@ -280,8 +288,8 @@ def _sample_kernel(
         for l in range(1, layers):
             _end_layer(
                 p_w + first_w + (l - 1) * next_w, p_ring + first_ring + (l - 1) * next_ring,
-                p_begun + l * rows * 4 * C, p_next, p_next + rows * C, p_cond + l * 4 * C, b0, batch,
-                cond_stride, r, width, C, K, R, C, BT, BM, COND, PRECISION,
+                p_begun + l * rows * 4 * C, p_next, p_next + rows * C, p_cond + l * 4 * C, b0,
+                batch, cond_stride, r, width, C, K, R, C, BT, BM, COND, PRECISION,
             )  # fmt: skip
             p_next += rows * C
             tl.debug_barrier()
@@ -344,6 +352,6 @@ def sample(
         CI=ci, K0=taps[0], R0=taps[1], T0=taps[2], C=c, K=more[0], R=more[1], T=more[2],
         D=len(padded[-3]), P=len(padded[-1]), I=image, HEAD=head, COND=cond is not None,
         EXTRA=extra is not None, BT=BT, BM=BM, PRECISION="ieee" if interpreted() else "tf32x3",
-        num_warps=8, num_stages=2, enable_fp_fusion=True,
+        num_warps=8, num_stages=1, enable_fp_fusion=True,
     )  # fmt: skip
     return x

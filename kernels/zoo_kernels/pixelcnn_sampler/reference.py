@@ -142,7 +142,9 @@ def sample(
 class Rows:
     """The cache of one batch: the last R rows of every layer's `a`, (B, R, W, C) a layer."""
 
-    def __init__(self, weights: Sequence[Tensor], batch: int, width: int, cond: Tensor | None):
+    def __init__(
+        self, weights: Sequence[Tensor], batch: int, width: int, cond: Tensor | None
+    ) -> None:
         self.layers = layers(weights)
         self.cond = cond
         self.above = [
@@ -195,9 +197,7 @@ def _sample_row(
     state.end(embed(x, table, extra), begun)
 
 
-def _pixel(
-    state: Rows, past: list[Tensor], begun: list[Tensor], weights: list[Tensor]
-) -> Tensor:
+def _pixel(state: Rows, past: list[Tensor], begun: list[Tensor], weights: list[Tensor]) -> Tensor:
     """The horizontal stack and the head at one pixel: (B, P). `past` holds the T newest inputs of
     each layer, newest last; the first layer's do not include this pixel."""
     h, skips = past[0], torch.zeros((), dtype=past[0].dtype)

@@ -1,5 +1,6 @@
 """The laws of autoregressive models: they normalize, respect their order, and cache exactly."""
 
+from functools import partial
 from itertools import product
 
 import pytest
@@ -11,6 +12,7 @@ from zoo_autoregressive.made import MADE
 from zoo_autoregressive.made import Config as MadeConfig
 from zoo_autoregressive.samplers import Sequential, draw
 from zoo_core import Fixed, Rng
+from zoo_kernels import backend, backends
 
 MODELS = {
     "made": lambda **event: MADE(MadeConfig(hidden=24, layers=3, **event)),
@@ -129,14 +131,16 @@ def test_cached_conditionals_equal_those_of_the_full_pass(make, event):
         known.view(5, -1)[:, position] = x.view(5, -1)[:, position]
 
 
+@pytest.mark.parametrize("classes", [None, 3])
 @pytest.mark.parametrize("event", EVENTS)
-def test_cached_samples_equal_uncached_ones(make, event):
-    model = make(event).float()
-    rng = Rng(3, 16)
+def test_samples_equal_those_of_a_full_pass_per_value(make, event, classes):
+    model = make(event, classes=classes).float()
+    rng, cond = Rng(3, 16), None if classes is None else torch.arange(16) % classes
     with torch.no_grad():
-        assert torch.equal(Sequential()(model, rng, None), uncached(model, rng))
-        hot = Sequential(temperature=2.0)(model, rng, None)
-        assert torch.equal(hot, uncached(model, rng, temperature=2.0))
+        wanted = uncached(model, rng, cond, temperature=1.5)
+        at_once = Sequential(temperature=1.5)(model, rng, cond)
+        steps = Sequential(temperature=1.5)(model, rng, cond, trace=lambda i, x: None)
+    assert torch.equal(steps, wanted) and torch.equal(at_once, wanted)
 
 
 def test_samples_follow_the_distribution(make):
@@ -150,13 +154,15 @@ def test_samples_follow_the_distribution(make):
     assert float((found - p).abs().sum()) / 2 < 0.05  # total variation; sampling error is 0.03
 
 
-def test_completion_keeps_what_is_known_and_follows_it(make):
+@pytest.mark.parametrize("trace", [None, lambda i, x: None], ids=["at_once", "steps"])
+def test_completion_keeps_what_is_known_and_follows_it(make, trace):
     model = make("binary")
     values, mask = images(model, 6), torch.zeros(6, 1, 3, 3, dtype=torch.bool)
     mask[:, :, :2] = True
+    sample = partial(Sequential(), model, Rng(0, 6), None, trace=trace)
     with torch.no_grad():
-        x = Sequential()(model, Rng(0, 6), None, fixed=Fixed(values, mask))
-        again = Sequential()(model, Rng(0, 6), None, fixed=Fixed(x, torch.ones_like(mask)))
+        x = sample(fixed=Fixed(values, mask))
+        again = sample(fixed=Fixed(x, torch.ones_like(mask)))
         logits = model.logits(x).flatten(1, 3)
     assert torch.equal(x[mask], values[mask]) and torch.equal(again, x)
     u = Rng(0, 6).uniform((9,), stream="value")
@@ -194,3 +200,17 @@ def test_dropout_acts_in_training_only(make):
     assert torch.equal(model.log_prob(x), model.log_prob(x))
     model.train()
     assert not torch.equal(model.log_prob(x), model.log_prob(x))
+
+
+@pytest.mark.parametrize("levels", [2, 5])
+def test_every_backend_draws_the_same_images(levels):
+    torch.manual_seed(0)
+    config = PixelConfig((1, 5, 6), levels=levels, classes=3, hidden=16, layers=3, head=8)
+    model = GatedPixelCNN(config).eval()
+    rng, cond = Rng(7, 32), torch.arange(32) % 3
+    with torch.no_grad():
+        steps = Sequential()(model, rng, cond, trace=lambda i, x: None)
+        for serves in backends():
+            if serves.op == "pixelcnn_sample" and serves.serves:
+                with backend(serves.backend):
+                    assert torch.equal(Sequential()(model, rng, cond), steps), serves.backend

@@ -6,8 +6,11 @@ import pytest
 
 from zoo_core.hookspecs import ZooHooks
 from zoo_core.plugins import Plugins
+from zoo_core.testing import conformance
 
 HOOKS = [name for name in vars(ZooHooks) if name.startswith("zoo_")]
+
+test_conformance = conformance("flows")
 
 
 @pytest.fixture(scope="module")

@@ -26,9 +26,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo_autoregressive import fused
 from zoo_autoregressive.heads import categorical_log_prob, features_per_value, ordinal, to_logits
 from zoo_autoregressive.layers import ChannelConv, channel_groups, gate
-from zoo_core import Condition, Event, GenerativeModel, Range
+from zoo_core import Condition, Event, Fixed, GenerativeModel, Range
 
 __all__ = ["Config", "GatedPixelCNN"]
 
@@ -142,10 +143,10 @@ class GatedPixelCNN(GenerativeModel):
 
     def logits(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """All conditionals in one pass, (B, C, H, W) -> (B, C, H, W, K)."""
-        e = self._one_hot(cond)
+        e = self.one_hot(cond)
         v = h = self._encode(x)
         s = v.new_zeros(1)
-        for layer in self._stack():
+        for layer in self.stack():
             v, h, skip = layer(v, h, e)
             s = s + skip
         return self._split(self.head(s))
@@ -161,8 +162,8 @@ class GatedPixelCNN(GenerativeModel):
 
     def begin(self, batch: int, cond: Tensor | None = None) -> list[Memory]:
         """The cache of images of which nothing is known: a memory a layer."""
-        e = self._one_hot(cond)
-        return [self._blank(layer, batch, e) for layer in self._stack()]
+        e = self.one_hot(cond)
+        return [self._blank(layer, batch, e) for layer in self.stack()]
 
     def conditional(self, x: Tensor, i: int, cache: list[Memory]) -> tuple[Tensor, list[Memory]]:
         """Logits (B, K) of value `order()[i]`, given the earlier ones in x (B, C, H, W)."""
@@ -175,10 +176,21 @@ class GatedPixelCNN(GenerativeModel):
         s = self._pixel(self._encode(x[:, :, r : r + 1, c : c + 1]), c, cache)
         return self._split(self.head(s))[:, channel, 0, 0], cache
 
+    @property
+    def draws_at_once(self) -> bool:
+        """Whether `draw_at_once` serves: one channel, in single or double precision."""
+        return self.config.shape[0] == 1 and self.dtype in (torch.float32, torch.float64)
+
+    def draw_at_once(
+        self, u: Tensor, cond: Tensor | None, *, fixed: Fixed | None, temperature: float
+    ) -> Tensor:
+        """What `Sequential` draws from uniforms (B, D), in one call of a kernel."""
+        return fused.sample(self, u, cond, fixed, temperature)
+
     def _pixel(self, h: Tensor, c: int, cache: list[Memory]) -> Tensor:
         """s (B, U, 1, 1) at column c, where h (B, C, 1, 1) is the pixel as far as it is known."""
         s = h.new_zeros(1)
-        for layer, m in zip(self._stack(), cache, strict=True):
+        for layer, m in zip(self.stack(), cache, strict=True):
             m.here = h
             window = m.left if layer.first else torch.cat((m.left, h), -1)
             h, skip = layer.horizontal(m.link[..., c : c + 1], window, h, m.V_h)
@@ -193,7 +205,7 @@ class GatedPixelCNN(GenerativeModel):
 
     def _next_row(self, v: Tensor, cache: list[Memory]) -> None:
         """Move on from the row v (B, C, 1, W), all of which is now known."""
-        for layer, m in zip(self._stack(), cache, strict=True):
+        for layer, m in zip(self.stack(), cache, strict=True):
             m.above = torch.cat((m.above[:, :, 1:], layer.v_row(v)), 2)
             v = layer.vertical(m.below, v, m.V_v)
             m.below = layer.v_col(m.above)
@@ -209,13 +221,15 @@ class GatedPixelCNN(GenerativeModel):
         left, here = empty(batch, inputs, 1, taps), empty(batch, inputs, 1, 1)
         return Memory(*layer.shifts(e), above, below, layer.link(below), left, here)
 
-    def _stack(self) -> list[Layer]:
+    def stack(self) -> list[Layer]:
+        """The layers, typed."""
         return cast("list[Layer]", list(self.layers))
 
     def _encode(self, x: Tensor) -> Tensor:
         return ordinal(x, self.config.levels, self.dtype)
 
-    def _one_hot(self, cond: Tensor | None) -> Tensor | None:
+    def one_hot(self, cond: Tensor | None) -> Tensor | None:
+        """e_c (B, classes), or None without classes."""
         if cond is None or self.config.classes is None:
             return None
         return F.one_hot(cond, self.config.classes).to(self.dtype)

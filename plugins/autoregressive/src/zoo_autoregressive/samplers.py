@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -11,7 +11,23 @@ from zoo_core import Fixed, Range, Rng
 from zoo_core.capabilities import Conditionals
 from zoo_core.model import GenerativeModel
 
-__all__ = ["Sequential", "draw"]
+__all__ = ["DrawsAtOnce", "Sequential", "draw"]
+
+
+@runtime_checkable
+class DrawsAtOnce(Protocol):
+    """A model whose kernel runs this file's loop in one call, for the same uniforms."""
+
+    @property
+    def draws_at_once(self) -> bool:
+        """Whether the kernel takes this model's configuration."""
+        ...
+
+    def draw_at_once(
+        self, u: Tensor, cond: Tensor | None, *, fixed: Fixed | None, temperature: float
+    ) -> Tensor:
+        """Events (B, *S), int64, from uniforms (B, D) in the order of generation."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -19,7 +35,8 @@ class Sequential:
     """Draws from p(x_i | x_<i)^(1/T), normalized; temperature T = 1 samples the model itself.
 
     With `fixed`, known values are put in place and the later ones follow from them: what is known
-    conditions only what comes after it in the model's order.
+    conditions only what comes after it in the model's order. A model whose kernel draws whole
+    events (`DrawsAtOnce`) uses it unless a `trace` is wanted.
     """
 
     temperature: Annotated[float, Range(0.0, open=True)] = 1.0
@@ -35,9 +52,11 @@ class Sequential:
     ) -> Tensor:
         """Events (B, *S), int64; `trace(i, x)` is called after each position."""
         assert isinstance(model, Conditionals)  # the capability this sampler is registered for
+        u = rng.uniform((model.event.dims,), stream="value")  # (B, D), in the order of generation
+        if trace is None and isinstance(model, DrawsAtOnce) and model.draws_at_once:
+            return model.draw_at_once(u, cond, fixed=fixed, temperature=self.temperature)
         x = torch.zeros((len(rng), *model.event.shape), dtype=torch.long, device=rng.device)
         flat = x.view(len(rng), -1)  # (B, D), the same memory
-        u = rng.uniform((flat.shape[1],), stream="value")  # (B, D), in the order of generation
         cache = model.begin(len(rng), cond)
         for i, position in enumerate(model.order().tolist()):
             logits, cache = model.conditional(x, i, cache)

@@ -1,0 +1,117 @@
+// W floats at a time; included by units.h inside a namespace. Elementary functions have errors of
+// about 1 ulp (Cephes polynomials), and NaN stays NaN.
+
+typedef float F __attribute__((vector_size(4 * W)));
+typedef int32_t I __attribute__((vector_size(4 * W)));
+
+ZOO_INLINE F load(const float* p) {
+  F v;
+  std::memcpy(&v, p, sizeof(v));
+  return v;
+}
+
+// the first n of W floats, the last of them repeated
+ZOO_INLINE F load(const float* p, int n) {
+  if (n == W) return load(p);
+  F v;
+  for (int i = 0; i < W; ++i) v[i] = p[i < n ? i : n - 1];
+  return v;
+}
+
+ZOO_INLINE void store(float* p, F v) { std::memcpy(p, &v, sizeof(v)); }
+
+ZOO_INLINE void store(float* p, F v, int n) {
+  if (n == W) return store(p, v);
+  for (int i = 0; i < n; ++i) p[i] = v[i];
+}
+
+ZOO_INLINE F splat(float x) { return F{} + x; }
+ZOO_INLINE I splat(int32_t x) { return I{} + x; }
+ZOO_INLINE F where(I m, F a, F b) { return m ? a : b; }
+ZOO_INLINE F where(I m, float a, F b) { return m ? splat(a) : b; }
+ZOO_INLINE F where(I m, F a, float b) { return m ? a : splat(b); }
+ZOO_INLINE F max(F a, F b) { return a > b ? a : b; }  // b where either is NaN
+
+ZOO_INLINE F sqrt(F x) {
+  for (int i = 0; i < W; ++i) x[i] = std::sqrt(x[i]);
+  return x;
+}
+
+// in halves, the same order whatever came before
+ZOO_INLINE float sum(F v) {
+  for (int half = W / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) v[i] += v[i + half];
+  return v[0];
+}
+
+ZOO_INLINE F nearest(F x) { return (x + 12582912.0f) - 12582912.0f; }  // |x| < 2^22
+
+// e^x = 2^n e^r, in two factors since 2^128 and 2^-149 need them
+ZOO_INLINE F exp(F x) {
+  x = where(x > 89.0f, 89.0f, x);
+  x = where(x < -104.0f, -104.0f, x);
+  const F n = nearest(x * 1.44269504088896341f);
+  const F r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  F p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  const F y = (p * (r * r) + r) + 1.0f;
+  const I i = __builtin_convertvector(n, I), half = i >> 1;
+  return y * (F)((half + 127) << 23) * (F)((i - half + 127) << 23);
+}
+
+// e^x for x <= 0: 0 below -87
+ZOO_INLINE F exp_negative(F x) {
+  const I underflows = x < -87.0f;
+  const F n = nearest(where(underflows, 0.0f, x) * 1.44269504088896341f);
+  const F r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  F p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  const F y = (p * (r * r) + r) + 1.0f;
+  return where(underflows, 0.0f, y * (F)((__builtin_convertvector(n, I) + 127) << 23));
+}
+
+// log(2^e (1 + t)) for 1 + t in [sqrt(1/2), sqrt(2)]
+ZOO_INLINE F log_split(F t, F e) {
+  const F z = t * t;
+  F p = t * 7.0376836292e-2f + -1.1514610310e-1f;
+  p = p * t + 1.1676998740e-1f;
+  p = p * t + -1.2420140846e-1f;
+  p = p * t + 1.4249322787e-1f;
+  p = p * t + -1.6668057665e-1f;
+  p = p * t + 2.0000714765e-1f;
+  p = p * t + -2.4999993993e-1f;
+  p = p * t + 3.3333331174e-1f;
+  const F y = (t * (z * p) + e * -2.12194440e-4f) - z * 0.5f;
+  return (t + y) + e * 0.693359375f;
+}
+
+// 0 -> -inf, inf -> inf, negative or NaN -> NaN; denormals count as 0
+ZOO_INLINE F log(F x) {
+  const I i = (I)x;
+  F e = __builtin_convertvector((i >> 23) - 127, F);
+  F m = (F)((i & 0x7FFFFF) | 0x3F800000);
+  const I large = m > 1.4142135381698608f;
+  e = where(large, e + 1.0f, e);
+  m = where(large, m * 0.5f, m);
+  F y = log_split(m - 1.0f, e);
+  y = where(x < 1.17549435e-38f, -__builtin_inff(), y);
+  y = where(x < 0.0f, __builtin_nanf(""), y);
+  return where(x < __builtin_inff(), y, x);
+}
+
+// log(1 + t) for t in [0, 1], to full relative precision
+ZOO_INLINE F log1p_unit(F t) {
+  const I large = t > 0.41421356f;
+  return log_split(where(large, (t + 1.0f) * 0.5f - 1.0f, t), where(large, 1.0f, splat(0.0f)));
+}
+
+// Both from e = exp_minus_abs(x) = e^-|x|.
+ZOO_INLINE F exp_minus_abs(F x) { return exp_negative(where(x < 0.0f, x, -x)); }
+ZOO_INLINE F softplus(F x, F e) { return where(x < 0.0f, x * 0.0f, x) + log1p_unit(e); }
+ZOO_INLINE F sigmoid(F x, F e) { return where(x < 0.0f, e, splat(1.0f)) / (e + 1.0f); }

@@ -1,0 +1,60 @@
+// Compiles the file ZOO_BODY once for each vector unit, each in a namespace of its own, and lets
+// the first call choose: unit16 (x86-64-v4, AVX-512), unit8 (x86-64-v3, AVX2) or unit4 (baseline).
+// The body includes nothing; it sees W lanes, `F`, `I` and the functions of lanes.h.
+//
+//   #define ZOO_BODY "spline_body.h"
+//   #include "units.h"
+//   ZOO_UNIT(values_range)(arguments);
+//
+// Unlike ZOO_CLONES, whose callees are lowered before they are inlined, this keeps comparisons
+// of explicit vectors in vector registers.
+#include <cmath>
+#include <cstring>
+
+#include "zoo.h"
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define ZOO_UNITS 3
+
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v4")
+namespace unit16 {
+constexpr int W = 16;
+#include "lanes.h"
+#include ZOO_BODY
+}  // namespace unit16
+#pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v3")
+namespace unit8 {
+constexpr int W = 8;
+#include "lanes.h"
+#include ZOO_BODY
+}  // namespace unit8
+#pragma GCC pop_options
+#endif
+
+namespace unit4 {
+constexpr int W = 4;
+#include "lanes.h"
+#include ZOO_BODY
+}  // namespace unit4
+
+#ifdef ZOO_UNITS
+namespace {
+int lanes_here() {
+  static const int lanes = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
+                               ? 16
+                           : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                                   __builtin_cpu_supports("bmi2")
+                               ? 8
+                               : 4;
+  return lanes;
+}
+}  // namespace
+#define ZOO_UNIT(f) (lanes_here() == 16 ? unit16::f : lanes_here() == 8 ? unit8::f : unit4::f)
+#else
+#define ZOO_UNIT(f) unit4::f
+#endif

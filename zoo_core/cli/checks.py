@@ -2,13 +2,12 @@
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from zoo_core.plugins import Plugins, discover
 from zoo_core.registry import Entry, Registry, use
 from zoo_core.specs import import_target
-from zoo_core.weights.tags import Tag
 
 __all__ = ["check_plugin"]
 
@@ -35,35 +34,29 @@ def check_plugin(name: str) -> list[Result]:
         for kind in _KINDS:
             own = [e for e in registry.all(kind) if e.plugin.name == name]
             results += [_run(f"{kind}'s targets import", e.spec.name, _targets, e) for e in own]
-            if kind == "model":
-                results += [r for e in own for r in _models(registry, e)]
+        results += _laws(name, registry) if record.status == "ok" else []
     return results
 
 
-def _models(registry: Registry, entry: Entry[Any]) -> Iterator[Result]:
-    from zoo_core.testing import checks
+def _laws(name: str, registry: Registry) -> list[Result]:
+    """The conformance kit on the plugin and its models, at their tiny configs."""
+    from zoo_core.testing import run_checks
 
-    for check in checks:
-        yield _run(check.__name__.removeprefix("check_"), entry.spec.name, check, entry.spec)
-    for tag in registry.tags(entry):
-        if tag.folder is not None:
-            yield _run("reproduces its golden tensors", f"{tag.arch}.{tag.tag}", _golden, tag)
+    return [
+        {
+            "check": found.check.removeprefix("check_"),
+            "on": found.subject,
+            "status": found.status,
+            "message": f"{found.message}\n{found.traceback}".strip(),
+        }
+        for found in run_checks(name, registry)
+    ]
 
 
 def _targets(entry: Entry[Any]) -> None:
     import_target(entry.spec.target)
     if hasattr(entry.spec, "config"):
         import_target(entry.spec.config)
-
-
-def _golden(tag: Tag) -> None:
-    from zoo_core.weights import golden
-    from zoo_core.weights.checkpoint import GOLDEN, load
-
-    assert tag.folder is not None
-    model = load(tag.folder)
-    assert (tag.folder / GOLDEN).is_file(), f"{tag.folder} has no {GOLDEN}"
-    golden.check(model, tag.folder)
 
 
 def _run(check: str, on: str, function: Callable[..., None], *arguments: Any) -> Result:

@@ -306,6 +306,8 @@ _SAMPLE = OpSpec(
     reference=reference.sample,
     fake=_fake,
     cases=(
+        _case("tiny", batch=2, shape=(1, 2, 2), layers=2, channels=16, hidden=8, head="binary",
+              first=3, conditional=True),
         _case("binary", batch=3, shape=(1, 3, 4), layers=3, channels=16, hidden=8, head="binary"),
         _case("row", batch=1, shape=(1, 1, 7), layers=1, channels=16, hidden=16, head="binary"),
         _case("softmax", batch=5, shape=(1, 3, 3), layers=2, channels=20, hidden=12,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from zoo_kernels._dispatch import lazy
-from zoo_kernels._spec import Bench, Case, Cost, Derivative, Impl, OpSpec
+from zoo_kernels._spec import Bench, Case, Cost, Derivative, Impl, OpSpec, Variant
 from zoo_kernels.masked_conv import _cpp, reference
 
 
@@ -180,6 +180,33 @@ def _bench(k: int, kind: str, gated: bool) -> Bench:
     return Bench(f"{k}x{k}{kind}{'-gated' * gated}-16x64x28x28", make, {"dense": "peers:dense"})
 
 
+def _variant(kernel: str, dtype: str, registers: int, warps: int, **constants: Any) -> Variant:
+    """64 -> 2 x 64 channels, the usual layer."""
+    pointers = {
+        "_conv_kernel": ("p_x", "p_w", "p_bias", "p_cond", "p_residual", "p_y", "p_pre"),
+        "_weight_grad_kernel": ("p_x", "p_grad", "p_out"),
+        "_gate_backward_kernel": ("p_out", "p_pre", "p_grad"),
+    }[kernel]
+    integers = {
+        "_conv_kernel": ("pixels", "height", "width", "channels", "outputs", "taps"),
+        "_weight_grad_kernel": ("pixels", "height", "width", "channels", "outputs", "taps",
+                                "per_part"),
+        "_gate_backward_kernel": ("numel", "channels"),
+    }[kernel]  # fmt: skip
+    signature = dict.fromkeys(pointers, f"*{dtype}") | dict.fromkeys(integers, "i32")
+    if kernel == "_weight_grad_kernel":
+        signature["p_out"] = "*fp32"
+    product = kernel != "_gate_backward_kernel"
+    if product:
+        constants = {"BK": 64, "BN": 64, "PRECISION": "tf32x3", "UPCAST": False} | constants
+    even = tuple(n for n in integers if n in ("channels", "outputs", "numel"))
+    return Variant(f"{__name__}._triton:{kernel}", signature, constants, registers, warps=warps,
+                   stages=2 if dtype == "fp32" else 3, aligned=pointers + even,
+                   tensor_cores=product, vector_loads=not product)  # fmt: skip
+
+
+_EPILOGUE = {"K": 5, "SIGN": 1, "GATED": True, "BIAS": True, "COND": "map", "RESIDUAL": True}
+_MIRRORED = {"K": 5, "SIGN": -1, "GATED": False, "BIAS": False, "COND": "none", "RESIDUAL": False}
 _TOLERANCES = {
     torch.float32: (1e-5, 1e-5),
     torch.bfloat16: (1.6e-2, 1.6e-2),
@@ -197,6 +224,11 @@ _BACKWARD = OpSpec(
     cpp=Impl(_cpp.backward, _cpp.verify, needs="gate_backward"),
     triton=Impl(lazy(f"{__name__}._triton:backward")),
     row_bitwise=False,
+    variants=(
+        _variant("_conv_kernel", "bf16", 136, 8, BM=128, **_MIRRORED),
+        _variant("_weight_grad_kernel", "bf16", 128, 4, K=5, BM=64),
+        _variant("_gate_backward_kernel", "bf16", 64, 4, BLOCK=1024),
+    ),
 )
 _FORWARD = OpSpec(
     name="masked_conv",
@@ -213,5 +245,9 @@ _FORWARD = OpSpec(
     row_bitwise=False,
     bench=tuple(_bench(k, kind, gated) for k, kind, gated in
                 [(3, "B", False), (5, "B", False), (7, "A", False), (5, "B", True)]),
+    variants=(
+        _variant("_conv_kernel", "bf16", 200, 8, BM=128, **_EPILOGUE),
+        _variant("_conv_kernel", "fp32", 250, 4, BM=64, BN=32, BK=32, **_EPILOGUE),
+    ),
 )  # fmt: skip
 OPS = (_FORWARD, _BACKWARD)

@@ -98,7 +98,7 @@ def conv_backward(
     grad_x = torch.zeros_like(x) if need_x else x.new_empty(0)
     if not x.numel():
         return grad_x, grad_w
-    h, width, p = x.shape[2], x.shape[3], w.shape[-1] // 2
+    width, p = x.shape[3], w.shape[-1] // 2
     for padded, kernel, row, columns in _parts(x, live(w, kind, groups, gated), kind, groups):
         gx, gw, _ = _backward(grad, padded, kernel, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1,
                               [need_x, True, False])  # fmt: skip

@@ -3,8 +3,8 @@
 The T live taps are the first in raster order, so the loop over (tap, input block) is one range and
 dead taps cost nothing. The forward kernel ends in bias, cond, gate and residual: the 2C
 pre-activation goes to memory once, for the backward pass. The input's gradient is the same kernel
-with mirrored taps; the weight's is a product over pixels, cut into a fixed number of parts that are
-added in order, so that its bits do not depend on timing.
+with mirrored taps; the weight's is a product over pixels, cut into a fixed number of parts that
+are added in order, so that its bits do not depend on timing.
 """
 
 import torch
@@ -157,8 +157,8 @@ def _live(w: Tensor, kind: str, groups: int, gated: bool) -> Tensor:
 
 
 def _convolve(
-    x: Tensor, w: Tensor, k: int, *, sign: int = 1, gated: bool = False, bias: Tensor | None = None,
-    cond: Tensor | None = None, residual: Tensor | None = None,
+    x: Tensor, w: Tensor, k: int, *, sign: int = 1, gated: bool = False,
+    bias: Tensor | None = None, cond: Tensor | None = None, residual: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """x (B, H, W, C), w (T, C, O) -> y and pre, both (B, H, W, .)."""
     b, height, width, channels = x.shape
@@ -171,15 +171,18 @@ def _convolve(
     if taps == 0:
         w, taps = x.new_zeros(1, channels, o), 1
     place = "none" if cond is None else "image" if cond.shape[2:] == (1, 1) else "map"
-    bm, bn, bk = (64 if interpreted() else 128), _block(outputs, 64), _block(channels, 64)
+    # float32 takes three products for one: larger tiles would spill registers
+    wide = x.dtype != torch.float32 and not interpreted()
+    bm, most = (128, 64) if wide else (64, 32)
+    bn, bk = _block(outputs, most), _block(channels, most)
     grid = (triton.cdiv(b * height * width, bm) * triton.cdiv(outputs, bn),)
     _conv_kernel[grid](
         x, w, w if bias is None else bias.contiguous(), w if cond is None else _flat(cond),
         w if residual is None else _flat(residual), y, pre,
         b * height * width, height, width, channels, outputs, taps,
         K=k, SIGN=sign, GATED=gated, BIAS=bias is not None, COND=place,
-        RESIDUAL=residual is not None, BM=bm, BN=bn, BK=bk, num_warps=8, num_stages=3,
-        **_options(x.dtype),
+        RESIDUAL=residual is not None, BM=bm, BN=bn, BK=bk, num_warps=8 if wide else 4,
+        num_stages=3 if wide else 2, **_options(x.dtype),
     )  # fmt: skip
     return y, pre
 

@@ -2,14 +2,14 @@
 
 https://arxiv.org/abs/1502.03509. One masked network gives all conditionals in one pass:
 
-    h_1 = relu(b_1 + (W_1 * M_1) v),          M_1[k, d] = 1[m(k) >= d]         (eqs. 8, 12)
-    h_l = relu(b_l + (W_l * M_l) h_{l-1}),    M_l[k, k'] = 1[m(k) >= m(k')]
-    f_d = c_d + (V * M_V) h_L + (A * M_A) v,  M_V[d, k] = 1[d > m(k)], M_A[d, d'] = 1[d > d']
+    h_1 = relu(b_1 + (W_1 * M_1) v),          M_1[k, d] = 1[m(k) >= d]                   (eq. 8)
+    h_l = relu(b_l + (W_l * M_l) h_{l-1}),    M_l[k, k'] = 1[m(k) >= m(k')]             (eq. 12)
+    f_d = c_d + (V * M_V) h_L + (A * M_A) v,  M_V[d, k] = 1[d > m(k)]                    (eq. 9)
     log p(x) = sum_d log softmax(f_d)[x_d]
 
-v holds the values x_1..x_D in raster order on a scale from -1 to 1; A are the direct connections
-(Section 4.1). The degrees m(k) in 1..D-1 are not drawn: they rise evenly over the units of a
-layer. Units that see only the first i values are then a prefix of every layer, and sampling
+v holds the values x_1..x_D in raster order on a scale from -1 to 1; A are direct connections,
+M_A[d, d'] = 1[d > d']. The degrees m(k) in 1..D-1 are not drawn: they rise evenly over the units
+of a layer. Units that see only the first i values are then a prefix of every layer, and sampling
 computes each unit once, when the last value it sees is known: a sample costs one forward pass.
 With `residual`, layers of equal degrees add to the ones before (Nash & Durkan, 2019, ResMADE).
 A class c adds U_l e_c to every pre-activation.
@@ -38,7 +38,7 @@ class Config:
     shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
     levels: Annotated[int, Range(2, 65536)] = 2
     classes: Annotated[int, Range(1, 65536)] | None = None
-    hidden: Annotated[int, Range(1, 1 << 20)] = 500
+    hidden: Annotated[int, Range(1, 65536)] = 500
     layers: Annotated[int, Range(1, 64)] = 2
     direct: bool = True
     residual: bool = False

@@ -2,9 +2,9 @@
 
     python examples/demo.py                  table on stdout, pictures in demo/gallery.png
 
-For each model: load, sample, score held-out data. The sign before a number of bits tells what
-kind of number it is: `=` the model's own log-likelihood, `<=` an upper bound of the bits (from a
-lower bound of log p), `~` an estimate; models without a density have none.
+For each model: load, sample, score held-out data. The sign before a likelihood's kind tells how
+its number stands to log p: `=` equal, `>=` a lower bound, `~` an estimate. Bits per dimension are
+-log p / (D ln 2), so there a bound turns round. Models without a density have no such number.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -20,11 +21,13 @@ from torch import Tensor
 
 import zoo_core as zoo
 import zoo_kernels
-from zoo_core.data import Dataset
+
+if TYPE_CHECKING:
+    from zoo_core.data.dataset import Dataset
+    from zoo_core.registry import ModelInfo
 
 SHOWN, TIMED, SEED = 20, 64, 0
 BITS_SIGN = {"equal": "=", "lower": "<=", "upper": ">=", "estimate": "~"}
-"""bits/dim = -log p / (D ln 2), so a bound of log p turns round."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Result:
     std_err: float | None
     rate: float
     samples: Tensor
-    data: str
+    event: zoo.Event
 
     @property
     def score(self) -> str:
@@ -65,18 +68,18 @@ def run(name: str) -> Result:
         *score(model, data),
         rate=rate,
         samples=samples[:SHOWN],
-        data=data.name,
+        event=model.event,
     )
 
 
-def trained_on(found: "zoo.ModelInfo") -> str:
+def trained_on(found: "ModelInfo") -> str:
     """The data set that the weights' metadata name."""
     metadata = (found.tag.metadata if found.tag else None) or {}
     return str(metadata.get("data", {}).get("name", "digits"))
 
 
 def score(
-    model: zoo.GenerativeModel, data: Dataset
+    model: zoo.GenerativeModel, data: "Dataset"
 ) -> tuple[str, str, float | None, float | None]:
     """Likelihood's kind, the sign of its bits, bits per dimension and their standard error."""
     if model.spec.default_likelihood is None:
@@ -84,7 +87,7 @@ def score(
     x, y = data.split("test").batch()
     mean = model.log_likelihood(x, cond=y if model.condition.classes else None, seed=SEED).mean()
     sign = BITS_SIGN[mean.kind.relation]
-    return str(mean.kind), sign, mean.bits_per_dim, mean.bits_per_dim_std_err
+    return f"{mean.kind.sign} {mean.kind}", sign, mean.bits_per_dim, mean.bits_per_dim_std_err
 
 
 def table(results: Sequence[Result]) -> str:
@@ -120,7 +123,8 @@ def kernels() -> str:
 # The gallery.
 
 INK, SOFT, PAPER, LINE = "#1b1f24", "#6a737d", "#ffffff", "#e4e7eb"
-TILE, GAP, MARGIN, LABEL, HEAD = 40, 5, 28, 236, 84
+SCALE = 2
+TILE, GAP, MARGIN, LABEL, HEAD = (SCALE * v for v in (40, 5, 28, 190, 84))
 
 
 def gallery(results: Sequence[Result], path: Path) -> None:
@@ -130,15 +134,15 @@ def gallery(results: Sequence[Result], path: Path) -> None:
     pitch = TILE + 5 * GAP
     page = Image.new("RGB", (width, HEAD + len(rows) * pitch + MARGIN), PAPER)
     draw = ImageDraw.Draw(page)
-    draw.text((MARGIN, 24), "Density Zoo", fill=INK, font=font(24))
+    draw.text((MARGIN, SCALE * 24), "Density Zoo", fill=INK, font=font(24))
     caption = f"samples of every bundled model, seed {SEED}"
-    draw.text((width - MARGIN, 32), caption, fill=SOFT, font=font(13), anchor="ra")
+    draw.text((width - MARGIN, SCALE * 32), caption, fill=SOFT, font=font(13), anchor="ra")
     for i, (title, lines, tiles) in enumerate(rows):
         top = HEAD + i * pitch
-        draw.line((MARGIN, top - 2 * GAP, width - MARGIN, top - 2 * GAP), fill=LINE)
-        draw.text((MARGIN, top - 2), title, fill=INK, font=font(14))
+        draw.line((MARGIN, top - 2 * GAP, width - MARGIN, top - 2 * GAP), fill=LINE, width=SCALE)
+        draw.text((MARGIN, top - SCALE * 2), title, fill=INK, font=font(14))
         for k, line in enumerate(lines):
-            draw.text((MARGIN, top + 15 + 13 * k), line, fill=SOFT, font=font(11))
+            draw.text((MARGIN, top + SCALE * (15 + 13 * k)), line, fill=SOFT, font=font(11))
         for k, tile in enumerate(tiles):
             page.paste(tile, (MARGIN + LABEL + k * (TILE + GAP), top))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,8 +161,7 @@ def real_row(name: str) -> Row:
 
 def model_row(r: Result) -> Row:
     bits = r.score if r.bits is None else f"{r.score} bits/dim"
-    event = zoo.load_dataset(r.data).event
-    return r.name, (r.density, bits), tiles(r.samples, event)
+    return r.name, (r.density, bits), tiles(r.samples, r.event)
 
 
 def tiles(x: Tensor, event: zoo.Event) -> list[Image.Image]:
@@ -180,13 +183,14 @@ def tile(grey: Tensor) -> Image.Image:
 
 def dot(point: Tensor) -> Image.Image:
     picture = Image.new("RGB", (TILE, TILE), "#f4f5f7")
-    x, y = (float(v) * (TILE - 6) + 3 for v in point.flatten()[:2])
-    ImageDraw.Draw(picture).ellipse((x - 2, TILE - y - 2, x + 2, TILE - y + 2), fill=INK)
+    x, y = (float(v) * (TILE - 6 * SCALE) + 3 * SCALE for v in point.flatten()[:2])
+    y, r = TILE - y, 2 * SCALE
+    ImageDraw.Draw(picture).ellipse((x - r, y - r, x + r, y + r), fill=INK)
     return picture
 
 
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+    return ImageFont.load_default(SCALE * size)
 
 
 def main() -> int:

@@ -153,7 +153,7 @@ def _misfit(kind: str, model: "GenerativeModel", entries: list[Entry[Any]]) -> E
     names = ", ".join(sorted({e.spec.name for e in fitting(kind, model)})) or "none"
     return NoCapabilityError(
         f"{kind} {entries[0].spec.name!r} needs {needs}, which {type(model).__name__} has not; "
-        f"{kind}s that fit: {names}."
+        f"{'losses' if kind == 'loss' else f'{kind}s'} that fit: {names}."
     )
 
 

@@ -52,7 +52,8 @@ class Variant:
 
     `signature` maps argument names to Triton types ("*fp32", "i32", ...); pointers and the
     integers named in `aligned` are compiled as divisible by 16. `deterministic` forbids fused
-    multiply-add; `tensor_cores` and `vector_loads` demand their instructions.
+    multiply-add except for `fused` instructions (of square roots and divisions); `tensor_cores`
+    and `vector_loads` demand their instructions. `registers` is the most a thread may take.
     """
 
     kernel: str
@@ -63,6 +64,7 @@ class Variant:
     stages: int = 2
     aligned: tuple[str, ...] = ()
     deterministic: bool = False
+    fused: int = 0
     tensor_cores: bool = False
     vector_loads: bool = False
 

@@ -98,6 +98,41 @@ def test_a_fault_of_a_plugin_is_caught(install, registry_of, source, code, check
     assert message in failures[name]
 
 
+MODEL = """
+import zoo_core as zoo
+ZOO_API = 1
+@zoo.hookimpl
+def zoo_models():
+    return [zoo.ModelSpec("acme", "f", "implicit", "zoo_broken.models:Coins",
+                          "zoo_broken.models:Config", capabilities=("Density",))]
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "check", "message"),
+    [
+        (MODEL.replace("Coins", "Coyns"), "check_targets_are_a_model_and_its_config", "Coyns"),
+        (MODEL.replace("Config", "FAULTS"), "check_targets_are_a_model_and_its_config", "frozen"),
+        (MODEL.replace("Coins", "Config"), "check_targets_are_a_model_and_its_config", "Generat"),
+        (
+            MODEL.replace("capabilities", "default_likelihood='exat', capabilities"),
+            "check_likelihood_is_of_the_declared_kind",
+            "Did you mean exact",
+        ),
+        (
+            MODEL.replace("capabilities", "tiny=(('coins', 0),), capabilities"),
+            "check_builds_from_defaults",
+            "acme.coins = 0 is out of range",
+        ),
+    ],
+)
+def test_a_model_that_cannot_even_be_made_is_a_result_not_a_crash(
+    install, registry_of, source, check, message
+):
+    failures = plugin_failures(install, registry_of, source)
+    assert message in failures[check]
+
+
 def test_expected_failures_must_name_checks_that_exist_and_plugins_that_are_loaded():
     with pytest.raises(UsageError, match="Did you mean check_samples_are_events"):
         conformance("broken", expected_failures={"check_samples_are_event": "?"}, registry=BROKEN)

@@ -37,15 +37,23 @@ def registry(site):
 
 
 def write_weights(package):
-    """Bundled weights: fair dice, dice with a class each, and fog."""
-    import zoo_core as zoo
+    """Bundled weights with golden tensors: fair dice, dice with a class each, and fog."""
+    import torch
 
-    folder = package / "weights"
-    kept = {"license": "CC0-1.0", "source": "made for tests"}
-    metrics = [{"name": "bits_per_dim", "kind": "exact", "value": 4.0875, "std_err": 0.0}]
-    zoo.create("dice").save(folder / "dice.fair", metrics=metrics, **kept)
-    zoo.create("dice", classes=10).save(folder / "dice.classy", **kept)
-    zoo.create("fog").save(folder / "fog.grey", **kept)
+    import zoo_core as zoo
+    from zoo_core.weights import golden
+
+    score = {"nats": -181.326, "std_err": 0.0, "bits_per_dim": 4.0875}
+    metrics = [{"split": "test", "n": 360, "kind": "exact", "relation": "equal", **score}]
+    models = {
+        "dice.fair": (zoo.create("dice"), None),
+        "dice.classy": (zoo.create("dice", classes=10), torch.arange(4)),
+        "fog.grey": (zoo.create("fog"), None),
+    }
+    for name, (model, cond) in models.items():
+        tensors = golden.record(model, cond=cond)
+        kept = {"license": "CC0-1.0", "source": "made for tests", "metrics": metrics}
+        model.save(package / "weights" / name, golden=tensors, **kept)
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +61,7 @@ def site(tmp_path_factory):
     """A folder for PYTHONPATH with the distribution `density-zoo-tiny`."""
     site = tmp_path_factory.mktemp("site")
     package = shutil.copytree(HERE / "tiny" / "zoo_tiny", site / "zoo_tiny")
+    (package / "__init__.py").touch()
     _install(site, "density-zoo-tiny", {"tiny": "zoo_tiny.plugin"})
     sys.path.insert(0, str(site))
     try:

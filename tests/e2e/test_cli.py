@@ -1,7 +1,6 @@
 """The command's verbs that need no data: names, info, global options, errors and exit codes."""
 
 import json
-import statistics
 import time
 
 import pytest
@@ -83,6 +82,7 @@ def test_info_shows_options_with_their_ranges_and_what_fits(zoo):
         "required": False,
         "range": "[2, 256]",
     }
+    assert [f["name"] for f in found["config"]] == ["shape", "levels", "classes", "paint"]
     assert next(f for f in found["config"] if f["name"] == "paint")["type"] == "'white' | 'red'"
     assert {"loaded", "direct"} <= {s["name"] for s in found["samplers"]}
     assert {"exact", "tiny_bound"} <= {m["name"] for m in found["likelihoods"]}
@@ -162,11 +162,11 @@ OPTIONS = {
     "list": "PATTERN --density --family --license --pretrained --no-pretrained",
     "info": "NAME",
     "sample": "NAME -n --out --sampler --set --cond --fixed --batch-size",
-    "likelihood": "NAME --data --split --method --set --cond --limit --batch-size",
+    "likelihood": "NAME --data --data-option --split --method --set --cond --limit --batch-size",
     "train": "--recipe --out --resume --set",
     "data": "",
     "data list": "",
-    "data info": "NAME",
+    "data info": "NAME --set",
     "plugins": "",
     "plugins list": "--all",
     "plugins info": "NAME",
@@ -209,12 +209,12 @@ def test_help_and_list_are_fast(shell, capsys):
     """0.3 s warm is the aim; the bound is loose, for machines that are busy."""
     for verb in (["--help"], ["list"], ["list", "--json", "--pretrained"]):
         seconds = []
-        for _ in range(3):
+        for _ in range(2):
             start = time.perf_counter()
             assert shell(*verb).code == 0
             seconds.append(time.perf_counter() - start)
         with capsys.disabled():
-            print(f" [zoo {' '.join(verb)}: {statistics.median(seconds):.2f} s]", end="")
+            print(f" [zoo {' '.join(verb)}: {min(seconds):.2f} s]", end="")
         assert min(seconds) < 1.0
 
 

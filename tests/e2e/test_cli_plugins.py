@@ -1,6 +1,5 @@
 """`zoo plugins` and `zoo doctor` beside plugins that are broken in every way they can be."""
 
-import json
 import os
 import sys
 
@@ -172,18 +171,32 @@ def test_a_fix_that_fails_says_why(zoo, monkeypatch):
     assert "the fix failed: no glue left" in done.out
 
 
-def test_check_runs_every_check_in_a_child(zoo):
+def test_check_runs_the_conformance_kit_in_a_child(zoo):
     done = zoo("plugins", "check", "tiny", "--json")
     results = done.json
-    assert {r["on"] for r in results} >= {"tiny", "dice", "fog", "loaded", "tiny_bound"}
-    assert not [r for r in results if r["check"] == "loads" and r["status"] != "ok"]
-    assert json.loads(done.out)
+    assert {r["subject"] for r in results} == {"tiny", "dice", "fog"}
+    assert {"ok", "inapplicable"} <= {r["status"] for r in results}
+    failed = [
+        f"{r['subject']} {r['check']}: {r['message']}" for r in results if r["status"] == "failed"
+    ]
+    assert done.code == (4 if failed else 0)
+    assert not failed
 
 
-def test_check_fails_for_a_plugin_that_is_wrong(beside):
-    done = beside("plugins", "check", "bad_heavy")
+def test_check_ends_with_what_failed(zoo, monkeypatch):
+    kept = {"traceback": "", "seconds": 0.1}
+    results = [
+        {"check": "check_seeds", "subject": "dice", "status": "ok", "message": "", **kept},
+        {"check": "check_laws", "subject": "dice", "status": "failed", "message": "2 > 1", **kept},
+    ]
+    monkeypatch.setattr("zoo_core.cli.probe.checks", lambda *names: {"results": results})
+    done = zoo("plugins", "check", "tiny")
     assert done.code == 4
-    assert "it imports numpy" in done.out
+    assert "FAILED  dice  laws\n        2 > 1\n" in done.out
+    assert done.out.splitlines()[-1] == "tiny: 1 ok, 1 failed, 0 inapplicable"
+
+
+def test_check_says_so_when_the_plugin_ends_its_process(beside):
     dead = beside("plugins", "check", "bad_exit")
     assert dead.code == 4
     assert "could not be checked: its process exited 3" in dead.err

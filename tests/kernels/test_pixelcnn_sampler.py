@@ -11,6 +11,9 @@ from zoo_kernels.pixelcnn_sampler import pack, reference, sample
 BACKENDS = ["reference"] + ["cpp"] * _extension.load()[0]
 BACKENDS = ["triton"] if _dispatch.interpreted() else BACKENDS
 B, H, W, C, L = 4, 5, 6, 16, 3
+if _dispatch.interpreted():
+    pytestmark = pytest.mark.slow  # the laws cover the fast tier
+    H, W, L = 3, 4, 2
 
 
 @pytest.fixture(params=BACKENDS)

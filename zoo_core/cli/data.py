@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core.cli.command import Group, Settings
+from zoo_core.cli.options import settings_option
 from zoo_core.cli.printing import fields, heading, show, table
 from zoo_core.registry import Entry, current
 from zoo_core.specs import DatasetSpec
@@ -41,15 +42,16 @@ def list_data(settings: Settings) -> None:
 
 @command.command("info")
 @click.argument("name")
+@settings_option("an option of the data set")
 @click.pass_obj
-def info(settings: Settings, name: str) -> None:
+def info(settings: Settings, name: str, options: dict[str, Any]) -> None:
     """What the data set NAME holds: events, condition, splits, licence, provenance.
 
     NAME may carry a path: npz:FILE, folder:FOLDER, binarized_mnist:FOLDER.
     """
     from zoo_core.cli.models import dataset, dataset_options
 
-    data = dataset(settings, name)
+    data = dataset(settings, name, options)
     value = {
         "name": name,
         "event": {**dataclasses.asdict(data.event), "text": str(data.event)},

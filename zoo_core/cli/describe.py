@@ -57,7 +57,9 @@ def _shown(default: Any) -> Any:
 def _configs(hint: Any) -> list[Any]:
     if dataclasses.is_dataclass(hint):
         return [hint]
-    if get_origin(hint) in (Union, UnionType, Annotated):
+    if get_origin(hint) is Annotated:
+        return _configs(get_args(hint)[0])
+    if get_origin(hint) in (Union, UnionType):
         return [c for part in get_args(hint) for c in _configs(part)]
     return []
 

@@ -9,7 +9,7 @@ import click
 from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.describe import describe
 from zoo_core.cli.list import likelihood_text
-from zoo_core.cli.printing import fields, heading, show, table
+from zoo_core.cli.printing import fields, heading, metric_text, show, table
 from zoo_core.registry import Entry, ModelInfo, current
 from zoo_core.specs import import_target
 
@@ -152,14 +152,5 @@ def _set(component: Mapping[str, Any]) -> str:
 
 
 def _metrics(metrics: Any) -> list[str]:
-    """Recorded numbers: each with its kind and standard error, as the weights' zoo.json has it."""
-    if isinstance(metrics, Mapping):
-        return fields((name, _metric(value)) for name, value in metrics.items())
-    return [_metric(value) for value in metrics or []]
-
-
-def _metric(value: Any) -> str:
-    if not isinstance(value, Mapping):
-        return str(value)
-    numbers = {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in value.items()}
-    return ", ".join(f"{k} {v}" for k, v in numbers.items())
+    """Recorded numbers, each with its kind and standard error."""
+    return fields((str(m.get("split", "")), metric_text(m)) for m in metrics or [])

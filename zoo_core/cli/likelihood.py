@@ -12,7 +12,7 @@ from zoo_core.errors import DataError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from zoo_core.data.dataset import Split
+    from zoo_core.data.dataset import Dataset, Split
     from zoo_core.likelihood import Mean
     from zoo_core.model import GenerativeModel
 
@@ -22,6 +22,7 @@ __all__ = ["command"]
 @click.command("likelihood", cls=Command)
 @click.argument("name")
 @click.option("--data", required=True, metavar="NAME", help="Data set: zoo data lists them.")
+@settings_option("an option of the data set", "--data-option", "data_options")
 @click.option("--split", default="test", show_default=True, metavar="NAME", help="Its split.")
 @click.option("--method", metavar="NAME", help="Likelihood (default: the architecture's own).")
 @settings_option("an option of the method")
@@ -39,6 +40,7 @@ def command(
     settings: Settings,
     name: str,
     data: str,
+    data_options: dict[str, Any],
     split: str,
     method: str | None,
     options: dict[str, Any],
@@ -54,8 +56,10 @@ def command(
     from zoo_core import resolve
     from zoo_core.cli.models import dataset, load
 
-    events = dataset(settings, data).split(split)
+    found = dataset(settings, data, data_options)
+    events = found.split(split)
     model = load(settings, name)
+    _check_event(found, model)
     score = resolve.likelihood(model, method, options)
     seed = settings.seed or 0
     rows = _rows(len(events.x), limit, seed)
@@ -73,6 +77,16 @@ def command(
     if limit is not None and limit < len(events.x):
         remark(settings, f"{limit} of {len(events.x)} events, a permutation by seed {seed}")
     show(settings, value, [_line(mean, f"{data} {split}")])
+
+
+def _check_event(data: "Dataset", model: "GenerativeModel") -> None:
+    """Events of other shapes or levels would get a number that means nothing."""
+    have, want = data.event, model.event
+    if (have.shape, have.levels) != (want.shape, want.levels):
+        raise DataError(
+            f"data set {data.name!r} holds {have}; the model's events are {want}.",
+            hint="zoo data lists data sets; --data-option levels=K tells the levels of a file",
+        )
 
 
 def _rows(size: int, limit: int | None, seed: int) -> "Tensor":

@@ -1,5 +1,6 @@
 """Loading for the verbs that run a model: device, weights and data by name."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,13 @@ def load(settings: Settings, name: str) -> "GenerativeModel":
     return zoo.load(name, device=settings.device, offline=settings.offline)
 
 
-def dataset(settings: Settings, name: str) -> "Dataset":
+def dataset(settings: Settings, name: str, options: Mapping[str, Any]) -> "Dataset":
     """The data set called `name`; with --offline one that could be downloaded is not."""
     import zoo_core as zoo
 
-    can_be_offline = settings.offline and _known(name) is not None
-    wanted = can_be_offline and any(f.name == "offline" for f in dataset_options(name))
-    return zoo.load_dataset(name, **({"offline": True} if wanted else {}))
+    if settings.offline and any(f.name == "offline" for f in dataset_options(name)):
+        options = {"offline": True, **options}
+    return zoo.load_dataset(name, **options)
 
 
 def dataset_options(name: str) -> "list[Field]":

@@ -1,12 +1,12 @@
 """Options that several verbs share."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["Count", "batch_size", "flat_settings", "literal", "settings_option"]
+__all__ = ["Count", "batch_size", "settings_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -14,7 +14,7 @@ Count = click.IntRange(min=1)
 """A number of events: at least 1."""
 
 
-def literal(text: str) -> Any:
+def _literal(text: str) -> Any:
     """A `--set` value: JSON (`5`, `0.5`, `true`, `[1,2]`), or else a plain string."""
     try:
         return json.loads(text)
@@ -30,15 +30,15 @@ def _split(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -
             raise click.BadParameter(f"{text!r} is not NAME=VALUE.", ctx, param)
         if name in values:
             raise click.BadParameter(f"{name!r} is given twice.", ctx, param)
-        values[name] = literal(value)
+        values[name] = _literal(value)
     return values
 
 
-def settings_option(what: str) -> Callable[[F], F]:
+def settings_option(what: str, flag: str = "--set", argument: str = "options") -> Callable[[F], F]:
     """`--set NAME=VALUE`, as a dict of the values, under the argument `options`."""
     return click.option(
-        "--set",
-        "options",
+        flag,
+        argument,
         multiple=True,
         metavar="NAME=VALUE",
         callback=_split,
@@ -50,15 +50,3 @@ def batch_size(f: F) -> F:
     return click.option(
         "--batch-size", type=Count, metavar="N", help="Events a batch (default: what memory fits)."
     )(f)
-
-
-def flat_settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    """`network.width=3` as `{"network": {"width": 3}}`."""
-    nested: dict[str, Any] = {}
-    for name, value in options.items():
-        *outer, last = name.split(".")
-        place = nested
-        for key in outer:
-            place = place.setdefault(key, {})
-        place[last] = value
-    return nested

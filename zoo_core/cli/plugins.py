@@ -110,14 +110,14 @@ def check(settings: Settings, name: str) -> None:
     Exit code 4 if one fails.
     """
     _known(name)
-    answer = probe.ask("check", name, timeout=probe.CHECK_TIMEOUT)
-    if "error" in answer:
+    others = [r.name for r in survey().values() if r.status == "ok" and r.name != name]
+    answer = probe.checks(name, others)
+    if "results" not in answer:
         click.echo(answer["output"], err=True, nl=False)
         raise PluginError(f"plugin {name!r} could not be checked: {answer['error']}.")
-    results = answer[name]
-    failed = [r for r in results if r["status"] == "failed"]
+    results: list[dict[str, Any]] = answer["results"]
     show(settings, results, _verdicts(name, results))
-    if failed:
+    if any(r["status"] == "failed" for r in results):
         raise click.exceptions.Exit(_TROUBLE)
 
 
@@ -203,14 +203,12 @@ def _switch(settings: Settings, name: str, enabled: bool) -> None:
 
 
 def _verdicts(name: str, results: list[dict[str, Any]]) -> Iterator[str]:
-    yield from table(
-        ("check", "on", "result"),
-        [[r["check"], r["on"], r["status"]] for r in results],
-    )
-    for result in results:
-        if result["message"]:
-            yield ""
-            yield f"{result['check']} ({result['on']}): {result['message']}"
-    failed = sum(r["status"] == "failed" for r in results)
-    yield ""
-    yield f"{name}: {len(results)} checks, {failed} failed"
+    """One line a check, what went wrong below it, and the sum at the end."""
+    for r in results:
+        mark = {"ok": "ok", "failed": "FAILED", "inapplicable": "-"}[r["status"]]
+        yield f"{mark:<6}  {r['subject']}  {r['check'].removeprefix('check_').replace('_', ' ')}"
+        if r["status"] == "failed":
+            yield from (f"        {line}" for line in r["message"].splitlines())
+            yield from (f"        | {line}" for line in r["traceback"].splitlines())
+    counts = {s: sum(r["status"] == s for r in results) for s in ("ok", "failed", "inapplicable")}
+    yield f"{name}: " + ", ".join(f"{count} {status}" for status, count in counts.items())

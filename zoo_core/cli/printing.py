@@ -1,14 +1,15 @@
 """What commands print: JSON or aligned tables on stdout, remarks on stderr."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
 
 from zoo_core.cli.command import Settings
+from zoo_core.specs import LikelihoodKind
 
-__all__ = ["fields", "heading", "remark", "show", "table"]
+__all__ = ["fields", "heading", "metric_text", "remark", "show", "table"]
 
 
 def show(settings: Settings, value: Any, text: Iterable[str]) -> None:
@@ -51,6 +52,22 @@ def fields(values: Iterable[tuple[str, Any]]) -> list[str]:
     kept = [(name, _cell(value)) for name, value in values if value not in (None, "", (), [])]
     width = max((len(name) for name, _ in kept), default=0)
     return [f"{name:<{width}}  {text}" for name, text in kept]
+
+
+def metric_text(metric: Mapping[str, Any]) -> str:
+    """A recorded likelihood behind the sign of its relation to log p, or another metric."""
+    if not {"nats", "std_err", "bits_per_dim", "kind", "relation"} <= metric.keys():
+        return ", ".join(f"{name} {_number(value)}" for name, value in metric.items())
+    sign = LikelihoodKind(metric["kind"], metric["relation"]).sign
+    n = f", n={metric['n']}" if "n" in metric else ""
+    return (
+        f"log p {sign} {metric['nats']:.3f} +- {metric['std_err']:.3f} nats, "
+        f"{metric['bits_per_dim']:.4f} bits/dim ({metric['kind']}{n})"
+    )
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _cell(value: Any) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-__all__ = ["ask", "records"]
+__all__ = ["checks", "records"]
 
 TIMEOUT = 30.0
 CHECK_TIMEOUT = 1800.0
@@ -32,6 +32,15 @@ def records(names: Sequence[str], *, builtin: bool = False) -> dict[str, dict[st
     if len(names) == 1:
         return {names[0]: found}
     return {name: record for one in names for name, record in records([one]).items()}
+
+
+def checks(name: str, others: Sequence[str]) -> dict[str, Any]:
+    """`{"results": [...]}` of the conformance checks of a plugin.
+
+    The others are loaded beside it, as in use, unless that ends the child.
+    """
+    found = ask("check", name, *others, timeout=CHECK_TIMEOUT)
+    return found if "results" in found else ask("check", name, timeout=CHECK_TIMEOUT)
 
 
 def ask(what: str, *names: str, timeout: float = TIMEOUT) -> dict[str, Any]:
@@ -77,10 +86,15 @@ def _loaded(names: Sequence[str]) -> dict[str, Any]:
 
 
 def _checked(names: Sequence[str]) -> dict[str, Any]:
-    """In the child: the conformance checks of one plugin."""
-    from zoo_core.cli.checks import check_plugin
+    """In the child: the conformance checks of the first plugin, with the others loaded too."""
+    from zoo_core.plugins import Plugins, discover
+    from zoo_core.registry import Registry
 
-    return {name: check_plugin(name) for name in names}
+    points = [p for p in discover() if p.name in names]
+    registry = Registry(Plugins(points, disabled=(), strict=False))
+    from zoo_core.testing import run_checks  # after the plugins: it imports torch
+
+    return {"results": [asdict(result) for result in run_checks(names[0], registry)]}
 
 
 def _child(what: str, names: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ import click
 
 from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.options import settings_option
-from zoo_core.cli.printing import fields, show
+from zoo_core.cli.printing import fields, metric_text, show
 
 __all__ = ["command"]
 
@@ -59,15 +59,5 @@ def _value(folder: Path) -> dict[str, Any]:
 
 
 def _shown(value: dict[str, Any]) -> list[tuple[str, Any]]:
-    metrics = [(f"{m['split']}", _metric(m)) for m in value["metrics"] or []]
+    metrics = [(f"{m['split']}", metric_text(m)) for m in value["metrics"] or []]
     return [*((k, value[k]) for k in ("arch", "params")), *metrics, ("folder", value["folder"])]
-
-
-def _metric(metric: dict[str, Any]) -> str:
-    from zoo_core.specs import LikelihoodKind
-
-    sign = LikelihoodKind(metric["kind"], metric["relation"]).sign
-    return (
-        f"log p {sign} {metric['nats']:.3f} +- {metric['std_err']:.3f} nats, "
-        f"{metric['bits_per_dim']:.4f} bits/dim ({metric['kind']}, n={metric['n']})"
-    )

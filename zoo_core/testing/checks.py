@@ -55,12 +55,18 @@ class Result:
 
 
 def cases(plugin: str, registry: Registry | None = None) -> Iterator[Case]:
-    """Every check of a plugin and of each of its models."""
+    """Every check of a plugin, and of each of its models those that concern it."""
     for subject in subjects(plugin, registry or current()):
         own: list[Callable[..., None]] = [*MODEL_CHECKS, *LIKELIHOOD_CHECKS]
         if isinstance(subject, PluginSubject):
             own = [*PLUGIN_CHECKS]
-        yield from (Case(check, subject) for check in own)
+        yield from (Case(check, subject) for check in own if _concerns(check, subject))
+
+
+def _concerns(check: Callable[..., None], subject: PluginSubject | ModelSubject) -> bool:
+    """Whether a check marked by `only_if` is about this model."""
+    applies: Callable[[Any], bool] | None = getattr(check, "applies", None)
+    return applies is None or applies(subject)
 
 
 def run_checks(plugin: str, registry: Registry | None = None) -> list[Result]:

@@ -16,7 +16,7 @@ from zoo_core.rng import Rng
 from zoo_core.specs import import_target
 from zoo_core.testing.guard import forbid_torch_randomness
 from zoo_core.testing.plugin_checks import is_frozen_dataclass
-from zoo_core.testing.subjects import Inapplicable, ModelSubject, refused
+from zoo_core.testing.subjects import ModelSubject, only_if, refused
 from zoo_core.weights import golden
 
 __all__ = ["MODEL_CHECKS"]
@@ -176,12 +176,9 @@ def check_saves_and_loads_the_same_model(subject: ModelSubject) -> None:
     )
 
 
+@only_if(lambda subject: bool(subject.bundled))
 def check_bundled_weights_match_their_golden_tensors(subject: ModelSubject) -> None:
-    entry = subject.registry.entry_of(import_target(subject.spec.target))
-    folders = [tag.folder for tag in subject.registry.tags(entry) if tag.folder is not None]
-    if not folders:
-        raise Inapplicable("no bundled weights")
-    for folder in folders:
+    for folder in subject.bundled:
         try:
             golden.check(loading.load(str(folder)), folder)
         except ZooError as error:

@@ -1,10 +1,11 @@
 """What the checks look at: a plugin, and each of its models at a tiny size."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from zoo_core.registry import Entry, Registry, current
 from zoo_core.resolve import build
 from zoo_core.specs import ModelSpec
 
-__all__ = ["Inapplicable", "ModelSubject", "PluginSubject", "refused", "subjects"]
+__all__ = ["Inapplicable", "ModelSubject", "PluginSubject", "only_if", "refused", "subjects"]
 
 STATES = 1 << 12
 """The most events that a check enumerates."""
@@ -27,6 +28,22 @@ _PERTURBATION = 0.05
 
 class Inapplicable(Exception):
     """Raised by a check that has nothing to say about a subject; the message says why."""
+
+
+Function = TypeVar("Function", bound=Callable[..., None])
+
+
+def only_if(applies: "Callable[[ModelSubject], bool]") -> Callable[[Function], Function]:
+    """Mark a check that concerns only the models of which `applies(subject)` is true.
+
+    It is told from the spec, so that what does not concern a model is not listed for it.
+    """
+
+    def mark(check: Function) -> Function:
+        check.applies = applies  # type: ignore[attr-defined]
+        return check
+
+    return mark
 
 
 @dataclass(frozen=True)
@@ -56,6 +73,30 @@ class ModelSubject:
     @property
     def name(self) -> str:
         return self.spec.arch
+
+    @property
+    def scored(self) -> bool:
+        """Whether the architecture has a likelihood."""
+        return self.spec.default_likelihood is not None
+
+    @property
+    def exact(self) -> bool:
+        """Whether its likelihood claims to be equal to log p."""
+        try:
+            found = self.registry.find("likelihood", self.spec.default_likelihood or "none")
+        except UnknownNameError:
+            return False  # scoring fails, and says so
+        return any(e.spec.kind.relation == "equal" for e in found)
+
+    def claims(self, *capabilities: str) -> bool:
+        return set(capabilities) <= set(self.spec.capabilities)
+
+    @property
+    def bundled(self) -> list[Path]:
+        """The folders of the weights that come with the plugin."""
+        entry = next(e for e in self.registry.all("model") if e.spec is self.spec)
+        tags = self.registry.tags(entry)
+        return [tag.folder for tag in tags if tag.folder is not None]
 
     def model(self) -> GenerativeModel:
         """A model in evaluation mode, the same at each call.

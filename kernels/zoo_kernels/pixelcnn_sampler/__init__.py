@@ -50,7 +50,7 @@ import torch
 from torch import Tensor
 
 from zoo_kernels._dispatch import lazy
-from zoo_kernels._spec import Bench, Case, Cost, Impl, OpSpec
+from zoo_kernels._spec import Bench, Case, Cost, Impl, OpSpec, Variant
 from zoo_kernels.pixelcnn_sampler import _cpp, reference
 from zoo_kernels.pixelcnn_sampler.reference import HEAD_TENSORS, LAYER_TENSORS
 
@@ -297,6 +297,20 @@ def _bench(batch: int) -> Bench:
     return Bench(f"64ch-9layers-28x28-B{batch}", make)
 
 
+def _variant(head: str, outputs: int, *, image: int = 1, cond: bool = False) -> Variant:
+    """The usual stack: 64 channels, 7 x 7 then 3 x 3."""
+    floats = ("p_u", "p_cond", "p_table", "p_extra", "p_w", "p_ring", "p_begun", "p_v", "p_past")
+    sizes = ("batch", "height", "width", "layers", "levels", "outputs", "n_table", "n_extra")
+    strides = ("ring_stride", "begun_stride", "v_stride", "past_stride")
+    signature = {"p_x": "*i64"} | dict.fromkeys(floats, "*fp32")
+    signature |= dict.fromkeys(sizes, "i32") | dict.fromkeys(strides, "i64")
+    constants = {"CI": 16, "K0": 7, "R0": 4, "T0": 4, "C": 64, "K": 3, "R": 2, "T": 2, "D": 32,
+                 "P": outputs, "I": image, "HEAD": head, "COND": cond, "EXTRA": cond, "BT": 16,
+                 "BM": 64, "PRECISION": "tf32"}  # fmt: skip
+    return Variant(f"{__name__}._triton:_sample_kernel", signature, constants, 255, warps=8,
+                   stages=1, aligned=("p_x", *floats, *strides), tensor_cores=True)  # fmt: skip
+
+
 _SAMPLE = OpSpec(
     name="pixelcnn_sample",
     schema=(
@@ -306,6 +320,8 @@ _SAMPLE = OpSpec(
     reference=reference.sample,
     fake=_fake,
     cases=(
+        _case("tiny", batch=2, shape=(1, 2, 2), layers=2, channels=16, hidden=8, head="binary",
+              first=3, conditional=True),
         _case("binary", batch=3, shape=(1, 3, 4), layers=3, channels=16, hidden=8, head="binary"),
         _case("row", batch=1, shape=(1, 1, 7), layers=1, channels=16, hidden=16, head="binary"),
         _case("softmax", batch=5, shape=(1, 3, 3), layers=2, channels=20, hidden=12,
@@ -321,5 +337,6 @@ _SAMPLE = OpSpec(
     triton=Impl(lazy(f"{__name__}._triton:sample"), lazy(f"{__name__}._triton:verify")),
     differentiable=False,
     bench=tuple(_bench(batch) for batch in (1, 2, 16)),
+    variants=(_variant("binary", 16), _variant("softmax", 256), _variant("mixture", 128, image=3)),
 )  # fmt: skip
 OPS = (_SAMPLE,)

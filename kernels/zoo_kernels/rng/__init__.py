@@ -135,7 +135,7 @@ def _spec(name: str, dtype: torch.dtype, type_name: str, registers: int) -> OpSp
         variants=(
             Variant("zoo_kernels.rng._triton:_draw_kernel", signature,
                     {"KIND": name, "BLOCK": 256}, registers, aligned=("p_out", "p_rows", "numel"),
-                    deterministic=True),
+                    deterministic=True, fused=11),  # of the two square roots
         ),
     )  # fmt: skip
 

@@ -212,8 +212,10 @@ def _peers(name: str, compiled: str) -> dict[str, str]:
 
 _KERNEL = "zoo_kernels.spline._triton"
 _POINTERS = {"p_x": "*fp32", "p_params": "*fp32"}
-_NUMBERS = {"d": "i32", "d2": "i32", "blocks": "i32", "sb": "i64", "s1": "i64", "s2": "i64", "sk": "i64",
-            "left": "fp32", "right": "fp32", "min_w": "fp32", "min_h": "fp32", "min_d": "fp32"}  # fmt: skip
+_INTEGERS = {"d": "i32", "d2": "i32", "blocks": "i32"}
+_STRIDES = {"sb": "i64", "s1": "i64", "s2": "i64", "sk": "i64"}
+_FLOATS = {name: "fp32" for name in ("left", "right", "min_w", "min_h", "min_d")}
+_NUMBERS = {**_INTEGERS, **_STRIDES, **_FLOATS}
 _GRAD_STRIDES = {"tb": "i64", "t1": "i64", "t2": "i64", "tk": "i64"}
 
 

@@ -65,7 +65,7 @@ def _find(
     position, p_element, sk, m_element, top_w, top_h, sum_w, sum_h,
     left, right, min_w, min_h, min_d, K: tl.constexpr, INVERSE: tl.constexpr,
 ):  # fmt: skip
-    """The bin: number, knots, sizes, derivatives and their slopes, exponentials before and in it."""
+    """The bin: number, knots, sizes, derivatives, their slopes, exponentials before and in."""
     span = right - left
     scale_w = span * (1.0 - min_w * K) / sum_w
     scale_h = span * (1.0 - min_h * K) / sum_h
@@ -73,7 +73,7 @@ def _find(
     x, y = zero + left, zero + left
     k, bx, bw, by, bh, d0, d1, s0, s1 = zero, x, zero, y, zero, zero, zero, zero, zero
     cw, ch, before_w, before_h, here_w, here_h = zero, zero, zero, zero, zero, zero
-    last_d, last_s = zero + 1.0, zero
+    last_d = zero + 1.0
     for j in tl.static_range(K):
         e_w = tl.exp(_parameter(p_element, j, sk, m_element) - top_w)
         e_h = tl.exp(_parameter(p_element, K + j, sk, m_element) - top_h)

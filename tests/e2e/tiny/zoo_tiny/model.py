@@ -1,12 +1,11 @@
 """Fair dice (log p = -D log K exactly), perhaps with a class, and a fog without a density."""
 
-import time
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
 
-from zoo_core import Condition, Event, GenerativeModel, LikelihoodKind, Range
+from zoo_core import Condition, Event, GenerativeModel, LikelihoodKind, Loss, Range
 
 
 @dataclass(frozen=True)
@@ -51,18 +50,17 @@ class Fog(GenerativeModel):
 
 
 @dataclass(frozen=True)
+class Settle:
+    def __call__(self, model, batch, rng, step):
+        return Loss(sum((p - 1).square().sum() for p in model.parameters()))
+
+
+@dataclass(frozen=True)
 class Loaded:
     face: Annotated[int, Range(0, 16)] = 3
 
     def __call__(self, model, rng, cond):
         return torch.full((len(rng), *model.event.shape), self.face)
-
-
-@dataclass(frozen=True)
-class Sleepy:
-    def __call__(self, model, rng, cond):
-        print("asleep", flush=True)
-        time.sleep(60)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from zoo_core import (
     HealthCheck,
     LikelihoodKind,
     LikelihoodSpec,
+    LossSpec,
     ModelSpec,
     SamplerSpec,
     hookimpl,
@@ -31,16 +32,21 @@ def zoo_models():
         "implicit",
         "zoo_tiny.model:Fog",
         "zoo_tiny.model:FogConfig",
+        default_loss="settle",
         summary="uniform noise without a density",
     )
     return [dice, fog]
 
 
 @hookimpl
+def zoo_losses():
+    return [LossSpec("settle", "zoo_tiny.model:Settle", summary="parameters towards 1")]
+
+
+@hookimpl
 def zoo_samplers():
     return [
         SamplerSpec("loaded", "zoo_tiny.model:Loaded", requires=("Density",), summary="one face"),
-        SamplerSpec("sleepy", "zoo_tiny.model:Sleepy", summary="never done"),
     ]
 
 

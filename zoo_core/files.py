@@ -72,6 +72,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
+                os.chmod(file, 0o666 & ~_umask())  # some writers make files only their owner reads
                 _sync(file)
         os.chmod(temporary, 0o777 & ~_umask())
         if path.exists() and not _exchange(temporary, path):

@@ -108,3 +108,15 @@ def test_on_linux_a_folder_is_there_at_every_moment_of_its_replacement(tmp_path,
     with atomic_folder(path) as folder:
         (folder / "x").write_text("new")
     assert moved == [] and (path / "x").read_text() == "new"
+
+
+def test_a_folder_is_as_readable_as_the_users_mask_says(tmp_path):
+    mask = os.umask(0o022)
+    try:
+        with atomic_folder(tmp_path / "m") as folder:
+            private = folder / "weights"
+            private.touch(mode=0o600)
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "m").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "m" / "weights").stat().st_mode & 0o777 == 0o644

@@ -22,7 +22,12 @@ from zoo_kernels._alloc import alloc
 from zoo_kernels._dispatch import interpreted
 from zoo_kernels.pixelcnn_sampler import _cpp, reference
 
-BT, BM = 16, 64  # images a program; rows of a product over a whole image row
+BT = 16  # images a program
+
+
+def rows_of_a_tile(outputs: int) -> int:
+    """BM, for products over a whole image row: wide heads leave fewer registers to it."""
+    return 64 if outputs <= 32 else 32
 
 
 @triton.jit
@@ -122,11 +127,9 @@ def _link(p_begun, p_cond, c, b0, batch, cond_stride, C: tl.constexpr, BT: tl.co
 def _inverse_cdf(logits, u, columns, N):
     """The first k < N with u sum(p) < p_0 + ... + p_k."""
     used = (columns < N)[None, :]
-    masked = tl.where(used, logits, float("-inf"))
-    p = tl.where(used, tl.exp(logits - tl.max(masked, 1)[:, None]), 0.0)
-    cumulative = tl.cumsum(p, 1)
-    total = tl.sum(tl.where((columns == N - 1)[None, :], cumulative, 0.0), 1)
-    under = (u * total)[:, None] < cumulative
+    logits = tl.where(used, logits, float("-inf"))
+    cumulative = tl.cumsum(tl.exp(logits - tl.max(logits, 1)[:, None]), 1)
+    under = (u * tl.max(cumulative, 1))[:, None] < cumulative
     k = tl.sum(tl.where(used & (under == 0), 1, 0), 1)
     return tl.minimum(k, N - 1)
 
@@ -354,7 +357,8 @@ def sample(
         0 if extra is None else len(extra), *sizes.values(),
         CI=ci, K0=taps[0], R0=taps[1], T0=taps[2], C=c, K=more[0], R=more[1], T=more[2],
         D=len(padded[-3]), P=len(padded[-1]), I=image, HEAD=head, COND=cond is not None,
-        EXTRA=extra is not None, BT=BT, BM=BM, PRECISION="ieee" if interpreted() else "tf32",
-        num_warps=8, num_stages=1, enable_fp_fusion=True,
+        EXTRA=extra is not None, BT=BT, BM=rows_of_a_tile(len(padded[-1])),
+        PRECISION="ieee" if interpreted() else "tf32", num_warps=8, num_stages=1,
+        enable_fp_fusion=True,
     )  # fmt: skip
     return x

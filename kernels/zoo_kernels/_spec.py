@@ -39,11 +39,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Bench:
-    """A benchmark row: arguments and named peers, `"module:function"` called with them."""
+    """A benchmark row: arguments and named peers, `"module:function"` called with them. With
+    `backward` the gradients of the summed outputs are part of the time, of a peer's as well."""
 
     name: str
     make: Callable[[torch.Generator], tuple[Any, ...]]
     peers: Mapping[str, str] = field(default_factory=dict)
+    backward: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Variant:
 
     `signature` maps argument names to Triton types ("*fp32", "i32", ...); pointers and the
     integers named in `aligned` are compiled as divisible by 16. `deterministic` forbids fused
-    multiply-add; `tensor_cores` and `vector_loads` demand their instructions.
+    multiply-add except for `fused` instructions (of square roots and divisions); `tensor_cores`
+    and `vector_loads` demand their instructions. `registers` is the most a thread may take.
     """
 
     kernel: str
@@ -63,6 +66,7 @@ class Variant:
     stages: int = 2
     aligned: tuple[str, ...] = ()
     deterministic: bool = False
+    fused: int = 0
     tensor_cores: bool = False
     vector_loads: bool = False
 

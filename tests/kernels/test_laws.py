@@ -43,8 +43,18 @@ def first_calls():
             yield param
 
 
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
-@pytest.mark.parametrize(("spec", "backend", "case", "dtype"), list(calls()))
+def laws_of_calls():
+    """All laws of all calls; the interpreter is slow, so past an op's first case it runs the other
+    laws in the slow tier only."""
+    first = {param.id for param in first_calls()}
+    for param in calls():
+        for law in LAWS:
+            later = param.id not in first and law is not LAWS[0]
+            marks = [pytest.mark.slow] if later and _dispatch.interpreted() else []
+            yield pytest.param(law, *param.values, id=f"{law.__name__}-{param.id}", marks=marks)
+
+
+@pytest.mark.parametrize(("law", "spec", "backend", "case", "dtype"), list(laws_of_calls()))
 def test_law(law, spec, backend, case, dtype):
     with zoo_kernels.backend(backend):
         law(spec, case, dtype)
@@ -67,14 +77,15 @@ def test_the_compiled_kernels_are_here():
 
 
 @pytest.mark.skipif(_dispatch.interpreted(), reason="this is the interpreting process")
-def test_triton_kernels_keep_the_laws_under_the_interpreter():
+@pytest.mark.parametrize("tier", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_triton_kernels_keep_the_laws_under_the_interpreter(tier):
     """One child process: TRITON_INTERPRET is read when a kernel is decorated."""
     pytest.importorskip("triton")
     folder = Path(__file__).parent
     files = [str(p) for p in sorted(folder.glob("test_*.py")) if p.stem != "test_dispatch"]
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     child = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *files],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", tier, *files],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert child.returncode == 0, child.stdout[-6000:] + child.stderr[-2000:]

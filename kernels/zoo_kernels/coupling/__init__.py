@@ -213,7 +213,7 @@ def _value_variants(is_inverse: bool) -> tuple[Variant, ...]:
         Variant(f"{_KERNEL}:_values_kernel",
                 {**pointers, **_INTEGERS, **_STRIDES, "constant": "fp32"},
                 {"SCALE": scale, "SHIFT_FIRST": True, "INVERSE": is_inverse, "BLOCK": 1024},
-                registers=64, aligned=("p_out", "p_x", "p_params", "d"))
+                registers=80, aligned=("p_out", "p_x", "p_params", "d"))
         for scale in range(3)
     )  # fmt: skip
 
@@ -225,7 +225,7 @@ def _backward_variants() -> tuple[Variant, ...]:
     return tuple(
         Variant(f"{_KERNEL}:_backward_kernel", signature,
                 {"SCALE": 1, "SHIFT_FIRST": True, "INVERSE": is_inverse, "BLOCK": 1024},
-                registers=96, aligned=("p_gx", "p_x", "p_params", "p_grad", "d"))
+                registers=112, aligned=("p_gx", "p_x", "p_params", "p_grad", "d"))
         for is_inverse in (False, True)
     )  # fmt: skip
 
@@ -247,7 +247,16 @@ def _values(name: str, is_inverse: bool) -> OpSpec:
         cpp=Impl(_values_cpp(is_inverse), _not_double, needs="coupling_values"),
         triton=Impl(lazy(f"{_KERNEL}:{name}"), _not_double),
         derivative=_derivative(is_inverse),
-        bench=(Bench("glow 64x12x32x32", _images, {"normflows": f"peers:normflows_{name}"}),),
+        bench=(
+            Bench(
+                "glow 64x12x32x32",
+                _images,
+                {
+                    "normflows": f"peers.coupling:{name}",
+                    "normflows compiled": f"peers.coupling:{name}_compiled",
+                },
+            ),
+        ),
         variants=_value_variants(is_inverse),
     )
 

@@ -1,0 +1,213 @@
+"""Cached sampling from a gated PixelCNN in plain torch: each activation is computed once.
+
+van den Oord et al., Conditional image generation with PixelCNN decoders (NeurIPS 2016). Layer l
+turns a vertical map v and a horizontal map h (first layer: both are the image's inputs) into
+
+    a(r)    = row(v(r))                                   1 x k, centred: all columns
+    g, link = above(a(r-R), ..., a(r-1))                  R x 1, strictly above; link folded in
+    v'(r)   = gate(g(r) + here(v(r)) + cond_v)
+    p(r, c) = link(r, c) + across(h(r, c-T+1..c)) + cond_h     first layer: h(r, c-T..c-1)
+    y, s    = out(gate(p));   h' = y + h (first layer: y);   skips = sum of s over the layers
+    logits  = W2 relu(W1 relu(skips))                     gate(a, b) = tanh(a) sigmoid(b)
+
+Row r of `a` is finished before row r + 1 begins, so sampling needs per row one batched product for
+`above`, per pixel the horizontal stack and the head, and at the end of the row the vertical stack.
+
+Shapes: B images, C channels of the stack, C_in inputs of a layer, D hidden units of the head,
+P outputs a pixel, I image channels, K levels. A weight is (inputs, outputs): y = x @ w.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LAYER_TENSORS, HEAD_TENSORS = 8, 4
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's weights, taps outermost: row (k C_in, C) and bias (C); above (R C, 4C) and bias
+    (4C), columns [g | link]; here (C_in, 2C); across (T C_in, 2C); out (C, 2C) and bias (2C),
+    columns [residual | skip]."""
+
+    row: Tensor
+    row_bias: Tensor
+    above: Tensor
+    above_bias: Tensor
+    here: Tensor
+    across: Tensor
+    out: Tensor
+    out_bias: Tensor
+
+    @property
+    def inputs(self) -> int:
+        return self.here.shape[0]
+
+    @property
+    def channels(self) -> int:
+        return self.row.shape[1]
+
+    @property
+    def taps(self) -> tuple[int, int, int]:
+        """(k, R, T)."""
+        k, t = self.row.shape[0] // self.inputs, self.across.shape[0] // self.inputs
+        return k, self.above.shape[0] // self.channels, t
+
+
+def layers(weights: Sequence[Tensor]) -> list[Layer]:
+    body, n = weights[:-HEAD_TENSORS], LAYER_TENSORS
+    return [Layer(*body[i : i + n]) for i in range(0, len(body), n)]
+
+
+def gate(x: Tensor) -> Tensor:
+    """tanh(a) sigmoid(b) of x = [a | b] along the last dimension."""
+    a, b = x.chunk(2, dim=-1)
+    return torch.tanh(a) * torch.sigmoid(b)
+
+
+def embed(x: Tensor, table: Tensor, extra: Tensor | None) -> Tensor:
+    """Network inputs of pixels: x (..., I) int64 and extra (..., E) -> (..., C_in)."""
+    values = table[x].flatten(-2)
+    return values if extra is None else torch.cat([values, extra.expand(*x.shape[:-1], -1)], -1)
+
+
+def draw(logits: Tensor, u: Tensor, head: str, levels: int, image_channels: int) -> Tensor:
+    """One pixel (B, I) int64 from its outputs (B, P) and uniforms (B, n)."""
+    if head == "binary":
+        return (u < torch.sigmoid(logits)).long()
+    if head == "softmax":
+        return _inverse_cdf(logits, u)[:, None]
+    return _mixture(logits, u, levels, image_channels)
+
+
+def _inverse_cdf(logits: Tensor, u: Tensor) -> Tensor:
+    """The first k with u sum(p) < p_0 + ... + p_k, p = exp(logits - max): (B,)."""
+    cumulative = (logits - logits.amax(-1, keepdim=True)).exp().cumsum(-1)
+    below = ~(u[:, :1] * cumulative[:, -1:] < cumulative)
+    return below.sum(-1).clamp(max=logits.shape[-1] - 1)
+
+
+def _mixture(logits: Tensor, u: Tensor, levels: int, image_channels: int) -> Tensor:
+    """PixelCNN++'s mixture (Salimans et al., 2017): component by u_0, then each channel by its own
+    u, its mean shifted by the drawn values of the channels before it."""
+    m = logits.shape[-1] // (1 + 3 * image_channels if image_channels > 1 else 3)
+    k = _inverse_cdf(logits[:, :m], u)
+    rest = logits[:, m:].unflatten(-1, (image_channels, -1, m))  # [mean, log scale, coefficient]
+    rest = rest.gather(-1, k[:, None, None, None].expand(*rest.shape[:-1], 1))[..., 0]
+    drawn: list[Tensor] = []
+    for i in range(image_channels):
+        mean, scale = rest[:, i, 0], rest[:, i, 1].clamp(min=-7.0).exp()
+        for j in range(i):
+            # coefficient 0: channel 0 on 1; 1: 0 on 2; 2: 1 on 2
+            mean = mean + torch.tanh(rest[:, i * (i - 1) // 2 + j, 2]) * drawn[j]
+        x = mean + scale * torch.logit(u[:, 1 + i])
+        drawn.append(_to_real(_to_level(x, levels), levels, x))
+    return torch.stack([_to_level(x, levels) for x in drawn], -1)
+
+
+def _to_level(x: Tensor, levels: int) -> Tensor:
+    """The nearest of K levels spread over [-1, 1]; NaN becomes 0."""
+    level = torch.floor((x + 1) * (0.5 * (levels - 1)) + 0.5)
+    return level.nan_to_num(0.0, levels - 1, 0.0).clamp(0, levels - 1).long()
+
+
+def _to_real(level: Tensor, levels: int, like: Tensor) -> Tensor:
+    return level.to(like) * (2 / (levels - 1)) - 1
+
+
+def sample(
+    uniforms: Tensor,
+    fixed: Tensor,
+    cond: Tensor | None,
+    table: Tensor,
+    extra: Tensor | None,
+    weights: list[Tensor],
+    head: str,
+    levels: int,
+) -> Tensor:
+    """uniforms (B, H, W, n), fixed (B, I, H, W) int64 with -1 where to draw, cond (B, L, 2, 2C),
+    table (K, .), extra (E, H, W) -> (B, I, H, W) int64."""
+    x = fixed.movedim(1, -1).clone()  # (B, H, W, I)
+    for r in range(x.shape[1]):
+        if r == 0:
+            state = Rows(weights, len(x), x.shape[2], cond)
+        constants = None if extra is None else extra[:, r].T  # (W, E)
+        _sample_row(state, x[:, r], uniforms[:, r], table, constants, weights, head, levels)
+    return x.movedim(-1, 1).contiguous()
+
+
+class Rows:
+    """The cache of one batch: the last R rows of every layer's `a`, (B, R, W, C) a layer."""
+
+    def __init__(
+        self, weights: Sequence[Tensor], batch: int, width: int, cond: Tensor | None
+    ) -> None:
+        self.layers = layers(weights)
+        self.cond = cond
+        self.above = [
+            layer.row.new_zeros(batch, layer.taps[1], width, layer.channels)
+            for layer in self.layers
+        ]
+
+    def cond_of(self, layer: int, stack: int) -> Tensor | float:
+        return 0.0 if self.cond is None else self.cond[:, layer, stack]
+
+    def begin(self) -> list[Tensor]:
+        """[g | link] of the row to come, (B, W, 4C) a layer."""
+        return [
+            a.movedim(1, 2).flatten(2) @ layer.above + layer.above_bias
+            for a, layer in zip(self.above, self.layers, strict=True)
+        ]
+
+    def end(self, v: Tensor, begun: list[Tensor]) -> None:
+        """Vertical stack of the finished row: v (B, W, C_in)."""
+        for i, layer in enumerate(self.layers):
+            k, two_c = layer.taps[0], 2 * layer.channels
+            windows = F.pad(v, (0, 0, k // 2, k // 2)).unfold(1, k, 1)  # (B, W, C_in, k)
+            a = windows.movedim(-1, -2).flatten(2) @ layer.row + layer.row_bias
+            self.above[i] = torch.cat([self.above[i][:, 1:], a[:, None]], 1)
+            cond = self.cond_of(i, 0)
+            cond = cond if isinstance(cond, float) else cond[:, None]
+            v = gate(begun[i][..., :two_c] + v @ layer.here + cond)
+
+
+def _sample_row(
+    state: Rows,
+    x: Tensor,
+    u: Tensor,
+    table: Tensor,
+    extra: Tensor | None,
+    weights: list[Tensor],
+    head: str,
+    levels: int,
+) -> None:
+    """Fill x (B, W, I) in place, one pixel after the other."""
+    begun = state.begin()
+    width = x.shape[1]
+    past = [x.new_zeros(len(x), n.across.shape[0]).to(n.across) for n in state.layers]
+    for c in range(width):
+        logits = _pixel(state, past, [g[:, c] for g in begun], weights)
+        drawn = draw(logits, u[:, c], head, levels, x.shape[-1])
+        x[:, c] = torch.where(x[:, c] < 0, drawn, x[:, c])
+        inputs = embed(x[:, c], table, None if extra is None else extra[c])
+        past[0] = torch.cat([past[0][:, inputs.shape[1] :], inputs], 1)
+    state.end(embed(x, table, extra), begun)
+
+
+def _pixel(state: Rows, past: list[Tensor], begun: list[Tensor], weights: list[Tensor]) -> Tensor:
+    """The horizontal stack and the head at one pixel: (B, P). `past` holds the T newest inputs of
+    each layer, newest last; the first layer's do not include this pixel."""
+    h, skips = past[0], torch.zeros((), dtype=past[0].dtype)
+    for i, layer in enumerate(state.layers):
+        if i > 0:
+            past[i] = torch.cat([past[i][:, layer.inputs :], h], 1)
+        link = begun[i][:, 2 * layer.channels :] + state.cond_of(i, 1)
+        out = gate(link + past[i] @ layer.across) @ layer.out + layer.out_bias
+        residual, skip = out.chunk(2, dim=-1)
+        h = residual + h if i > 0 else residual
+        skips = skips + skip
+    w1, b1, w2, b2 = weights[-HEAD_TENSORS:]
+    return torch.relu(torch.relu(skips) @ w1 + b1) @ w2 + b2

@@ -56,7 +56,7 @@ demo: setup ## the main job: bundled models, real digits, a table and a gallery
 	@$(PY) examples/demo.py
 
 test: setup ## the default tests, at most 8 minutes on two cores
-	@$(PY) -m pytest -m "not slow" $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" -n 2 --dist worksteal $(ARGS)
 
 test-slow: setup ## installation matrix, end to end, kernel tables: at most 30 minutes
 	@$(PY) -m pytest -m slow $(ARGS)

@@ -127,7 +127,6 @@ class Plugins:
         except (Exception, SystemExit) as error:
             if self.strict:
                 raise
-            self._manager.unregister(name=record.name)  # hooks before the faulty one were taken
             record.fail("failed", f"{type(error).__name__}: {error}")
             record.traceback = traceback.format_exc()
         record.seconds = time.perf_counter() - start

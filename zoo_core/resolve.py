@@ -55,13 +55,19 @@ def sampler(
     model: "GenerativeModel", wanted: "str | Sampler | None", options: Mapping[str, Any]
 ) -> "Sampler":
     """The sampler called `wanted`, or the architecture's default."""
-    wanted = wanted if wanted is not None else _default("sampler", model) or "direct"
+    wanted = wanted if wanted is not None else _default("sampler", model, otherwise="direct")
     return _component("sampler", model, wanted, options)  # type: ignore[no-any-return]
 
 
 def loss(model: "GenerativeModel", wanted: Any, options: Mapping[str, Any]) -> Any:
     """The loss called `wanted`, or the architecture's default."""
-    wanted = wanted if wanted is not None else _default("loss", model) or "nll"
+    wanted = wanted if wanted is not None else _default("loss", model, otherwise="nll")
+    if wanted is None:
+        names = sorted({e.spec.name for e in fitting("loss", model)})
+        raise NoCapabilityError(
+            f"{type(model).__name__} names no loss to be trained by.",
+            hint=f"name one; losses that fit: {', '.join(names) or 'none'}",
+        )
     return _component("loss", model, wanted, options)
 
 
@@ -69,7 +75,7 @@ def likelihood(
     model: "GenerativeModel", wanted: "str | Likelihood | None", options: Mapping[str, Any]
 ) -> "Likelihood":
     """The likelihood called `wanted`, or the architecture's default."""
-    wanted = wanted if wanted is not None else _default("likelihood", model)
+    wanted = wanted if wanted is not None else _default("likelihood", model, otherwise=None)
     if wanted is None:
         raise _no_likelihood(model)
     return _component("likelihood", model, wanted, options)  # type: ignore[no-any-return]
@@ -93,16 +99,16 @@ def _fits(model: "GenerativeModel", entry: Entry[Any]) -> bool:
     return all(has(model, c) for c in entry.spec.requires)
 
 
-def _default(kind: str, model: "GenerativeModel") -> str | None:
+def _default(kind: str, model: "GenerativeModel", *, otherwise: str | None) -> str | None:
     """The default that the model's spec names, by the name that means it beyond doubt.
 
     A plain name in a spec means its own plugin's component, or else the core's: what a third
-    plugin declares under the same name changes nothing. An unregistered class has no default.
+    plugin declares under the same name changes nothing. An unregistered class has `otherwise`.
     """
     try:
         entry = current().entry_of(type(model))
     except UnknownNameError:
-        return None
+        return otherwise
     name: str | None = getattr(entry.spec, f"default_{kind}")
     for dist in (entry.plugin.dist, CORE) if name is not None else ():
         owned = [e for e in current().all(kind) if e.spec.name == name and e.plugin.dist == dist]

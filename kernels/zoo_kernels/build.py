@@ -49,9 +49,10 @@ def marker() -> str:
 
 
 def cache_directory() -> Path:
-    """XDG_CACHE_HOME/density-zoo/kernels/<hash of the sources>."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "density-zoo" / "kernels" / source_hash()
+    """<$ZOO_CACHE or XDG_CACHE_HOME/density-zoo>/kernels/<hash of the sources>."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    root = os.environ.get("ZOO_CACHE") or Path(base) / "density-zoo"
+    return Path(root) / "kernels" / source_hash()
 
 
 def compiler() -> str:

@@ -160,3 +160,43 @@ def test_names_of_checks_are_unique_sentences():
     names = [check.__name__ for check in CHECKS]
     assert len(set(names)) == len(names)
     assert all(name.startswith("check_") for name in names)
+
+
+def test_bundled_weights_are_held_to_their_golden_tensors(install, registry_of, tmp_path):
+    """They pass as saved; a bias that is off, with its hash recorded, or no golden file fail."""
+    import json
+
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    import zoo_core as zoo
+    from zoo_core.registry import use
+    from zoo_core.weights import golden
+    from zoo_core.weights.checkpoint import GOLDEN, METADATA, WEIGHTS, sha256
+
+    package = install.site / "zoo_bundled"
+    package.mkdir()
+    (package / "model.py").write_text(
+        "from zoo_broken.models import Coins\nclass Mine(Coins):\n    pass\n"
+    )
+    source = MODEL.replace("zoo_broken.models:Coins", "zoo_bundled.model:Mine")
+    source = source.replace("capabilities", "default_likelihood='exact', capabilities")
+    registry = registry_of(install(source))
+    folder = package / "weights" / "acme.x"
+    with use(registry):
+        model = zoo.create("acme")
+        model.save(folder, golden=golden.record(model))
+        assert zoo.list_models(pretrained=True) == ["acme.x"]
+
+    def failed():
+        return {r.check: r.message for r in run_checks("acme", registry) if r.status == "failed"}
+
+    check = "check_bundled_weights_match_their_golden_tensors"
+    assert failed() == {}
+    save_file({"odds": load_file(folder / WEIGHTS)["odds"] + torch.ones(3)}, folder / WEIGHTS)
+    metadata = json.loads((folder / METADATA).read_text())
+    metadata["files"][WEIGHTS]["sha256"] = sha256(folder / WEIGHTS)
+    (folder / METADATA).write_text(json.dumps(metadata))
+    assert "differ from the golden ones" in failed()[check]
+    (folder / GOLDEN).unlink()
+    assert "cannot be read" in failed()[check]

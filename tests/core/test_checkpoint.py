@@ -57,6 +57,16 @@ def test_precision_and_device_are_asked_for(folder):
     assert zoo.create("mini_ar", dtype=torch.float64).dtype == torch.float64
 
 
+def test_double_precision_comes_back_without_a_rounding(tmp_path):
+    model = zoo.create("mini_ar", side=2, hidden=8, dtype=torch.float64)
+    with torch.no_grad():
+        next(model.parameters()).add_(1e-12)  # lost in float32
+    again = zoo.load(str(model.save(tmp_path / "m")))
+    assert again.dtype == torch.float64
+    for name, value in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value)
+
+
 def rewrite(folder, change):
     """Change the tensors, and the hash that is recorded of them."""
     tensors = load_file(folder / WEIGHTS)

@@ -1,6 +1,7 @@
 """Files and folders are the old ones or the new ones, never half of each."""
 
 import os
+import sys
 
 import pytest
 
@@ -96,3 +97,14 @@ def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path):
             writer(tmp_path / "file" / "a"),
         ):
             raise AssertionError("never entered")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is Linux's")
+def test_on_linux_a_folder_is_there_at_every_moment_of_its_replacement(tmp_path, monkeypatch):
+    path, moved = tmp_path / "m", []
+    with atomic_folder(path) as folder:
+        (folder / "x").write_text("old")
+    monkeypatch.setattr(files.os, "replace", lambda a, b: moved.append((a, b)))
+    with atomic_folder(path) as folder:
+        (folder / "x").write_text("new")
+    assert moved == [] and (path / "x").read_text() == "new"

@@ -1,11 +1,15 @@
 """The zoo's own training loop trains every miniature, by the players that each says it has."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from zoo_mini import toys
 
 import zoo_core as zoo
 from zoo_core.data.dataset import Split
+from zoo_core.errors import NoCapabilityError
+from zoo_core.registry import current
 
 pytestmark = pytest.mark.usefixtures("minis")
 
@@ -34,6 +38,15 @@ def loss_of(model, data):
     (player,) = model.players().values()
     with torch.no_grad():
         return float(player.loss((x, y), zoo.Rng(0, len(x)), 0).total)
+
+
+def test_a_model_that_names_no_loss_says_which_would_fit(monkeypatch):
+    model = zoo.create("mini_ar")
+    entry = current().entry_of(type(model))
+    silent = replace(entry, spec=replace(entry.spec, default_loss=None))
+    monkeypatch.setattr(current(), "entry_of", lambda cls: silent)
+    with pytest.raises(NoCapabilityError, match="names no loss .* losses that fit: nll"):
+        model.players()
 
 
 @pytest.mark.parametrize("name", DATA)

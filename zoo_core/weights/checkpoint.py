@@ -47,6 +47,7 @@ METADATA, WEIGHTS, GOLDEN = "zoo.json", "model.safetensors", "golden.safetensors
 _MAX_JSON = 1 << 20
 _MAX_HEADER = 1 << 24
 _MAX_TENSORS = 100_000
+_DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
 def save(
@@ -75,7 +76,7 @@ def load(
     spec = _spec(metadata)
     parts = {name: load(folder / name) for name, _ in spec.parts}
     with torch.random.fork_rng(devices=[]):
-        model = build(spec, {**metadata["config"], **parts})
+        model = build(spec, {**metadata["config"], **parts}).to(_dtype(folder, metadata))
     weights = folder / WEIGHTS
     _verify(weights, metadata)
     load_state(model, weights, skip=tuple(parts))
@@ -115,6 +116,17 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     if not isinstance(files, dict) or not all(isinstance(f, dict) for f in files.values()):
         raise IntegrityError(f"{path}: `files` must map names to their sha256 and size.")
     return metadata
+
+
+def _dtype(folder: Path, metadata: Mapping[str, Any]) -> torch.dtype:
+    """The precision that the weights are kept in."""
+    name = metadata.get("dtype", "float32")
+    if name not in _DTYPES:
+        raise IntegrityError(
+            f"{folder / METADATA}: dtype = {name!r}; it must be one of {', '.join(_DTYPES)}."
+        )
+    found: torch.dtype = getattr(torch, name)
+    return found
 
 
 def load_state(module: torch.nn.Module, path: Path, *, skip: tuple[str, ...] = ()) -> None:
@@ -181,6 +193,7 @@ def _describe(model: "GenerativeModel", spec: ModelSpec) -> dict[str, Any]:
         "config": configs.to_dict(model.config),
         "event": dataclasses.asdict(model.event),
         "condition": dataclasses.asdict(model.condition),
+        "dtype": str(model.dtype).removeprefix("torch."),
         "params": sum(p.numel() for p in model.parameters()),
         "license": "unstated",
         "source": "unstated",

@@ -171,13 +171,16 @@ def _cost_backward(grad: Tensor, x: Tensor, w: Tensor, pre: Tensor, kind: str, g
     return Cost(moved * x.element_size(), (1 + need_x) * _flops(x, w, kind))
 
 
+_PEERS = {name: f"peers.masked_conv:{name}" for name in ("dense", "dense_compiled")}
+
+
 def _bench(k: int, kind: str, gated: bool) -> Bench:
     def make(generator: torch.Generator) -> tuple[Any, ...]:
         case = _case("", 16, (28, 28), 64, 128, k, kind, gated=gated, cond="map" * gated)
         args = case.make(generator, torch.float32)
         return reference.nhwc(args[0]), *args[1:]
 
-    return Bench(f"{k}x{k}{kind}{'-gated' * gated}-16x64x28x28", make, {"dense": "peers:dense"})
+    return Bench(f"{k}x{k}{kind}{'-gated' * gated}-16x64x28x28", make, _PEERS)
 
 
 def _variant(kernel: str, dtype: str, registers: int, warps: int, **constants: Any) -> Variant:

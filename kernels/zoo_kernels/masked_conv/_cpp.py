@@ -24,9 +24,22 @@ def verify(x: Tensor, *rest: Any) -> tuple[bool, str]:
 
 
 def live(w: Tensor, kind: str, groups: int, gated: bool) -> Tensor:
-    """The upper k // 2 + 1 rows of the kernel, masked; channels-last."""
-    rows = w.shape[-1] // 2 + 1
-    return nhwc(torch.where(mask(w, kind, groups, gated), w, 0)[:, :, :rows])
+    """A copy of the kernel's upper k // 2 + 1 rows, masked; channels-last."""
+    p = w.shape[-1] // 2
+    upper = w[:, :, : p + 1].clone(memory_format=torch.channels_last)
+    return _zero_dead(upper, w, kind, groups, gated)
+
+
+def _zero_dead(upper: Tensor, w: Tensor, kind: str, groups: int, gated: bool) -> Tensor:
+    """Zero in place what the mask kills in the upper rows: the centre row from its middle on."""
+    p = w.shape[-1] // 2
+    upper[:, :, p, p + 1 :] = 0
+    if groups == 1 and kind == "A":
+        upper[:, :, p, p] = 0
+    elif groups > 1:
+        alive = mask(w[:, :, p : p + 1, p : p + 1], kind, groups, gated)[..., 0, 0]
+        upper[:, :, p, p].masked_fill_(~alive, 0)
+    return upper
 
 
 def _parts(x: Tensor, w: Tensor, kind: str, groups: int) -> list[tuple[Tensor, Tensor, int, int]]:
@@ -107,4 +120,5 @@ def conv_backward(
             gx = gx[..., p : p + width] if row == 0 else gx[..., p:]
             gx = gx[:, :, p:] if row == 0 else gx
             grad_x[:, :, : gx.shape[2], : gx.shape[3]] += gx
-    return grad_x, torch.where(mask(w, kind, groups, gated), grad_w, 0)
+    _zero_dead(grad_w[:, :, : p + 1], w, kind, groups, gated)
+    return grad_x, grad_w

@@ -8,7 +8,7 @@ also its own. With G groups the channels are split into G equal contiguous parts
     y   = tanh(a) sigmoid(b) + residual        [a | b] = pre along the channels, if gated
     y   = pre + residual                       otherwise
 
-Shapes: x (B, C_in, H, W), w (O, C_in, k, k), bias (O,), cond (B, O, H or 1, W or 1), y and residual
+Shapes: x (B, C_in, H, W), w (O, C_in, k, k), bias (O,), cond (B, O, H or 1, W or 1); y, residual
 (B, C, H, W) with O = 2C if gated, else C. Results are channels-last in memory.
 """
 

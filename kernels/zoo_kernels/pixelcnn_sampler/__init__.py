@@ -294,7 +294,8 @@ def _bench(batch: int) -> Bench:
         return random_arguments(generator, batch=batch, shape=(1, 28, 28), layers=9, channels=64,
                                 hidden=32, head="binary")  # fmt: skip
 
-    return Bench(f"64ch-9layers-28x28-B{batch}", make)
+    peers = {"full_forward_loop": "peers.pixelcnn_sampler:full_forward_loop"}
+    return Bench(f"64ch-9layers-28x28-B{batch}", make, peers)
 
 
 def _variant(head: str, outputs: int, *, image: int = 1, cond: bool = False) -> Variant:

@@ -49,12 +49,33 @@ def under(backend: str, f: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def with_backward(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Also the gradients of the summed outputs for every floating-point tensor."""
+
+    def call(*args: Any) -> Any:
+        floats = [a for a in args if isinstance(a, torch.Tensor) and a.is_floating_point()]
+        for a in floats:
+            a.requires_grad_()
+        with torch.enable_grad():
+            out = f(*args)
+            outputs = out if isinstance(out, tuple) else (out,)
+            return torch.autograd.grad(sum(o.sum() for o in outputs), floats)
+
+    return call
+
+
 def contestants(spec: OpSpec, bench: Bench) -> dict[str, Callable[..., Any]]:
     """What is timed: the C++ kernel, the reference, the peers."""
-    named = {"cpp": under("cpp", spec), "reference": under("reference", spec)}
+    wrap = with_backward if bench.backward else lambda f: f
+    named = {"cpp": under("cpp", wrap(spec)), "reference": under("reference", wrap(spec))}
     for name, target in bench.peers.items():
         module, attr = target.split(":")
-        named[name] = getattr(import_module(module), attr)
+        try:
+            peer = getattr(import_module(module), attr)
+        except ModuleNotFoundError as missing:
+            print(f"{spec.name}: without {name}: no module {missing.name}", file=sys.stderr)
+            continue
+        named[name] = wrap(peer)
     return named
 
 

@@ -39,11 +39,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Bench:
-    """A benchmark row: arguments and named peers, `"module:function"` called with them."""
+    """A benchmark row: arguments and named peers, `"module:function"` called with them. With
+    `backward` the gradients of the summed outputs are part of the time, of a peer's as well."""
 
     name: str
     make: Callable[[torch.Generator], tuple[Any, ...]]
     peers: Mapping[str, str] = field(default_factory=dict)
+    backward: bool = False
 
 
 @dataclass(frozen=True)

@@ -247,11 +247,20 @@ def _images(steps: Steps, **options: Any) -> Callable[[torch.Generator], tuple[A
 
 
 def _bench(name: str, steps: Steps, **options: Any) -> Bench:
-    peers = {"diffusers": f"peers:diffusers_{name}", "eager": "eager:denoise_step"}
+    peers = {"diffusers": f"peers.denoise:{name}",
+             "diffusers compiled": f"peers.denoise:{name}_compiled"}  # fmt: skip
     return Bench(f"{name} 64x3x64x64", _images(steps, **options), peers)
 
 
-_PATH = _schedule(50)
+def _linear_schedule(inference: int = 50, training: int = 1000) -> tuple[Tensor, Tensor]:
+    """DDPM's betas at every 20th step from the end, then clean data: what diffusers walks."""
+    bar = (1 - torch.linspace(1e-4, 0.02, training, dtype=torch.float64)).cumprod(0)
+    chosen = bar[:: training // inference].flip(0)
+    alpha_bar = torch.cat([chosen, torch.ones(1, dtype=torch.float64)])
+    return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+
+
+_PATH = _linear_schedule()
 _TYPES = {"fp32": "*fp32", "bf16": "*bf16"}
 _INTEGERS = {"m_row": "i64", "u_row": "i64", "v_row": "i64", "d": "i32", "pieces": "i32",
              "n_steps": "i32", "seed": "i64", "stream": "i64"}  # fmt: skip
@@ -266,7 +275,8 @@ def _variant(kind: str, *flags: str, registers: int) -> Variant:
     return Variant(
         "zoo_kernels.denoise._triton:_step_kernel", signature | _INTEGERS | _FLOATS,
         {flag: flag in flags for flag in _FLAGS} | {"BLOCK": 256}, registers,
-        aligned=(*pointers, "d", "m_row", "u_row", "v_row"), deterministic=True, vector_loads=True,
+        aligned=(*pointers, "d", "m_row", "u_row", "v_row"), deterministic=True,
+        fused=11 if "NOISY" in flags else 0, vector_loads=True,  # the square root's own
     )  # fmt: skip
 
 

@@ -205,9 +205,19 @@ def _bench(*shape: int, bins: int = 8) -> Callable[[torch.Generator], tuple[Any,
     return make
 
 
-def _peers(name: str, compiled: str) -> dict[str, str]:
-    return {"nflows": f"peers:nflows_{name}", "zuko": f"peers:zuko_{name}",
-            "reference compiled": f"compiled:{compiled}"}  # fmt: skip
+def _benches(name: str) -> tuple[Bench, ...]:
+    def bench(*shape: int, backward: bool) -> Bench:
+        peers = {peer: f"peers.spline:{peer.replace(' ', '_')}_{name}"
+                 for peer in ("nflows", "nflows compiled", "zuko", "zuko compiled",
+                              "reference compiled")}  # fmt: skip
+        case = f"{'x'.join(map(str, shape))} K=8{' forward+backward' * backward}"
+        return Bench(case, _bench(*shape), peers, backward=backward)
+
+    return (
+        bench(64, 1536, backward=False),
+        bench(64, 1536, backward=True),
+        bench(512, 32, backward=False),
+    )
 
 
 _KERNEL = "zoo_kernels.spline._triton"
@@ -258,10 +268,7 @@ def _values(name: str, is_inverse: bool) -> OpSpec:
         cpp=Impl(_values_cpp(is_inverse), _not_double, needs="spline_values"),
         triton=Impl(lazy(f"{_KERNEL}:{name}"), _few_bins),
         derivative=_derivative(is_inverse),
-        bench=(
-            Bench("64x1536 K=8", _bench(64, 1536), _peers(name, f"spline_{name}")),
-            Bench("512x32 K=8", _bench(512, 32), _peers(name, f"spline_{name}")),
-        ),
+        bench=_benches(name),
         variants=_value_variants(is_inverse),
     )
 

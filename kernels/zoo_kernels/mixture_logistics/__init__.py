@@ -1,0 +1,235 @@
+"""Discretized mixture of logistics (PixelCNN++): exact log-likelihood for any number of levels.
+
+    log_p = log_prob(x, params, levels=256)     # x (B, C, *S) in 0..255, params (B, 3M or 10M, *S)
+
+`params` is the network's output as it stands, channels first or channels last in memory: for each
+pixel M logits, then for each of the C = 1 or 3 channels M means, M log scales and, for C = 3, M
+coefficients that shift the means of later channels (levels lie on [-1, 1]). log_prob (B,) is in
+nats; over all levels the probabilities add up to 1.
+
+PixelCNN++ (Salimans, Karpathy, Chen, Kingma, 2017), https://arxiv.org/abs/1701.05517
+"""
+
+__all__ = ["MAX_COMPONENTS", "OPS", "log_prob"]
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo_kernels import _extension
+from zoo_kernels._alloc import alloc, alloc_like
+from zoo_kernels._dispatch import Verdict, lazy
+from zoo_kernels._spec import Bench, Case, Cost, Derivative, Impl, OpSpec, Variant
+from zoo_kernels.mixture_logistics import reference
+
+MAX_COMPONENTS = 64
+_HALVES = (torch.float16, torch.bfloat16)
+
+
+def log_prob(x: Tensor, params: Tensor, *, levels: int) -> Tensor:
+    """(B,) nats, summed over channels and places; differentiable in params."""
+    _check(x, params, levels)
+    total: Tensor = _LOG_PROB(x, params, levels)
+    return total
+
+
+def _check(x: Tensor, params: Tensor, levels: int) -> None:
+    if not isinstance(levels, int) or not 2 <= levels <= 2**16:
+        raise ValueError(f"levels must be an integer in [2, 65536], not {levels!r}")
+    if x.dim() < 2 or x.shape[1] not in (1, 3):
+        raise ValueError(f"x must have shape (B, 1 or 3, ...), not {tuple(x.shape)}")
+    if x.dtype.is_complex or x.dtype == torch.bool:
+        raise ValueError(f"x must hold levels as integers or floats, not {x.dtype}")
+    _check_params(x, params)
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or not x.numel():
+        return  # no data to look at, or a look that would stall the device
+    if not (x.min() >= 0 and x.max() < levels):
+        raise ValueError(f"x must lie in [0, {levels}), not [{x.min()}, {x.max()}]")
+    if x.dtype.is_floating_point and not torch.equal(x, x.floor()):
+        raise ValueError("x must hold whole levels, not fractions (0..levels - 1, not [-1, 1])")
+
+
+def _check_params(x: Tensor, params: Tensor) -> None:
+    each = 3 if x.shape[1] == 1 else 10
+    fits = params.dim() == x.dim() and (params.shape[0], *params.shape[2:]) == (
+        x.shape[0], *x.shape[2:])  # fmt: skip
+    m = reference.components(params, x.shape[1]) if fits else 0
+    if not 1 <= m <= MAX_COMPONENTS:
+        wanted = f"({x.shape[0]}, {each} M{''.join(f', {n}' for n in x.shape[2:])})"
+        raise ValueError(f"params must have shape {wanted} with M in [1, {MAX_COMPONENTS}], "
+                         f"not {tuple(params.shape)}")  # fmt: skip
+    if not params.dtype.is_floating_point or params.device != x.device:
+        raise ValueError(f"params must be floating point on {x.device} like x, "
+                         f"not {params.dtype} on {params.device}")  # fmt: skip
+
+
+def collapsed(params: Tensor) -> Tensor:
+    """(B, P, S), a view where strides allow, else a copy."""
+    flat = params.reshape(*params.shape[:2], math.prod(params.shape[2:]))
+    return flat
+
+
+def _view(params: Tensor) -> Tensor:
+    """As collapsed, but of memory that is written: never a copy."""
+    return params.view(*params.shape[:2], math.prod(params.shape[2:]))
+
+
+def _single(t: Tensor) -> Tensor:
+    return t.float() if t.dtype in _HALVES else t
+
+
+def _log_prob_cpp(x: Tensor, params: Tensor, levels: int) -> Tensor:
+    p = _single(params)
+    out = alloc(x.shape[:1], like=p)
+    if not x.numel():
+        return out.zero_()
+    each = alloc((len(x), math.prod(x.shape[2:])), like=p)
+    _extension.cpp("mixture_log_prob")(
+        out, each, x.to(torch.float32).contiguous(), collapsed(p), levels, x.shape[1]
+    )
+    return out
+
+
+def grad_like(params: Tensor) -> Tensor:
+    """Of params' strides where its places form one dimension in memory, else contiguous."""
+    return alloc_like(params) if _dense_view(params) else alloc(params.shape, like=params)
+
+
+def _dense_view(params: Tensor) -> bool:
+    try:
+        _view(torch.empty_like(params, device="meta"))
+    except RuntimeError:
+        return False
+    return True
+
+
+def _backward_cpp(x: Tensor, params: Tensor, grad: Tensor, levels: int) -> Tensor:
+    p = _single(params)
+    out = grad_like(p)
+    if x.numel():
+        _extension.cpp("mixture_backward")(
+            _view(out), x.to(torch.float32).contiguous(), collapsed(p),
+            grad.float().contiguous(), levels, x.shape[1],
+        )  # fmt: skip
+    return out.to(params.dtype)
+
+
+def _backward_reference(x: Tensor, params: Tensor, grad: Tensor, levels: int) -> Tensor:
+    out = reference.backward(x, params, grad, levels)
+    return out if _dense_view(params) else out.contiguous()
+
+
+def _not_double(x: Tensor, params: Tensor, *rest: Any) -> Verdict:
+    return params.dtype != torch.float64, "float64 is for the reference"
+
+
+def _fake_log_prob(x: Tensor, params: Tensor, levels: int) -> Tensor:
+    wide = torch.float64 if params.dtype == torch.float64 else torch.float32
+    return params.new_empty(x.shape[:1], dtype=wide)
+
+
+def _fake_backward(x: Tensor, params: Tensor, grad: Tensor, levels: int) -> Tensor:
+    return torch.empty_like(params) if _dense_view(params) else params.new_empty(params.shape)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.save_for_backward(*inputs[:2])
+    ctx.levels = inputs[2]
+
+
+def _derivative(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    x, params = ctx.saved_tensors
+    return None, _BACKWARD(x, params, grad, ctx.levels), None
+
+
+def _draw(
+    shape: tuple[int, ...], m: int, levels: int, scale: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    b, c, *space = shape
+    x = torch.randint(levels, shape, generator=generator)
+    x.view(-1)[0], x.view(-1)[-1] = 0, levels - 1
+    params = scale * torch.randn(b, m * (3 if c == 1 else 10), *space, generator=generator)
+    return x, params
+
+
+def _case(*shape: int, m: int, levels: int, scale: float = 1.0, backward: bool = False) -> Case:
+    def make(generator: torch.Generator, dtype: torch.dtype) -> tuple[Any, ...]:
+        x, params = _draw(shape, m, levels, scale, generator)
+        extra = (torch.randn(shape[:1], generator=generator),) if backward else ()
+        return x, params.to(dtype), *extra, levels
+
+    name = f"{'x'.join(map(str, shape))}-M{m}-K{levels}-scale{scale:g}"
+    return Case(name, make, rows=(0, 1, 2) if backward else (0, 1))
+
+
+def _cases(*, backward: bool = False) -> tuple[Case, ...]:
+    return (
+        _case(2, 3, 3, 7, m=2, levels=256, backward=backward),
+        _case(1, 1, m=1, levels=2, backward=backward),
+        _case(3, 1, 37, m=3, levels=32, scale=3.0, backward=backward),
+        _case(2, 3, 5, m=2, levels=65536, scale=8.0, backward=backward),
+    )
+
+
+def _cost_log_prob(x: Tensor, params: Tensor, levels: int) -> Cost:
+    return Cost(bytes=params.nbytes + x.nbytes + 4 * len(x), flops=40 * params.numel())
+
+
+def _cost_backward(x: Tensor, params: Tensor, *rest: Any) -> Cost:
+    return Cost(bytes=2 * params.nbytes + x.nbytes + 4 * len(x), flops=80 * params.numel())
+
+
+def _images(*, backward: bool = False) -> Callable[[torch.Generator], tuple[Any, ...]]:
+    def make(generator: torch.Generator) -> tuple[Any, ...]:
+        x, params = _draw((16, 3, 32, 32), 10, 256, 1.0, generator)
+        return x, params, *[torch.ones(16)] * backward, 256
+
+    return make
+
+
+_KERNEL = "zoo_kernels.mixture_logistics._triton"
+_INTEGERS = {"places": "i32", "blocks": "i32", "sb": "i64", "sp": "i64", "ss": "i64"}
+_FLOATS = {"step": "fp32", "log_step": "fp32"}
+_CONSTANTS = {"M": 10, "C": 3, "BLOCK": 128}
+_POINTERS = {"p_x": "*fp32", "p_params": "*fp32"}
+_TOLERANCES = {torch.float32: (1e-5, 1e-4), torch.bfloat16: (8e-3, 1e-3)}
+_LOG_PROB = OpSpec(
+    name="mixture_log_prob",
+    schema="(Tensor x, Tensor params, int levels) -> Tensor",
+    reference=reference.log_prob,
+    fake=_fake_log_prob,
+    cases=_cases(),
+    tolerances=_TOLERANCES,
+    cost=_cost_log_prob,
+    cpp=Impl(_log_prob_cpp, _not_double, needs="mixture_log_prob"),
+    triton=Impl(lazy(f"{_KERNEL}:log_prob"), _not_double),
+    derivative=Derivative(_setup_context, _derivative),
+    bench=(Bench("16x3x32x32 M=10", _images(),
+                 {"pixelcnn++": "peers.mixture_logistics:log_prob",
+                  "pixelcnn++ compiled": "peers.mixture_logistics:log_prob_compiled"}),),
+    variants=(
+        Variant(f"{_KERNEL}:_log_prob_kernel",
+                {"p_out": "*fp32", **_POINTERS, **_INTEGERS, **_FLOATS}, _CONSTANTS,
+                registers=128),
+    ),
+)  # fmt: skip
+_BACKWARD = OpSpec(
+    name="mixture_backward",
+    schema="(Tensor x, Tensor params, Tensor grad, int levels) -> Tensor",
+    reference=_backward_reference,
+    fake=_fake_backward,
+    cases=_cases(backward=True),
+    tolerances=_TOLERANCES,
+    cost=_cost_backward,
+    cpp=Impl(_backward_cpp, _not_double, needs="mixture_backward"),
+    triton=Impl(lazy(f"{_KERNEL}:backward"), _not_double),
+    variants=(
+        Variant(f"{_KERNEL}:_backward_kernel",
+                {"p_gparams": "*fp32", **_POINTERS, "p_grad": "*fp32", **_INTEGERS, **_FLOATS,
+                 "tb": "i64", "tp": "i64", "ts": "i64"}, _CONSTANTS, registers=168),
+    ),
+)  # fmt: skip
+OPS = (_LOG_PROB, _BACKWARD)

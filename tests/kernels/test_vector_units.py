@@ -1,4 +1,4 @@
-"""The C++ kernels' AVX2 and baseline code keeps the laws that AVX-512 keeps, and some of its bits."""
+"""AVX2 and baseline code of the C++ kernels keeps the laws, and some bits, of AVX-512."""
 
 import os
 import subprocess

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class _Given(nn.Module):
-    """A network whose output is known: params (B, 2, C', *S), a view of pairs, as (B, 2 C', *S)."""
+    """A network whose output is given: params (B, 2, C', *S) as pairs, (B, 2 C', *S)."""
 
     def __init__(self, params: Tensor) -> None:
         super().__init__()

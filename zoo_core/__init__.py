@@ -12,16 +12,21 @@ _HOMES = {
     "create": "zoo_core.loading",
     "info": "zoo_core.loading",
     "list_models": "zoo_core.loading",
+    "load_dataset": "zoo_core.data.loading",
     "load": "zoo_core.loading",
     "GenerativeModel": "zoo_core.model",
     "Loss": "zoo_core.model",
     "Player": "zoo_core.model",
     "Batch": "zoo_core.model",
     "Condition": "zoo_core.data.event",
+    "Dataset": "zoo_core.data.dataset",
     "Event": "zoo_core.data.event",
+    "Split": "zoo_core.data.dataset",
     "Range": "zoo_core.config",
     "Rng": "zoo_core.rng",
     "Fixed": "zoo_core.sampling",
+    "TrainConfig": "zoo_core.training.config",
+    "train": "zoo_core.training.loop",
     "LogLikelihood": "zoo_core.likelihood",
     "hookimpl": "zoo_core.hookspecs",
     "ZOO_API": "zoo_core.hookspecs",
@@ -50,7 +55,9 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from zoo_core.config import Range
+    from zoo_core.data.dataset import Dataset, Split
     from zoo_core.data.event import Condition, Event
+    from zoo_core.data.loading import load_dataset
     from zoo_core.errors import (
         ConfigError,
         DataError,
@@ -78,6 +85,8 @@ if TYPE_CHECKING:
         Pretrained,
         SamplerSpec,
     )
+    from zoo_core.training.config import TrainConfig
+    from zoo_core.training.loop import train
 
 __all__ = [
     "ZOO_API",
@@ -87,6 +96,7 @@ __all__ = [
     "ConfigError",
     "ConverterSpec",
     "DataError",
+    "Dataset",
     "DatasetSpec",
     "DensityType",
     "Event",
@@ -106,6 +116,8 @@ __all__ = [
     "Range",
     "Rng",
     "SamplerSpec",
+    "Split",
+    "TrainConfig",
     "UnknownNameError",
     "ZooError",
     "create",
@@ -113,6 +125,8 @@ __all__ = [
     "info",
     "list_models",
     "load",
+    "load_dataset",
+    "train",
 ]
 
 

@@ -7,6 +7,7 @@ from zoo_core.hookspecs import ZOO_API, hookimpl
 from zoo_core.specs import (
     DatasetSpec,
     DensityType,
+    HealthCheck,
     LikelihoodKind,
     LikelihoodSpec,
     LossSpec,
@@ -54,7 +55,13 @@ def zoo_losses() -> list[LossSpec]:
             "zoo_core.training.losses:NLL",
             requires=("Density",),
             summary="negative log-likelihood, -log p(x)",
-        )
+        ),
+        LossSpec(
+            "elbo",
+            "zoo_core.likelihoods.elbo:ELBOLoss",
+            requires=("Encoder", "Decoder"),
+            summary="minus the evidence lower bound, the KL term weighed by beta",
+        ),
     ]
 
 
@@ -84,9 +91,111 @@ def zoo_likelihoods() -> list[LikelihoodSpec]:
             requires=("Density",),
             summary="log-density of real data",
         ),
+        LikelihoodSpec(
+            "elbo",
+            "zoo_core.likelihoods.elbo:ELBO",
+            LikelihoodKind("elbo", "lower"),
+            requires=("Encoder", "Decoder"),
+            summary="evidence lower bound",
+        ),
+        LikelihoodSpec(
+            "iwae",
+            "zoo_core.likelihoods.iwae:IWAE",
+            LikelihoodKind("iwae", "lower"),
+            requires=("Encoder", "Decoder"),
+            summary="importance-weighted bound from k draws",
+        ),
+        LikelihoodSpec(
+            "ais",
+            "zoo_core.likelihoods.ais:AIS",
+            LikelihoodKind("ais", "lower"),
+            requires=("Decoder",),
+            summary="annealed importance sampling over the latents",
+        ),
+        LikelihoodSpec(
+            "ais",
+            "zoo_core.likelihoods.ais:GeneratorAIS",
+            LikelihoodKind("ais", "lower"),
+            requires=("Generator",),
+            summary="annealed importance sampling of another model, N(G(z), sigma^2)",
+        ),
     ]
 
 
 @hookimpl
 def zoo_datasets() -> list[DatasetSpec]:
-    return []
+    generated = "none (generated)"
+    return [
+        DatasetSpec(
+            "digits",
+            "zoo_core.data.digits:Digits",
+            license="CC-BY-4.0",
+            summary="handwritten digits, 8x8, 17 levels, 10 classes; comes with the zoo",
+        ),
+        DatasetSpec(
+            "binarized_mnist",
+            "zoo_core.data.binarized_mnist:BinarizedMNIST",
+            license="CC-BY-SA-3.0",
+            summary="static binarized MNIST, 28x28; downloaded, or path=",
+        ),
+        DatasetSpec(
+            "ising",
+            "zoo_core.data.ising:Ising",
+            license=generated,
+            summary="binary lattice images with exact log p",
+        ),
+        DatasetSpec(
+            "moons",
+            "zoo_core.data.toys:Moons",
+            license=generated,
+            summary="points on two half circles, known log p",
+        ),
+        DatasetSpec(
+            "checkerboard",
+            "zoo_core.data.toys:Checkerboard",
+            license=generated,
+            summary="points on dark squares, known log p",
+        ),
+        DatasetSpec(
+            "rings",
+            "zoo_core.data.toys:Rings",
+            license=generated,
+            summary="points on concentric circles, known log p",
+        ),
+        DatasetSpec(
+            "gaussians",
+            "zoo_core.data.toys:Gaussians",
+            license=generated,
+            summary="8 Gaussians on a circle or 25 on a grid, known log p",
+        ),
+        DatasetSpec(
+            "npz",
+            "zoo_core.data.npz:Npz",
+            license="unstated",
+            summary="arrays from a file: npz:PATH",
+        ),
+        DatasetSpec(
+            "folder",
+            "zoo_core.data.folder:Folder",
+            license="unstated",
+            summary="PNG and JPEG images from a folder: folder:PATH",
+        ),
+    ]
+
+
+@hookimpl
+def zoo_health_checks() -> list[HealthCheck]:
+    return [
+        HealthCheck("python", "zoo_core.doctor:python", summary="the interpreter"),
+        HealthCheck("torch", "zoo_core.doctor:torch", summary="torch and its devices"),
+        HealthCheck("triton", "zoo_core.doctor:triton", summary="the GPU kernels' compiler"),
+        HealthCheck(
+            "kernels",
+            "zoo_core.doctor:kernels",
+            fix="zoo_core.doctor:compile_kernels",
+            summary="the compiled kernels",
+        ),
+        HealthCheck("plugins", "zoo_core.doctor:plugins", summary="whether all plugins load"),
+        HealthCheck("cache", "zoo_core.doctor:cache", summary="downloads and derived files"),
+        HealthCheck("accelerate", "zoo_core.doctor:accelerate", summary="training"),
+    ]

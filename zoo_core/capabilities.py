@@ -8,8 +8,9 @@ that offers one. A plugin adds a capability of its own by naming it `"package.mo
 Shapes: B batch, S the event's shape. Log-densities are in nats, summed over the event.
 """
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, runtime_checkable
 
+from zoo_core.errors import PluginError, did_you_mean
 from zoo_core.specs import import_target
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from zoo_core.rng import Rng
 
 __all__ = [
+    "CORE",
     "Bijection",
     "Conditionals",
     "Decoder",
@@ -32,6 +34,20 @@ __all__ = [
     "capability",
     "has",
 ]
+
+
+CORE = (
+    "Density",
+    "Conditionals",
+    "Bijection",
+    "Encoder",
+    "Decoder",
+    "Generator",
+    "Denoiser",
+    "Score",
+    "Energy",
+)
+"""Names of the capabilities that the core defines."""
 
 
 @runtime_checkable
@@ -155,9 +171,29 @@ class Energy(Protocol):
 
 def capability(name: str) -> Any:
     """The protocol called `name`: one of the core's, or a plugin's `"package.module:attr"`."""
-    return import_target(name if ":" in name else f"{__name__}:{name}")
+    if ":" in name:
+        return import_target(name)
+    if name not in CORE:
+        raise PluginError(
+            f"unknown capability {name!r}. {did_you_mean(name, CORE)}".rstrip(),
+            hint=f"one of {', '.join(CORE)}, or 'package.module:Protocol'",
+        )
+    return globals()[name]
 
 
 def has(model: object, name: str) -> bool:
-    """Whether a model offers the methods of a capability."""
-    return isinstance(model, capability(name))
+    """Whether a model's class has the methods of a capability, and the model its attributes.
+
+    A submodule that happens to be called `score` is not the method `score`.
+    """
+    methods, attributes = _members(capability(name))
+    return all(callable(getattr(type(model), m, None)) for m in methods) and all(
+        hasattr(model, a) for a in attributes
+    )
+
+
+def _members(protocol: type) -> tuple[list[str], list[str]]:
+    """Names of the methods and of the attributes that a protocol asks for."""
+    bases = [b for b in protocol.__mro__ if b not in (object, Protocol, Generic)]
+    methods = [n for b in bases for n, v in vars(b).items() if callable(v) and n[0] != "_"]
+    return methods, [n for b in bases for n in vars(b).get("__annotations__", {}) if n[0] != "_"]

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from zoo_core.data.event import Event
 from zoo_core.rng import Rng
-from zoo_core.sampling import batches, evaluating
+from zoo_core.sampling import batches, evaluating, to_model
 from zoo_core.specs import LikelihoodKind
 
 if TYPE_CHECKING:
@@ -120,9 +120,9 @@ def _score(
     model: "GenerativeModel", score: Likelihood, x: Tensor, cond: Tensor | None, rng: Rng
 ) -> tuple[Tensor, Tensor]:
     """Nats and standard errors of the events that `rng.rows` names."""
-    device, rows = model.device, rng.rows
-    x = x[rows].to(device) if model.event.discrete else x[rows].to(device, model.dtype)
-    found = score(model, x, None if cond is None else cond[rows].to(device), rng.to(device))
+    x = to_model(x[rng.rows], model)
+    cond = None if cond is None else to_model(cond[rng.rows], model)
+    found = score(model, x, cond, rng.to(model.device))
     nats, error = found if isinstance(found, tuple) else (found, torch.zeros_like(found))
     return nats.double().cpu(), error.double().cpu()
 

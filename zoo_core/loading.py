@@ -75,9 +75,10 @@ def load(
 
     `offline`, `revision`, `token` and `cache_dir` concern weights that are not bundled.
     """
+    folder = find(name)  # a wrong name is answered before torch is imported
     from zoo_core.weights import checkpoint
 
-    return checkpoint.load(find(name), device=device, dtype=dtype)
+    return checkpoint.load(folder, device=device, dtype=dtype)
 
 
 def find(name: str) -> Path:

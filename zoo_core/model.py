@@ -78,8 +78,8 @@ class GenerativeModel(nn.Module):
             hint="name a sampler: model.sample(n, sampler=...)",
         )
 
-    def players(self, loss: Any) -> dict[str, Player]:
-        """Who is trained by `loss`: by default one player with every parameter."""
+    def make_players(self, loss: Any) -> dict[str, Player]:
+        """Who is trained by the loss object: by default one player with every parameter."""
         return {"model": Player(tuple(self.parameters()), partial(loss, self))}
 
     # What follows from it.
@@ -93,11 +93,28 @@ class GenerativeModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next(self.parameters()).device
+        """Where the parameters are; the CPU if there are none."""
+        return next((t.device for t in self._tensors()), torch.device("cpu"))
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(p.dtype for p in self.parameters() if p.is_floating_point())
+        """Of the floating-point parameters; torch's default if there are none."""
+        found = (t.dtype for t in self._tensors() if t.is_floating_point())
+        return next(found, torch.get_default_dtype())
+
+    def _tensors(self) -> Iterator[Tensor]:
+        yield from self.parameters()
+        yield from self.buffers()
+
+    def players(self, loss: Any = None, **options: Any) -> dict[str, Player]:
+        """Who is trained, and by which loss: all that a training loop needs to know.
+
+        `loss` is a registered name or an object such as `ELBOLoss(beta=2.0)`; by default the
+        architecture's own. `options` are the fields of the named one.
+        """
+        from zoo_core import resolve
+
+        return self.make_players(resolve.loss(self, loss, options))
 
     def sample(
         self,

@@ -76,7 +76,7 @@ def parse_model(text: str) -> Name | HubName | Path:
     if not isinstance(text, str) or "\0" in text or "\n" in text:
         raise UnknownNameError(f"{text!r} is not a model name.", hint="a name is one line of text")
     if is_path(text):
-        return Path(text).expanduser()
+        return _path(text)
     if match := _HUB.fullmatch(text):
         return HubName(**match.groupdict())
     if "/" in text or "\\" in text:
@@ -85,3 +85,13 @@ def parse_model(text: str) -> Name | HubName | Path:
             hint=f"write './{text[:80]}' for the folder or 'hf://{text[:80]}' for the repository",
         )
     return parse(text)
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UnknownNameError(
+            f"{text[:80]!r} names no user's folder ({error})",
+            hint=f"write './{text[:80]}' for a folder that is called so",
+        ) from None

@@ -10,11 +10,13 @@ ZOO_PLUGINS=a,b           load only these (empty: none)
 """
 
 import os
+import re
 import sys
 import time
 import tomllib
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -26,10 +28,19 @@ from zoo_core import builtin
 from zoo_core.errors import PluginError, did_you_mean
 from zoo_core.hookspecs import PROJECT, ZOO_API, ZooHooks
 
-__all__ = ["LoadRecord", "Plugins", "config_path", "disabled_in_config", "discover", "set_enabled"]
+__all__ = [
+    "LoadRecord",
+    "Plugins",
+    "config_path",
+    "disabled_in_config",
+    "discover",
+    "set_enabled",
+    "survey",
+]
 
 Status = Literal["ok", "disabled", "failed", "incompatible", "conflict"]
 BUILTIN = "builtin"
+CORE = "density-zoo"
 
 
 @dataclass
@@ -66,7 +77,7 @@ class Plugins:
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(ZooHooks)
         self._manager.register(builtin, BUILTIN)
-        core = LoadRecord(BUILTIN, "density-zoo", _core_version(), builtin.__name__)
+        core = LoadRecord(BUILTIN, CORE, _core_version(), builtin.__name__)
         self.records = {BUILTIN: core}
         points = sorted(found if found is not None else discover(), key=_order)
         skip = Switches.from_environment() if disabled is None else Switches(frozenset(disabled))
@@ -83,8 +94,9 @@ class Plugins:
         for impl in getattr(self._manager.hook, hook).get_hookimpls():
             record = self.records[impl.plugin_name]
             try:
-                specs = list(impl.function())
-            except Exception as error:
+                with redirect_stdout(sys.stderr):
+                    specs = list(impl.function())
+            except (Exception, SystemExit) as error:
                 if self.strict:
                     raise
                 record.traceback += traceback.format_exc()
@@ -96,26 +108,21 @@ class Plugins:
         """Note what is wrong with a part of a plugin, on its record and on stderr."""
         if self.strict:
             raise PluginError(f"plugin {record.name!r}: {text}")
-        record.problems.append(text)
-        _say(record.name, text)
+        if text not in record.problems:
+            record.problems.append(text)
+            _say(record.name, text)
 
     def _load(self, group: Sequence[EntryPoint], skip: "Switches") -> LoadRecord:
-        record = _record(group[0])
-        if len(group) > 1 or record.name == BUILTIN:
-            dists = ", ".join(_dist(p) for p in group)
-            record.fail(
-                "conflict", f"{record.name!r} is declared by {dists}; uninstall all but one"
-            )
-        elif reason := skip.reason(record.name):
-            record.fail("disabled", reason)
-        else:
+        record = _judge(group, skip)
+        if record.status == "ok":
             self._import(group[0], record)
         return record
 
     def _import(self, point: EntryPoint, record: LoadRecord) -> None:
         start = time.perf_counter()
         try:
-            module = point.load()
+            with redirect_stdout(sys.stderr):  # stdout belongs to the command
+                module = point.load()
             self._register(module, record)
         except (Exception, SystemExit) as error:
             if self.strict:
@@ -170,6 +177,16 @@ def discover() -> list[EntryPoint]:
     return list(entry_points(group=PROJECT))
 
 
+def survey() -> dict[str, LoadRecord]:
+    """Every installed plugin as its metadata and the switches show it; none is imported.
+
+    `ok` means that nothing speaks against importing it.
+    """
+    skip = Switches.from_environment()
+    groups = _by_name(sorted(discover(), key=_order))
+    return {name: _judge(group, skip) for name, group in groups}
+
+
 def config_path() -> Path:
     """`plugins.toml` of this user: which plugins are disabled."""
     base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
@@ -217,11 +234,12 @@ def _core_version() -> str:
 
 
 def _dist(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else "an unknown distribution"
+    """The distribution's name, normalized, so that `dist:name` can be written."""
+    return re.sub(r"[-_.]+", "-", point.dist.name).lower() if point.dist else "unknown"
 
 
 def _order(point: EntryPoint) -> tuple[str, str]:
-    return (_dist(point).lower().replace("_", "-"), point.name)
+    return (_dist(point), point.name)
 
 
 def _by_name(points: Sequence[EntryPoint]) -> Iterator[tuple[str, list[EntryPoint]]]:
@@ -229,6 +247,17 @@ def _by_name(points: Sequence[EntryPoint]) -> Iterator[tuple[str, list[EntryPoin
     for point in points:
         groups.setdefault(point.name, []).append(point)
     yield from groups.items()
+
+
+def _judge(group: Sequence[EntryPoint], skip: Switches) -> LoadRecord:
+    """The record of the plugin that these entry points declare, before anything is imported."""
+    record = _record(group[0])
+    if len(group) > 1 or record.name == BUILTIN:
+        dists = ", ".join(_dist(p) for p in group)
+        record.fail("conflict", f"{record.name!r} is declared by {dists}; uninstall all but one")
+    elif reason := skip.reason(record.name):
+        record.fail("disabled", reason)
+    return record
 
 
 def _record(point: EntryPoint) -> LoadRecord:

@@ -14,8 +14,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Generic, TypeVar
 
+from zoo_core import config as configs
 from zoo_core import specs
-from zoo_core.errors import PluginError, UnknownNameError, did_you_mean
+from zoo_core.errors import ConfigError, PluginError, UnknownNameError, did_you_mean
 from zoo_core.names import LEGAL_NAME, Name, parse
 from zoo_core.plugins import LoadRecord, Plugins
 from zoo_core.specs import ModelSpec
@@ -102,6 +103,8 @@ class Registry:
     def find(self, kind: str, text: str) -> list[Entry[Any]]:
         """The entries that a name may mean; raises `UnknownNameError` if there are none."""
         name = parse(text, kind)
+        if kind != "model" and (name.tag or name.revision):
+            raise UnknownNameError(f"{text!r}: a {kind} has neither tags nor revisions.")
         entries = [e for e in self.all(kind) if e.spec.name == name.name]
         if name.dist is not None:
             entries = [e for e in entries if e.plugin.dist == name.dist]
@@ -124,8 +127,9 @@ class Registry:
         name = parse(text)
         entry: Entry[ModelSpec] = self.one("model", text)
         if name.tag is None:
+            _refuse_revision(name)
             return ModelInfo(str(name), entry.spec, entry.plugin)
-        tags = {tag.tag: tag for tag in tags_of(entry.spec)}
+        tags = {tag.tag: tag for tag in self.tags(entry)}
         if name.tag not in tags:
             known = [f"{entry.spec.arch}.{tag}" for tag in tags]
             close = did_you_mean(f"{name.name}.{name.tag}", known)
@@ -134,15 +138,20 @@ class Registry:
                 f"tags: {', '.join(sorted(tags)) or 'none'}. {close}".rstrip(),
                 hint="zoo list",
             )
+        if tags[name.tag].hub is None:
+            _refuse_revision(name)
         return ModelInfo(str(name), entry.spec, entry.plugin, tags[name.tag])
 
     def spec_of(self, cls: type) -> ModelSpec:
         """The spec whose target is this class."""
+        return self.entry_of(cls).spec
+
+    def entry_of(self, cls: type) -> Entry[ModelSpec]:
+        """The spec whose target is this class, and the plugin that declared it."""
         target = f"{cls.__module__}:{cls.__qualname__}"
         for entry in self.all("model"):
             if entry.spec.target == target:
-                found: ModelSpec = entry.spec
-                return found
+                return entry
         raise UnknownNameError(
             f"{target} is no registered model.",
             hint="declare it by a zoo_models hook, or pass samplers, losses and likelihoods as "
@@ -159,7 +168,7 @@ class Registry:
         pretrained: bool | None = None,
     ) -> list[ModelInfo]:
         """Architectures and their tags, filtered by shell patterns, sorted by name."""
-        rows = [row for entry in self.all("model") for row in _rows(entry)]
+        rows = [row for entry in self.all("model") for row in self._rows(entry)]
         wanted = {"density": density, "family": family, "license": license}
 
         def fits(row: ModelInfo) -> bool:
@@ -175,12 +184,25 @@ class Registry:
 
         return sorted(filter(fits, rows), key=lambda row: row.name)
 
+    def tags(self, entry: Entry[ModelSpec]) -> list[Tag]:
+        """The tags of an architecture; an unreadable one costs its plugin a line, not the list."""
+        try:
+            return tags_of(entry.spec)
+        except (OSError, ValueError, AttributeError) as error:
+            self.plugins.problem(entry.plugin, f"tags of {entry.spec.arch!r}: {error}")
+            return []
+
+    def _rows(self, entry: Entry[ModelSpec]) -> Iterator[ModelInfo]:
+        yield ModelInfo(entry.spec.arch, entry.spec, entry.plugin)
+        for tag in self.tags(entry):
+            yield ModelInfo(f"{entry.spec.arch}.{tag.tag}", entry.spec, entry.plugin, tag)
+
     def _collect(self, kind: str) -> list[Entry[Any]]:
         hook, cls = _KINDS[kind]
         entries = []
         for record, spec in self.plugins.collect(hook):
-            if not isinstance(spec, cls):
-                self.plugins.problem(record, f"{hook} returned {spec!r}, not a {cls.__name__}")
+            if problem := _malformed(spec, cls):
+                self.plugins.problem(record, f"{hook} returned {problem}")
             elif kind != "density type" and not LEGAL_NAME.fullmatch(spec.name):
                 self.plugins.problem(record, f"{spec.name!r} is no legal {kind} name")
             else:
@@ -201,10 +223,7 @@ class Registry:
     def _unknown(self, kind: str, name: Name) -> UnknownNameError | PluginError:
         known = sorted({e.spec.name for e in self.all(kind)})
         if kind == "model" and (missing := _uninstalled(name.name)):
-            return PluginError(
-                f"arch {name.name!r} is in {missing[1]}, which is not installed.",
-                hint=f"zoo plugins install {missing[0]}",
-            )
+            return self._absent(name.name, *missing)
         names = [row.name for row in self.models()] if kind == "model" else known
         close = did_you_mean(f"{name.name}.{name.tag}" if name.tag else name.name, names)
         broken = [r for r in self.plugins.records.values() if r.error and r.status != "disabled"]
@@ -214,11 +233,44 @@ class Registry:
             hint=f"zoo plugins doctor {broken[0].name}" if broken else _where_to_look(kind, known),
         )
 
+    def _absent(self, arch: str, alias: str, dist: str) -> UnknownNameError | PluginError:
+        """Why an architecture of an official plugin is not there."""
+        record = self.plugins.records.get(alias)
+        if record is None:
+            return PluginError(
+                f"arch {arch!r} is in {dist}, which is not installed.",
+                hint=f"zoo plugins install {alias}",
+            )
+        if record.status == "ok":
+            return UnknownNameError(
+                f"arch {arch!r} is planned for {dist}; version {record.version}, which is "
+                "installed, does not have it.",
+                hint="zoo list",
+            )
+        return PluginError(
+            f"arch {arch!r} is in plugin {alias!r}: {record.status} ({record.error}).",
+            hint=f"zoo plugins {'enable' if record.status == 'disabled' else 'doctor'} {alias}",
+        )
 
-def _rows(entry: Entry[ModelSpec]) -> Iterator[ModelInfo]:
-    yield ModelInfo(entry.spec.arch, entry.spec, entry.plugin)
-    for tag in tags_of(entry.spec):
-        yield ModelInfo(f"{entry.spec.arch}.{tag.tag}", entry.spec, entry.plugin, tag)
+
+def _refuse_revision(name: Name) -> None:
+    if name.revision is not None:
+        raise UnknownNameError(
+            f"{str(name)!r}: only weights on the Hub have revisions.",
+            hint=f"drop @{name.revision}; the version of the plugin fixes the rest",
+        )
+
+
+def _malformed(spec: Any, cls: type) -> str:
+    """What is wrong with a spec; lists for tuples would break the lookup of everybody's."""
+    if not isinstance(spec, cls):
+        return f"{spec!r}, not a {cls.__name__}"
+    try:
+        configs.validate(spec)
+        hash((getattr(spec, "name", None), getattr(spec, "requires", ())))
+    except (ConfigError, TypeError) as error:
+        return f"an ill-typed {cls.__name__} {getattr(spec, 'name', '')!r}: {error}"
+    return ""
 
 
 def _where_to_look(kind: str, known: Sequence[str]) -> str:

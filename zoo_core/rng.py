@@ -46,6 +46,10 @@ class Rng:
     def device(self) -> torch.device:
         return self.rows.device
 
+    def __getitem__(self, rows: slice) -> "Rng":
+        """A part of the batch; its rows draw what they drew in the whole."""
+        return self._copy(self.rows[rows], self._scope)
+
     def scope(self, name: str) -> "Rng":
         """The same rows, with `name` put before every stream's name."""
         return self._copy(self.rows, f"{self._scope}{name}/")

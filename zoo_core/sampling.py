@@ -21,7 +21,16 @@ from zoo_core.rng import Rng
 if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
 
-__all__ = ["Direct", "Fixed", "Sampler", "batches", "evaluating", "sample", "sample_batches"]
+__all__ = [
+    "Direct",
+    "Fixed",
+    "Sampler",
+    "batches",
+    "evaluating",
+    "sample",
+    "sample_batches",
+    "to_model",
+]
 
 _BATCH_VALUES = 1 << 20
 _MAX_BATCH = 256
@@ -126,13 +135,14 @@ def _draw_batches(
     progress: bool,
 ) -> Iterator[Tensor]:
     device = model.device
+    cond = None if cond is None else to_model(cond, model)
     with tqdm(total=n, unit="event", disable=None if progress else True) as bar:
         for rows in batches(n, model.event, batch_size):
             if fixed is not None:
                 extras["fixed"] = fixed.rows(rows, device)
             rng = Rng(seed, rows + first_row).to(device)
             with evaluating(model):
-                x = draw(model, rng, None if cond is None else cond[rows].to(device), **extras)
+                x = draw(model, rng, None if cond is None else cond[rows], **extras)
             yield x.cpu()
             bar.update(len(rows))
 
@@ -155,30 +165,42 @@ def check_fixed(event: Event, fixed: tuple[Any, Any], n: int) -> Fixed:
     try:
         values, mask = fixed
         shape = (n, *event.shape)
-        values = torch.as_tensor(values).expand(shape)
-        mask = torch.as_tensor(mask, dtype=torch.bool).expand(shape)
+        values, mask = torch.as_tensor(values), torch.as_tensor(mask, dtype=torch.bool)
+        known = torch.where(mask, values, torch.zeros_like(values))
+        known = known + known.new_zeros(1, *event.shape)
+        values, mask = values.expand(shape), mask.expand(shape)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"fixed does not fit {event} ({error}); give (values, mask).") from None
-    event.check(torch.where(mask, values, torch.zeros_like(values)), name="fixed values")
+    event.check(known, name="fixed values")
     return Fixed(values, mask)
 
 
 def batches(n: int, event: Event, batch_size: int | None) -> Iterator[Tensor]:
     """Row numbers 0..n-1 in batches; without a size, as many as a bounded memory holds."""
-    if batch_size is not None and batch_size < 1:
-        raise UsageError(f"batch_size = {batch_size}; it must be at least 1.")
+    if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+        raise UsageError(f"batch_size = {batch_size!r}; it must be an integer of at least 1.")
     size = batch_size or max(1, min(_MAX_BATCH, _BATCH_VALUES // max(1, event.dims)))
     for a in range(0, n, size):
         yield torch.arange(a, min(a + size, n))
 
 
+def to_model(x: Tensor, model: "GenerativeModel") -> Tensor:
+    """Events or conditions on the model's device, reals in the model's precision."""
+    return x.to(model.device, model.dtype) if x.is_floating_point() else x.to(model.device)
+
+
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; the model's own mode comes back afterwards."""
-    training = model.training
+    """Evaluation mode without gradients; the modules' own modes come back afterwards.
+
+    It is `no_grad`, not `inference_mode` (which measures no faster), so that a sampler or a
+    likelihood that differentiates says `torch.enable_grad()` and nothing else.
+    """
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             yield
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training

@@ -114,7 +114,8 @@ class LossSpec:
     """A training objective for models with the capabilities it requires.
 
     The target is a frozen dataclass whose fields are the options and whose call is
-    `(model, batch, rng, step) -> Loss`, unless the capability it requires says otherwise.
+    `(model, batch, rng, step) -> Loss`. A loss for several players has no call but such a method
+    for each, by the name that the model's `make_players` gives the player.
     """
 
     name: str
@@ -146,7 +147,10 @@ class LikelihoodSpec:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A data set; the target is called with no arguments and returns a `Dataset`."""
+    """A data set: a frozen dataclass whose fields are its options, called to get a `Dataset`.
+
+    Where it has an option `path`, `name:PATH` is short for it.
+    """
 
     name: str
     target: str

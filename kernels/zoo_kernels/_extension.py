@@ -23,7 +23,7 @@ def load() -> Verdict:
     for path in candidates():
         ok, reason = _usable(path)
         if ok:
-            torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]
+            torch.ops.load_library(str(path))
             return True, ""
         reasons.append(reason)
     built = Path(__file__).with_name(build.FAILURE)

@@ -55,7 +55,8 @@ class Variant:
     `signature` maps argument names to Triton types ("*fp32", "i32", ...); pointers and the
     integers named in `aligned` are compiled as divisible by 16. `deterministic` forbids fused
     multiply-add except for `fused` instructions (of square roots and divisions); `tensor_cores`
-    and `vector_loads` demand their instructions. `registers` is the most a thread may take.
+    and `vector_loads` demand their instructions. `registers` is the most a thread may take, and
+    `stack` the bytes it may spill: 0 unless the op says why.
     """
 
     kernel: str
@@ -67,6 +68,7 @@ class Variant:
     aligned: tuple[str, ...] = ()
     deterministic: bool = False
     fused: int = 0
+    stack: int = 0
     tensor_cores: bool = False
     vector_loads: bool = False
 
@@ -150,7 +152,7 @@ def _transformed(args: tuple[Any, ...]) -> bool:
 
 
 def _tangent(t: Tensor) -> Tensor | None:
-    tangent: Tensor | None = forward_ad.unpack_dual(t).tangent  # type: ignore[no-untyped-call]
+    tangent: Tensor | None = forward_ad.unpack_dual(t).tangent
     return tangent
 
 

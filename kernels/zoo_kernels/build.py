@@ -10,6 +10,8 @@ __all__ = ["BuildError", "build_extension", "cache_directory"]
 
 import hashlib
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -47,9 +49,10 @@ def marker() -> str:
 
 
 def cache_directory() -> Path:
-    """XDG_CACHE_HOME/density-zoo/kernels/<hash of the sources>."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "density-zoo" / "kernels" / source_hash()
+    """<$ZOO_CACHE or XDG_CACHE_HOME/density-zoo>/kernels/<hash of the sources>."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    root = os.environ.get("ZOO_CACHE") or Path(base) / "density-zoo"
+    return Path(root) / "kernels" / source_hash()
 
 
 def compiler() -> str:
@@ -81,10 +84,10 @@ def torch_folder() -> Path:
 def ninja_file(folder: Path) -> str:
     """build.ninja: one edge a source, one link."""
     torch = torch_folder()
-    flags = [*FLAGS, f"-isystem {torch / 'include'}"]
-    link = ["-shared", f"-L{torch / 'lib'}", "-ltorch_cpu", "-ltorch"]
+    flags = [*FLAGS, "-isystem", _shell(torch / "include")]
+    link = ["-shared", f"-L{_shell(torch / 'lib')}", "-ltorch_cpu", "-ltorch"]
     names = [path.stem for path in sorted(SOURCES.glob("*.cpp"))]
-    edges = [f"build {name}.o: compile {SOURCES / name}.cpp" for name in names]
+    edges = [f"build {name}.o: compile {_edge(SOURCES / name)}.cpp" for name in names]
     edges[names.index("marker")] += f"\n  flags = $flags -DZOO_MARKER={marker()}"
     return "\n".join([
         f"cxx = {compiler()}",
@@ -97,9 +100,19 @@ def ninja_file(folder: Path) -> str:
         "rule link",
         "  command = $cxx $in $link -o $out",
         *edges,
-        f"build {folder / LIBRARY}: link {' '.join(name + '.o' for name in names)}",
+        f"build {_edge(folder / LIBRARY)}: link {' '.join(name + '.o' for name in names)}",
         "",
     ])  # fmt: skip
+
+
+def _shell(path: Path) -> str:
+    """A path in a command of the ninja file."""
+    return shlex.quote(str(path)).replace("$", "$$")
+
+
+def _edge(path: Path) -> str:
+    """A path in a `build` line of the ninja file."""
+    return re.sub(r"([$ :])", r"$\1", str(path))
 
 
 def build_extension(destination: Path | None = None) -> Path:

@@ -226,6 +226,7 @@ def test_an_unknown_op_is_named_with_the_possible_ones():
 @NO_TRITON
 def test_the_cache_is_keyed_by_the_sources(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("ZOO_CACHE", raising=False)
     assert build.cache_directory() == tmp_path / "density-zoo" / "kernels" / build.source_hash()
 
 

@@ -10,6 +10,8 @@ from zoo_kernels.masked_conv import reference
 BACKENDS = ["reference"] + ["cpp"] * _extension.load()[0]
 BACKENDS = ["triton"] if _dispatch.interpreted() else BACKENDS
 C, H, W = 6, 6, 7
+if _dispatch.interpreted():
+    pytestmark = pytest.mark.slow  # the laws cover the fast tier
 
 
 @pytest.fixture(params=BACKENDS)

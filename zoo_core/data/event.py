@@ -115,12 +115,14 @@ class Condition:
         if self.kind == "none":
             raise DataError("cond was given; this model takes no condition.", hint="drop cond")
         cond = _tensor(cond, "cond")
-        if tuple(cond.shape) == self.shape:
-            cond = cond.expand(batch, *self.shape)
-        if tuple(cond.shape) != (batch, *self.shape):
+        if tuple(cond.shape) not in (self.shape, (batch, *self.shape)):
             want = _shape((batch, *self.shape))
             raise DataError(f"cond has shape {tuple(cond.shape)}; expected {want}: {self}.")
-        return Event(self.shape, levels=self.classes).check(cond, device=device, name="cond")
+        values = Event(self.shape, levels=self.classes)
+        if tuple(cond.shape) == self.shape:  # checked once, however many it serves
+            one = values.check(cond.unsqueeze(0), device=device, name="cond")
+            return one.expand(batch, *self.shape)
+        return values.check(cond, device=device, name="cond")
 
 
 def _tensor(x: Any, name: str) -> "Tensor":

@@ -1,1 +1,24 @@
-"""To be filled."""
+"""For authors of plugins: the conformance kit, and the guard against stray randomness.
+
+from zoo_core.testing import conformance
+test_conformance = conformance("rings")
+"""
+
+from zoo_core.testing.checks import CHECKS, Case, Result, cases, run_checks
+from zoo_core.testing.conformance import conformance
+from zoo_core.testing.guard import forbid_torch_randomness
+from zoo_core.testing.subjects import Inapplicable, ModelSubject, PluginSubject, subjects
+
+__all__ = [
+    "CHECKS",
+    "Case",
+    "Inapplicable",
+    "ModelSubject",
+    "PluginSubject",
+    "Result",
+    "cases",
+    "conformance",
+    "forbid_torch_randomness",
+    "run_checks",
+    "subjects",
+]

@@ -47,6 +47,7 @@ METADATA, WEIGHTS, GOLDEN = "zoo.json", "model.safetensors", "golden.safetensors
 _MAX_JSON = 1 << 20
 _MAX_HEADER = 1 << 24
 _MAX_TENSORS = 100_000
+_DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
 def save(
@@ -72,14 +73,23 @@ def load(
 ) -> "GenerativeModel":
     """Read a model's folder; raises `IntegrityError` or `ConfigError` naming file and remedy."""
     metadata = read_metadata(folder)
-    spec = current().model(metadata["arch"]).spec
+    spec = _spec(metadata)
     parts = {name: load(folder / name) for name, _ in spec.parts}
     with torch.random.fork_rng(devices=[]):
-        model = build(spec, {**metadata["config"], **parts})
+        model = build(spec, {**metadata["config"], **parts}).to(_dtype(folder, metadata))
     weights = folder / WEIGHTS
     _verify(weights, metadata)
     load_state(model, weights, skip=tuple(parts))
     return model.to(device=device, dtype=dtype).eval()
+
+
+def _spec(metadata: Mapping[str, Any]) -> ModelSpec:
+    """The architecture; where several plugins have one of that name, the one that wrote it."""
+    found = current().find("model", metadata["arch"])
+    own = [e for e in found if e.plugin.dist == metadata.get("plugin")]
+    entry = own[0] if len(found) > 1 and own else current().one("model", metadata["arch"])
+    spec: ModelSpec = entry.spec
+    return spec
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
@@ -102,7 +112,21 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         raise IntegrityError(f"{path} is not a zoo.json of schema {SCHEMA}.")
     if not isinstance(metadata.get("arch"), str) or not isinstance(metadata.get("config"), dict):
         raise IntegrityError(f"{path} must name an `arch` and hold its `config`.")
+    files = metadata.setdefault("files", {})
+    if not isinstance(files, dict) or not all(isinstance(f, dict) for f in files.values()):
+        raise IntegrityError(f"{path}: `files` must map names to their sha256 and size.")
     return metadata
+
+
+def _dtype(folder: Path, metadata: Mapping[str, Any]) -> torch.dtype:
+    """The precision that the weights are kept in."""
+    name = metadata.get("dtype", "float32")
+    if name not in _DTYPES:
+        raise IntegrityError(
+            f"{folder / METADATA}: dtype = {name!r}; it must be one of {', '.join(_DTYPES)}."
+        )
+    found: torch.dtype = getattr(torch, name)
+    return found
 
 
 def load_state(module: torch.nn.Module, path: Path, *, skip: tuple[str, ...] = ()) -> None:
@@ -158,7 +182,7 @@ def _write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 def _describe(model: "GenerativeModel", spec: ModelSpec) -> dict[str, Any]:
     from zoo_core import __version__
 
-    plugin = current().one("model", spec.arch).plugin
+    plugin = current().entry_of(type(model)).plugin
     return {
         "schema": SCHEMA,
         "arch": spec.arch,
@@ -169,6 +193,7 @@ def _describe(model: "GenerativeModel", spec: ModelSpec) -> dict[str, Any]:
         "config": configs.to_dict(model.config),
         "event": dataclasses.asdict(model.event),
         "condition": dataclasses.asdict(model.condition),
+        "dtype": str(model.dtype).removeprefix("torch."),
         "params": sum(p.numel() for p in model.parameters()),
         "license": "unstated",
         "source": "unstated",
@@ -190,7 +215,7 @@ def _refuse_foreign(path: Path, spec: ModelSpec) -> None:
 def _verify(path: Path, metadata: Mapping[str, Any]) -> None:
     if not path.is_file():
         raise IntegrityError(f"{path} is missing.", hint="write or download the folder anew")
-    recorded = metadata.get("files", {}).get(path.name, {}).get("sha256")
+    recorded = metadata["files"].get(path.name, {}).get("sha256")
     if recorded is not None and sha256(path) != recorded:
         raise _damaged(path, f"its SHA-256 is not the one recorded in {METADATA}")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -46,16 +47,27 @@ def check(model: "GenerativeModel", folder: Path, *, tolerance: float = 1e-3) ->
 
     Integers must be equal; reals within `tolerance`, relative to the larger of 1 and their size.
     """
-    golden = load_file(folder / GOLDEN)
+    try:
+        golden = load_file(folder / GOLDEN)
+    except (OSError, SafetensorError) as error:
+        raise IntegrityError(f"{folder / GOLDEN} cannot be read ({error}).") from error
+    if "x" not in golden:
+        raise IntegrityError(f"{folder / GOLDEN} holds no events `x` to score.")
     found = record(model, golden["x"], golden.get("cond"))
     for name, want in golden.items():
-        have = found[name]
-        if not _equal(have, want, tolerance):
+        have = found.get(name)
+        if have is None or not _equal(have, want, tolerance):
             raise IntegrityError(
-                f"{folder}: {name} differ from the golden ones "
-                f"(largest difference {float((have - want).abs().max()):.3g}).",
+                f"{folder}: {name} differ from the golden ones ({_difference(have, want)}).",
                 hint="zoo doctor shows which kernels run; try ZOO_KERNELS=reference",
             )
+
+
+def _difference(have: Tensor | None, want: Tensor) -> str:
+    if have is None or have.shape != want.shape:
+        shape = None if have is None else tuple(have.shape)
+        return f"shape {shape}, expected {tuple(want.shape)}"
+    return f"largest difference {float((have.double() - want.double()).abs().max()):.3g}"
 
 
 def _equal(have: Tensor, want: Tensor, tolerance: float) -> bool:

@@ -58,7 +58,7 @@ def _check(
                          f"must divide {w.shape[0]} output channels, not {groups}")  # fmt: skip
     b, _, h, width = x.shape
     o = w.shape[0]
-    shapes = {
+    shapes: dict[str, tuple[Tensor | None, list[tuple[int, ...]]]] = {
         "w": (w, [tuple(w.shape)]),
         "bias": (bias, [(o,)]),
         "cond": (cond, [(b, o, h, width), (b, o, 1, 1)]),

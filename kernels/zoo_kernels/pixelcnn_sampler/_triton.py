@@ -358,6 +358,7 @@ def sample(
         CI=ci, K0=taps[0], R0=taps[1], T0=taps[2], C=c, K=more[0], R=more[1], T=more[2],
         D=len(padded[-3]), P=len(padded[-1]), I=image, HEAD=head, COND=cond is not None,
         EXTRA=extra is not None, BT=BT, BM=rows_of_a_tile(len(padded[-1])),
-        PRECISION="ieee" if interpreted() else "tf32", num_warps=8, num_stages=1, enable_fp_fusion=True,
+        PRECISION="ieee" if interpreted() else "tf32", num_warps=8, num_stages=1,
+        enable_fp_fusion=True,
     )  # fmt: skip
     return x

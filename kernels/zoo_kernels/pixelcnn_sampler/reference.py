@@ -95,7 +95,8 @@ def _mixture(logits: Tensor, u: Tensor, levels: int, image_channels: int) -> Ten
     u, its mean shifted by the drawn values of the channels before it."""
     m = logits.shape[-1] // (1 + 3 * image_channels if image_channels > 1 else 3)
     k = _inverse_cdf(logits[:, :m], u)
-    rest = logits[:, m:].unflatten(-1, (image_channels, -1, m))  # [mean, log scale, coefficient]
+    # (B, I, [mean, log scale, coefficient], M)
+    rest = logits[:, m:].reshape(len(logits), image_channels, -1, m)
     rest = rest.gather(-1, k[:, None, None, None].expand(*rest.shape[:-1], 1))[..., 0]
     drawn: list[Tensor] = []
     for i in range(image_channels):

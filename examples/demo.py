@@ -1,0 +1,216 @@
+"""The zoo in one minute: every bundled model by name, its samples, and how well it knows the data.
+
+    python examples/demo.py                  table on stdout, pictures in demo/gallery.png
+
+For each model: load, sample, score held-out data. The sign before a likelihood's kind tells how
+its number stands to log p: `=` equal, `>=` a lower bound, `~` an estimate. Bits per dimension are
+-log p / (D ln 2), so there a bound turns round. Models without a density have no such number.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+import zoo_core as zoo
+import zoo_kernels
+
+if TYPE_CHECKING:
+    from zoo_core.data.dataset import Dataset
+    from zoo_core.registry import ModelInfo
+
+SHOWN, TIMED, SEED = 20, 64, 0
+BITS_SIGN = {"equal": "=", "lower": "<=", "upper": ">=", "estimate": "~"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model's row of the table and of the gallery."""
+
+    name: str
+    family: str
+    density: str
+    likelihood: str
+    relation: str
+    bits: float | None
+    std_err: float | None
+    rate: float
+    samples: Tensor
+    event: zoo.Event
+
+    @property
+    def score(self) -> str:
+        if self.bits is None:
+            return "no likelihood"
+        return f"{self.relation} {self.bits:.3f} ± {self.std_err:.3f}"
+
+
+def run(name: str) -> Result:
+    """Load a model by name, sample it, score the held-out split of its data."""
+    found, model = zoo.info(name), zoo.load(name)
+    data = zoo.load_dataset(trained_on(found))
+    cond = torch.arange(TIMED) % model.condition.classes if model.condition.classes else None
+    model.sample(2, cond=None if cond is None else cond[:2])
+    start = time.perf_counter()
+    samples = model.sample(TIMED, seed=SEED, cond=cond)
+    rate = TIMED / (time.perf_counter() - start)
+    return Result(
+        name,
+        found.spec.family,
+        found.spec.density,
+        *score(model, data),
+        rate=rate,
+        samples=samples[:SHOWN],
+        event=model.event,
+    )
+
+
+def trained_on(found: "ModelInfo") -> str:
+    """The data set that the weights' metadata name."""
+    metadata = (found.tag.metadata if found.tag else None) or {}
+    return str(metadata.get("data", {}).get("name", "digits"))
+
+
+def score(
+    model: zoo.GenerativeModel, data: "Dataset"
+) -> tuple[str, str, float | None, float | None]:
+    """Likelihood's kind, the sign of its bits, bits per dimension and their standard error."""
+    if model.spec.default_likelihood is None:
+        return "none", "", None, None
+    x, y = data.split("test").batch()
+    mean = model.log_likelihood(x, cond=y if model.condition.classes else None, seed=SEED).mean()
+    sign = BITS_SIGN[mean.kind.relation]
+    return f"{mean.kind.sign} {mean.kind}", sign, mean.bits_per_dim, mean.bits_per_dim_std_err
+
+
+def table(results: Sequence[Result]) -> str:
+    header = ("model", "family", "density", "likelihood", "bits/dim", "samples/s")
+    rows = [
+        (r.name, r.family, r.density, r.likelihood, r.score, f"{r.rate:,.0f}") for r in results
+    ]
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    rule = tuple("─" * width for width in widths)
+    lines = [
+        "  ".join(
+            c.rjust(w) if i == 5 else c.ljust(w)
+            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in (header, rule, *rows)
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def kernels() -> str:
+    """What serves each op for this machine's tensors."""
+    rows = [row for row in zoo_kernels.backends() if row.serves]
+    order = {"triton": 0, "cpp": 1, "reference": 2}
+    best: dict[str, str] = {}
+    for row in sorted(rows, key=lambda row: order[row.backend]):
+        best.setdefault(row.op, row.backend)
+    served = {name: [op for op, backend in best.items() if backend == name] for name in order}
+    text = "; ".join(f"{name} ({', '.join(ops)})" for name, ops in served.items() if ops)
+    slow = "" if served["cpp"] or served["triton"] else ". `zoo doctor --fix` compiles faster ones"
+    return f"kernels: {text}{slow}"
+
+
+# The gallery.
+
+INK, SOFT, PAPER, LINE = "#1b1f24", "#6a737d", "#ffffff", "#e4e7eb"
+SCALE = 2
+TILE, GAP, MARGIN, LABEL, HEAD = (SCALE * v for v in (40, 5, 28, 190, 84))
+
+
+def gallery(results: Sequence[Result], path: Path) -> None:
+    """One labelled row a model, the data it has never seen in the first row."""
+    rows = [real_row("digits"), *(model_row(r) for r in results)]
+    width = 2 * MARGIN + LABEL + SHOWN * (TILE + GAP) - GAP
+    pitch = TILE + 5 * GAP
+    page = Image.new("RGB", (width, HEAD + len(rows) * pitch + MARGIN), PAPER)
+    draw = ImageDraw.Draw(page)
+    draw.text((MARGIN, SCALE * 24), "Density Zoo", fill=INK, font=font(24))
+    caption = f"samples of every bundled model, seed {SEED}"
+    draw.text((width - MARGIN, SCALE * 32), caption, fill=SOFT, font=font(13), anchor="ra")
+    for i, (title, lines, tiles) in enumerate(rows):
+        top = HEAD + i * pitch
+        draw.line((MARGIN, top - 2 * GAP, width - MARGIN, top - 2 * GAP), fill=LINE, width=SCALE)
+        draw.text((MARGIN, top - SCALE * 2), title, fill=INK, font=font(14))
+        for k, line in enumerate(lines):
+            draw.text((MARGIN, top + SCALE * (15 + 13 * k)), line, fill=SOFT, font=font(11))
+        for k, tile in enumerate(tiles):
+            page.paste(tile, (MARGIN + LABEL + k * (TILE + GAP), top))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page.save(path)
+
+
+Row = tuple[str, tuple[str, str], list[Image.Image]]
+
+
+def real_row(name: str) -> Row:
+    data = zoo.load_dataset(name)
+    images = data.split("test").x[:SHOWN]
+    note = (f"{len(data.split('test')):,} held-out images", data.license.partition(" ")[0])
+    return f"real {name}", note, tiles(images, data.event)
+
+
+def model_row(r: Result) -> Row:
+    bits = r.score if r.bits is None else f"{r.score} bits/dim"
+    return r.name, (r.density, bits), tiles(r.samples, r.event)
+
+
+def tiles(x: Tensor, event: zoo.Event) -> list[Image.Image]:
+    """Events as small pictures: images as they are, points of the plane as one dot each."""
+    low = 0.0 if event.discrete else event.low if event.low is not None else float(x.min())
+    high = event.levels - 1 if event.levels else event.high or float(x.max())
+    grey = (x.double() - low) / (high - low or 1)
+    return [tile(g.clamp(0, 1)) for g in grey]
+
+
+def tile(grey: Tensor) -> Image.Image:
+    """(C, H, W) in [0, 1] as TILE x TILE pixels; ink on paper, for digits are ink."""
+    if grey.ndim != 3:
+        return dot(grey)
+    shade = 1 - grey if len(grey) == 1 else grey
+    pixels = (255 * shade).round().byte().expand(3, -1, -1).permute(1, 2, 0).contiguous()
+    return Image.fromarray(pixels.numpy()).resize((TILE, TILE), Image.Resampling.NEAREST)
+
+
+def dot(point: Tensor) -> Image.Image:
+    picture = Image.new("RGB", (TILE, TILE), "#f4f5f7")
+    x, y = (float(v) * (TILE - 6 * SCALE) + 3 * SCALE for v in point.flatten()[:2])
+    y, r = TILE - y, 2 * SCALE
+    ImageDraw.Draw(picture).ellipse((x - r, y - r, x + r, y + r), fill=INK)
+    return picture
+
+
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(SCALE * size)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("demo/gallery.png"))
+    arguments = parser.parse_args()
+    start = time.perf_counter()
+    names = [n for n in zoo.list_models(pretrained=True) if zoo.info(n).tag.status == "bundled"]
+    results = [run(name) for name in names]
+    if not results:
+        print("no model with bundled weights is installed; `zoo list` shows what is")
+        return 1
+    print(table(results))
+    gallery(results, arguments.out)
+    data = zoo.load_dataset("digits")
+    print(f"\nscored on {len(data.split('test')):,} held-out digits ({data.license})")
+    print(kernels())
+    print(f"pictures: {arguments.out}   ({time.perf_counter() - start:.1f} s)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

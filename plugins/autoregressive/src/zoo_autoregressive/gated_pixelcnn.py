@@ -1,0 +1,240 @@
+"""Gated PixelCNN: two stacks of gated masked convolutions (van den Oord et al., 2016).
+
+https://arxiv.org/abs/1606.05328. The vertical stack v sees all rows above, the horizontal stack h
+also the pixels to the left. With gate(y_1, y_2) = tanh(y_1) sigmoid(y_2) (eq. 2) a layer is
+
+    n = v_col(v_row(v))                        k columns of the k//2 + 1 rows strictly above
+    v' = gate(n + v_here(v) + V_v e_c)         what row r adds here reaches later rows only
+    g = gate(link(n) + h_row(h) + V_h e_c)     columns c - k//2 .. c
+    h' = h + residual(g),  s' = s + skip(g)                                    (Fig. 2, eq. 4)
+
+and the head is relu, 1 x 1, relu, 1 x 1 on s. The first layer is of type A: its h_row ends one
+column before the pixel, and it has no residual. The others are of type B with k = 3. The last one
+has neither v' nor h'. A class c enters each gate through its one-hot e_c.
+
+The channels of a pixel are drawn in turn: horizontal features are split into C groups, and group
+c sees the channels before c of its own pixel, through mask A on the first layer's h_here, and
+mask B on the last tap of h_row, on residual and skip and on the head.
+
+Shapes: B batch, C channels, H rows, W columns, U units, K levels.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo_autoregressive import fused
+from zoo_autoregressive.heads import categorical_log_prob, features_per_value, ordinal, to_logits
+from zoo_autoregressive.layers import ChannelConv, channel_groups, gate
+from zoo_core import Condition, Event, Fixed, GenerativeModel, Range
+
+__all__ = ["Config", "GatedPixelCNN"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Event, width and depth, and the first layer's k. `classes` makes it class-conditional."""
+
+    shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
+    levels: Annotated[int, Range(2, 65536)] = 2
+    classes: Annotated[int, Range(1, 65536)] | None = None
+    hidden: Annotated[int, Range(1, 65536)] = 128
+    layers: Annotated[int, Range(2, 256)] = 10
+    kernel: Literal[3, 5, 7, 9, 11] = 7
+    head: Annotated[int, Range(1, 65536)] = 32
+    dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
+
+
+class Layer(nn.Module):
+    """One gated layer of both stacks; `first` is of type A, `last` feeds the head alone."""
+
+    def __init__(self, c: Config, *, first: bool = False, last: bool = False) -> None:
+        super().__init__()
+        C, U = c.shape[0], c.hidden
+        inputs, k = (C, c.kernel) if first else (U, 3)
+        self.n, self.first, self.last, self.dropout = k // 2 + 1, first, last, c.dropout
+        self.v_row = nn.Conv2d(inputs, U, (1, k), padding=(0, k // 2))
+        self.v_col = nn.Conv2d(U, 2 * U, (self.n, 1))
+        self.v_here = None if last else nn.Conv2d(inputs, 2 * U, 1)
+        self.link = nn.Conv2d(2 * U, 2 * U, 1)
+        g_in, g = torch.arange(C), channel_groups(U, C)
+        earlier = nn.Conv2d(inputs, 2 * U, (1, self.n)) if first else None
+        self.h_row = earlier or ChannelConv(g, g.repeat(2), self.n)
+        self.h_here = ChannelConv(g_in, g.repeat(2), strict=True) if first and C > 1 else None
+        self.out = ChannelConv(g, g if last else g.repeat(2))  # [residual | skip], or skip
+        self.V = nn.Linear(c.classes, 2 * U if last else 4 * U, bias=False) if c.classes else None
+
+    def forward(self, v: Tensor, h: Tensor, e: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """v', h' and skip(g) of v and h (B, C or U, H, W) and the class e (B, classes)."""
+        V_v, V_h = self.shifts(e)
+        n = self.v_col(F.pad(self.v_row(v), (0, 0, self.n, 0))[:, :, :-1])
+        h, skip = self.horizontal(self.link(n), self.window(h), h, V_h)
+        return self.vertical(n, v, V_v), h, skip
+
+    def vertical(self, n: Tensor, v: Tensor, V_v: Tensor) -> Tensor:
+        """v' at the rows of v; the last layer has none and returns v."""
+        return v if self.v_here is None else self._drop(gate(n + self.v_here(v) + V_v))
+
+    def window(self, h: Tensor) -> Tensor:
+        """Whole rows h, padded to what h_row takes."""
+        return F.pad(h, (self.n, 0))[..., :-1] if self.first else F.pad(h, (self.n - 1, 0))
+
+    def horizontal(
+        self, link: Tensor, window: Tensor, h: Tensor, V_h: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """h' and skip(g) at the pixels of h, whose `window` reaches further to the left."""
+        y = link + self.h_row(window) + V_h
+        if self.h_here is not None:
+            y = y + self.h_here(h)
+        out = self.out(self._drop(gate(y)))
+        if self.last:
+            return h, out
+        residual, skip = out.chunk(2, 1)
+        return (residual if self.first else h + residual), skip
+
+    def shifts(self, e: Tensor | None) -> tuple[Tensor, Tensor]:
+        """V_v e_c and V_h e_c, (B, 2U, 1, 1) each, or a zero without classes."""
+        if self.V is None or e is None:
+            zero = self.link.weight.new_zeros(1)
+            return zero, zero
+        shift = self.V(e)[:, :, None, None]
+        V_v, V_h = (shift, shift) if self.last else shift.chunk(2, 1)
+        return V_v, V_h
+
+    def _drop(self, y: Tensor) -> Tensor:
+        return F.dropout(y, self.dropout, self.training)
+
+
+@dataclass
+class Memory:
+    """What one layer remembers of B partly drawn images at row r, column c."""
+
+    V_v: Tensor
+    V_h: Tensor
+    above: Tensor  # (B, U, n, W) v_row of the n rows above r
+    below: Tensor  # (B, 2U, 1, W) n of row r
+    link: Tensor  # (B, 2U, 1, W) link(n) of row r
+    left: Tensor  # (B, C or U, 1, n or n - 1) h to the left of c
+    here: Tensor  # (B, C or U, 1, 1) h at c
+
+
+class GatedPixelCNN(GenerativeModel):
+    """The stack of layers: `logits` runs it on images, `conditional` pixel by pixel."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        c = config or Config()
+        condition = Condition("classes", c.classes) if c.classes else None
+        super().__init__(c, Event(c.shape, levels=c.levels), condition)
+        C, last = c.shape[0], c.layers - 1
+        self.layers = nn.ModuleList(
+            Layer(c, first=l == 0, last=l == last) for l in range(c.layers)
+        )
+        g = channel_groups(c.head, C)
+        per_value = torch.arange(C).repeat_interleave(features_per_value(c.levels))
+        self.head = nn.Sequential(
+            nn.ReLU(),
+            ChannelConv(channel_groups(c.hidden, C), g),
+            nn.ReLU(),
+            ChannelConv(g, per_value),
+        )
+
+    def logits(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """All conditionals in one pass, (B, C, H, W) -> (B, C, H, W, K)."""
+        e = self.one_hot(cond)
+        v = h = self._encode(x)
+        s = v.new_zeros(1)
+        for layer in self.stack():
+            v, h, skip = layer(v, h, e)
+            s = s + skip
+        return self._split(self.head(s))
+
+    def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """log p(x | cond) in nats, (B, C, H, W) -> (B,)."""
+        return categorical_log_prob(self.logits(x, cond), x)
+
+    def order(self) -> Tensor:
+        """Pixels in raster order, the channels of a pixel in turn, int64 (D,)."""
+        C, H, W = self.config.shape
+        return torch.arange(C * H * W).view(C, H * W).T.flatten()
+
+    def begin(self, batch: int, cond: Tensor | None = None) -> list[Memory]:
+        """The cache of images of which nothing is known: a memory a layer."""
+        e = self.one_hot(cond)
+        return [self._blank(layer, batch, e) for layer in self.stack()]
+
+    def conditional(self, x: Tensor, i: int, cache: list[Memory]) -> tuple[Tensor, list[Memory]]:
+        """Logits (B, K) of value `order()[i]`, given the earlier ones in x (B, C, H, W)."""
+        pixel, channel = divmod(i, self.config.shape[0])
+        r, c = divmod(pixel, self.config.shape[2])
+        if channel == 0 and c > 0:
+            self._next_column(self._encode(x[:, :, r : r + 1, c - 1 : c]), cache)
+        elif channel == 0 and r > 0:
+            self._next_row(self._encode(x[:, :, r - 1 : r]), cache)
+        s = self._pixel(self._encode(x[:, :, r : r + 1, c : c + 1]), c, cache)
+        return self._split(self.head(s))[:, channel, 0, 0], cache
+
+    @property
+    def draws_at_once(self) -> bool:
+        """Whether `draw_at_once` serves: one channel, in single or double precision."""
+        return self.config.shape[0] == 1 and self.dtype in (torch.float32, torch.float64)
+
+    def draw_at_once(
+        self, u: Tensor, cond: Tensor | None, *, fixed: Fixed | None, temperature: float
+    ) -> Tensor:
+        """What `Sequential` draws from uniforms (B, D), in one call of a kernel."""
+        return fused.sample(self, u, cond, fixed, temperature)
+
+    def _pixel(self, h: Tensor, c: int, cache: list[Memory]) -> Tensor:
+        """s (B, U, 1, 1) at column c, where h (B, C, 1, 1) is the pixel as far as it is known."""
+        s = h.new_zeros(1)
+        for layer, m in zip(self.stack(), cache, strict=True):
+            m.here = h
+            window = m.left if layer.first else torch.cat((m.left, h), -1)
+            h, skip = layer.horizontal(m.link[..., c : c + 1], window, h, m.V_h)
+            s = s + skip
+        return s
+
+    def _next_column(self, x: Tensor, cache: list[Memory]) -> None:
+        """Move on from the pixel x (B, C, 1, 1), all channels of which are now known."""
+        cache[0].here = x
+        for m in cache:
+            m.left = torch.cat((m.left, m.here), -1)[..., 1:]
+
+    def _next_row(self, v: Tensor, cache: list[Memory]) -> None:
+        """Move on from the row v (B, C, 1, W), all of which is now known."""
+        for layer, m in zip(self.stack(), cache, strict=True):
+            m.above = torch.cat((m.above[:, :, 1:], layer.v_row(v)), 2)
+            v = layer.vertical(m.below, v, m.V_v)
+            m.below = layer.v_col(m.above)
+            m.link = layer.link(m.below)
+            m.left = torch.zeros_like(m.left)
+
+    def _blank(self, layer: Layer, batch: int, e: Tensor | None) -> Memory:
+        C, _, W = self.config.shape
+        inputs, taps = (C, layer.n) if layer.first else (self.config.hidden, layer.n - 1)
+        empty = layer.link.weight.new_zeros
+        above = empty(batch, self.config.hidden, layer.n, W)
+        below = layer.v_col(above)
+        left, here = empty(batch, inputs, 1, taps), empty(batch, inputs, 1, 1)
+        return Memory(*layer.shifts(e), above, below, layer.link(below), left, here)
+
+    def stack(self) -> list[Layer]:
+        """The layers, typed."""
+        return cast("list[Layer]", list(self.layers))
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return ordinal(x, self.config.levels, self.dtype)
+
+    def one_hot(self, cond: Tensor | None) -> Tensor | None:
+        """e_c (B, classes), or None without classes."""
+        if cond is None or self.config.classes is None:
+            return None
+        return F.one_hot(cond, self.config.classes).to(self.dtype)
+
+    def _split(self, f: Tensor) -> Tensor:
+        """Head outputs (B, C F, H, W) as logits (B, C, H, W, K)."""
+        f = f.view(len(f), self.config.shape[0], -1, *f.shape[2:]).movedim(2, -1)
+        return to_logits(f, self.config.levels)

@@ -1,0 +1,59 @@
+"""Parts of masked networks: linear maps and convolutions that keep an order.
+
+Shapes: B batch, U units, H rows, W columns.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["ChannelConv", "MaskedLinear", "channel_groups", "gate"]
+
+
+class MaskedLinear(nn.Linear):
+    """y = b + (W * M) x, M[k, d] = 1 where output k may see input d."""
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__(mask.shape[1], mask.shape[0])
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight * self.mask, self.bias)
+
+    def part(self, x: Tensor, rows: slice) -> Tensor:
+        """Outputs `rows` of inputs x (B, n), where they see exactly the first n inputs."""
+        return F.linear(x, self.weight[rows, : x.shape[1]], self.bias[rows])
+
+
+class ChannelConv(nn.Conv2d):
+    """A 1 x n convolution whose last tap, the pixel itself, keeps the order of channels.
+
+    Output j of group g_out[j] sees input i at its own pixel where g_in[i] <= g_out[j], or where
+    g_in[i] < g_out[j] if `strict`. With one channel only `strict` masks anything.
+    """
+
+    mask: Tensor
+
+    def __init__(self, g_in: Tensor, g_out: Tensor, n: int = 1, *, strict: bool = False) -> None:
+        super().__init__(len(g_in), len(g_out), (1, n))
+        mask = torch.ones(self.weight.shape, dtype=torch.bool)
+        mask[:, :, 0, -1] = (g_in < g_out[:, None]) if strict else (g_in <= g_out[:, None])
+        self.register_buffer("mask", mask, persistent=False)
+        self.masked = not bool(mask.all())
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight * self.mask if self.masked else self.weight
+        return F.conv2d(x, weight, self.bias)
+
+
+def channel_groups(features: int, channels: int) -> Tensor:
+    """The channel that each feature belongs to, int64 (features,): equal groups in order."""
+    return torch.arange(features) * channels // features
+
+
+def gate(y: Tensor) -> Tensor:
+    """tanh(y_1) sigmoid(y_2) of the two halves of the channels, (B, 2U, H, W) -> (B, U, H, W)."""
+    f, g = y.chunk(2, 1)
+    return f.tanh() * g.sigmoid()

@@ -1,0 +1,141 @@
+"""MADE: masked autoencoder for distribution estimation (Germain et al., 2015).
+
+https://arxiv.org/abs/1502.03509. One masked network gives all conditionals in one pass:
+
+    h_1 = relu(b_1 + (W_1 * M_1) v),          M_1[k, d] = 1[m(k) >= d]                   (eq. 8)
+    h_l = relu(b_l + (W_l * M_l) h_{l-1}),    M_l[k, k'] = 1[m(k) >= m(k')]             (eq. 12)
+    f_d = c_d + (V * M_V) h_L + (A * M_A) v,  M_V[d, k] = 1[d > m(k)]                    (eq. 9)
+    log p(x) = sum_d log softmax(f_d)[x_d]
+
+v holds the values x_1..x_D in raster order on a scale from -1 to 1; A are direct connections,
+M_A[d, d'] = 1[d > d']. The degrees m(k) in 1..D-1 are not drawn: they rise evenly over the units
+of a layer. Units that see only the first i values are then a prefix of every layer, and sampling
+computes each unit once, when the last value it sees is known: a sample costs one forward pass.
+With `residual`, layers of equal degrees add to the ones before (Nash & Durkan, 2019, ResMADE).
+A class c adds U_l e_c to every pre-activation.
+
+Shapes: B batch, D = C H W positions, U units, K levels, F features a value (1 if K = 2).
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo_autoregressive.heads import categorical_log_prob, features_per_value, ordinal, to_logits
+from zoo_autoregressive.layers import MaskedLinear
+from zoo_core import Condition, Event, GenerativeModel, Range
+
+__all__ = ["MADE", "Config"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Event, width and depth. `classes` makes the model class-conditional."""
+
+    shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
+    levels: Annotated[int, Range(2, 65536)] = 2
+    classes: Annotated[int, Range(1, 65536)] | None = None
+    hidden: Annotated[int, Range(1, 65536)] = 500
+    layers: Annotated[int, Range(1, 64)] = 2
+    direct: bool = True
+    residual: bool = False
+    dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
+
+
+@dataclass
+class Cache:
+    """What is known of B partly drawn events; `shift` is what the class adds to each layer."""
+
+    v: Tensor  # (B, D), filled up to the current position
+    h: list[Tensor]  # L x (B, U), filled up to the units that see no more
+    shift: list[Tensor]  # (L + 1) x (B, U or D F), or of one row of zeros
+
+
+class MADE(GenerativeModel):
+    """A masked MLP; `logits` is one pass, `conditional` one prefix of it."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        c = config or Config()
+        condition = Condition("classes", c.classes) if c.classes else None
+        super().__init__(c, Event(c.shape, levels=c.levels), condition)
+        D, per_value = self.event.dims, features_per_value(c.levels)
+        d_in, d_out = torch.arange(1, D + 1), torch.arange(1, D + 1).repeat_interleave(per_value)
+        m = 1 + torch.arange(c.hidden) * (D - 1) // c.hidden  # degrees of the units of a layer
+        masks = [m[:, None] >= d_in] + [m[:, None] >= m] * (c.layers - 1)
+        self.hidden = nn.ModuleList(MaskedLinear(mask) for mask in masks)
+        self.head = MaskedLinear(d_out[:, None] > m)
+        self.direct = MaskedLinear(d_out[:, None] > d_in) if c.direct else None
+        widths = [c.hidden] * c.layers + [D * per_value]
+        self.classes = nn.ModuleList(
+            nn.Linear(c.classes, n, bias=False) for n in widths if c.classes
+        )
+        self._prefix = torch.searchsorted(m, torch.arange(D), right=True).tolist()
+
+    def logits(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """All conditionals in one pass, (B, C, H, W) -> (B, C, H, W, K)."""
+        v = self._encode(x.flatten(1))
+        *shifts, shift = self._shifts(cond)
+        h = v
+        for l, layer in enumerate(self._layers()):
+            h = self._add(l, h, F.relu(layer(h) + shifts[l]))
+        f = self.head(h) + shift
+        if self.direct is not None:
+            f = f + self.direct(v)
+        return to_logits(f.view(*x.shape, -1), self.config.levels)
+
+    def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """log p(x | cond) in nats, (B, C, H, W) -> (B,)."""
+        return categorical_log_prob(self.logits(x, cond), x)
+
+    def order(self) -> Tensor:
+        """Raster order, channel by channel, int64 (D,)."""
+        return torch.arange(self.event.dims)
+
+    def begin(self, batch: int, cond: Tensor | None = None) -> Cache:
+        """The cache of events of which nothing is known."""
+        empty = self.head.weight.new_zeros
+        h = [empty(batch, self.config.hidden) for _ in self._layers()]
+        return Cache(empty(batch, self.event.dims), h, self._shifts(cond))
+
+    def conditional(self, x: Tensor, i: int, cache: Cache) -> tuple[Tensor, Cache]:
+        """Logits (B, K) of value i given the first i values of x."""
+        if i > 0:
+            cache.v[:, i - 1] = self._encode(x.flatten(1)[:, i - 1])
+            self._grow(i, cache)
+        n = features_per_value(self.config.levels)
+        rows = slice(i * n, (i + 1) * n)
+        f = self.head.part(cache.h[-1][:, : self._prefix[i]], rows) + cache.shift[-1][:, rows]
+        if self.direct is not None:
+            f = f + self.direct.part(cache.v[:, :i], rows)
+        return to_logits(f, self.config.levels), cache
+
+    def _grow(self, i: int, cache: Cache) -> None:
+        """Compute the units of degree i: they see v_1..v_i and the units of degree <= i."""
+        new = slice(self._prefix[i - 1], self._prefix[i])
+        seen = cache.v[:, :i]
+        for l, layer in enumerate(self._layers()):
+            y = F.relu(layer.part(seen, new) + cache.shift[l][:, new])
+            cache.h[l][:, new] = self._add(l, cache.h[l - 1][:, new], y)
+            seen = cache.h[l][:, : new.stop]
+
+    def _add(self, l: int, h: Tensor, y: Tensor) -> Tensor:
+        """The output of layer l: y, or h + y from the second residual layer on."""
+        y = F.dropout(y, self.config.dropout, self.training)
+        return h + y if self.config.residual and l > 0 else y
+
+    def _layers(self) -> list[MaskedLinear]:
+        return cast("list[MaskedLinear]", list(self.hidden))
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return ordinal(x, self.config.levels, self.dtype)
+
+    def _shifts(self, cond: Tensor | None) -> list[Tensor]:
+        """U_l e_c for every layer and the head, (B, U) and (B, D F); zeros without classes."""
+        if cond is None:
+            layers = [*self._layers(), self.head]
+            return [self.head.weight.new_zeros(1, layer.out_features) for layer in layers]
+        e = F.one_hot(cond, self.config.classes).to(self.dtype)
+        return [U(e) for U in self.classes]

@@ -1,0 +1,216 @@
+"""The laws of autoregressive models: they normalize, respect their order, and cache exactly."""
+
+from functools import partial
+from itertools import product
+
+import pytest
+import torch
+
+from zoo_autoregressive.gated_pixelcnn import Config as PixelConfig
+from zoo_autoregressive.gated_pixelcnn import GatedPixelCNN
+from zoo_autoregressive.made import MADE
+from zoo_autoregressive.made import Config as MadeConfig
+from zoo_autoregressive.samplers import Sequential, draw
+from zoo_core import Fixed, Rng
+from zoo_kernels import backend, backends
+
+MODELS = {
+    "made": lambda **event: MADE(MadeConfig(hidden=24, layers=3, **event)),
+    "made_residual": lambda **event: MADE(MadeConfig(hidden=24, residual=True, **event)),
+    "made_indirect": lambda **event: MADE(MadeConfig(hidden=400, direct=False, **event)),
+    "gated_pixelcnn": lambda **event: GatedPixelCNN(
+        PixelConfig(hidden=12, layers=3, kernel=5, head=24, **event)
+    ),
+}
+EVENTS = {
+    "binary": {"shape": (1, 3, 3), "levels": 2},
+    "three_levels": {"shape": (1, 2, 2), "levels": 3},
+    "rgb": {"shape": (3, 3, 2), "levels": 4},
+    "wide": {"shape": (2, 4, 7), "levels": 5},
+}
+
+
+@pytest.fixture(params=MODELS)
+def make(request):
+    def build(event, **changes):
+        torch.manual_seed(0)
+        model = MODELS[request.param](**EVENTS[event], **changes).double().eval()
+        for p in model.parameters():
+            torch.nn.init.normal_(p, std=0.5)  # far from the small fresh values
+        return model
+
+    return build
+
+
+def images(model, n, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(model.event.levels, (n, *model.event.shape), generator=generator)
+
+
+def every_image(model):
+    values = product(range(model.event.levels), repeat=model.event.dims)
+    return torch.tensor(list(values)).view(-1, *model.event.shape)
+
+
+@pytest.mark.parametrize("event", ["binary", "three_levels"])
+def test_probabilities_of_all_images_sum_to_one(make, event):
+    model = make(event).float()
+    total = model.log_prob(every_image(model)).detach().double().exp().sum()
+    assert abs(float(total) - 1) < 1e-5
+
+
+def test_probabilities_sum_to_one_for_each_class(make):
+    model = make("three_levels", classes=3)
+    x = every_image(model)
+    totals = [model.log_prob(x, torch.full((len(x),), c)).exp().sum() for c in range(3)]
+    assert torch.allclose(torch.stack(totals), torch.ones(3, dtype=torch.float64), atol=1e-9)
+
+
+def test_channels_normalize_together():
+    for build in MODELS.values():
+        model = build(shape=(3, 1, 2), levels=2).double()
+        total = model.log_prob(every_image(model)).detach().exp().sum()
+        assert abs(float(total) - 1) < 1e-9
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_no_conditional_sees_itself_or_what_comes_later(make, event):
+    model = make(event)
+    x = images(model, 2).double().requires_grad_()
+    order = model.order()
+    logits = model.logits(x).flatten(1, 3)[:, order]  # (B, D, K) in the order of generation
+    assert logits.shape == (2, model.event.dims, model.event.levels)
+    weights = torch.rand(model.event.levels, dtype=torch.float64)
+    for i in range(model.event.dims):
+        value = (logits[:, i] * weights).sum()
+        grad = torch.autograd.grad(value, x, retain_graph=True, allow_unused=True)[0]
+        seen = torch.zeros_like(x) if grad is None else grad
+        assert torch.all(seen.flatten(1)[:, order[i:]] == 0), i
+
+
+def neighbours(shape, position):
+    """The channel before, the pixel to the left and the pixel above, where there are some."""
+    C, H, W = shape
+    c, r, w = position // (H * W), position // W % H, position % W
+    places = {(c - 1, r, w), (c, r, w - 1), (c, r - 1, w)}
+    return [(a * H + b) * W + d for a, b, d in places if min(a, b, d) >= 0]
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_every_conditional_sees_its_neighbours(make, event):
+    model = make(event)
+    x = images(model, 8).double().requires_grad_()
+    logits = model.logits(x).flatten(1, 3)  # (B, D, K)
+    for position in range(model.event.dims):
+        value = logits[:, position].log_softmax(-1)[:, 0].sum()
+        grad = torch.autograd.grad(value, x, retain_graph=True, allow_unused=True)[0]
+        for place in neighbours(model.event.shape, position):
+            assert torch.any(grad.flatten(1)[:, place] != 0), (position, place)
+
+
+def uncached(model, rng, cond=None, temperature=1.0):
+    """Sampling by a full pass per value: what the cache must reproduce."""
+    x = torch.zeros((len(rng), *model.event.shape), dtype=torch.long)
+    u = rng.uniform((model.event.dims,), stream="value")
+    for i, position in enumerate(model.order().tolist()):
+        logits = model.logits(x, cond).flatten(1, 3)[:, position]
+        x.view(len(rng), -1)[:, position] = draw(logits / temperature, u[:, i])
+    return x
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_cached_conditionals_equal_those_of_the_full_pass(make, event):
+    model = make(event, classes=3)
+    x, cond = images(model, 5), torch.tensor([0, 1, 2, 1, 0])
+    full = model.logits(x, cond).flatten(1, 3)
+    cache = model.begin(5, cond)
+    known = torch.zeros_like(x)
+    for i, position in enumerate(model.order().tolist()):
+        logits, cache = model.conditional(known, i, cache)
+        assert torch.allclose(logits, full[:, position], rtol=1e-10, atol=1e-10), i
+        known.view(5, -1)[:, position] = x.view(5, -1)[:, position]
+
+
+@pytest.mark.parametrize("classes", [None, 3])
+@pytest.mark.parametrize("event", EVENTS)
+def test_samples_equal_those_of_a_full_pass_per_value(make, event, classes):
+    model = make(event, classes=classes).float()
+    rng, cond = Rng(3, 16), None if classes is None else torch.arange(16) % classes
+    with torch.no_grad():
+        wanted = uncached(model, rng, cond, temperature=1.5)
+        at_once = Sequential(temperature=1.5)(model, rng, cond)
+        steps = Sequential(temperature=1.5)(model, rng, cond, trace=lambda i, x: None)
+    assert torch.equal(steps, wanted) and torch.equal(at_once, wanted)
+
+
+def test_samples_follow_the_distribution(make):
+    model = make("three_levels")
+    n = 20_000
+    with torch.no_grad():
+        x = Sequential()(model, Rng(0, n), None)
+        p = model.log_prob(every_image(model)).exp()
+    code = (x.flatten(1) * torch.tensor([27, 9, 3, 1])).sum(1)
+    found = torch.bincount(code, minlength=81) / n
+    assert float((found - p).abs().sum()) / 2 < 0.05  # total variation; sampling error is 0.03
+
+
+@pytest.mark.parametrize("trace", [None, lambda i, x: None], ids=["at_once", "steps"])
+def test_completion_keeps_what_is_known_and_follows_it(make, trace):
+    model = make("binary")
+    values, mask = images(model, 6), torch.zeros(6, 1, 3, 3, dtype=torch.bool)
+    mask[:, :, :2] = True
+    sample = partial(Sequential(), model, Rng(0, 6), None, trace=trace)
+    with torch.no_grad():
+        x = sample(fixed=Fixed(values, mask))
+        again = sample(fixed=Fixed(x, torch.ones_like(mask)))
+        logits = model.logits(x).flatten(1, 3)
+    assert torch.equal(x[mask], values[mask]) and torch.equal(again, x)
+    u = Rng(0, 6).uniform((9,), stream="value")
+    for i in range(6, 9):
+        assert torch.equal(draw(logits[:, i], u[:, i]), x.flatten(1)[:, i])
+
+
+def test_row_of_samples_does_not_depend_on_how_many(make):
+    model = make("rgb").float()
+    many = model.sample(9, seed=5, sampler=Sequential(), batch_size=4)
+    assert torch.equal(many[:2], model.sample(2, seed=5, sampler=Sequential()))
+
+
+def test_class_changes_every_conditional_but_not_the_order(make):
+    model = make("binary", classes=2)
+    x = images(model, 3)
+    zero, one = (model.logits(x, torch.full((3,), c)).log_softmax(-1) for c in (0, 1))
+    assert torch.all((zero - one).abs().amax(-1) > 1e-6)
+
+
+@pytest.mark.parametrize("classes", [None, 3])
+@pytest.mark.parametrize("event", EVENTS)
+def test_log_prob_has_finite_gradients_for_every_parameter(make, event, classes):
+    model = make(event, classes=classes).train()
+    x = images(model, 8)
+    cond = None if classes is None else torch.arange(8) % classes
+    (-model.log_prob(x, cond).mean()).backward()
+    for name, p in model.named_parameters():
+        assert p.grad is not None and p.grad.isfinite().all() and p.grad.any(), name
+
+
+def test_dropout_acts_in_training_only(make):
+    model = make("binary", dropout=0.5)
+    x = images(model, 4)
+    assert torch.equal(model.log_prob(x), model.log_prob(x))
+    model.train()
+    assert not torch.equal(model.log_prob(x), model.log_prob(x))
+
+
+@pytest.mark.parametrize("levels", [2, 5])
+def test_every_backend_draws_the_same_images(levels):
+    torch.manual_seed(0)
+    config = PixelConfig((1, 5, 6), levels=levels, classes=3, hidden=16, layers=3, head=8)
+    model = GatedPixelCNN(config).eval()
+    rng, cond = Rng(7, 32), torch.arange(32) % 3
+    with torch.no_grad():
+        steps = Sequential()(model, rng, cond, trace=lambda i, x: None)
+        for serves in backends():
+            if serves.op == "pixelcnn_sample" and serves.serves:
+                with backend(serves.backend):
+                    assert torch.equal(Sequential()(model, rng, cond), steps), serves.backend

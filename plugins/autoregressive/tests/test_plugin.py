@@ -1,0 +1,75 @@
+"""What the distribution declares and ships: specs, recipes, weights."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import zoo_core as zoo
+from zoo_core.training import load_recipe
+from zoo_core.weights import golden
+
+TAGS = ("made.digits", "gated_pixelcnn.digits")
+
+
+def test_listing_the_family_imports_no_torch():
+    code = (
+        "import sys, zoo_core as zoo; print(*zoo.list_models(family='autoregressive'));"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert {"made", "gated_pixelcnn", *TAGS} <= set(found.stdout.split())
+
+
+@pytest.mark.parametrize("arch", ["made", "gated_pixelcnn"])
+def test_config_says_what_is_wrong(arch):
+    with pytest.raises(zoo.ConfigError, match=f"{arch}.levels = 1 is out of range"):
+        zoo.create(arch, levels=1)
+    with pytest.raises(zoo.ConfigError, match="unknown option"):
+        zoo.create(arch, hiden=4)
+
+
+@pytest.mark.parametrize("arch", ["made", "gated_pixelcnn"])
+def test_class_conditional_model_samples_scores_and_asks_for_its_class(arch):
+    model = zoo.create(arch, shape=(1, 3, 3), levels=3, classes=4, hidden=8)
+    x = model.sample(5, cond=torch.tensor([0, 1, 2, 3, 0]), temperature=0.5)
+    assert x.shape == (5, 1, 3, 3) and int(x.max()) < 3
+    assert str(model.log_likelihood(x, cond=2).kind) == "exact"
+    with pytest.raises(zoo.DataError, match="cond is missing"):
+        model.sample(1)
+
+
+def test_sampler_refuses_a_temperature_of_zero():
+    model = zoo.create("made", shape=(1, 2, 2), hidden=4)
+    with pytest.raises(zoo.ConfigError, match="temperature = 0.0 is out of range"):
+        model.sample(1, temperature=0.0)
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_recipe_builds_the_model_that_the_weights_are_of(tag):
+    recipe, info = load_recipe(tag), zoo.info(tag)
+    assert info.tag is not None and info.tag.status == "bundled"
+    described = info.tag.metadata["recipe"]
+    assert described["sha256"] == recipe.sha256 and described["overrides"] == {}
+    built = zoo.create(recipe.arch, **recipe.model)
+    assert built.config == zoo.load(tag).config
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_bundled_weights_reproduce_their_golden_tensors(tag):
+    golden.check(zoo.load(tag), zoo.info(tag).tag.folder)
+
+
+@pytest.mark.parametrize(("tag", "goal"), [("made.digits", 2.10), ("gated_pixelcnn.digits", 1.75)])
+def test_bundled_weights_score_what_they_state(tag, goal):
+    from zoo_core.data import load_dataset
+
+    metadata = json.loads((zoo.info(tag).tag.folder / "zoo.json").read_text())
+    stated = {m["split"]: m for m in metadata["metrics"]}
+    mean = zoo.load(tag).log_likelihood(load_dataset("digits").split("test").x).mean()
+    assert mean.n == 360 and str(mean.kind) == "exact"
+    assert abs(mean.bits_per_dim - stated["test"]["bits_per_dim"]) < 1e-4
+    assert mean.bits_per_dim < goal

@@ -1,0 +1,36 @@
+"""Asking for an architecture of an official plugin says why it is not there."""
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from zoo_core.errors import PluginError, UnknownNameError
+from zoo_core.plugins import Plugins
+from zoo_core.registry import Registry
+
+
+def registry(module=None, disabled=()):
+    points = [EntryPoint("flows", module, "density_zoo")] if module else []
+    return Registry(Plugins(points, disabled=disabled))
+
+
+def test_plugin_that_is_not_installed_is_named():
+    with pytest.raises(PluginError, match="density-zoo-flows, which is not installed"):
+        registry().model("glow")
+
+
+def test_plugin_that_does_not_have_it_yet_is_named():
+    with pytest.raises(UnknownNameError, match="planned for density-zoo-flows"):
+        registry("zoo_flows.plugin").model("glow")
+
+
+def test_plugin_that_is_disabled_can_be_enabled():
+    with pytest.raises(PluginError, match="'flows': disabled") as caught:
+        registry("zoo_flows.plugin", disabled=["flows"]).model("glow")
+    assert caught.value.hint == "zoo plugins enable flows"
+
+
+def test_plugin_that_failed_can_be_diagnosed():
+    with pytest.raises(PluginError, match="'flows': failed") as caught:
+        registry("zoo_flows.no_such_module").model("glow")
+    assert caught.value.hint == "zoo plugins doctor flows"

@@ -1,0 +1,279 @@
+"""Recipes: found by name, checked as a whole, run to a folder that says how it was made."""
+
+import json
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+import torch
+
+import zoo_core as zoo
+from zoo_core.errors import ConfigError, DataError, UnknownNameError
+from zoo_core.training import load_recipe, run_recipe
+from zoo_core.training.recipe import parse_recipe
+from zoo_core.weights import golden
+
+PLUGIN = """
+from zoo_core import ModelSpec, hookimpl
+ZOO_API = 1
+
+@hookimpl
+def zoo_models():
+    return [ModelSpec("toytable", "toys", "explicit/tractable", "zoo_toyrecipes.model:Table",
+                      "zoo_toyrecipes.model:Config", capabilities=("Density",),
+                      default_likelihood="exact")]
+"""
+MODEL = """
+from dataclasses import dataclass
+import torch
+from torch import nn
+import zoo_core as zoo
+
+@dataclass(frozen=True)
+class Config:
+    hidden: int = 4
+    levels: int = 17
+
+class Table(zoo.GenerativeModel):
+    def __init__(self, config):
+        super().__init__(config, zoo.Event((1, 8, 8), levels=config.levels))
+        self.embed = nn.Sequential(nn.Linear(1, config.hidden), nn.Dropout(0.1))
+        self.head = nn.Linear(config.hidden, 64 * config.levels)
+
+    def logits(self, n):
+        return self.head(self.embed(torch.ones(n, 1))).view(n, 1, 8, 8, -1)
+
+    def log_prob(self, x, cond=None):
+        logits = self.logits(len(x)).log_softmax(-1)
+        return logits.gather(-1, x.unsqueeze(-1)).flatten(1).sum(1)
+
+    def sample_rows(self, rng, cond=None):
+        return rng.categorical(self.logits(len(rng)), stream="x")
+"""
+RECIPE = """# A table, on digits.
+arch = "toytable"
+data = "digits"
+license = "Apache-2.0"
+source = "trained by this recipe"
+report = "test"
+
+[model]
+hidden = 8
+
+[train]
+steps = 20
+lr = 0.05
+eval_every = 10
+keep_best = true
+"""
+STAGES = """
+arch = "toytable"
+data = "digits"
+
+[train]
+steps = 6
+lr = 0.05
+
+[players.model]
+weight_decay = 0.1
+
+[[stage]]
+name = "all"
+
+[[stage]]
+name = "embedding"
+parameters = ["embed.*"]
+[stage.train]
+steps = 4
+"""
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site") / "zoo_toyrecipes"
+    (folder / "recipes").mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "plugin.py").write_text(PLUGIN)
+    (folder / "model.py").write_text(MODEL)
+    (folder / "recipes" / "toytable.digits.toml").write_text(RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder.parent))
+        yield folder
+
+
+@pytest.fixture
+def toys(package, registry_of):
+    from zoo_core.registry import use
+
+    with use(registry_of(EntryPoint("toys", "zoo_toyrecipes.plugin", "density_zoo"))) as registry:
+        yield registry
+
+
+def run(recipe, out, **kwargs):
+    return run_recipe(recipe, out, progress=False, **kwargs)
+
+
+def test_a_recipe_is_found_by_its_tag_and_by_its_path(toys, package):
+    by_name = load_recipe("toytable.digits")
+    assert by_name == load_recipe(str(package / "recipes" / "toytable.digits.toml"))
+    assert (by_name.name, by_name.arch, by_name.data) == ("toytable.digits", "toytable", "digits")
+    assert by_name.stages[0].train == zoo.TrainConfig(
+        steps=20, lr=0.05, eval_every=10, keep_best=True
+    )
+
+
+def test_a_run_saves_a_model_with_its_metrics_its_golden_tensors_and_how_it_was_made(
+    toys, tmp_path
+):
+    recipe = load_recipe("toytable.digits")
+    folder = run(recipe, tmp_path / "run", overrides={"train.batch_size": "32"}, seed=3)
+    saved = json.loads((folder / "zoo.json").read_text())
+    assert saved["recipe"] == {
+        "name": "toytable.digits",
+        "text": RECIPE,
+        "sha256": recipe.sha256,
+        "overrides": {"train.batch_size": "32"},
+    }
+    assert saved["config"] == {"hidden": 8, "levels": 17}
+    assert (saved["license"], saved["data"]["name"]) == ("Apache-2.0", "digits")
+    assert saved["training"]["seed"] == 3
+    assert saved["training"]["torch"] == torch.__version__
+    assert saved["training"]["seconds"] > 0
+    assert [(m["split"], m["n"]) for m in saved["metrics"]] == [("valid", 237), ("test", 360)]
+    model = zoo.load(str(folder))
+    golden.check(model, folder)
+    digits = zoo.load_dataset("digits").split("test")
+    mean = model.log_likelihood(digits.x).mean()
+    metric = saved["metrics"][1]
+    assert (metric["kind"], metric["relation"]) == ("exact", "equal")
+    assert metric["nats"] == pytest.approx(mean.nats)
+    assert metric["bits_per_dim"] == pytest.approx(mean.bits_per_dim)
+    assert metric["bits_per_dim_std_err"] == pytest.approx(mean.bits_per_dim_std_err)
+
+
+def weights(folder):
+    return (folder / "model.safetensors").read_bytes()
+
+
+def test_a_recipe_gives_the_same_weights_each_time_and_others_by_another_seed(toys, tmp_path):
+    recipe = load_recipe("toytable.digits")
+    torch.manual_seed(1)
+    first = run(recipe, tmp_path / "a")
+    torch.manual_seed(2)
+    assert weights(run(recipe, tmp_path / "b")) == weights(first)
+    assert weights(run(recipe, tmp_path / "c", seed=1)) != weights(first)
+    assert weights(run(recipe, tmp_path / "a", resume=True)) == weights(first)
+
+
+def test_test_is_scored_only_where_the_recipe_reports_it(toys, tmp_path):
+    folder = run(load_recipe("toytable.digits"), tmp_path, overrides={"report": "valid"})
+    metrics = json.loads((folder / "zoo.json").read_text())["metrics"]
+    assert [m["split"] for m in metrics] == ["valid"]
+
+
+def test_stages_train_one_after_the_other_each_what_it_names(toys, tmp_path):
+    recipe = parse_recipe(STAGES, name="staged")
+    assert [s.train.steps for s in recipe.stages] == [6, 4]
+    assert all(s.players == {"model": {"weight_decay": 0.1}} for s in recipe.stages)
+    only = parse_recipe(STAGES.partition('[[stage]]\nname = "embedding"')[0], name="first")
+    whole, first = run(recipe, tmp_path / "two"), run(only, tmp_path / "one")
+    one, two = (zoo.load(str(f)).state_dict() for f in (first, whole))
+    changed = [name for name in one if not torch.equal(one[name], two[name])]
+    assert changed == ["embed.0.weight", "embed.0.bias"]
+    files = sorted(str(p.relative_to(tmp_path / "two")) for p in tmp_path.glob("two/*/*.*"))
+    assert "all/checkpoint.safetensors" in files
+    assert "embedding/checkpoint.safetensors" in files
+    again = run(recipe, tmp_path / "two", resume=True)
+    assert weights(again) == weights(whole)
+
+
+def test_overrides_reach_every_table(toys):
+    changed = parse_recipe(
+        STAGES,
+        overrides={
+            "stage.1.train.steps": 9,
+            "model.hidden": "64",
+            "data.seed": 3,
+            "loss.name": "nll",
+            "players.model.lr": 0.1,
+            "source": "here",
+        },
+    )
+    assert [s.train.steps for s in changed.stages] == [6, 9]
+    assert changed.model == {"hidden": 64}
+    assert (changed.data, changed.data_options) == ("digits", {"seed": 3})
+    assert {s.loss for s in changed.stages} == {"nll"}
+    assert changed.stages[0].players["model"] == {"weight_decay": 0.1, "lr": 0.1}
+    assert changed.source == "here"
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("toytable.dgits", UnknownNameError, r"Did you mean toytable\.digits"),
+        ("toytable", UnknownNameError, r"no recipe; recipes: toytable\.digits"),
+        ("my.toml", UnknownNameError, r"write '\./my\.toml'"),
+        ("runs/my.toml", UnknownNameError, r"'\./runs/my\.toml'"),
+        ("./absent.toml", DataError, "cannot be read"),
+    ],
+)
+def test_recipes_that_cannot_be_found_are_explained(toys, name, error, message):
+    with pytest.raises(error, match=message):
+        load_recipe(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("arch = made", r"recipe bad: .*line 1"),
+        ('data = "digits"', "arch is required"),
+        ('arch = "toytable"', "data is required"),
+        ('arch = "a"\ndata = "b"\nlicence = "MIT"', r"unknown key licence.*Did you mean license"),
+        ('arch = "a"\ndata = "b"\ntrain = 3', "train = 3 is of the wrong kind"),
+        ('arch = "a"\ndata = "b"\nreport = "train"', "report = 'train'; it must be one of"),
+        ('arch = "a"\ndata = "b"\n[train]\nsteps = "many"', "train.steps = 'many'"),
+        ('arch = "a"\ndata = "b"\n[train]\nstepz = 1', r"unknown option train\.stepz"),
+        ('arch = "a"\ndata = "b"\n[players.g]\nsteps = 1', r"unknown option players\.g\.steps"),
+        ('arch = "a"\ndata = "b"\nstage = []', "stages need names"),
+        ('arch = "a"\ndata = "b"\n[[stage]]\nname = "../x"', r"stage\.0\.name"),
+        (
+            'arch = "a"\ndata = "b"\n[[stage]]\nname = "s"\n[[stage]]\nname = "s"',
+            "names of their own",
+        ),
+        ('arch = "a"\ndata = "b"\n[[stage]]\nparameters = [1]', r"parameters\[0\] = 1"),
+    ],
+)
+def test_recipes_that_make_no_sense_are_refused(text, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_recipe(text, name="bad")
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("trian.steps", "Did you mean train"),
+        ("train.stps", r"unknown option .*train\.stps"),
+        ("arch.name", "has no options of its own"),
+        ("stage.7.train.steps", "stages are numbered 0 to 1"),
+    ],
+)
+def test_overrides_that_reach_nothing_are_refused(key, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_recipe(STAGES, overrides={key: 1})
+
+
+def test_a_model_that_does_not_fit_the_data_is_refused_before_anything_is_written(toys, tmp_path):
+    with pytest.raises(DataError, match=r"0\.\.3.*0\.\.16"):
+        run(load_recipe("toytable.digits"), tmp_path / "run", overrides={"model.levels": 4})
+    assert not (tmp_path / "run").exists()
+
+
+def test_reading_a_recipe_needs_no_torch():
+    code = (
+        "import sys\n"
+        "from zoo_core.training.recipe import parse_recipe\n"
+        'parse_recipe(\'arch = "a"\\ndata = "b"\')\n'
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -1,0 +1,278 @@
+"""Checkpoints: a resumed training is the uninterrupted one, bit by bit; a kill loses nothing."""
+
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import zoo_core as zoo
+from zoo_core.data.dataset import Dataset, Split
+from zoo_core.errors import ConfigError, IntegrityError, OutputError, UsageError
+from zoo_core.plugins import Plugins
+from zoo_core.registry import Registry, use
+from zoo_core.training import loop, state
+
+ZOO_API = 1
+EVENT = zoo.Event((6,), levels=3)
+
+
+@zoo.hookimpl
+def zoo_models():
+    """This file is a plugin, so that its model has a default likelihood."""
+    target = f"{__name__}:Both"
+    return [
+        zoo.ModelSpec(
+            "both",
+            "toys",
+            "explicit/tractable",
+            target,
+            f"{__name__}:Config",
+            capabilities=("Density",),
+            default_likelihood="exact",
+        )
+    ]
+
+
+@dataclass(frozen=True)
+class Config:
+    hidden: int = 8
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The first player lowers -log p with noise on its input; the second follows the first."""
+
+    noise: float = 0.1
+
+    def __call__(self, model, batch, rng, step):
+        z = rng.normal((4,), stream="z", step=step)
+        nll = -model.log_prob(batch[0], self.noise * z).mean()
+        return zoo.Loss(nll, {"nats": nll.detach()})
+
+
+class Both(zoo.GenerativeModel):
+    """Categoricals with dropout and batch statistics, and a second player with lazy turns."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config, EVENT)
+        self.embed = nn.Sequential(
+            nn.Linear(4, config.hidden), nn.BatchNorm1d(config.hidden), nn.Dropout(0.25)
+        )
+        self.head = nn.Linear(config.hidden, 18)
+        self.critic = nn.Linear(6, 1)
+
+    def log_prob(self, x, cond=None):
+        z = torch.zeros(len(x), 4) if cond is None else cond
+        logits = self.head(self.embed(z)).view(-1, 6, 3)
+        return logits.log_softmax(-1).gather(-1, x.unsqueeze(-1)).squeeze(-1).sum(-1)
+
+    def make_players(self, loss):
+        def criticize(batch, rng, step):
+            u = rng.uniform((6,), stream="u", step=step)
+            return zoo.Loss((self.critic(batch[0] + u) - batch[0].sum(1, True)).square().mean())
+
+        first = [*self.embed.parameters(), *self.head.parameters()]
+        return {
+            "model": zoo.Player(first, lambda *args: loss(self, *args)),
+            "critic": zoo.Player(list(self.critic.parameters()), criticize, every=2, steps=2),
+        }
+
+
+def data(seed=0):
+    x = torch.randint(0, 3, (60, 6), generator=torch.Generator().manual_seed(seed))
+    splits = {"train": Split(x[:40]), "valid": Split(x[40:])}
+    return Dataset("toy", EVENT, zoo.Condition(), splits, "none", "drawn here")
+
+
+CONFIG = zoo.TrainConfig(
+    steps=24,
+    batch_size=16,
+    lr=0.3,
+    schedule="cosine",
+    warmup=3,
+    clip=1.0,
+    ema=0.9,
+    weight_decay=0.01,
+    eval_every=3,
+    keep_best=True,
+    checkpoint_every=6,
+    log_every=4,
+)
+
+
+def make():
+    torch.manual_seed(0)
+    return Both(Config())
+
+
+def run(out=None, config=CONFIG, *, model=None, **kwargs):
+    registry = Registry(Plugins([EntryPoint("toys", __name__, "density_zoo")]))
+    model = model or make()
+    with use(registry):
+        kwargs = {"loss": Fit(), "progress": False, **kwargs}
+        result = zoo.train(model, data(), config, out=out, **kwargs)
+    return model, result
+
+
+def interrupt(monkeypatch, out, at):
+    """Train until optimizer step `at` of all, then stop as Ctrl-C would."""
+    real, count = loop.optimize, iter(range(10**6))
+
+    def optimize(*args):
+        if next(count) == at:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "optimize", optimize)
+        with pytest.raises(KeyboardInterrupt):
+            run(out)
+
+
+def equal(one, two):
+    assert one.keys() == two.keys()
+    return all(torch.equal(v, two[k]) for k, v in one.items())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The training that was never interrupted."""
+    out = tmp_path_factory.mktemp("whole")
+    return (*run(out), out)
+
+
+@pytest.mark.parametrize("at", [13, 30, 47])
+def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(whole, monkeypatch, tmp_path, at):
+    model, result, out = whole
+    interrupt(monkeypatch, tmp_path, at)
+    resumed, again = run(tmp_path, resume=True)
+    assert equal(model.state_dict(), resumed.state_dict())
+    assert (again.value, again.best_step) == (result.value, result.best_step)
+    assert 0 < result.best_step < 24  # the best weights came through the checkpoint too
+    assert _lines(out) == _lines(tmp_path)
+
+
+def _lines(out):
+    """The log without clocks."""
+    text = (out / "log.jsonl").read_text().splitlines()
+    return [line for line in text if '"checkpoint"' not in line]
+
+
+def test_checkpoints_of_resumed_and_uninterrupted_trainings_are_equal(
+    whole, monkeypatch, tmp_path
+):
+    from safetensors.torch import load_file
+
+    interrupt(monkeypatch, tmp_path, 20)
+    run(tmp_path, resume=True)
+    ours, theirs = (load_file(p / state.CHECKPOINT) for p in (tmp_path, whole[2]))
+    kinds = {name.split("/")[0] for name in ours}
+    assert kinds == {"model", "ema", "optimizer", "best"}
+    assert equal(ours, theirs)
+
+
+def test_a_finished_training_resumes_to_its_result_at_once(whole, monkeypatch):
+    model, result, out = whole
+    monkeypatch.setattr(loop, "optimize", lambda *_: pytest.fail("trained again"))
+    again, second = run(out, resume=True)
+    assert equal(model.state_dict(), again.state_dict())
+    assert second == result
+
+
+def test_resuming_where_nothing_is_starts_from_the_beginning_and_says_so(whole, tmp_path, capfd):
+    model, _ = run(tmp_path, resume=True, progress=True)
+    assert equal(model.state_dict(), whole[0].state_dict())
+    assert capfd.readouterr().err == f"no checkpoint in {tmp_path}: starting at step 0\n"
+    with pytest.raises(UsageError, match="out="):
+        run(resume=True)
+
+
+def test_a_resume_with_another_config_data_loss_or_code_lists_what_differs(
+    whole, monkeypatch, tmp_path
+):
+    out = whole[2]
+    with pytest.raises(ConfigError, match=r"train\.clip: 1\.0 there, 2\.0 here; train\.lr: 0\.3"):
+        run(out, replace(CONFIG, lr=0.1, clip=2.0), resume=True)
+    with pytest.raises(ConfigError, match=r"loss\.noise: 0\.1 there, 0\.2 here"):
+        run(out, loss=Fit(0.2), resume=True)
+    with pytest.raises(ConfigError, match=r"players\.critic\.lr: 'absent' there"):
+        run(out, players={"critic": {"lr": 0.1}}, resume=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(zoo, "__version__", "99.0")
+        with pytest.raises(ConfigError, match=r"code\.density-zoo.*here"):
+            run(out, resume=True)
+    monkeypatch.setitem(globals(), "data", lambda real=data: real(seed=1))
+    with pytest.raises(ConfigError, match=r"data\.train.*data\.valid"):
+        run(out, resume=True)
+
+
+def test_a_refused_resume_leaves_model_and_checkpoint_as_they_were(whole):
+    file = whole[2] / state.CHECKPOINT
+    before, model = file.read_bytes(), make()
+    with pytest.raises(ConfigError):
+        run(whole[2], replace(CONFIG, lr=0.1), model=model, resume=True)
+    assert file.read_bytes() == before
+    assert equal(model.state_dict(), make().state_dict())
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "empty"])
+def test_a_damaged_checkpoint_is_named(whole, tmp_path, damage):
+    data = (whole[2] / state.CHECKPOINT).read_bytes()
+    broken = {"truncated": data[: len(data) // 2], "foreign": b"not a checkpoint", "empty": b""}
+    (tmp_path / state.CHECKPOINT).write_bytes(broken[damage])
+    with pytest.raises(IntegrityError, match=r"checkpoint.safetensors is damaged"):
+        run(tmp_path, resume=True)
+
+
+def test_a_full_disk_keeps_the_previous_checkpoint(monkeypatch, tmp_path):
+    real, writes = state.save_file, iter(range(100))
+
+    def save_file(*args, **kwargs):
+        if next(writes) == 1:
+            raise OSError(28, "No space left on device")
+        real(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "save_file", save_file)
+        with pytest.raises(OutputError, match="No space left"):
+            run(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [state.CHECKPOINT, "log.jsonl"]
+    assert run(tmp_path, resume=True)[1].steps == 24
+
+
+def die_while_writing(out):
+    """In a child process: half of the second checkpoint is written when SIGKILL comes."""
+    import os
+
+    real, writes = state.save_file, iter(range(100))
+
+    def save_file(tensors, path, **kwargs):
+        real(tensors, path, **kwargs)
+        if next(writes) == 1:
+            os.truncate(path, path.stat().st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    state.save_file = save_file
+    run(out)
+
+
+def test_a_kill_in_the_middle_of_writing_a_checkpoint_loses_nothing(whole, tmp_path):
+    child = (
+        "import importlib.util, pathlib, sys\n"
+        f"spec = importlib.util.spec_from_file_location({__name__!r}, {str(Path(__file__))!r})\n"
+        "module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(module)\n"
+        f"module.die_while_writing(pathlib.Path({str(tmp_path)!r}))\n"
+    )
+    died = subprocess.run([sys.executable, "-c", child], capture_output=True, timeout=120)
+    assert died.returncode == -signal.SIGKILL, died.stderr.decode()
+    assert list(tmp_path.glob("*.part")) + list(tmp_path.glob(".*.part"))
+    resumed, _ = run(tmp_path, resume=True)
+    assert equal(resumed.state_dict(), whole[0].state_dict())
+    assert sorted(p.name for p in tmp_path.iterdir()) == [state.CHECKPOINT, "log.jsonl"]

@@ -1,0 +1,239 @@
+"""The command's verbs that need no data: names, info, global options, errors and exit codes."""
+
+import json
+import time
+
+import pytest
+
+ROW = [
+    "name",
+    "arch",
+    "tag",
+    "family",
+    "density",
+    "likelihood",
+    "status",
+    "plugin",
+    "params",
+    "license",
+]
+
+
+def test_list_gives_every_architecture_and_tag_as_json(zoo):
+    done = zoo("list", "--json")
+    assert done.code == 0
+    rows = {row["name"]: row for row in done.json}
+    assert all(list(row) == ROW for row in done.json)
+    assert list(rows) == ["dice", "dice.classy", "dice.fair", "dice.planned", "fog", "fog.grey"]
+    assert rows["dice.fair"] == {
+        "name": "dice.fair",
+        "arch": "dice",
+        "tag": "fair",
+        "family": "tiny",
+        "density": "explicit/tractable",
+        "likelihood": "exact",
+        "status": "bundled",
+        "plugin": "tiny",
+        "params": 17,
+        "license": "CC0-1.0",
+    }
+    assert rows["dice.planned"]["status"] == "recipe"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["dice*"], {"dice", "dice.classy", "dice.fair", "dice.planned"}),
+        (["--density", "implicit"], {"fog", "fog.grey"}),
+        (["--pretrained"], {"dice.classy", "dice.fair", "fog.grey"}),
+        (["--license", "cc0*", "*.f*"], {"dice.fair"}),
+        (["--family", "nothing"], set()),
+    ],
+)
+def test_list_filters(zoo, arguments, names):
+    assert {row["name"] for row in zoo("list", "--json", *arguments).json} == names
+
+
+def test_the_table_marks_how_a_likelihood_stands_to_log_p(zoo):
+    lines = zoo("list").out.splitlines()
+    assert lines[0].split() == "name family density likelihood status params license".split()
+    assert " = exact " in next(line for line in lines if line.startswith("dice.fair"))
+    assert " none " in next(line for line in lines if line.startswith("fog.grey"))
+
+
+def test_global_options_stand_before_or_after_the_verb(zoo):
+    assert zoo("--json", "list").out == zoo("list", "--json").out
+    assert zoo("--json", "data").json == zoo("data", "list", "--json").json
+
+
+def test_without_plugins_only_the_core_is_left(zoo):
+    assert zoo("list", "--no-plugins", "--json").json == []
+    assert zoo("--no-plugins", "info", "dice").code == 3
+    assert zoo("info", "dice").code == 0
+
+
+def test_info_shows_options_with_their_ranges_and_what_fits(zoo):
+    found = zoo("info", "dice.fair", "--json").json
+    levels = next(f for f in found["config"] if f["name"] == "levels")
+    assert levels == {
+        "name": "levels",
+        "type": "int",
+        "default": 17,
+        "required": False,
+        "range": "[2, 256]",
+    }
+    assert [f["name"] for f in found["config"]] == ["shape", "levels", "classes", "paint"]
+    assert next(f for f in found["config"] if f["name"] == "paint")["type"] == "'white' | 'red'"
+    assert {"loaded", "direct"} <= {s["name"] for s in found["samplers"]}
+    assert {"exact", "tiny_bound"} <= {m["name"] for m in found["likelihoods"]}
+    assert found["metrics"][0]["kind"] == "exact"
+    assert found["license"] == "CC0-1.0"
+    text = zoo("info", "dice.fair").out
+    for shown in ("face=3", ">= tiny_bound", "slack=1.0", "[2, 256]", "Cardano", "4.0875"):
+        assert shown in text
+
+
+def test_info_does_not_offer_likelihoods_to_a_model_without_density(zoo):
+    found = zoo("info", "fog", "--json").json
+    assert found["likelihoods"] == []
+    assert "loaded" not in {s["name"] for s in found["samplers"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["lst"], 2, ["no verb 'lst'", "Did you mean list?", "zoo --help"]),
+        (["list", "--pretraind"], 2, ["--pretraind", "zoo list --help"]),
+        (["list", "--seed", "-1"], 2, ["'-1'", "[0, 2^64)"]),
+        (["list", "--seed", str(2**64)], 2, ["[0, 2^64)"]),
+        (["info"], 2, ["Missing argument 'NAME'"]),
+        (["info", "dyce"], 3, ["unknown model 'dyce'", "Did you mean dice?"]),
+        (["info", "dice.fiar"], 3, ["no tag 'fiar'", "fair"]),
+        (["info", "other:dice"], 3, ["unknown model 'other:dice'"]),
+        (["info", "org/model"], 3, ["'org/model' is not a model name"]),
+        (["info", "Bad Name"], 3, ["'Bad Name' is not a model name"]),
+        (["info", "glow"], 4, ["density-zoo-flows", "not installed", "zoo plugins install flows"]),
+        (["plugins", "disable", "tyny"], 4, ["no plugin 'tyny'", "Did you mean tiny?"]),
+    ],
+)
+def test_a_mistake_is_one_line_with_a_hint_and_its_exit_code(zoo, arguments, code, words):
+    done = zoo(*arguments)
+    assert done.code == code
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    first, *rest = done.err.splitlines()
+    assert first.startswith("zoo: error: ")
+    assert all(line.startswith("hint: ") for line in rest)
+    for word in words:
+        assert word in done.err
+
+
+def test_an_error_with_json_is_one_json_line_on_stderr(zoo):
+    done = zoo("info", "dyce", "--json")
+    assert (done.code, done.out) == (3, "")
+    found = json.loads(done.err)
+    assert found.keys() == {"error", "message", "hint", "exit_code"}
+    assert (found["error"], found["exit_code"]) == ("UnknownNameError", 3)
+
+
+def test_a_traceback_appears_on_request(zoo):
+    assert "Traceback" in zoo("info", "dyce", "--traceback").err
+    assert "Traceback" in zoo("--traceback", "info", "dyce").err
+
+
+def test_an_unexpected_error_is_one_line_that_says_how_to_report_it(zoo, monkeypatch):
+    monkeypatch.setattr("zoo_core.registry.Registry.models", lambda *a, **k: 1 / 0)
+    done = zoo("list")
+    assert done.code == 1
+    assert "unexpected ZeroDivisionError" in done.err
+    assert "--traceback" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_bare_zoo_and_help_list_the_verbs_and_exit_codes(zoo):
+    for arguments in ([], ["--help"], ["-h"]):
+        done = zoo(*arguments)
+        assert done.code == 0
+        assert "likelihood" in done.out and "Exit codes" in done.out
+    assert zoo("--version").out.split()[0] == "zoo"
+
+
+OPTIONS = {
+    "list": "PATTERN --density --family --license --pretrained --no-pretrained",
+    "info": "NAME",
+    "sample": "NAME -n --out --sampler --set --cond --fixed --batch-size",
+    "likelihood": "NAME --data --data-option --split --method --set --cond --limit --batch-size",
+    "train": "--recipe --out --resume --set",
+    "data": "",
+    "data list": "",
+    "data info": "NAME --set",
+    "plugins": "",
+    "plugins list": "--all",
+    "plugins info": "NAME",
+    "plugins enable": "NAME",
+    "plugins disable": "NAME",
+    "plugins doctor": "NAME",
+    "plugins check": "NAME",
+    "doctor": "--fix",
+}
+GLOBAL = {"--json", "--quiet", "--offline", "--traceback", "--no-plugins", "--device", "--seed"}
+
+
+def _commands(command, path=()):
+    """Every command below `command` with its path."""
+    import click
+
+    if path:
+        yield " ".join(path), command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            yield from _commands(command.get_command(context, name), (*path, name))
+
+
+def _spellings(command):
+    for param in command.params:
+        named = param.param_type_name == "option"
+        yield from ([*param.opts, *param.secondary_opts] if named else [param.name.upper()])
+
+
+def test_the_options_are_the_frozen_ones():
+    """A new or renamed option is a promise to users: it is made here as well."""
+    from zoo_core.cli.app import root
+
+    found = {path: set(_spellings(command)) for path, command in _commands(root)}
+    assert found == {path: GLOBAL | set(names.split()) for path, names in OPTIONS.items()}
+
+
+def test_help_and_list_are_fast(shell, capsys):
+    """0.3 s warm is the aim; the bound is loose, for machines that are busy."""
+    for verb in (["--help"], ["list"], ["list", "--json", "--pretrained"]):
+        seconds = []
+        for _ in range(2):
+            start = time.perf_counter()
+            assert shell(*verb).code == 0
+            seconds.append(time.perf_counter() - start)
+        with capsys.disabled():
+            print(f" [zoo {' '.join(verb)}: {min(seconds):.2f} s]", end="")
+        assert min(seconds) < 1.0
+
+
+@pytest.mark.parametrize("verb", ["list", "plugins", "data"])
+def test_looking_around_imports_nothing_heavy(start, verb):
+    code = (
+        f"import sys; from zoo_core.cli import main; code = main([{verb!r}, '--json']);"
+        "heavy = {'torch', 'numpy', 'huggingface_hub', 'accelerate', 'PIL', 'tqdm'};"
+        "print(sorted(heavy & sys.modules.keys()), file=sys.stderr); sys.exit(code)"
+    )
+    with start("-c", code) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert json.loads(out)
+    assert err.strip() == "[]"
+
+
+def test_a_reader_that_has_enough_ends_the_command_quietly(start):
+    with start("-m", "zoo_core", "list", "--json") as process:
+        process.stdout.close()
+        assert process.wait(timeout=60) == 141
+        assert process.stderr.read() == ""

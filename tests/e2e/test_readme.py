@@ -1,0 +1,73 @@
+"""The README's code runs, its plugin is the one in examples/, and its links lead somewhere."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zoo_core.plugins import Plugins
+from zoo_core.registry import Registry, known_plugins
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+RINGS = ROOT / "examples" / "zoo-rings"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def run(command, folder):
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "HOME": str(folder)}
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_plugin_of_the_readme_is_the_one_in_examples():
+    (declared,) = blocks("toml")
+    assert declared in (RINGS / "pyproject.toml").read_text()
+    (module,) = [block for block in blocks("python") if block.startswith("# zoo_rings/plugin.py")]
+    body = module.split("\n", 1)[1]
+    imports, _, hook = body.partition("\nZOO_API = 1\n")
+    text = (RINGS / "src" / "zoo_rings" / "plugin.py").read_text()
+    assert imports.strip() in text
+    assert hook.strip() in text
+
+
+def test_density_types_of_the_readme_are_those_of_the_core():
+    names = [entry.spec.name for entry in Registry(Plugins([])).all("density type")]
+    table = re.findall(r"^\| `([a-z/]+)` \|", README, re.MULTILINE)
+    assert sorted(table) == sorted(names)
+
+
+def test_every_official_plugin_is_named():
+    assert [name for name in known_plugins() if not re.search(rf"\b{name}\b", README)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.slow
+def test_python_of_the_readme_runs_and_says_what_kind_of_number_it_is(tmp_path):
+    (code,) = [block for block in blocks("python") if "zoo.load(" in block]
+    listing, scored = run([sys.executable, "-c", code], tmp_path).splitlines()
+    assert "made.digits" in listing
+    assert re.match(r"exact = log p = -[\d.]+ \+- [\d.]+ nats \([\d.]+ bits/dim\)", scored)
+
+
+@pytest.mark.slow
+def test_commands_of_the_readme_run(tmp_path):
+    (commands,) = [block for block in blocks("bash") if block.startswith("zoo ")]
+    for line in commands.splitlines():
+        verb = line.split()
+        assert verb[0] == "zoo"
+        run([sys.executable, "-m", "zoo_core", *verb[1:]], tmp_path)
+    assert (tmp_path / "digits.png").stat().st_size > 0

@@ -1,0 +1,112 @@
+"""The root of the command: verbs, and what becomes of errors.
+
+A user's mistake is one line and a hint; a traceback appears only with --traceback.
+"""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from zoo_core import __version__
+from zoo_core.cli.command import Group, Settings
+from zoo_core.errors import ZooError
+
+__all__ = ["root", "run"]
+
+VERBS = {
+    "list": "Models by name: family, density type, likelihood, status.",
+    "info": "Everything that is known of a model, without its weights.",
+    "sample": "Draw events from a model into a PNG grid or an npz file.",
+    "likelihood": "Score a data set: log p with its kind, bits per dimension.",
+    "train": "Train a model by a recipe.",
+    "data": "Data sets: events, splits, licences.",
+    "plugins": "What is installed, what is broken, and why.",
+    "doctor": "What runs here: torch, kernels, plugins, folders.",
+}
+
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+
+_EPILOG = """\b
+Exit codes: 0 ok, 1 unexpected error, 2 usage, 3 unknown name, 4 plugin,
+5 network or offline, 6 integrity, 7 bad data or config, 130 interrupted.
+
+Global options may stand before or after the verb."""
+
+
+@click.command(
+    "zoo",
+    cls=Group,
+    lazy=VERBS,
+    invoke_without_command=True,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 99},
+)
+@click.version_option(__version__, prog_name="zoo", message="%(prog)s %(version)s")
+@click.pass_context
+def root(ctx: click.Context) -> None:
+    """Generative models that say what kind of density they have."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command; every way it can end is an exit code."""
+    settings = Settings(json="--json" in argv, traceback="--traceback" in argv)
+    color = False if "NO_COLOR" in os.environ else None
+    try:
+        with root.make_context("zoo", list(argv), obj=settings, color=color) as context:
+            root.invoke(context)
+        sys.stdout.flush()
+        return 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _interrupted()
+    except BrokenPipeError:
+        return _broken_pipe()
+    except ZooError as error:
+        return _report(settings, error, error.message, error.hint, error.exit_code)
+    except click.ClickException as error:
+        return _report(settings, error, error.format_message(), _usage_hint(error), 2)
+    except Exception as error:
+        text = f"unexpected {type(error).__name__}: {error}"
+        hint = "run it again with --traceback, and report what that prints"
+        return _report(settings, error, text, hint, 1)
+
+
+def _report(
+    settings: Settings, error: Exception, message: str, hint: str | None, code: int
+) -> int:
+    if settings.traceback:
+        traceback.print_exception(error)
+    if settings.json:
+        name = "UsageError" if isinstance(error, click.ClickException) else type(error).__name__
+        found = {"error": name, "message": message, "hint": hint, "exit_code": code}
+        click.echo(json.dumps(found), err=True)
+        return code
+    click.echo(f"zoo: error: {' '.join(message.split())}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+    return code
+
+
+def _usage_hint(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path if context else 'zoo'} --help"
+
+
+def _interrupted() -> int:
+    click.echo("zoo: interrupted", err=True)
+    return _INTERRUPTED
+
+
+def _broken_pipe() -> int:
+    """Whoever reads our output has enough; nothing is left to say, not even at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    return _BROKEN_PIPE

@@ -1,0 +1,80 @@
+"""`zoo data`: data sets by name."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo_core.cli.command import Group, Settings
+from zoo_core.cli.options import settings_option
+from zoo_core.cli.printing import fields, heading, show, table
+from zoo_core.registry import Entry, current
+from zoo_core.specs import DatasetSpec
+
+if TYPE_CHECKING:
+    from zoo_core.data.dataset import Dataset
+
+__all__ = ["command"]
+
+
+@click.group("data", cls=Group, invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """Data sets: events, splits, licences. Without a verb: list."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_data)
+
+
+@command.command("list")
+@click.pass_obj
+def list_data(settings: Settings) -> None:
+    """Data sets by name, with their licences."""
+    entries: list[Entry[DatasetSpec]] = list(current().all("dataset"))
+    keys = ("name", "license", "plugin", "summary")
+    rows = [
+        {"name": e.spec.name, "license": e.spec.license, "plugin": e.plugin.name}
+        | {"summary": e.spec.summary}
+        for e in entries
+    ]
+    show(settings, rows, table(keys, [[row[key] for key in keys] for row in rows]))
+
+
+@command.command("info")
+@click.argument("name")
+@settings_option("an option of the data set")
+@click.pass_obj
+def info(settings: Settings, name: str, options: dict[str, Any]) -> None:
+    """What the data set NAME holds: events, condition, splits, licence, provenance.
+
+    NAME may carry a path: npz:FILE, folder:FOLDER, binarized_mnist:FOLDER.
+    """
+    from zoo_core.cli.models import dataset, dataset_options
+
+    data = dataset(settings, name, options)
+    value = {
+        "name": name,
+        "event": {**dataclasses.asdict(data.event), "text": str(data.event)},
+        "condition": {**dataclasses.asdict(data.condition), "text": str(data.condition)},
+        "splits": {split: len(found.x) for split, found in data.splits.items()},
+        "truth": data.truth is not None,
+        "license": data.license,
+        "provenance": data.provenance,
+        "options": [dataclasses.asdict(f) for f in dataset_options(name)],
+    }
+    show(settings, value, _lines(data, value))
+
+
+def _lines(data: "Dataset", value: dict[str, Any]) -> Iterator[str]:
+    yield heading(value["name"])
+    yield from fields(
+        [
+            ("event", data.event),
+            ("condition", data.condition),
+            ("splits", [f"{name} {size:,}" for name, size in value["splits"].items()]),
+            ("truth", "log p is known" if value["truth"] else None),
+            ("licence", data.license),
+            ("provenance", data.provenance),
+            ("options", [f"{o['name']}={o['default']}" for o in value["options"]]),
+        ]
+    )

@@ -1,0 +1,90 @@
+"""What a frozen dataclass of options looks like to a user: names, types, defaults, ranges."""
+
+import dataclasses
+from collections.abc import Iterator
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from zoo_core.config import Range
+
+__all__ = ["Field", "describe"]
+
+_ABSENT = dataclasses.MISSING
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """One option of a config: what `--set name=value` may set."""
+
+    name: str
+    type: str
+    default: Any = None
+    required: bool = False
+    range: str | None = None
+
+    def __str__(self) -> str:
+        value = "required" if self.required else f"= {self.default!r}"
+        return f"{self.name}: {self.type} {value}" + (f" in {self.range}" if self.range else "")
+
+
+def describe(cls: Any, prefix: str = "") -> list[Field]:
+    """The fields of a frozen dataclass; those of nested Configs follow as `outer.inner`."""
+    hints = get_type_hints(cls, include_extras=True)
+    return [f for field in dataclasses.fields(cls) for f in _fields(field, hints, prefix)]
+
+
+def _fields(
+    field: "dataclasses.Field[Any]", hints: dict[str, Any], prefix: str
+) -> Iterator[Field]:
+    hint = hints[field.name]
+    name = prefix + field.name
+    default = field.default if field.default_factory is _ABSENT else field.default_factory()
+    required = default is _ABSENT
+    shown = None if required else _shown(default)
+    yield Field(name, _type(hint), shown, required, _range(hint))
+    for nested in _configs(hint):
+        tag = getattr(nested, "type", None)
+        yield from describe(nested, f"{name}[{tag}]." if isinstance(tag, str) else f"{name}.")
+
+
+def _shown(default: Any) -> Any:
+    """A default as JSON has it; a nested Config by its tag or name, for its fields follow."""
+    if dataclasses.is_dataclass(default):
+        return getattr(type(default), "type", type(default).__name__)
+    return list(default) if isinstance(default, tuple) else default
+
+
+def _configs(hint: Any) -> list[Any]:
+    if dataclasses.is_dataclass(hint):
+        return [hint]
+    if get_origin(hint) is Annotated:
+        return _configs(get_args(hint)[0])
+    if get_origin(hint) in (Union, UnionType):
+        return [c for part in get_args(hint) for c in _configs(part)]
+    return []
+
+
+def _type(hint: Any) -> str:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _type(args[0])
+    if origin in (Union, UnionType):
+        return " | ".join(map(_type, args))
+    if origin is Literal:
+        return " | ".join(map(repr, args))
+    if origin is tuple:
+        inner = ", ".join("..." if a is Ellipsis else _type(a) for a in args)
+        return f"[{inner}]"
+    if dataclasses.is_dataclass(hint):
+        return str(getattr(hint, "type", getattr(hint, "__name__", hint)))
+    return "null" if hint is NoneType else getattr(hint, "__name__", str(hint))
+
+
+def _range(hint: Any) -> str | None:
+    args = get_args(hint)
+    if get_origin(hint) is Annotated:
+        found = [str(bound) for bound in args[1:] if isinstance(bound, Range)]
+        return " and ".join(found) or _range(args[0])
+    if get_origin(hint) in (Union, UnionType):
+        return next((r for part in args if (r := _range(part))), None)
+    return None

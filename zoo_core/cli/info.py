@@ -1,0 +1,156 @@
+"""`zoo info`: everything that is known of an architecture or a tag, without its weights."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from zoo_core.cli.command import Command, Settings
+from zoo_core.cli.describe import describe
+from zoo_core.cli.list import likelihood_text
+from zoo_core.cli.printing import fields, heading, metric_text, show, table
+from zoo_core.registry import Entry, ModelInfo, current
+from zoo_core.specs import import_target
+
+__all__ = ["command"]
+
+
+@click.command("info", cls=Command)
+@click.argument("name")
+@click.pass_obj
+def command(settings: Settings, name: str) -> None:
+    """Show what is known of the model NAME: an architecture or a tag of one.
+
+    Its density type, its options with defaults and ranges, the samplers, losses and likelihoods
+    that fit it, and for weights their licence, source and recorded metrics.
+    """
+    found = current().model(name)
+    value = _collect(found)
+    show(settings, value, _lines(found, value))
+
+
+def _collect(found: ModelInfo) -> dict[str, Any]:
+    spec = found.spec
+    return {
+        **found.row(),
+        "summary": spec.summary,
+        "paper": spec.paper,
+        "plugin": found.plugin.name,
+        "dist": found.plugin.dist,
+        "version": found.plugin.version,
+        "target": spec.target,
+        "capabilities": list(spec.capabilities),
+        "parts": dict(spec.parts),
+        "config": [dataclasses.asdict(f) for f in describe(import_target(spec.config))],
+        "samplers": _fitting("sampler", found),
+        "losses": _fitting("loss", found),
+        "likelihoods": _fitting("likelihood", found),
+        "tags": _tags(found),
+        **_weights(found),
+    }
+
+
+def _fitting(kind: str, found: ModelInfo) -> list[dict[str, Any]]:
+    """The registered components whose required capabilities the spec names."""
+    entries = current().all(kind)
+    return [_component(e) for e in entries if {*e.spec.requires} <= {*found.spec.capabilities}]
+
+
+def _component(entry: Entry[Any]) -> dict[str, Any]:
+    spec = entry.spec
+    kind = getattr(spec, "kind", None)
+    relation = {} if kind is None else {"relation": kind.relation, "sign": kind.sign}
+    options = [dataclasses.asdict(f) for f in describe(import_target(spec.target))]
+    return {"name": spec.name, "summary": spec.summary, **relation, "options": options}
+
+
+def _tags(found: ModelInfo) -> list[dict[str, Any]]:
+    rows = current().models(f"{found.spec.arch}.*")
+    return [{"name": row.name, "status": row.row()["status"]} for row in rows]
+
+
+def _weights(found: ModelInfo) -> dict[str, Any]:
+    """What only a tag has: its own config, events, metrics, source and recipe."""
+    tag = found.tag
+    if tag is None:
+        return {}
+    metadata: Mapping[str, Any] = tag.metadata or {}
+    kept = ("event", "condition", "metrics", "files")
+    return {
+        "source": tag.source,
+        "folder": str(tag.folder) if tag.folder else None,
+        "recipe": str(tag.recipe) if tag.recipe else None,
+        "repo": tag.hub.repo if tag.hub else None,
+        "weights_config": metadata.get("config"),
+        **{key: metadata[key] for key in kept if key in metadata},
+    }
+
+
+def _lines(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[str]:
+    yield heading(found.name) + (f"  {value['summary']}" if value["summary"] else "")
+    yield from fields(_overview(found, value))
+    yield from _section("options (zoo.create, [model] of a recipe)", _fields(value["config"]))
+    for kind in ("samplers", "likelihoods", "losses"):
+        default = getattr(found.spec, f"default_{_singular(kind)}")
+        yield from _section(kind, _components(value[kind], default))
+    tags = [[tag["name"], tag["status"]] for tag in value["tags"]]
+    yield from _section("tags", table(("name", "status"), tags) if tags else [])
+    yield from _section("metrics", _metrics(value.get("metrics")))
+
+
+def _overview(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    text = likelihood_text(current(), found.spec.default_likelihood).strip()
+    yield "family", value["family"]
+    yield "density", value["density"]
+    yield "likelihood", text
+    yield "capabilities", value["capabilities"]
+    yield "plugin", f"{value['plugin']} ({value['dist']} {value['version']})"
+    yield "parts", [f"{name} = {part}" for name, part in found.spec.parts]
+    yield "paper", value["paper"]
+    yield "status", value["status"]
+    yield "params", value["params"]
+    yield "licence", value["license"]
+    for key in ("source", "repo", "folder", "recipe"):
+        yield key, value.get(key)
+    config = value.get("weights_config") or {}
+    yield "config", ", ".join(f"{k}={v!r}" for k, v in config.items())
+
+
+def _section(title: str, lines: list[str]) -> Iterator[str]:
+    if lines:
+        yield ""
+        yield heading(title)
+        yield from (f"  {line}" for line in lines)
+
+
+def _singular(kind: str) -> str:
+    return {"losses": "loss"}.get(kind, kind.removesuffix("s"))
+
+
+def _fields(config: list[dict[str, Any]]) -> list[str]:
+    rows = [[f["name"], f["type"], _default(f), f["range"] or ""] for f in config]
+    return table(("name", "type", "default", "range"), rows) if rows else []
+
+
+def _default(field: Mapping[str, Any]) -> str:
+    return "required" if field["required"] else str(field["default"])
+
+
+def _components(found: list[dict[str, Any]], default: str | None) -> list[str]:
+    rows = [[*_marked(c, default), _set(c), c["summary"]] for c in found]
+    return table(("name", "", "options", ""), rows) if rows else []
+
+
+def _marked(component: Mapping[str, Any], default: str | None) -> tuple[str, str]:
+    sign = f"{component['sign']:>2} " if "sign" in component else ""
+    return sign + component["name"], "default" if component["name"] == default else ""
+
+
+def _set(component: Mapping[str, Any]) -> str:
+    return " ".join(f"{f['name']}={_default(f)}" for f in component["options"]) or "-"
+
+
+def _metrics(metrics: Any) -> list[str]:
+    """Recorded numbers, each with its kind and standard error."""
+    return fields((str(m.get("split", "")), metric_text(m)) for m in metrics or [])

@@ -1,0 +1,136 @@
+"""`zoo likelihood`: score a data set, and say what kind of number that is."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo_core.cli.command import Command, Settings
+from zoo_core.cli.options import Count, batch_size, settings_option
+from zoo_core.cli.printing import remark, show
+from zoo_core.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo_core.data.dataset import Dataset, Split
+    from zoo_core.likelihood import Mean
+    from zoo_core.model import GenerativeModel
+
+__all__ = ["command"]
+
+
+@click.command("likelihood", cls=Command)
+@click.argument("name")
+@click.option("--data", required=True, metavar="NAME", help="Data set: zoo data lists them.")
+@settings_option("an option of the data set", "--data-option", "data_options")
+@click.option("--split", default="test", show_default=True, metavar="NAME", help="Its split.")
+@click.option("--method", metavar="NAME", help="Likelihood (default: the architecture's own).")
+@settings_option("an option of the method")
+@click.option(
+    "--cond",
+    type=click.Choice(["auto", "none"]),
+    default="auto",
+    show_default=True,
+    help="auto: a model conditioned on classes takes the data's labels.",
+)
+@click.option("--limit", type=Count, metavar="N", help="Score N events drawn by the seed.")
+@batch_size
+@click.pass_obj
+def command(
+    settings: Settings,
+    name: str,
+    data: str,
+    data_options: dict[str, Any],
+    split: str,
+    method: str | None,
+    options: dict[str, Any],
+    cond: str,
+    limit: int | None,
+    batch_size: int | None,
+) -> None:
+    """Score a split of a data set by the model NAME.
+
+    Prints the mean log p in nats with its standard error, and bits per dimension. The sign
+    before the number says whether it is log p itself (=), a bound (>=, <=) or an estimate (~).
+    """
+    from zoo_core import resolve
+    from zoo_core.cli.models import dataset, load
+
+    found = dataset(settings, data, data_options)
+    events = found.split(split)
+    model = load(settings, name)
+    _check_event(found, model)
+    score = resolve.likelihood(model, method, options)
+    seed = settings.seed or 0
+    rows = _rows(len(events.x), limit, seed)
+    scored = model.log_likelihood(
+        events.x[rows],
+        cond=_condition(model, events, rows) if cond == "auto" else None,
+        method=score,
+        seed=seed,
+        batch_size=batch_size,
+        progress=settings.progress,
+    )
+    mean = scored.mean()
+    method = method or model.spec.default_likelihood
+    value = _value(mean, model=name, data=data, split=split, method=method)
+    if limit is not None and limit < len(events.x):
+        remark(settings, f"{limit} of {len(events.x)} events, a permutation by seed {seed}")
+    show(settings, value, [_line(mean, f"{data} {split}")])
+
+
+def _check_event(data: "Dataset", model: "GenerativeModel") -> None:
+    """Events of other shapes or levels would get a number that means nothing."""
+    have, want = data.event, model.event
+    if (have.shape, have.levels) != (want.shape, want.levels):
+        raise DataError(
+            f"data set {data.name!r} holds {have}; the model's events are {want}.",
+            hint="zoo data lists data sets; --data-option levels=K tells the levels of a file",
+        )
+
+
+def _rows(size: int, limit: int | None, seed: int) -> "Tensor":
+    """Every row, or `limit` rows of a permutation that the seed fixes; never a prefix."""
+    import torch
+
+    from zoo_core.data.order import permutation
+
+    if limit is None or limit >= size:
+        return torch.arange(size)
+    return permutation(seed, size, stream="zoo likelihood --limit")[:limit]
+
+
+def _condition(model: "GenerativeModel", events: "Split", rows: "Tensor") -> "Tensor | None":
+    """The labels, for a model that is conditioned on classes."""
+    condition = model.condition
+    if condition.kind != "classes":
+        return None
+    if events.y is None and not condition.optional:
+        raise DataError(
+            f"the model needs {condition}; this data set has no labels.",
+            hint="zoo data lists the data sets, with their labels",
+        )
+    return None if events.y is None else events.y[rows]
+
+
+def _value(mean: "Mean", **names: Any) -> dict[str, Any]:
+    return {
+        "model": names["model"],
+        "data": names["data"],
+        "split": names["split"],
+        "n": mean.n,
+        "method": names["method"],
+        "kind": str(mean.kind),
+        "relation": mean.kind.relation,
+        "nats": mean.nats,
+        "bits_per_dim": mean.bits_per_dim,
+        "std_err": mean.std_err,
+    }
+
+
+def _line(mean: "Mean", what: str) -> str:
+    return (
+        f"log p {mean.kind.sign} {mean.nats:.3f} +- {mean.std_err:.3f} nats, "
+        f"{mean.bits_per_dim:.4f} +- {mean.bits_per_dim_std_err:.4f} bits/dim "
+        f"({mean.kind}, n={mean.n}, {what})"
+    )

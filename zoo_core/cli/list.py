@@ -1,0 +1,64 @@
+"""`zoo list`: models by name, without torch and without the network."""
+
+import click
+
+from zoo_core.cli.command import Command, Settings
+from zoo_core.cli.printing import remark, show, table
+from zoo_core.registry import ModelInfo, Registry, current
+
+__all__ = ["command", "likelihood_text"]
+
+
+@click.command("list", cls=Command)
+@click.argument("pattern", default="*")
+@click.option("--density", metavar="PATTERN", help="Density type, e.g. 'explicit/*'.")
+@click.option("--family", metavar="PATTERN", help="Family, e.g. flows.")
+@click.option("--license", metavar="PATTERN", help="Licence of the weights, e.g. 'apache*'.")
+@click.option(
+    "--pretrained/--no-pretrained", default=None, help="Only names with weights, or without."
+)
+@click.pass_obj
+def command(
+    settings: Settings,
+    pattern: str,
+    density: str | None,
+    family: str | None,
+    license: str | None,
+    pretrained: bool | None,
+) -> None:
+    """List models whose names match PATTERN (a shell pattern, e.g. '*pixel*').
+
+    The likelihood's sign says how its number stands to log p: = equal, >= lower bound,
+    <= upper bound, ~ estimate.
+    """
+    registry = current()
+    found = registry.models(
+        pattern, density=density, family=family, license=license, pretrained=pretrained
+    )
+    if not found and not settings.json:
+        remark(settings, _nothing(registry, pattern))
+        return
+    header = ("name", "family", "density", "likelihood", "status", "params", "license")
+    rows = [_cells(registry, info) for info in found]
+    show(settings, [info.row() for info in found], table(header, rows, right="params"))
+
+
+def _nothing(registry: Registry, pattern: str) -> str:
+    if registry.all("model"):
+        return f"no model matches {pattern!r} and these filters; zoo list shows all"
+    return "no model is installed; zoo plugins shows what is, and what is wrong with it"
+
+
+def _cells(registry: Registry, info: ModelInfo) -> list[object]:
+    row = info.row()
+    row["likelihood"] = likelihood_text(registry, row["likelihood"])
+    shown = ("name", "family", "density", "likelihood", "status", "params", "license")
+    return [row[key] for key in shown]
+
+
+def likelihood_text(registry: Registry, name: str | None) -> str:
+    """A likelihood's name behind the sign of its relation to log p; `none` without one."""
+    if name is None:
+        return "none"
+    kinds = [e.spec.kind for e in registry.all("likelihood") if e.spec.name == name]
+    return f"{kinds[0].sign:>2} {name}" if kinds else f" ? {name}"

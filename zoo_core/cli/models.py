@@ -1,0 +1,81 @@
+"""Loading for the verbs that run a model: device, weights and data by name."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo_core.cli.command import Settings
+from zoo_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from zoo_core.cli.describe import Field
+    from zoo_core.data.dataset import Dataset
+    from zoo_core.model import GenerativeModel
+
+__all__ = ["check_device", "dataset", "dataset_options", "load", "weights_hash"]
+
+
+def load(settings: Settings, name: str) -> "GenerativeModel":
+    """The pretrained model called `name`, on the device that was asked for."""
+    import zoo_core as zoo
+
+    check_device(settings.device)
+    return zoo.load(name, device=settings.device, offline=settings.offline)
+
+
+def dataset(settings: Settings, name: str, options: Mapping[str, Any]) -> "Dataset":
+    """The data set called `name`; with --offline one that could be downloaded is not."""
+    import zoo_core as zoo
+
+    if settings.offline and any(f.name == "offline" for f in dataset_options(name)):
+        options = {"offline": True, **options}
+    return zoo.load_dataset(name, **options)
+
+
+def dataset_options(name: str) -> "list[Field]":
+    """The options of a data set, which `name` may follow with a path."""
+    from zoo_core.cli.describe import describe
+    from zoo_core.specs import import_target
+
+    spec = _known(name)
+    return [] if spec is None else describe(import_target(spec.target))
+
+
+def _known(name: str) -> Any:
+    """The spec behind `[dist:]name[:path]`, if there is one."""
+    from zoo_core.registry import current
+
+    words = name.split(":")[:2]
+    return next((e.spec for e in current().all("dataset") if e.spec.name in words), None)
+
+
+def check_device(name: str) -> None:
+    """Raise `UsageError` unless tensors can be put on `name` here."""
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UsageError(
+            f"device {name!r} cannot be used here ({reason}).",
+            hint=f"--device {' or '.join(_devices())}",
+        ) from error
+
+
+def _devices() -> list[str]:
+    import torch
+
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return ["cpu"] if accelerator is None else ["cpu", accelerator.type]
+
+
+def weights_hash(name: str) -> str | None:
+    """The SHA-256 of the model's weights, as its zoo.json records it."""
+    from zoo_core.loading import find
+    from zoo_core.weights.checkpoint import WEIGHTS, read_metadata
+
+    folder: Path = find(name)
+    files: dict[str, Any] = read_metadata(folder).get("files", {})
+    recorded: str | None = files.get(WEIGHTS, {}).get("sha256")
+    return recorded

@@ -1,0 +1,52 @@
+"""Options that several verbs share."""
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["Count", "batch_size", "settings_option"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Count = click.IntRange(min=1)
+"""A number of events: at least 1."""
+
+
+def _literal(text: str) -> Any:
+    """A `--set` value: JSON (`5`, `0.5`, `true`, `[1,2]`), or else a plain string."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _split(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE.", ctx, param)
+        if name in values:
+            raise click.BadParameter(f"{name!r} is given twice.", ctx, param)
+        values[name] = _literal(value)
+    return values
+
+
+def settings_option(what: str, flag: str = "--set", argument: str = "options") -> Callable[[F], F]:
+    """`--set NAME=VALUE`, as a dict of the values, under the argument `options`."""
+    return click.option(
+        flag,
+        argument,
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=_split,
+        help=f"Set {what}; values are JSON or plain strings. May be repeated.",
+    )
+
+
+def batch_size(f: F) -> F:
+    return click.option(
+        "--batch-size", type=Count, metavar="N", help="Events a batch (default: what memory fits)."
+    )(f)

@@ -1,0 +1,82 @@
+"""What commands print: JSON or aligned tables on stdout, remarks on stderr."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from zoo_core.cli.command import Settings
+from zoo_core.specs import LikelihoodKind
+
+__all__ = ["fields", "heading", "metric_text", "remark", "show", "table"]
+
+
+def show(settings: Settings, value: Any, text: Iterable[str]) -> None:
+    """Print `value` as JSON with --json, otherwise the lines of `text`."""
+    if settings.json:
+        click.echo(json.dumps(value, indent=2, default=str))
+    else:
+        for line in text:
+            click.echo(line)
+
+
+def remark(settings: Settings, text: str) -> None:
+    """A line on stderr, unless --quiet."""
+    if not settings.quiet:
+        click.echo(text, err=True)
+
+
+def heading(text: str) -> str:
+    return click.style(text, bold=True)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]], right: str = "") -> list[str]:
+    """Aligned columns; `right` names the columns to align to the right, separated by spaces."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    flush = [name in right.split() for name in header]
+
+    def line(row: Sequence[str]) -> str:
+        padded = (
+            text.rjust(width) if to_right else text.ljust(width)
+            for text, width, to_right in zip(row, widths, flush, strict=True)
+        )
+        return "  ".join(padded).rstrip()
+
+    return [heading(line(header)), *map(line, cells)]
+
+
+def fields(values: Iterable[tuple[str, Any]]) -> list[str]:
+    """`name   value` lines; empty values are left out."""
+    kept = [(name, _cell(value)) for name, value in values if value not in (None, "", (), [])]
+    width = max((len(name) for name, _ in kept), default=0)
+    return [f"{name:<{width}}  {text}" for name, text in kept]
+
+
+def metric_text(metric: Mapping[str, Any]) -> str:
+    """A recorded likelihood behind the sign of its relation to log p, or another metric."""
+    if not {"nats", "std_err", "bits_per_dim", "kind", "relation"} <= metric.keys():
+        return ", ".join(f"{name} {_number(value)}" for name, value in metric.items())
+    sign = LikelihoodKind(metric["kind"], metric["relation"]).sign
+    n = f", n={metric['n']}" if "n" in metric else ""
+    return (
+        f"log p {sign} {metric['nats']:.3f} +- {metric['std_err']:.3f} nats, "
+        f"{metric['bits_per_dim']:.4f} bits/dim ({metric['kind']}{n})"
+    )
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value)

@@ -1,0 +1,110 @@
+"""What plugins do when they are imported, found out in a process of its own.
+
+`zoo plugins` never imports plugin code in its own process: a plugin that raises, prints, hangs or
+kills its interpreter costs one row. The child prints one JSON document on its real stdout; what
+plugins print goes to stderr.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+__all__ = ["checks", "records"]
+
+TIMEOUT = 30.0
+CHECK_TIMEOUT = 1800.0
+"""Seconds that a child may take to import plugins, and to check one."""
+
+
+def records(names: Sequence[str], *, builtin: bool = False) -> dict[str, dict[str, Any]]:
+    """A load record for each named plugin, with the models it declares; see `_loaded`.
+
+    All are loaded in one child; if that one dies or hangs, each is loaded in one of its own.
+    """
+    names = [*(["builtin"] if builtin else []), *names]
+    found = ask("load", *names) if names else {}
+    if "error" not in found:
+        return found
+    if len(names) == 1:
+        return {names[0]: found}
+    return {name: record for one in names for name, record in records([one]).items()}
+
+
+def checks(name: str, others: Sequence[str]) -> dict[str, Any]:
+    """`{"results": [...]}` of the conformance checks of a plugin.
+
+    The others are loaded beside it, as in use, unless that ends the child.
+    """
+    found = ask("check", name, *others, timeout=CHECK_TIMEOUT)
+    return found if "results" in found else ask("check", name, timeout=CHECK_TIMEOUT)
+
+
+def ask(what: str, *names: str, timeout: float = TIMEOUT) -> dict[str, Any]:
+    """The child's answer, or `{"error": ..., "output": ...}` where it gave none."""
+    command = [sys.executable, "-m", __name__, what, *names]
+    environment = {**os.environ, "ZOO_STRICT_PLUGINS": "0"}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, env=environment, check=False
+        )
+    except subprocess.TimeoutExpired as late:
+        output = (late.stderr or b"").decode(errors="replace")
+        return {"error": f"did not finish in {timeout:g} s", "output": output}
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        return {"error": _death(done.returncode), "output": done.stderr}
+    return answer
+
+
+def _death(code: int) -> str:
+    return (
+        f"its process was killed by signal {-code}" if code < 0 else f"its process exited {code}"
+    )
+
+
+def _loaded(names: Sequence[str]) -> dict[str, Any]:
+    """In the child: load these plugins, whether they are disabled or not, and describe them."""
+    from zoo_core.plugins import Plugins, discover
+    from zoo_core.registry import Registry
+
+    points = [p for p in discover() if p.name in names]
+    registry = Registry(Plugins(points, disabled=(), strict=False))
+    models: dict[str, list[str]] = {}
+    for row in registry.models():
+        models.setdefault(row.plugin.name, []).append(row.name)
+    heavy = sorted({"torch", "numpy"} & sys.modules.keys())
+    return {
+        name: {**asdict(record), "models": models.get(name, []), "heavy": heavy}
+        for name, record in registry.plugins.records.items()
+        if name in names
+    }
+
+
+def _checked(names: Sequence[str]) -> dict[str, Any]:
+    """In the child: the conformance checks of the first plugin, with the others loaded too."""
+    from zoo_core.plugins import Plugins, discover
+    from zoo_core.registry import Registry
+
+    points = [p for p in discover() if p.name in names]
+    registry = Registry(Plugins(points, disabled=(), strict=False))
+    from zoo_core.testing import run_checks  # after the plugins: it imports torch
+
+    return {"results": [asdict(result) for result in run_checks(names[0], registry)]}
+
+
+def _child(what: str, names: Sequence[str]) -> None:
+    real = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    answer = {"load": _loaded, "check": _checked}[what](names)
+    sys.stdout.flush()
+    with os.fdopen(real, "w") as out:
+        json.dump(answer, out)
+
+
+if __name__ == "__main__":
+    _child(sys.argv[1], sys.argv[2:])

@@ -1,0 +1,190 @@
+"""`zoo sample`: draw events from a model into a file."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo_core.cli.command import Command, Settings
+from zoo_core.cli.options import batch_size, settings_option
+from zoo_core.cli.printing import show
+from zoo_core.errors import DataError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo_core.data.event import Event
+    from zoo_core.model import GenerativeModel
+
+__all__ = ["command"]
+
+_SUFFIXES = (".png", ".npz")
+_MOST = (1 << 32) - 1
+"""Rows are numbered by 32 bits."""
+_REAL_BYTES = 3.5
+"""Of a float32 after compression."""
+
+
+@click.command("sample", cls=Command)
+@click.argument("name")
+@click.option("-n", type=click.IntRange(1, _MOST), default=16, show_default=True, metavar="N")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A .png picture or an .npz file (default: samples.png, or .npz for what is no picture).",
+)
+@click.option("--sampler", metavar="NAME", help="Sampler (default: the architecture's own).")
+@settings_option("an option of the sampler")
+@click.option(
+    "--cond",
+    metavar="C",
+    help="Condition: a class (3), classes in turn (0,1,2), or an .npy file with one row an event.",
+)
+@click.option(
+    "--fixed",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Known values to complete: an .npz file with arrays values and mask.",
+)
+@batch_size
+@click.pass_obj
+def command(
+    settings: Settings,
+    name: str,
+    n: int,
+    out: Path | None,
+    sampler: str | None,
+    options: dict[str, Any],
+    cond: str | None,
+    fixed: Path | None,
+    batch_size: int | None,
+) -> None:
+    """Draw N events from the model NAME and write them with what they were made by.
+
+    Event i depends on the seed and i alone, not on N or the batch size. An .npz file is written
+    batch by batch, so any N fits into memory.
+    """
+    if out is not None:
+        _check_path(out)
+    from zoo_core import resolve
+    from zoo_core.cli.models import load
+    from zoo_core.data.writers import writing
+
+    model = load(settings, name)
+    draw = resolve.sampler(model, sampler, options)
+    given = _condition(model, cond, n)
+    known = None if fixed is None else _fixed(fixed)
+    out = out or _default(model.event)
+    _check_space(out, model.event, n)
+    metadata = _metadata(settings, name, sampler or model.spec.default_sampler, draw, cond)
+    with writing(out, model.event, n, metadata) as put:
+        for events in model.sample_batches(
+            n,
+            seed=metadata["seed"],
+            sampler=draw,
+            cond=given,
+            fixed=known,
+            batch_size=batch_size,
+            progress=settings.progress,
+        ):
+            put(events)
+    show(settings, {"out": str(out), "n": n, **metadata}, [f"{n:,} events of {name} in {out}"])
+
+
+def _check_path(path: Path) -> None:
+    if path.suffix.lower() not in _SUFFIXES:
+        raise OutputError(f"{path} has suffix {path.suffix!r}; it must be .png or .npz.")
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder.", hint="name a file in it")
+
+
+def _check_space(path: Path, event: "Event", n: int) -> None:
+    """Refuse reals that cannot fit: they hardly compress, while integers may."""
+    import shutil
+
+    if event.discrete or path.suffix.lower() != ".npz":
+        return
+    need = int(n * event.dims * _REAL_BYTES)
+    place = next(p for p in path.absolute().parents if p.exists())
+    free = shutil.disk_usage(place).free
+    if need > free:
+        raise OutputError(
+            f"{path} would take about {need:,} bytes, and {free:,} are free.",
+            hint="draw fewer or choose another disk",
+        )
+
+
+def _default(event: "Event") -> Path:
+    from zoo_core.data.pictures import drawable
+
+    return Path("samples.png" if drawable(event) else "samples.npz")
+
+
+def _metadata(
+    settings: Settings, name: str, sampler: str, draw: Any, cond: str | None
+) -> dict[str, Any]:
+    from zoo_core.cli.models import weights_hash
+    from zoo_core.config import to_dict
+
+    return {
+        "model": name,
+        "weights": weights_hash(name),
+        "seed": settings.seed or 0,
+        "sampler": sampler,
+        "options": to_dict(draw) if dataclasses.is_dataclass(draw) else {},
+        "cond": cond,
+    }
+
+
+def _condition(model: "GenerativeModel", text: str | None, n: int) -> "Tensor | None":
+    """What --cond means for this model; a class for all, classes in turn, or an array's rows."""
+    condition = model.condition
+    if text is None:
+        if condition.kind != "none" and not condition.optional:
+            raise DataError(f"the model needs {condition}; none was given.", hint="--cond C")
+        return None
+    if condition.kind == "none":
+        raise DataError("the model takes no condition.", hint="drop --cond")
+    return condition.check(_rows(text, n), n)
+
+
+def _rows(text: str, n: int) -> "Tensor":
+    import torch
+
+    if text.endswith(".npy"):
+        return torch.from_numpy(_read(Path(text)))
+    try:
+        values = torch.tensor([int(v) for v in text.split(",")])
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"--cond {text!r} is no class, no list of classes and no .npy file."
+        ) from error
+    return values[0] if len(values) == 1 else values[torch.arange(n) % len(values)]
+
+
+def _fixed(path: Path) -> tuple["Tensor", "Tensor"]:
+    import torch
+
+    found = _read(path)
+    try:
+        return torch.from_numpy(found["values"]), torch.from_numpy(found["mask"])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} holds no arrays `values` and `mask`.",
+            hint="numpy.savez(FILE, values=..., mask=...)",
+        ) from error
+
+
+def _read(path: Path) -> Any:
+    """An .npy array or the arrays of an .npz file."""
+    import zipfile
+
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path} cannot be read ({reason}).") from error

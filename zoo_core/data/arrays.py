@@ -1,0 +1,89 @@
+"""Reading .npz files that may be damaged or hostile: no pickle, bounded memory, clear errors."""
+
+import zipfile
+import zlib
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo_core.errors import DataError
+
+__all__ = ["MAX_BYTES", "array_names", "read_array"]
+
+MAX_BYTES = 4 << 30
+"""Most bytes that one data set may take in memory unless an option says otherwise."""
+
+_MAX_ARRAYS = 1000
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError)
+
+
+def array_names(path: Path) -> list[str]:
+    """Names of the arrays in a file; raises `DataError` if it is no .npz file."""
+    if not path.is_file():
+        what = "is a folder, not an .npz file" if path.is_dir() else "does not exist"
+        raise DataError(f"{path} {what}.", hint="give the path of an .npz file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (*_DAMAGE, OSError) as error:
+        raise _damaged(path, error) from None
+    if len(names) > _MAX_ARRAYS:
+        raise DataError(f"{path} holds {len(names)} arrays; at most {_MAX_ARRAYS} are read.")
+    return [name.removesuffix(".npy") for name in names if name.endswith(".npy")]
+
+
+def read_array(path: Path, name: str, *, max_bytes: int = MAX_BYTES) -> np.ndarray:
+    """One array of a file, after its header was checked against the file and `max_bytes`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_header(path, archive, name, max_bytes)
+            with archive.open(f"{name}.npy") as file:
+                array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+                file.read()  # to the end, so that the checksum is compared
+    except (*_DAMAGE, OSError) as error:
+        raise _damaged(path, error) from None
+    return array
+
+
+def _check_header(path: Path, archive: zipfile.ZipFile, name: str, max_bytes: int) -> None:
+    info = archive.getinfo(f"{name}.npy")
+    with archive.open(info) as file:
+        shape, dtype = _header(file)
+        header = file.tell()
+    if dtype.hasobject:
+        raise DataError(
+            f"{path}: array {name!r} holds pickled Python objects, which are not read.",
+            hint="save it with a numeric dtype",
+        )
+    size = prod(shape) * dtype.itemsize
+    if size > max_bytes:
+        raise DataError(
+            f"{path}: array {name!r} of shape {shape} and dtype {dtype} takes {size} bytes; "
+            f"at most {max_bytes} are read.",
+            hint="raise max_bytes, or give fewer events",
+        )
+    if info.file_size != header + size:
+        raise ValueError(
+            f"array {name!r} claims {size} bytes, {info.file_size - header} are there"
+        )
+
+
+def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    version = np.lib.format.read_magic(file)
+    if version not in read:
+        raise ValueError(f"version {version} of the array format")
+    shape, _, dtype = read[version](file)
+    return shape, dtype
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path} cannot be read as .npz ({type(error).__name__}: {error}).",
+        hint="write or download the file anew",
+    )

@@ -1,0 +1,213 @@
+"""Data sets from .npz files: arrays `train`, `valid`, `test`, or one array `x`.
+
+Labels, where there are any, are called `y_train`, `y_valid`, `y_test`, or `y`. Files that
+`zoo sample` wrote carry their event in the entry `metadata`.
+"""
+
+import json
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo_core import config as configs
+from zoo_core.config import Range
+from zoo_core.data.arrays import MAX_BYTES, array_names, read_array
+from zoo_core.data.dataset import Dataset, Split, storage_dtype
+from zoo_core.data.event import Condition, Event
+from zoo_core.data.generated import Seed
+from zoo_core.data.order import cut
+from zoo_core.errors import ConfigError, DataError
+
+__all__ = ["Npz"]
+
+_SPLITS = ("train", "valid", "test")
+_8_BIT = 128
+MAX_LEVELS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Npz:
+    """Events from an .npz file.
+
+    Integers 0..K-1 or bits (bool) are discrete, floating point is real. `levels` is K; without
+    it, what the file's metadata says, else 2 for bits, 256 for uint8 beyond 127, else the largest
+    value plus 1. `low` and `high` bound reals. `shape` reshapes rows to events, e.g.
+    [1, 28, 28]; `packed` says that they are bits packed by numpy.packbits(axis=1).
+
+    An array `x` is held-out data, split `test`, unless `valid` or `test` is a fraction: then a
+    permutation seeded by `seed` cuts it into train, valid and test.
+    """
+
+    path: str
+    levels: Annotated[int | None, Range(1, MAX_LEVELS)] = None
+    low: float | None = None
+    high: float | None = None
+    shape: tuple[Annotated[int, Range(1)], ...] | None = None
+    packed: bool = False
+    valid: Annotated[float, Range(0, 1)] = 0.0
+    test: Annotated[float, Range(0, 1)] = 0.0
+    seed: Seed = 0
+    max_bytes: Annotated[int, Range(1)] = MAX_BYTES
+
+    def __call__(self) -> Dataset:
+        path = Path(self.path).expanduser()
+        names = array_names(path)
+        arrays = self._read(path, names, _event_arrays(path, names))
+        labels = self._read(path, names, {s: _label(s, names) for s in arrays})
+        event = self._event(path, names, arrays)
+        splits = {
+            name: Split(_tensor(x, event, f"{path}: {name}"), _labels(labels.get(name), path, x))
+            for name, x in arrays.items()
+        }
+        if self.valid or self.test:
+            splits = self._cut(path, splits)
+        return Dataset(
+            name=f"npz:{path.name}",
+            event=event,
+            condition=_condition(path, splits),
+            splits=splits,
+            license="unstated",
+            provenance=f"{path}, {path.stat().st_size} bytes",
+        )
+
+    def _read(self, path: Path, names: list[str], wanted: dict[str, str]) -> dict[str, np.ndarray]:
+        """Arrays by split, within `max_bytes` in all."""
+        left, found = self.max_bytes, {}
+        for split, name in wanted.items():
+            if name in names:
+                found[split] = read_array(path, name, max_bytes=left)
+                left -= found[split].nbytes
+        return found
+
+    def _event(self, path: Path, names: list[str], arrays: dict[str, np.ndarray]) -> Event:
+        for split, x in arrays.items():
+            if x.dtype.kind not in "buif":
+                raise DataError(f"{path}: {split} has dtype {x.dtype}; expected bits or numbers.")
+            arrays[split] = self._rows(f"{path}: {split}", x)
+        shapes = {x.shape[1:] for x in arrays.values()}
+        kinds = {x.dtype.kind == "f" for x in arrays.values()}
+        if len(shapes) > 1 or len(kinds) > 1:
+            text = ", ".join(f"{k} {v.dtype} {v.shape}" for k, v in arrays.items())
+            raise DataError(f"{path}: the splits differ in shape or kind: {text}.")
+        recorded = _recorded(path, names)
+        if kinds == {True}:
+            if self.levels is not None:
+                raise DataError(
+                    f"{path} holds floating point; levels = {self.levels} is for integers.",
+                    hint="drop levels, or store integers 0..K-1",
+                )
+            low = self.low if self.low is not None else recorded.get("low")
+            high = self.high if self.high is not None else recorded.get("high")
+            return Event(shapes.pop(), low=low, high=high)
+        levels = self.levels or recorded.get("levels") or _levels(list(arrays.values()))
+        return Event(shapes.pop(), levels=levels)
+
+    def _rows(self, name: str, x: np.ndarray) -> np.ndarray:
+        """Events from rows: unpacked and reshaped as the options say."""
+        if x.ndim < 1 or not len(x):
+            raise DataError(f"{name} holds no events (shape {x.shape}).")
+        if self.packed:
+            x = _unpack(name, x, self.shape)
+        if self.shape is None:
+            return x
+        if prod(x.shape[1:]) != prod(self.shape):
+            raise DataError(f"{name} has shape {x.shape}; its rows do not fit {self.shape}.")
+        return x.reshape(len(x), *self.shape)
+
+    def _cut(self, path: Path, splits: dict[str, Split]) -> dict[str, Split]:
+        if list(splits) != ["test"] or "x" not in array_names(path):
+            raise DataError(
+                f"{path} has the splits {', '.join(splits)} already.",
+                hint="drop the options valid and test",
+            )
+        whole = splits["test"]
+        rows = cut(len(whole), valid=self.valid, test=self.test, seed=self.seed)
+        return {k: Split(whole.x[r], None if whole.y is None else whole.y[r]) for k, r in rows}
+
+
+def _event_arrays(path: Path, names: list[str]) -> dict[str, str]:
+    """Split -> array."""
+    found = {name: name for name in _SPLITS if name in names}
+    if "x" in names and not found:
+        return {"test": "x"}
+    if not found or "x" in names:
+        listing = ", ".join(names[:8]) or "no arrays"
+        raise DataError(f"{path} holds {listing}; expected arrays train, valid, test, or one x.")
+    return found
+
+
+def _label(split: str, names: list[str]) -> str:
+    return "y" if "x" in names else f"y_{split}"
+
+
+def _unpack(name: str, x: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
+    if shape is None:
+        raise DataError(f"{name}: packed bits need the option shape, e.g. shape=[1, 28, 28].")
+    bits = prod(shape)
+    if x.dtype != np.uint8 or x.ndim != 2 or x.shape[1] != -(-bits // 8):
+        raise DataError(
+            f"{name} has dtype {x.dtype} and shape {x.shape}; packed rows of {bits} bits "
+            f"are uint8 of shape (N, {-(-bits // 8)})."
+        )
+    return np.unpackbits(x, axis=1, count=bits)
+
+
+def _levels(arrays: list[np.ndarray]) -> int:
+    if all(x.dtype.kind == "b" for x in arrays):
+        return 2
+    top = max(int(x.max()) for x in arrays)
+    if top >= MAX_LEVELS:
+        raise DataError(
+            f"the largest integer is {top}; at most {MAX_LEVELS} levels are possible.",
+            hint="store the values as floating point",
+        )
+    return 256 if all(x.dtype == np.uint8 for x in arrays) and top >= _8_BIT else max(2, top + 1)
+
+
+def _recorded(path: Path, names: list[str]) -> dict[str, Any]:
+    """The event that a file's metadata states."""
+    if "metadata" not in names:
+        return {}
+    try:
+        event = json.loads(str(read_array(path, "metadata", max_bytes=1 << 22)))["event"]
+        stated = Event((), *(event.get(k) for k in ("levels", "low", "high")))
+        configs.validate(stated)
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError, ConfigError):
+        return {}  # another program's metadata
+    return {"levels": stated.levels, "low": stated.low, "high": stated.high}
+
+
+def _tensor(x: np.ndarray, event: Event, name: str) -> Tensor:
+    if event.discrete and (int(x.min()) < 0 or int(x.max()) >= (event.levels or 0)):
+        raise DataError(
+            f"{name} has values from {x.min()} to {x.max()}; expected {event}.",
+            hint="set levels to the number of values",
+        )
+    dtype = {torch.uint8: np.uint8, torch.int64: np.int64, torch.float32: np.float32}
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused
+        return torch.from_numpy(np.ascontiguousarray(x, dtype=dtype[storage_dtype(event)]))
+
+
+def _labels(y: np.ndarray | None, path: Path, x: np.ndarray) -> Tensor | None:
+    if y is None:
+        return None
+    if y.dtype.kind not in "ui" or y.shape != (len(x),) or int(y.min()) < 0:
+        raise DataError(
+            f"{path}: labels have dtype {y.dtype} and shape {y.shape}; "
+            f"expected integers from 0 of shape ({len(x)},)."
+        )
+    return torch.from_numpy(y.astype(np.int64))
+
+
+def _condition(path: Path, splits: dict[str, Split]) -> Condition:
+    have = [split.y for split in splits.values() if split.y is not None]
+    if not have:
+        return Condition()
+    if len(have) != len(splits):
+        raise DataError(f"{path} has labels for some splits only; give y_* for all or none.")
+    return Condition("classes", classes=1 + max(int(y.max()) for y in have))

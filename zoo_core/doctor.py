@@ -1,0 +1,191 @@
+"""Health checks: what runs here and what does not. `zoo doctor` shows them, plugins add to them.
+
+A check is a function without arguments that returns a `Check`; a fix is one that mends what its
+check complains about, or raises.
+"""
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo_core.registry import Entry, current
+from zoo_core.specs import Check, HealthCheck, import_target
+
+if TYPE_CHECKING:
+    from zoo_kernels import Serves
+
+__all__ = [
+    "Finding",
+    "accelerate",
+    "cache",
+    "compile_kernels",
+    "examine",
+    "kernel_table",
+    "kernels",
+    "plugins",
+    "python",
+    "torch",
+    "triton",
+]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one health check found, and whether its fix was run."""
+
+    name: str
+    plugin: str
+    check: Check
+    fixed: bool = False
+
+
+def examine(*, fix: bool = False) -> Iterator[Finding]:
+    """Run every registered health check; with `fix`, mend what can be mended and look again."""
+    for entry in current().all("health check"):
+        spec: HealthCheck = entry.spec
+        found = _run(entry)
+        mend = fix and spec.fix is not None and found.status != "ok"
+        if mend:
+            found = _fixed(entry)
+        yield Finding(spec.name, entry.plugin.name, found, fixed=mend and found.status == "ok")
+
+
+def _run(entry: Entry[HealthCheck]) -> Check:
+    """The check's verdict; one that raises is a problem, not the end of the examination."""
+    try:
+        check: Check = import_target(entry.spec.target)()
+    except Exception as error:
+        return Check("problem", f"the check raised {type(error).__name__}: {error}")
+    return check
+
+
+def _fixed(entry: Entry[HealthCheck]) -> Check:
+    try:
+        import_target(str(entry.spec.fix))()
+    except Exception as error:
+        return Check("problem", f"the fix failed: {error}")
+    return _run(entry)
+
+
+def python() -> Check:
+    """The interpreter and the machine."""
+    message = (
+        f"{platform.python_version()} ({sys.executable}), {platform.system()} "
+        f"{platform.machine()}, {os.cpu_count()} processors"
+    )
+    return Check("ok", message)
+
+
+def torch() -> Check:
+    """torch, its devices and threads."""
+    import torch
+
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    devices = "cpu"
+    if accelerator is not None:
+        count = torch.accelerator.device_count()
+        devices += f", {count} x {accelerator.type}"
+    threads = torch.get_num_threads()
+    return Check("ok", f"{torch.__version__}, {threads} threads, devices: {devices}")
+
+
+def triton() -> Check:
+    """The compiler of the GPU kernels."""
+    found = _version("triton")
+    if found is None:
+        return Check("note", "not installed; GPU tensors take the reference path")
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    return Check("ok", f"{found}{', interpreted on the CPU' if interpreted else ''}")
+
+
+def accelerate() -> Check:
+    """Training on several devices goes through accelerate."""
+    found = _version("accelerate")
+    if found is None:
+        return Check("problem", "accelerate is not installed", "pip install accelerate")
+    return Check("ok", found)
+
+
+def kernel_table() -> list["Serves"]:
+    """What serves each op on this machine, and why the rest does not."""
+    import zoo_kernels
+
+    return zoo_kernels.backends()
+
+
+def kernels() -> Check:
+    """Whether the compiled kernels serve; without them everything takes the reference path."""
+    rows = kernel_table()
+    ops = {row.op for row in rows}
+    counts = {name: _served(rows, name) for name in ("cpp", "triton", "reference")}
+    forced = os.environ.get("ZOO_KERNELS")
+    message = f"{len(ops)} ops: " + ", ".join(f"{n} by {name}" for name, n in counts.items())
+    if forced:
+        message += f"; ZOO_KERNELS={forced} forces that one"
+    missing = next((r.reason for r in rows if r.backend == "cpp" and "missing" in r.reason), "")
+    if missing:
+        reason = missing.partition(";")[0]
+        return Check("note", f"{message}; {reason}", "zoo doctor --fix compiles them (a minute)")
+    return Check("ok", message)
+
+
+def _served(rows: list["Serves"], backend: str) -> int:
+    return sum(row.serves for row in rows if row.backend == backend)
+
+
+def compile_kernels() -> None:
+    """Compile the packaged C++ sources into the user's cache and load them."""
+    from zoo_kernels import _extension
+    from zoo_kernels.build import build_extension
+
+    build_extension()
+    _extension.reset()
+
+
+def plugins() -> Check:
+    """Whether every plugin that should load does."""
+    records = [r for r in current().plugins.records.values() if r.name != "builtin"]
+    broken = [r.name for r in records if r.problems or r.status not in ("ok", "disabled")]
+    loaded = [r.name for r in records if r.status == "ok"]
+    message = f"{len(loaded)} loaded ({', '.join(loaded) or 'none'})"
+    if broken:
+        remedy = f"zoo plugins doctor {broken[0]}"
+        return Check("problem", f"{message}; in trouble: {', '.join(broken)}", remedy)
+    return Check("ok" if loaded else "note", message)
+
+
+def cache() -> Check:
+    """The folder of downloads and derived files."""
+    from zoo_core.files import cache_dir
+
+    folder = cache_dir()
+    place = next(p for p in (folder, *folder.parents) if p.exists())
+    if not os.access(place, os.W_OK):
+        return Check("problem", f"{folder} cannot be written", "set ZOO_CACHE to another folder")
+    free = shutil.disk_usage(place).free
+    return Check("ok", f"{folder}: {_size(_bytes(folder))} used, {_size(free)} free")
+
+
+def _bytes(folder: Path) -> int:
+    return sum(p.lstat().st_size for p in folder.rglob("*") if p.is_file())
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,220 @@
+"""Annealed importance sampling of log p(x) for models with latent variables (Neal, 2001).
+
+    f_t(z) = p(z) p(x|z)^b_t,  0 = b_0 < ... < b_T = 1
+    log w  = sum_t (b_t - b_{t-1}) log p(x|z_{t-1}),  z_t ~ a transition that leaves f_t invariant
+    log p(x) >= E[log (1/C) sum_c w_c]
+
+with Hamiltonian Monte Carlo as the transition and the protocol of Wu, Burda, Salakhutdinov &
+Grosse, On the Quantitative Analysis of Decoder-Based Generative Models (2017),
+https://arxiv.org/abs/1611.04273. Step sizes are found, event by event, in a pilot run of its own
+randomness and then held, since steps that adapt to the run they serve would bias the weights.
+
+Shapes: B events, C chains each, N = B C rows of latents z (N, ...); nats (B,).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from zoo_core.capabilities import Distribution
+from zoo_core.config import Range
+from zoo_core.errors import NoCapabilityError
+from zoo_core.likelihoods.iwae import LogMeanExp
+from zoo_core.nn.distributions import Normal
+from zoo_core.rng import Rng
+from zoo_core.specs import LikelihoodKind
+
+__all__ = ["AIS", "GeneratorAIS", "temperatures"]
+
+_ROW_VALUES = 1 << 22
+_PILOT_CHAINS = 4
+_FIRST_STEP_SIZE = 0.1
+_TARGET_ACCEPTANCE = 0.65  # near the optimum for HMC (Beskos et al., 2013), and Wu et al.'s
+_ADAPTATION_RATE = 0.3
+
+Decode = Callable[[Tensor, Tensor | None], Distribution]
+
+
+@dataclass(frozen=True)
+class AIS:
+    """log p(x) of a decoder with real latents, from below."""
+
+    steps: Annotated[int, Range(2, 1_000_000)] = 1000
+    """Number T of temperatures after the prior's."""
+    chains: Annotated[int, Range(2, 10_000)] = 16
+    leapfrog: Annotated[int, Range(1, 1000)] = 10
+
+    @property
+    def kind(self) -> LikelihoodKind:
+        return LikelihoodKind("ais", "lower", f"steps={self.steps}, chains={self.chains}")
+
+    def __call__(
+        self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng
+    ) -> tuple[Tensor, Tensor]:
+        return _score(self, model, model.decode, x, cond, rng)
+
+
+@dataclass(frozen=True)
+class GeneratorAIS:
+    """log-density of another model, N(G(z), sigma^2): a generator with noise, from below."""
+
+    sigma: Annotated[float, Range(0, open=True)]
+    """Standard deviation of the noise, in the units of x; the number is about this sigma alone."""
+    steps: Annotated[int, Range(2, 1_000_000)] = 1000
+    chains: Annotated[int, Range(2, 10_000)] = 16
+    leapfrog: Annotated[int, Range(1, 1000)] = 10
+
+    @property
+    def kind(self) -> LikelihoodKind:
+        detail = f"sigma={self.sigma:g}, steps={self.steps}, chains={self.chains}"
+        return LikelihoodKind("ais", "lower", detail)
+
+    def __call__(
+        self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng
+    ) -> tuple[Tensor, Tensor]:
+        if model.event.discrete:
+            raise NoCapabilityError(
+                f"N(G(z), sigma^2) is a density of reals; the model's events are {model.event}."
+            )
+
+        def decode(z: Tensor, cond: Tensor | None) -> Normal:
+            mean = model.generate(z, cond)
+            return Normal(mean, torch.full_like(mean, math.log(self.sigma)))
+
+        return _score(self, model, decode, x, cond, rng)
+
+
+def temperatures(steps: int, *, steepness: float = 4.0) -> Tensor:
+    """b_0 = 0 to b_T = 1 along a logistic curve, denser at both ends (Wu et al., section 4.2)."""
+    s = torch.sigmoid(steepness * torch.linspace(-1, 1, steps + 1, dtype=torch.float64))
+    return (s - s[0]) / (s[-1] - s[0])
+
+
+def _score(
+    options: AIS | GeneratorAIS, model: Any, decode: Decode, x: Tensor, cond: Any, rng: Rng
+) -> tuple[Tensor, Tensor]:
+    """Score the events a bounded number at a time."""
+    size = max(1, _ROW_VALUES // (options.chains * max(1, x[0].numel())))
+    parts = [slice(a, a + size) for a in range(0, len(x), size)]
+    with torch.enable_grad():
+        found = [
+            _run(options, model, decode, x[s], None if cond is None else cond[s], rng[s])
+            for s in parts
+        ]
+    nats, errors = zip(*found, strict=True)
+    return torch.cat(nats), torch.cat(errors)
+
+
+def _run(
+    options: AIS | GeneratorAIS, model: Any, decode: Decode, x: Tensor, cond: Any, rng: Rng
+) -> tuple[Tensor, Tensor]:
+    """A pilot run that finds the step sizes (T, B), and the run that counts."""
+    betas = temperatures(options.steps)
+    path = _Path(model, decode, x, cond, min(_PILOT_CHAINS, options.chains))
+    pilot = _anneal(path, betas, options.leapfrog, rng.scope("pilot"))
+    path = _Path(model, decode, x, cond, options.chains)
+    done = _anneal(path, betas, options.leapfrog, rng.scope("run"), step_sizes=pilot.step_sizes)
+    total = LogMeanExp()
+    total.add(done.log_w.view(len(x), -1).T)
+    return total.value()
+
+
+class _State(NamedTuple):
+    """Latents (N, ...) with log p(z), log p(x|z), each (N,), and their gradients (N, ...)."""
+
+    z: Tensor
+    log_prior: Tensor
+    log_lik: Tensor
+    prior_grad: Tensor
+    lik_grad: Tensor
+
+    def log_f(self, beta: float) -> Tensor:
+        return self.log_prior.double() + beta * self.log_lik.double()
+
+    def grad(self, beta: float) -> Tensor:
+        return self.prior_grad + beta * self.lik_grad
+
+
+class _Path:
+    """The distributions f_t of C chains for each event; rows are event by event."""
+
+    def __init__(self, model: Any, decode: Decode, x: Tensor, cond: Any, chains: int) -> None:
+        self.batch, self.chains, self.decode = len(x), chains, decode
+        self.start = model.prior(len(x), cond)
+        self.x = x.repeat_interleave(chains, 0)
+        self.cond = None if cond is None else cond.repeat_interleave(chains, 0)
+        self.prior = model.prior(len(self.x), self.cond)
+
+    def first(self, rng: Rng) -> _State:
+        """Draws of the prior."""
+        draws = [self.start.sample(rng, stream="z", step=c) for c in range(self.chains)]
+        z = torch.stack(draws, 1).flatten(0, 1)
+        if not z.is_floating_point():
+            raise NoCapabilityError(f"ais moves real latents by gradients; these are {z.dtype}.")
+        return self.at(z)
+
+    def at(self, z: Tensor) -> _State:
+        z = z.detach().requires_grad_()
+        log_prior = self.prior.log_prob(z)
+        log_lik = self.decode(z, self.cond).log_prob(self.x)
+        (prior_grad,) = torch.autograd.grad(log_prior.sum(), z)
+        (lik_grad,) = torch.autograd.grad(log_lik.sum(), z)
+        return _State(z.detach(), log_prior.detach(), log_lik.detach(), prior_grad, lik_grad)
+
+
+class _Annealed(NamedTuple):
+    log_w: Tensor
+    """(N,), float64."""
+    step_sizes: Tensor
+    """(T - 1, B)."""
+
+
+def _anneal(
+    path: _Path, betas: Tensor, leapfrog: int, rng: Rng, *, step_sizes: Tensor | None = None
+) -> _Annealed:
+    """One run along the path; without `step_sizes` they adapt, and the weights are for nothing."""
+    state = path.first(rng)
+    log_w = torch.zeros_like(state.log_lik, dtype=torch.float64)
+    log_size = torch.full((path.batch,), math.log(_FIRST_STEP_SIZE), device=log_w.device)
+    used = []
+    for t, beta in enumerate(betas[1:].tolist()):
+        log_w += (beta - float(betas[t])) * state.log_lik.double()
+        if t == len(betas) - 2:
+            break  # nothing follows the last weight
+        size = log_size.exp() if step_sizes is None else step_sizes[t]
+        state, accepted = _hmc(path, state, beta, size, leapfrog, rng, t)
+        log_size = log_size + _ADAPTATION_RATE * (accepted - _TARGET_ACCEPTANCE)
+        used.append(size)
+    return _Annealed(log_w, torch.stack(used))
+
+
+def _hmc(
+    path: _Path, state: _State, beta: float, size: Tensor, leapfrog: int, rng: Rng, t: int
+) -> tuple[_State, Tensor]:
+    """One Metropolis-corrected trajectory; also the mean acceptance of each event (B,)."""
+    shape = state.z.shape[1:]
+    momentum = rng.normal((path.chains, *shape), stream="momentum", step=t).flatten(0, 1)
+    eps = size.repeat_interleave(path.chains).view(-1, *[1] * len(shape)).to(state.z.dtype)
+    start = _kinetic(momentum)
+    new, p = state, momentum.to(state.z.dtype)
+    for _ in range(leapfrog):
+        p = p + 0.5 * eps * new.grad(beta)
+        new = path.at(new.z + eps * p)
+        p = p + 0.5 * eps * new.grad(beta)
+    gain = new.log_f(beta) - _kinetic(p) - state.log_f(beta) + start
+    accept = gain.clamp(max=0).exp().nan_to_num(0.0)
+    u = rng.uniform((path.chains,), stream="accept", step=t).flatten()
+    state = _State(*(_where(u < accept, a, b) for a, b in zip(new, state, strict=True)))
+    return state, accept.view(path.batch, path.chains).mean(1).to(size.dtype)
+
+
+def _kinetic(p: Tensor) -> Tensor:
+    return 0.5 * p.double().square().flatten(1).sum(1)
+
+
+def _where(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(mask.view(-1, *[1] * (a.ndim - 1)), a, b)

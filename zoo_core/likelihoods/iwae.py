@@ -1,0 +1,108 @@
+"""The importance-weighted bound (Burda, Grosse & Salakhutdinov, 2016).
+
+    log p(x) >= E[log (1/k) sum_i w_i],   w_i = p(x|z_i) p(z_i) / q(z_i|x),  z_i ~ q(z|x)   (eq. 8)
+
+Importance Weighted Autoencoders, https://arxiv.org/abs/1509.00519. The mean is inside the
+logarithm, event by event. Shapes: B batch, C draws decoded together; nats (B,).
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from zoo_core.capabilities import Distribution
+from zoo_core.config import Range
+from zoo_core.rng import Rng
+from zoo_core.specs import LikelihoodKind
+
+__all__ = ["IWAE", "LogMeanExp", "iwae", "log_weight"]
+
+_CHUNK_VALUES = 1 << 20
+
+
+def log_weight(
+    x: Tensor, z: Tensor, *, q: Distribution, prior: Distribution, p: Distribution
+) -> Tensor:
+    """log w = log p(x|z) + log p(z) - log q(z|x) for a draw z of q, (B,)."""
+    return p.log_prob(x) + prior.log_prob(z) - q.log_prob(z)
+
+
+def iwae(log_weights: Tensor) -> Tensor:
+    """log (1/k) sum_i w_i from log-weights (k, B): (B,)."""
+    return log_weights.logsumexp(0) - math.log(len(log_weights))
+
+
+@dataclass
+class LogMeanExp:
+    """log (1/k) sum_i exp(w_i) of log-weights that arrive in chunks, with its standard error.
+
+    The error is the delta method's, sd(w) / (sqrt(k) mean(w)).
+    """
+
+    k: int = 0
+    first: Tensor | None = None
+    """Running log sum of the weights, (B,)."""
+    second: Tensor | None = None
+    """Running log sum of the squared weights, (B,)."""
+
+    def add(self, log_weights: Tensor) -> None:
+        """Take in a chunk (C, B)."""
+        log_weights = log_weights.double()
+        first, second = log_weights.logsumexp(0), (2 * log_weights).logsumexp(0)
+        self.first = first if self.first is None else torch.logaddexp(self.first, first)
+        self.second = second if self.second is None else torch.logaddexp(self.second, second)
+        self.k += len(log_weights)
+
+    def value(self) -> tuple[Tensor, Tensor]:
+        """Log mean and its standard error, (B,) each; the error of a single weight is inf."""
+        assert self.first is not None and self.second is not None
+        mean = self.first - math.log(self.k)
+        if self.k < 2:
+            return mean, torch.full_like(mean, math.inf)
+        ratio = (self.second - math.log(self.k) - 2 * mean).exp()  # E w^2 / (E w)^2
+        return mean, ((ratio - 1).clamp(min=0) / (self.k - 1)).sqrt()
+
+
+@dataclass(frozen=True)
+class IWAE:
+    """The bound from k draws of z for each event; it rises with k towards log p(x)."""
+
+    k: Annotated[int, Range(1, 10_000_000)] = 5000
+    chunk: Annotated[int, Range(1, 1_000_000)] | None = None
+    """Draws decoded together; by default as many as a bounded memory holds."""
+
+    @property
+    def kind(self) -> LikelihoodKind:
+        return LikelihoodKind("iwae", "lower", f"k={self.k}")
+
+    def __call__(
+        self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng
+    ) -> tuple[Tensor, Tensor]:
+        q, total = model.encode(x, cond), LogMeanExp()
+        for steps in self._chunks(x):
+            draws = [q.sample(rng, stream="z", step=step) for step in steps]
+            total.add(_log_weights(model, x, cond, q, draws))
+        return total.value()
+
+    def _chunks(self, x: Tensor) -> Iterator[range]:
+        size = self.chunk or max(1, _CHUNK_VALUES // max(1, x.numel()))
+        for start in range(0, self.k, size):
+            yield range(start, min(start + size, self.k))
+
+
+def _log_weights(
+    model: Any, x: Tensor, cond: Tensor | None, q: Distribution, draws: list[Tensor]
+) -> Tensor:
+    """Log-weights (C, B) of C draws of q, each (B, ...), decoded together."""
+    z, c = torch.cat(draws), len(draws)
+    x, cond = _repeat(x, c), None if cond is None else _repeat(cond, c)
+    log_joint: Tensor = model.decode(z, cond).log_prob(x) + model.prior(len(z), cond).log_prob(z)
+    return log_joint.view(c, -1) - torch.stack([q.log_prob(z) for z in draws])
+
+
+def _repeat(x: Tensor, times: int) -> Tensor:
+    return x.repeat(times, *[1] * (x.ndim - 1))

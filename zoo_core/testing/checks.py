@@ -1,0 +1,91 @@
+"""The conformance checks as plain functions: no pytest needed, each says what is wrong.
+
+A check takes a subject (a plugin or one of its models) and raises AssertionError with a message,
+or `Inapplicable` where it has nothing to say.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from zoo_core.registry import Registry, current, use
+from zoo_core.testing.likelihood_checks import LIKELIHOOD_CHECKS
+from zoo_core.testing.model_checks import MODEL_CHECKS
+from zoo_core.testing.plugin_checks import PLUGIN_CHECKS
+from zoo_core.testing.subjects import Inapplicable, ModelSubject, PluginSubject, subjects
+
+__all__ = ["CHECKS", "Case", "Result", "cases", "run_checks"]
+
+CHECKS: list[Callable[..., None]] = [*PLUGIN_CHECKS, *MODEL_CHECKS, *LIKELIHOOD_CHECKS]
+"""Every check, by `__name__`."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One check of one subject."""
+
+    check: Callable[[Any], None]
+    subject: PluginSubject | ModelSubject
+
+    @property
+    def name(self) -> str:
+        return self.check.__name__
+
+    def __str__(self) -> str:
+        return f"{self.subject.name}-{self.name}"
+
+    def run(self) -> None:
+        """Raises AssertionError or whatever the plugin raises; `Inapplicable` says so."""
+        with use(self.subject.registry):
+            self.check(self.subject)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a case; `message` says what is wrong, or why it does not apply."""
+
+    check: str
+    subject: str
+    status: Literal["ok", "failed", "inapplicable"]
+    message: str = ""
+    traceback: str = ""
+    seconds: float = 0.0
+
+
+def cases(plugin: str, registry: Registry | None = None) -> Iterator[Case]:
+    """Every check of a plugin, and of each of its models those that concern it."""
+    for subject in subjects(plugin, registry or current()):
+        own: list[Callable[..., None]] = [*MODEL_CHECKS, *LIKELIHOOD_CHECKS]
+        if isinstance(subject, PluginSubject):
+            own = [*PLUGIN_CHECKS]
+        yield from (Case(check, subject) for check in own if _concerns(check, subject))
+
+
+def _concerns(check: Callable[..., None], subject: PluginSubject | ModelSubject) -> bool:
+    """Whether a check marked by `only_if` is about this model."""
+    applies: Callable[[Any], bool] | None = getattr(check, "applies", None)
+    return applies is None or applies(subject)
+
+
+def run_checks(plugin: str, registry: Registry | None = None) -> list[Result]:
+    """Run every check of a plugin, as `zoo plugins check` does; failures are results."""
+    return [_result(case) for case in cases(plugin, registry)]
+
+
+def _result(case: Case) -> Result:
+    start = time.perf_counter()
+    status: Literal["ok", "failed", "inapplicable"] = "ok"
+    message = trace = ""
+    try:
+        case.run()
+    except Inapplicable as why:
+        status, message = "inapplicable", str(why)
+    except AssertionError as error:
+        status, message = "failed", str(error)
+    except Exception as error:
+        status, message = "failed", f"{type(error).__name__}: {error}"
+        trace = traceback.format_exc()
+    seconds = time.perf_counter() - start
+    return Result(case.name, case.subject.name, status, message, trace, seconds)

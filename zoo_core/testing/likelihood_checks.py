@@ -1,0 +1,216 @@
+"""Checks of what an architecture says about log p(x), and of the capabilities behind it."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from zoo_core.capabilities import has
+from zoo_core.errors import NoLikelihoodError
+from zoo_core.likelihood import LogLikelihood
+from zoo_core.likelihoods.iwae import IWAE
+from zoo_core.model import GenerativeModel
+from zoo_core.testing.guard import forbid_torch_randomness
+from zoo_core.testing.subjects import Inapplicable, ModelSubject, only_if, refused
+
+__all__ = ["LIKELIHOOD_CHECKS"]
+
+_SIGMAS = 5.0
+"""How many standard errors a statistic may stray."""
+_BATCH = 4096
+_SUM = {True: 1e-4, False: 2e-2}
+"""How far from 1 the sum over integers, the integral over a grid of reals, may be."""
+
+
+@only_if(lambda subject: not subject.scored)
+def check_absence_of_a_likelihood_is_said(subject: ModelSubject) -> None:
+    """An implicit model refuses to be scored, and says what can be measured."""
+    model = subject.model()
+    with refused("log_likelihood(x) without a likelihood", NoLikelihoodError):
+        model.log_likelihood(subject.events(2), cond=subject.cond(2))
+    try:
+        model.log_likelihood(subject.events(2), cond=subject.cond(2))
+    except NoLikelihoodError as error:
+        assert error.hint, "the error does not say what can be measured"
+
+
+@only_if(lambda subject: subject.scored)
+def check_likelihood_is_of_the_declared_kind(subject: ModelSubject) -> None:
+    """One number an event in nats, with the kind that the likelihood's spec declares."""
+    found, n = _scored(subject, 3), 3
+    assert tuple(found.nats.shape) == (n,), f"nats have shape {tuple(found.nats.shape)}"
+    assert not bool(found.nats.isnan().any()), f"nats are {found.nats.tolist()}"
+    assert bool((found.std_err >= 0).all()), f"standard errors are {found.std_err.tolist()}"
+    name = subject.spec.default_likelihood or ""
+    kinds = {(e.spec.kind.name, e.spec.kind.relation)
+             for e in subject.registry.find("likelihood", name)}  # fmt: skip
+    have = (found.kind.name, found.kind.relation)
+    assert have in kinds, f"the numbers are {have}; {name} is declared as {sorted(kinds)}"
+    exact = found.kind.relation == "equal"
+    assert not (exact and bool(found.std_err.any())), "exact numbers have no standard error"
+
+
+@only_if(lambda subject: subject.scored)
+def check_likelihood_of_a_row_is_its_own(subject: ModelSubject) -> None:
+    """It changes neither with the batch nor from run to run."""
+    whole, again = _scored(subject, 5), _scored(subject, 5)
+    assert torch.equal(whole.nats, again.nats), "two runs with one seed differ"
+    apart = _scored(subject, 5, batch_size=2)
+    close = torch.allclose(whole.nats, apart.nats, rtol=1e-4, atol=1e-4)
+    gap = float((whole.nats - apart.nats).abs().max())
+    assert close, f"batch sizes 2 and 5 differ by {gap:.3g} nats"
+
+
+@only_if(lambda subject: subject.scored)
+def check_scoring_draws_from_rng_alone(subject: ModelSubject) -> None:
+    model, x, cond = subject.model(), subject.events(2), subject.cond(2)
+    with forbid_torch_randomness():
+        model.log_likelihood(x, cond=cond)
+
+
+@only_if(lambda subject: subject.scored)
+def check_wrong_events_are_refused(subject: ModelSubject) -> None:
+    """Shape, dtype, levels, range, NaN, an empty batch, and what is no array."""
+    model, good, cond = subject.model(), subject.events(2), subject.cond(2)
+    event = subject.event
+    wrong = {
+        "an event without its batch": good.unsqueeze(0),
+        "an empty batch": good[:0],
+        "the wrong dtype": good.float() if event.discrete else good.long(),
+        "a string": "events",
+    }
+    if event.levels is not None:
+        wrong |= {f"level {event.levels}": good + event.levels, "level -1": good - event.levels}
+    else:
+        wrong |= {"NaN": good * math.nan, "infinity": good + math.inf}
+        if event.high is not None:
+            wrong["a value above the range"] = good + abs(event.high) + 1
+    for what, x in wrong.items():
+        with refused(what):
+            model.log_likelihood(x, cond=cond)
+
+
+@only_if(lambda subject: subject.exact)
+def check_probabilities_sum_to_one(subject: ModelSubject) -> None:
+    """Over every event where they are few integers, or over a grid of one or two reals."""
+    model = subject.model()
+    x, cell = subject.support(model)
+    log_p = _log_p(subject, model, x)
+    total = float(log_p.exp().sum()) * cell
+    slack = _SUM[subject.event.discrete]
+    assert abs(total - 1) < slack, f"p sums to {total:.6f} over {len(x)} points"
+
+
+@only_if(lambda subject: subject.exact)
+def check_samples_follow_the_likelihood(subject: ModelSubject) -> None:
+    """The mean of log p(x) and of each x_i agree between samples and the sum over all events."""
+    model = subject.model()
+    x, cell = subject.support(model)
+    p = (_log_p(subject, model, x).exp() * cell)[:, None]
+    want = p * _statistics(_log_p(subject, model, x), x).nan_to_num(neginf=0.0)
+    drawn = model.sample(2048, seed=7, cond=subject.one_cond(2048))
+    have = _statistics(_log_p(subject, model, drawn), drawn)
+    error = have.std(0) / math.sqrt(len(have))
+    slack = _SIGMAS * error + (1e-6 if subject.event.discrete else 2e-2 * (1 + have.std(0)))
+    gap = (have.mean(0) - want.sum(0)).abs()
+    off = [("log p", *[f"x_{i}" for i in range(x[0].numel())])[i] for i in (gap > slack).nonzero()]
+    assert not off, f"means of {', '.join(off[:5])} differ by {gap.max():.3g} from the model's own"
+
+
+@only_if(lambda subject: subject.claims("Encoder", "Decoder"))
+def check_importance_weights_sum_to_one(subject: ModelSubject) -> None:
+    """For an encoder and a decoder of few integers: sum_x E_q[p(x, z) / q(z|x)] = 1."""
+    model = subject.model()
+    if not subject.event.discrete:
+        raise Inapplicable("reals cannot be enumerated")
+    x, _ = subject.support(model)
+    found = model.log_likelihood(x, cond=subject.one_cond(len(x)), method=IWAE(k=256), seed=1)
+    p, error = found.nats.exp(), found.nats.exp() * found.std_err
+    total, slack = float(p.sum()), _SIGMAS * float(error.square().sum().sqrt()) + 1e-4
+    assert abs(total - 1) < slack, f"p sums to {total:.4f}, {slack:.4f} at most from 1"
+
+
+@only_if(lambda subject: subject.claims("Bijection"))
+def check_bijection_inverts_and_tells_its_jacobian(subject: ModelSubject) -> None:
+    """x -> z -> x, and log |det dz/dx| as autograd has it."""
+    model = subject.model().double()
+    if subject.event.dims > 64 or subject.event.discrete:
+        raise Inapplicable("events of at most 64 reals have a Jacobian to compare with")
+    x, cond = subject.events(3).double(), subject.cond(3)
+    with torch.no_grad():
+        z, ladj = model.forward_and_ladj(x, cond)  # type: ignore[operator]
+        back, other = model.inverse_and_ladj(z, cond)  # type: ignore[operator]
+    assert torch.allclose(back, x, atol=1e-5), f"x comes back {(back - x).abs().max():.2g} off"
+    assert torch.allclose(ladj + other, torch.zeros_like(ladj), atol=1e-5), (
+        f"the log-determinants of the two directions add up to {(ladj + other).tolist()}"
+    )
+    for i in range(len(x)):
+        want = _slogdet(model, x[i : i + 1], None if cond is None else cond[i : i + 1])
+        assert abs(float(ladj[i]) - want) < 1e-5, f"ladj is {ladj[i]:.6f}; autograd has {want:.6f}"
+
+
+@only_if(lambda subject: subject.claims("Conditionals"))
+def check_conditionals_are_causal_and_make_log_prob(subject: ModelSubject) -> None:
+    """Logits of x_i ignore x_i and what follows; their product is log p(x); the cache agrees."""
+    model = subject.model()
+    x, cond = subject.events(3), subject.cond(3)
+    order = model.order().tolist()  # type: ignore[operator]
+    assert sorted(order) == list(range(subject.event.dims)), f"order() is {order}"
+    with torch.no_grad():
+        log_p = _conditional_log_p(model, x, cond)
+        chosen = log_p.gather(-1, x.flatten(1).unsqueeze(-1)).squeeze(-1).sum(1)
+        cache, known = model.begin(len(x), cond), torch.zeros_like(x)  # type: ignore[operator]
+        for i, place in enumerate(order):
+            later = _conditional_log_p(model, known, cond)[:, place]
+            gap = float((later - log_p[:, place]).abs().max())
+            assert gap < 1e-4, f"logits of position {place} change with later values by {gap:.2g}"
+            one, cache = model.conditional(known, i, cache)  # type: ignore[operator]
+            gap = float((one.log_softmax(-1) - log_p[:, place]).abs().max())
+            assert gap < 1e-4, f"conditional({i}) differs from logits() by {gap:.2g}"
+            known.flatten(1)[:, place] = x.flatten(1)[:, place]
+        if has(model, "Density"):
+            gap = float((chosen - model.log_prob(x, cond)).abs().max())  # type: ignore[operator]
+            assert gap < 1e-3, f"log_prob differs from the conditionals by {gap:.2g} nats"
+
+
+def _scored(subject: ModelSubject, n: int, *, batch_size: int | None = None) -> LogLikelihood:
+    model = subject.model()
+    return model.log_likelihood(subject.events(n), cond=subject.cond(n), batch_size=batch_size)
+
+
+def _log_p(subject: ModelSubject, model: GenerativeModel, x: Tensor) -> Tensor:
+    return model.log_likelihood(x, cond=subject.one_cond(len(x)), batch_size=_BATCH).nats
+
+
+def _statistics(log_p: Tensor, x: Tensor) -> Tensor:
+    """log p(x) and every x_i, (N, 1 + D)."""
+    return torch.cat((log_p[:, None], x.flatten(1).double()), 1)
+
+
+def _slogdet(model: GenerativeModel, x: Tensor, cond: Tensor | None) -> float:
+    def forward(flat: Tensor) -> Tensor:
+        z: Tensor = model.forward_and_ladj(flat.view_as(x), cond)[0]  # type: ignore[operator]
+        return z.flatten()
+
+    jacobian: Tensor = torch.func.jacrev(forward)(x.flatten())
+    return float(torch.linalg.slogdet(jacobian)[1])
+
+
+def _conditional_log_p(model: GenerativeModel, x: Tensor, cond: Tensor | None) -> Tensor:
+    """(B, D, K), positions in the order of the event."""
+    logits: Tensor = model.logits(x, cond)  # type: ignore[operator]
+    return logits.flatten(1, -2).log_softmax(-1)
+
+
+LIKELIHOOD_CHECKS = [
+    check_absence_of_a_likelihood_is_said,
+    check_likelihood_is_of_the_declared_kind,
+    check_likelihood_of_a_row_is_its_own,
+    check_scoring_draws_from_rng_alone,
+    check_wrong_events_are_refused,
+    check_probabilities_sum_to_one,
+    check_samples_follow_the_likelihood,
+    check_importance_weights_sum_to_one,
+    check_bijection_inverts_and_tells_its_jacobian,
+    check_conditionals_are_causal_and_make_log_prob,
+]

@@ -1,0 +1,160 @@
+"""Checks of a plugin as such: its module, its specs and what they point at."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from typing import Any
+
+from zoo_core import config as configs
+from zoo_core.capabilities import capability
+from zoo_core.errors import ConfigError
+from zoo_core.specs import import_target
+from zoo_core.testing.subjects import Inapplicable, PluginSubject
+
+__all__ = ["PLUGIN_CHECKS", "is_frozen_dataclass"]
+
+KINDS = (
+    "density type",
+    "model",
+    "loss",
+    "sampler",
+    "likelihood",
+    "dataset",
+    "metric",
+    "converter",
+    "health check",
+)
+_LOAD_SECONDS = 0.2
+_CHILD = """
+import importlib, json, sys, time
+import zoo_core.hookspecs
+start = time.process_time()
+importlib.import_module(sys.argv[1])
+seconds = time.process_time() - start
+print(json.dumps([seconds, [m for m in ("torch", "numpy") if m in sys.modules]]))
+"""
+
+
+def check_plugin_loads(subject: PluginSubject) -> None:
+    """The plugin loaded, and none of its hooks or specs was found wanting."""
+    plugin = subject.plugin
+    assert plugin.status == "ok", f"{plugin.status}: {plugin.error}"
+    assert not plugin.problems, "; ".join(plugin.problems)
+
+
+def check_plugin_imports_neither_torch_nor_numpy(subject: PluginSubject) -> None:
+    """Listing a plugin's models must not cost seconds; targets are strings for that reason."""
+    _, imported = _first_import(subject.plugin.module)
+    assert not imported, (
+        f"importing {subject.plugin.module} imports {' and '.join(imported)}; "
+        "move what needs them into the modules that specs name as targets"
+    )
+
+
+def check_plugin_loads_in_200_ms(subject: PluginSubject) -> None:
+    """In processor time, the best of three."""
+    best, imported = _first_import(subject.plugin.module)
+    if imported:
+        raise Inapplicable(f"{' and '.join(imported)} must not be imported to begin with")
+    for _ in range(2):
+        best = best if best < _LOAD_SECONDS else min(best, _import(subject.plugin.module)[0])
+    assert best < _LOAD_SECONDS, f"importing {subject.plugin.module} takes {best:.2f} s"
+
+
+def check_specs_are_json(subject: PluginSubject) -> None:
+    """`zoo list --json` and the weights' metadata write them."""
+    for kind in KINDS:
+        for entry in subject.declared(kind):
+            try:
+                json.dumps(dataclasses.asdict(entry.spec))
+            except TypeError as error:
+                raise AssertionError(f"{kind} {entry.spec.name!r}: {error}") from None
+
+
+def check_names_are_its_own(subject: PluginSubject) -> None:
+    """No other plugin declares the same name for the same capabilities."""
+    for kind in KINDS[1:]:
+        for entry in subject.declared(kind):
+            rivals = [
+                e.qualified
+                for e in subject.registry.all(kind)
+                if e.spec.name == entry.spec.name
+                and getattr(e.spec, "requires", ()) == getattr(entry.spec, "requires", ())
+                and e.plugin is not entry.plugin
+            ]
+            assert not rivals, f"{kind} {entry.spec.name!r} is also {', '.join(rivals)}"
+
+
+def check_components_are_frozen_dataclasses(subject: PluginSubject) -> None:
+    """Targets import; samplers, losses and likelihoods are frozen dataclasses of legal options."""
+    for kind in ("sampler", "loss", "likelihood"):
+        for entry in subject.declared(kind):
+            for name in entry.spec.requires:
+                capability(name)
+            _check_component(kind, entry.spec)
+
+
+def check_other_targets_import(subject: PluginSubject) -> None:
+    """Data sets, metrics, converters and health checks point at something that can be called."""
+    for kind in ("dataset", "metric", "converter", "health check"):
+        for entry in subject.declared(kind):
+            found = import_target(entry.spec.target)
+            assert callable(found), (
+                f"{kind} {entry.spec.name!r}: {entry.spec.target} is no callable"
+            )
+
+
+def _check_component(kind: str, spec: Any) -> None:
+    target = import_target(spec.target)
+    where = f"{kind} {spec.name!r}: {spec.target}"
+    assert is_frozen_dataclass(target), f"{where} is no frozen dataclass"
+    if kind != "loss":
+        assert callable(getattr(target, "__call__", None)), f"{where} cannot be called"  # noqa: B004
+    component: Any
+    try:
+        component = configs.from_dict(target, {})
+    except ConfigError:
+        component = None  # it has options without defaults
+    if component is not None:
+        configs.validate(component, where=f"{spec.name}.")
+    if kind == "likelihood" and component is not None:
+        have, want = component.kind, spec.kind
+        same = (have.name, have.relation) == (want.name, want.relation)
+        assert same, f"{where} is of kind {have} ({have.relation}); its spec says {want}"
+
+
+def is_frozen_dataclass(cls: Any) -> bool:
+    params = getattr(cls, "__dataclass_params__", None)
+    return isinstance(cls, type) and params is not None and params.frozen
+
+
+def _import(module: str) -> tuple[float, list[str]]:
+    """Seconds that a fresh interpreter needs to import a module, and what came with it."""
+    path = os.pathsep.join(p for p in sys.path if p)
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD, module],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        check=False,
+    )
+    assert done.returncode == 0, f"{module} does not import: {done.stderr[-500:]}"
+    seconds, imported = json.loads(done.stdout.splitlines()[-1])
+    return seconds, imported
+
+
+_first_import = cache(_import)
+
+
+PLUGIN_CHECKS = [
+    check_plugin_loads,
+    check_plugin_imports_neither_torch_nor_numpy,
+    check_plugin_loads_in_200_ms,
+    check_specs_are_json,
+    check_names_are_its_own,
+    check_components_are_frozen_dataclasses,
+    check_other_targets_import,
+]

@@ -1,0 +1,207 @@
+"""What the checks look at: a plugin, and each of its models at a tiny size."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from zoo_core.data.event import Event
+from zoo_core.errors import UnknownNameError, ZooError, did_you_mean
+from zoo_core.model import GenerativeModel
+from zoo_core.plugins import LoadRecord
+from zoo_core.registry import Entry, Registry, current
+from zoo_core.resolve import build
+from zoo_core.specs import ModelSpec
+
+__all__ = ["Inapplicable", "ModelSubject", "PluginSubject", "only_if", "refused", "subjects"]
+
+STATES = 1 << 12
+"""The most events that a check enumerates."""
+_GRID = {1: 20_001, 2: 301}
+_PERTURBATION = 0.05
+
+
+class Inapplicable(Exception):
+    """Raised by a check that has nothing to say about a subject; the message says why."""
+
+
+Function = TypeVar("Function", bound=Callable[..., None])
+
+
+def only_if(applies: "Callable[[ModelSubject], bool]") -> Callable[[Function], Function]:
+    """Mark a check that concerns only the models of which `applies(subject)` is true.
+
+    It is told from the spec, so that what does not concern a model is not listed for it.
+    """
+
+    def mark(check: Function) -> Function:
+        check.applies = applies  # type: ignore[attr-defined]
+        return check
+
+    return mark
+
+
+@dataclass(frozen=True)
+class PluginSubject:
+    """A loaded plugin and everything it declares."""
+
+    plugin: LoadRecord
+    registry: Registry
+
+    @property
+    def name(self) -> str:
+        return self.plugin.name
+
+    def declared(self, kind: str) -> list[Entry[Any]]:
+        """The plugin's entries of a kind, e.g. `"sampler"`."""
+        return [e for e in self.registry.all(kind) if e.plugin is self.plugin]
+
+
+@dataclass(frozen=True)
+class ModelSubject:
+    """An architecture at the size of `ModelSpec.tiny`."""
+
+    spec: ModelSpec
+    plugin: LoadRecord
+    registry: Registry
+
+    @property
+    def name(self) -> str:
+        return self.spec.arch
+
+    @property
+    def scored(self) -> bool:
+        """Whether the architecture has a likelihood."""
+        return self.spec.default_likelihood is not None
+
+    @property
+    def exact(self) -> bool:
+        """Whether its likelihood claims to be equal to log p."""
+        try:
+            found = self.registry.find("likelihood", self.spec.default_likelihood or "none")
+        except UnknownNameError:
+            return False  # scoring fails, and says so
+        return any(e.spec.kind.relation == "equal" for e in found)
+
+    def claims(self, *capabilities: str) -> bool:
+        return set(capabilities) <= set(self.spec.capabilities)
+
+    @property
+    def bundled(self) -> list[Path]:
+        """The folders of the weights that come with the plugin."""
+        entry = next(e for e in self.registry.all("model") if e.spec is self.spec)
+        tags = self.registry.tags(entry)
+        return [tag.folder for tag in tags if tag.folder is not None]
+
+    def model(self) -> GenerativeModel:
+        """A model in evaluation mode, the same at each call.
+
+        Its parameters are shifted a little, lest zeros at initialization hide what is wrong.
+        """
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(0)
+            model = tiny(self.spec)
+            for p in model.parameters():
+                p.add_(_PERTURBATION * torch.randn_like(p))
+        return model.eval()
+
+    @cached_property
+    def event(self) -> Event:
+        return self.model().event
+
+    def events(self, n: int) -> Tensor:
+        """Legal events (n, *shape), the same at each call."""
+        event, generator = self.event, torch.Generator().manual_seed(1)
+        shape = (n, *event.shape)
+        if event.levels is not None:
+            return torch.randint(event.levels, shape, generator=generator)
+        if event.low is None or event.high is None:
+            x = torch.randn(shape, generator=generator)
+            return x.clamp(event.low, event.high) if event.low or event.high else x
+        return event.low + (event.high - event.low) * torch.rand(shape, generator=generator)
+
+    def cond(self, n: int) -> Tensor | None:
+        """Legal conditions of n events; None where the model takes none."""
+        condition = self.model().condition
+        generator = torch.Generator().manual_seed(2)
+        if condition.kind == "none":
+            return None
+        if condition.classes is not None:
+            return torch.randint(condition.classes, (n, *condition.shape), generator=generator)
+        return torch.randn(n, *condition.shape, generator=generator)
+
+    def one_cond(self, n: int) -> Tensor | None:
+        """The first of the conditions, for all of n events."""
+        cond = self.cond(1)
+        return None if cond is None else cond.expand(n, *cond.shape[1:])
+
+    def support(self, model: GenerativeModel) -> tuple[Tensor, float]:
+        """All events (N, *shape) and the volume that each stands for.
+
+        Every state of few integers, or a grid over the reals of one or two dimensions.
+        """
+        event = self.event
+        if event.levels is not None:
+            return _states(event), 1.0
+        if event.dims not in _GRID:
+            raise Inapplicable(f"{event}: too many to enumerate or integrate")
+        return _grid(event, model.sample(512, seed=5, cond=self.one_cond(512)))
+
+
+def tiny(spec: ModelSpec) -> GenerativeModel:
+    """A fresh model of the tiny size, with tiny parts."""
+    parts = {name: tiny(current().model(part).spec) for name, part in spec.parts}
+    return build(spec, {**parts, **dict(spec.tiny)})
+
+
+def subjects(plugin: str, registry: Registry) -> Sequence[PluginSubject | ModelSubject]:
+    """The plugin itself, and each model it declares."""
+    if plugin not in registry.plugins.records:
+        known = registry.plugins.records
+        raise UnknownNameError(
+            f"no plugin {plugin!r} is loaded. {did_you_mean(plugin, known)}".rstrip(),
+            hint=f"loaded: {', '.join(known)}",
+        )
+    whole = PluginSubject(registry.plugins.records[plugin], registry)
+    models = [ModelSubject(e.spec, e.plugin, registry) for e in whole.declared("model")]
+    return [whole, *models]
+
+
+@contextmanager
+def refused(what: str, error: type[ZooError] = ZooError) -> Iterator[None]:
+    """Demand that the block raises a `ZooError`; `what` was given."""
+    try:
+        yield
+    except error:
+        return
+    except Exception as other:
+        raise AssertionError(
+            f"{what} raises {type(other).__name__} ({other}); it must raise {error.__name__}"
+        ) from other
+    raise AssertionError(f"{what} is accepted; it must raise {error.__name__}")
+
+
+def _states(event: Event) -> Tensor:
+    levels, dims = event.levels or 0, event.dims
+    if dims > 64 or levels**dims > STATES:
+        raise Inapplicable(f"{event}: more than {STATES} states; make `tiny` smaller")
+    digits = torch.cartesian_prod(*[torch.arange(levels)] * dims).view(-1, *event.shape)
+    return digits
+
+
+def _grid(event: Event, samples: Tensor) -> tuple[Tensor, float]:
+    """Midpoints of a box that holds the samples with room around, or of the legal range."""
+    n, flat = _GRID[event.dims], samples.flatten(1)
+    spread = flat.amax(0) - flat.amin(0)
+    low = [v if event.low is None else event.low for v in (flat.amin(0) - spread).tolist()]
+    high = [v if event.high is None else event.high for v in (flat.amax(0) + spread).tolist()]
+    axes = [a + (b - a) * (torch.arange(n) + 0.5) / n for a, b in zip(low, high, strict=True)]
+    cell = 1.0
+    for a, b in zip(low, high, strict=True):
+        cell *= (b - a) / n
+    return torch.cartesian_prod(*axes).view(-1, *event.shape), cell

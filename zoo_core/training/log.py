@@ -1,0 +1,56 @@
+"""What a training reports: a line of progress for people, JSON lines for programs."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from zoo_core.errors import OutputError
+from zoo_core.files import write_atomically
+
+__all__ = ["JsonLines", "postfix"]
+
+
+class JsonLines:
+    """One JSON object a line, appended and flushed; without a path, nothing.
+
+    A resumed training keeps the lines up to its step, so that the log reads as if it had never
+    stopped.
+    """
+
+    def __init__(self, path: Path | None, *, keep: int) -> None:
+        """Keep the lines of steps up to `keep`."""
+        self._path = path
+        if path is not None:
+            lines = path.read_text().splitlines() if path.exists() else []
+            kept = [line for line in lines if _step(line) <= keep]
+            write_atomically(path, "".join(f"{line}\n" for line in kept).encode())
+
+    def write(self, **values: Any) -> None:
+        if self._path is None:
+            return
+        try:
+            with self._path.open("a") as file:
+                file.write(json.dumps(values) + "\n")
+        except OSError as error:
+            raise OutputError(
+                f"{self._path} cannot be written ({error.strerror}).",
+                hint="free some space and resume",
+            ) from error
+
+
+def _step(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf  # half a line: the process was killed while it wrote
+
+
+def postfix(bar: "tqdm[Any]", terms: dict[str, float], dims: int) -> None:
+    """Show a step's terms, with bits/dim where they hold nats."""
+    shown = {name: f"{value:.4g}" for name, value in terms.items()}
+    if "nats" in terms:
+        shown["bits/dim"] = f"{terms['nats'] / (dims * math.log(2)):.4f}"
+    bar.set_postfix(shown, refresh=False)

@@ -1,0 +1,128 @@
+"""Players in training: each with its parameters, optimizer, averaged weights and batches."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import Tensor, nn, optim
+
+from zoo_core.errors import ConfigError, did_you_mean
+from zoo_core.model import GenerativeModel, Player
+from zoo_core.training.config import TrainConfig, for_player
+from zoo_core.training.optim import Ema, learning_rate, make_optimizer
+from zoo_core.training.order import batch_rows, derive
+
+__all__ = ["Actor", "make_actors", "only", "trainable"]
+
+
+@dataclass(frozen=True)
+class Actor:
+    """A player with what trains it. Everything about its step j follows from (seed, j)."""
+
+    name: str
+    player: Player
+    config: TrainConfig
+    parameters: dict[str, nn.Parameter]
+    optimizer: optim.Optimizer
+    ema: Ema | None
+
+    def steps(self, done: int) -> range:
+        """The optimizer steps of round `done`: none unless it is an `every`-th one."""
+        turn, off = divmod(done, self.player.every)
+        first = turn * self.player.steps
+        return range(first, first if off else first + self.player.steps)
+
+    def rows(self, step: int, *, n: int) -> Tensor:
+        """The examples of optimizer step `step`: each player has an order of its own."""
+        seed = derive(self.config.seed, "order", self.name)
+        return batch_rows(seed, step, n=n, size=self.config.batch_size)
+
+    def torch_seed(self, step: int, rank: int) -> int:
+        """The seed of torch's own generator (dropout) in optimizer step `step`."""
+        return derive(self.config.seed, "torch", self.name, step, rank)
+
+    def set_rate(self, step: int) -> float:
+        """Set the scheduled learning rate, and return it."""
+        total = math.ceil(self.config.steps / self.player.every) * self.player.steps
+        rate = learning_rate(self.config, step, total)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+
+def make_actors(
+    model: GenerativeModel,
+    loss: Any,
+    config: TrainConfig,
+    options: Mapping[str, Mapping[str, Any]],
+) -> list[Actor]:
+    """The model's players with their own `options` over `config`; raises `ConfigError`."""
+    players = model.make_players(loss)
+    for name in options:
+        if name not in players:
+            raise ConfigError(
+                f"unknown player {name!r}; players of this model: {', '.join(players)}.",
+                hint=did_you_mean(name, players) or None,
+            )
+    actors = [
+        _actor(model, name, player, for_player(config, name, options.get(name, {})))
+        for name, player in players.items()
+        if any(p.requires_grad for p in player.parameters)
+    ]
+    if not actors:
+        raise ConfigError("no parameter is trained.", hint="see the stage's `parameters`")
+    return actors
+
+
+def _actor(model: nn.Module, name: str, player: Player, config: TrainConfig) -> Actor:
+    if player.every < 1 or player.steps < 1:
+        raise ConfigError(
+            f"player {name!r} acts every {player.every} rounds with {player.steps} steps; "
+            "both must be at least 1."
+        )
+    names = {id(p): key for key, p in model.named_parameters()}
+    if any(id(p) not in names for p in player.parameters):
+        raise ConfigError(
+            f"player {name!r} trains parameters that are not the model's.",
+            hint="register them as a submodule, so that they are saved",
+        )
+    parameters = {names[id(p)]: p for p in player.parameters if p.requires_grad}
+    optimizer = make_optimizer(config, list(parameters.values()))
+    ema = Ema(parameters, config.ema) if config.ema else None
+    return Actor(name, player, config, parameters, optimizer, ema)
+
+
+@contextmanager
+def trainable(model: nn.Module, patterns: Sequence[str]) -> Iterator[None]:
+    """Inside the block, only the parameters whose names match a pattern require gradients."""
+    before = {name: p.requires_grad for name, p in model.named_parameters()}
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in before):
+            raise ConfigError(
+                f"parameters: {pattern!r} matches none of the model's.",
+                hint=f"names are such as {', '.join(list(before)[:3])}",
+            )
+    for name, p in model.named_parameters():
+        p.requires_grad_(before[name] and any(fnmatchcase(name, q) for q in patterns))
+    try:
+        yield
+    finally:
+        for name, p in model.named_parameters():
+            p.requires_grad_(before[name])
+
+
+@contextmanager
+def only(actor: Actor, actors: Sequence[Actor]) -> Iterator[None]:
+    """Inside the block, the other players' parameters collect no gradients."""
+    mine = {id(p) for p in actor.parameters.values()}
+    others = [p for a in actors for p in a.parameters.values() if id(p) not in mine]
+    for p in others:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in others:
+            p.requires_grad_(True)

@@ -1,0 +1,259 @@
+"""Recipes: TOML files from which weights can be made again. Needs no torch.
+
+arch = "made"                     data = "digits"          # or [data] with name and options
+license = "Apache-2.0"            source = "where it comes from"
+report = "test"                   # score the test split once, at the end
+[model]                           # options of the architecture's Config
+[loss]                            # name = "nll" and its options
+[train]                           # TrainConfig
+[players.<name>]                  # optimizer options of one player
+[[stage]]                         # several trainings, one after the other: name, parameters,
+                                  # and own [stage.train], [stage.loss], [stage.players.<name>]
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from zoo_core import config as configs
+from zoo_core.errors import ConfigError, DataError, UnknownNameError, did_you_mean
+from zoo_core.names import LEGAL_NAME, Name, parse_model
+from zoo_core.training.config import TrainConfig, for_player
+
+__all__ = ["Recipe", "Stage", "load_recipe", "override", "parse_recipe"]
+
+_STAGE = {"name": str, "parameters": list, "train": dict, "loss": dict, "players": dict}
+_KEYS: dict[str, Any] = {
+    "arch": str,
+    "data": (str, dict),
+    "license": str,
+    "source": str,
+    "report": str,
+    "model": dict,
+    "loss": (str, dict),
+    "train": dict,
+    "players": dict,
+    "stage": list,
+}
+_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training of a recipe: what is trained, by which loss, how."""
+
+    name: str
+    train: TrainConfig
+    loss: str | None
+    loss_options: Mapping[str, Any]
+    players: Mapping[str, Mapping[str, Any]]
+    parameters: tuple[str, ...] = ("*",)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a set of weights follows from.
+
+    `text` is the file's, as written, and `overrides` what was changed in it by dotted names.
+    """
+
+    name: str
+    arch: str
+    data: str
+    stages: tuple[Stage, ...]
+    data_options: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+    license: str = "unstated"
+    source: str = "unstated"
+    report: Literal["valid", "test"] = "valid"
+    text: str = ""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the recipe's text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """A recipe by a tag's name, e.g. `"made.digits"`, or by its path, e.g. `"./my.toml"`."""
+    path = name if isinstance(name, Path) else _find(name)
+    return parse_recipe(_read(path), name=path.stem)
+
+
+def parse_recipe(
+    text: str, *, name: str = "recipe", overrides: Mapping[str, Any] | None = None
+) -> Recipe:
+    """A recipe from its text; raises `ConfigError` naming what does not fit.
+
+    `overrides` are values over the text's, by dotted names: `{"train.steps": 100}`.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"recipe {name}: {error}.", hint="a recipe is TOML") from None
+    overrides = dict(overrides or {})
+    for key, value in overrides.items():
+        table = override(table, key, value)
+    _check(table, _KEYS, "")
+    data, data_options = _named(table.get("data"), "data")
+    if "arch" not in table or data is None:
+        missing = "arch" if "arch" not in table else "data"
+        raise ConfigError(f"recipe {name}: {missing} is required.", hint="e.g. arch = 'made'")
+    return Recipe(
+        name=name,
+        arch=table["arch"],
+        data=data,
+        data_options=data_options,
+        model=table.get("model", {}),
+        stages=_stages(table),
+        text=text,
+        overrides=overrides,
+        **configs.to_dict(configs.from_dict(_Labels, _labels(table))),
+    )
+
+
+def override(table: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """A copy of a recipe's table with one value replaced; `stage.0.train.steps` is the first's.
+
+    A string is read as JSON where it is JSON: `"100"` is the number.
+    """
+    changed = deepcopy(dict(table))
+    *path, last = key.split(".")
+    place: Any = changed
+    for i, part in enumerate(path):
+        place = _step_into(place, part, ".".join(path[: i + 1]))
+    if not isinstance(place, dict):
+        raise ConfigError(f"override {key!r} names a list's entry, not an option of it.")
+    place[last] = _literal(value)
+    return changed
+
+
+def _step_into(place: Any, part: str, where: str) -> Any:
+    if isinstance(place, list):
+        if not part.isdigit() or int(part) >= len(place):
+            raise ConfigError(f"override {where!r}: stages are numbered 0 to {len(place) - 1}.")
+        return place[int(part)]
+    found = place.setdefault(part, {})
+    if part in ("data", "loss") and isinstance(found, str):
+        found = place[part] = {"name": found}
+    if not isinstance(found, dict | list):
+        raise ConfigError(f"override {where!r}: {where} = {found!r} has no options of its own.")
+    return found
+
+
+def _literal(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+@dataclass(frozen=True)
+class _Labels:
+    license: str = "unstated"
+    source: str = "unstated"
+    report: Literal["valid", "test"] = "valid"
+
+
+def _labels(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: table[k] for k in ("license", "source", "report") if k in table}
+
+
+def _stages(table: Mapping[str, Any]) -> tuple[Stage, ...]:
+    """The stages, each inheriting the recipe's own tables; without any, the recipe is one."""
+    given = table.get("stage", [{}])
+    stages = tuple(_stage(table, own, i) for i, own in enumerate(given))
+    names = [s.name for s in stages]
+    if not stages or len(set(names)) < len(names):
+        raise ConfigError(f"stages need names of their own; they are {', '.join(names)}.")
+    return stages
+
+
+def _stage(table: Mapping[str, Any], own: Any, i: int) -> Stage:
+    where = f"stage.{i}." if "stage" in table else ""
+    _check(own, _STAGE, where)
+    name = own.get("name", f"stage{i}")
+    if not LEGAL_NAME.fullmatch(name):
+        raise ConfigError(f"{where}name = {name!r}; it must be of lower-case letters and digits.")
+    loss, options = _named(own.get("loss", table.get("loss", {})), f"{where}loss")
+    train = configs.from_dict(
+        TrainConfig, {**table.get("train", {}), **own.get("train", {})}, where=f"{where}train."
+    )
+    players = {**table.get("players", {}), **own.get("players", {})}
+    for player, settings in players.items():
+        for_player(train, player, settings)
+    return Stage(name, train, loss, options, players, _patterns(own, where))
+
+
+def _patterns(own: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    wanted = {"parameters": own.get("parameters", ["*"])}
+    found: _Patterns = configs.from_dict(_Patterns, wanted, where=where)
+    return found.parameters
+
+
+@dataclass(frozen=True)
+class _Patterns:
+    parameters: tuple[str, ...]
+
+
+def _named(value: Any, where: str) -> tuple[str | None, dict[str, Any]]:
+    """A name, or a table of a `name` and options."""
+    if isinstance(value, str) or value is None:
+        return value, {}
+    name = value.get("name")
+    if name is not None and not isinstance(name, str):
+        raise ConfigError(f"{where}.name = {name!r}; it must be of type str.")
+    return name, {k: v for k, v in value.items() if k != "name"}
+
+
+def _check(table: Any, keys: Mapping[str, Any], where: str) -> None:
+    """Known keys of the right kind."""
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where.rstrip('.')} = {table!r}; it must be a table.")
+    for key, value in table.items():
+        if key not in keys:
+            raise ConfigError(
+                f"unknown key {where}{key}; keys: {', '.join(keys)}.",
+                hint=did_you_mean(key, keys) or None,
+            )
+        if not isinstance(value, keys[key]):
+            raise ConfigError(f"{where}{key} = {value!r} is of the wrong kind for a recipe.")
+
+
+def _find(name: str) -> Path:
+    """The file of a recipe that is named by a tag or by a path."""
+    from zoo_core.registry import current
+
+    parsed = parse_model(name)
+    if isinstance(parsed, Path):
+        return parsed
+    if not isinstance(parsed, Name):
+        raise UnknownNameError(f"{name!r} is on the Hub; recipes come with plugins or as files.")
+    if parsed.tag == "toml":
+        raise UnknownNameError(f"{name!r} could be a file.", hint=f"write './{name}'")
+    found = current().model(name)
+    if found.tag is None or found.tag.recipe is None:
+        known = [r.name for r in current().models() if r.tag is not None and r.tag.recipe]
+        raise UnknownNameError(
+            f"{name!r} has no recipe; recipes: {', '.join(known) or 'none'}.",
+            hint=did_you_mean(name, known) or "zoo list",
+        )
+    return found.tag.recipe
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise DataError(f"{path} is larger than {_MAX_BYTES} bytes; it is no recipe.")
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise DataError(f"recipe {path} cannot be read ({reason}).") from None

@@ -1,0 +1,143 @@
+"""From a recipe to a folder of weights that says how good they are and how they were made."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo_core import resolve
+from zoo_core.data import load_dataset
+from zoo_core.data.dataset import Dataset, Split
+from zoo_core.model import GenerativeModel
+from zoo_core.registry import current
+from zoo_core.training.data import labelled
+from zoo_core.training.loop import TrainResult, train
+from zoo_core.training.order import derive
+from zoo_core.training.processes import Processes
+from zoo_core.training.recipe import Recipe, parse_recipe
+from zoo_core.training.validation import scores_by_likelihood
+from zoo_core.weights import golden
+
+__all__ = ["MODEL", "run_recipe"]
+
+MODEL = "model"
+"""The folder of the finished model inside a training's."""
+
+
+def run_recipe(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> Path:
+    """Train what a recipe says and return the folder of the finished model, `out/model`.
+
+    `seed` replaces the recipe's for parameters, data order and noise. Checkpoints and logs are in
+    `out`, one folder a stage where there are stages; `resume` continues from them. `valid` is
+    scored at the end, and `test`, once, if the recipe reports it.
+    """
+    out = Path(out)
+    if overrides:
+        merged = {**recipe.overrides, **overrides}
+        recipe = parse_recipe(recipe.text, name=recipe.name, overrides=merged)
+    if seed is not None:
+        stages = [replace(s, train=replace(s.train, seed=seed)) for s in recipe.stages]
+        recipe = replace(recipe, stages=tuple(stages))
+    data = load_dataset(recipe.data, **recipe.data_options)
+    model = _build(recipe).to(device)
+    results = [
+        train(
+            model,
+            data,
+            stage.train,
+            loss=resolve.loss(model, stage.loss, stage.loss_options),
+            players=stage.players,
+            parameters=stage.parameters,
+            out=out / stage.name if len(recipe.stages) > 1 else out,
+            resume=resume,
+            progress=progress,
+        )
+        for stage in recipe.stages
+    ]
+    processes = Processes(model.device)
+    if processes.main:
+        _save(model, data, recipe, results, out / MODEL)
+    processes.wait()
+    return out / MODEL
+
+
+def _build(recipe: Recipe) -> GenerativeModel:
+    """The model with fresh parameters, which depend on the seed alone."""
+    spec = current().model(recipe.arch).spec
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(recipe.stages[0].train.seed, "parameters"))
+        return resolve.build(spec, recipe.model)
+
+
+def _save(
+    model: GenerativeModel,
+    data: Dataset,
+    recipe: Recipe,
+    results: Sequence[TrainResult],
+    folder: Path,
+) -> None:
+    metrics = _metrics(model, data, recipe)
+    model.to("cpu")  # golden tensors are for everybody's machine
+    valid = data.splits.get("valid")
+    x, cond = labelled(model, (valid.x, valid.y)) if valid is not None else (None, None)
+    model.save(
+        folder,
+        golden=golden.record(model, x, cond),
+        license=recipe.license,
+        source=recipe.source,
+        recipe=_described(recipe),
+        data={"name": data.name, "license": data.license, "provenance": data.provenance},
+        metrics=metrics,
+        training={
+            "seed": recipe.stages[0].train.seed,
+            "seconds": round(sum(r.seconds for r in results), 3),
+            "stages": [
+                {"name": s.name, "steps": r.steps, "best_step": r.best_step, "valid": r.value}
+                for s, r in zip(recipe.stages, results, strict=True)
+            ],
+            "torch": torch.__version__,
+        },
+    )
+
+
+def _described(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "name": recipe.name,
+        "text": recipe.text,
+        "sha256": recipe.sha256,
+        "overrides": dict(recipe.overrides),
+    }
+
+
+def _metrics(model: GenerativeModel, data: Dataset, recipe: Recipe) -> list[dict[str, Any]]:
+    """Likelihoods with their kind: on `valid`, and on `test` if the recipe reports it."""
+    wanted = [s for s in ("valid", recipe.report) if s in data.splits]
+    if not scores_by_likelihood(model):
+        return []
+    return [_metric(name, model, data.split(name)) for name in dict.fromkeys(wanted)]
+
+
+def _metric(name: str, model: GenerativeModel, split: Split) -> dict[str, Any]:
+    x, cond = labelled(model, (split.x, split.y))
+    mean = model.log_likelihood(x, cond=cond).mean()
+    return {
+        "split": name,
+        "n": mean.n,
+        "kind": str(mean.kind),
+        "relation": mean.kind.relation,
+        "nats": mean.nats,
+        "std_err": mean.std_err,
+        "bits_per_dim": mean.bits_per_dim,
+        "bits_per_dim_std_err": mean.bits_per_dim_std_err,
+    }

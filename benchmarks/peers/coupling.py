@@ -10,41 +10,45 @@ from torch import Tensor, nn
 
 
 class _Given(nn.Module):
-    params: Tensor
+    """A network whose output is given: params (B, 2, C', *S) as pairs, (B, 2 C', *S)."""
+
+    def __init__(self, params: Tensor) -> None:
+        super().__init__()
+        self.params = params.movedim(1, 2).flatten(1, 2)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.params
 
 
-@cache
-def _block() -> Any:
+_blocks: dict[int, Any] = {}
+
+
+def _block(params: Tensor) -> Any:
     from normflows.flows import AffineCouplingBlock
 
-    return AffineCouplingBlock(_Given(), scale_map="sigmoid", split_mode="channel")
-
-
-def _given(params: Tensor) -> Any:
-    """params (B, 2, C', *S), a view of pairs, as the network's output (B, 2 C', *S)."""
-    _block().flows[1].param_map.params = params.movedim(1, 2).flatten(1, 2)
-    return _block()
+    if id(params) not in _blocks:
+        _blocks[id(params)] = AffineCouplingBlock(
+            _Given(params), scale_map="sigmoid", split_mode="channel"
+        )
+    return _blocks[id(params)]
 
 
 def forward(x: Tensor, params: Tensor, *rest: Any) -> Any:
-    return _given(params).inverse(x)
+    return _block(params).inverse(x)
 
 
 def inverse(x: Tensor, params: Tensor, *rest: Any) -> Any:
-    return _given(params).forward(x)
+    return _block(params).forward(x)
 
 
 @cache
-def _compile(f: Any) -> Any:
-    return torch.compile(f)
+def _compile(name: str, block: Any) -> Any:
+    return torch.compile(getattr(block, name))
 
 
-def forward_compiled(*args: Any) -> Any:
-    return _compile(forward)(*args)
+def forward_compiled(x: Tensor, params: Tensor, *rest: Any) -> Any:
+    return _compile("inverse", _block(params))(x)
 
 
-def inverse_compiled(*args: Any) -> Any:
-    return _compile(inverse)(*args)
+def inverse_compiled(x: Tensor, params: Tensor, *rest: Any) -> Any:
+    return _compile("forward", _block(params))(x)

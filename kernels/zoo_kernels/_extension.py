@@ -1,5 +1,12 @@
-"""Finds and loads the compiled kernels, or remembers why there are none."""
+"""Finds and loads the compiled kernels, or remembers why there are none.
 
+The kernels hold code for several vector units and use this machine's widest;
+ZOO_VECTOR_UNIT=baseline|avx2|avx512, or `with vector_unit("avx2"):`, sets a lower limit.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +16,7 @@ import torch
 from zoo_kernels import build
 
 Verdict = tuple[bool, str]
+UNITS = {"baseline": 1, "avx2": 3, "avx512": 4}
 
 
 def candidates() -> list[Path]:
@@ -24,6 +32,8 @@ def load() -> Verdict:
         ok, reason = _usable(path)
         if ok:
             torch.ops.load_library(str(path))
+            if os.environ.get("ZOO_VECTOR_UNIT"):
+                _cap(os.environ["ZOO_VECTOR_UNIT"])
             return True, ""
         reasons.append(reason)
     built = Path(__file__).with_name(build.FAILURE)
@@ -54,6 +64,30 @@ def available(op: str = "") -> Verdict:
 def cpp(op: str) -> Any:
     """The overload `zoo_cpp::<op>`; call it only where `available(op)`."""
     return getattr(torch.ops.zoo_cpp, op).default
+
+
+def _cap(name: str) -> None:
+    if name not in UNITS:
+        raise ValueError(f"vector unit is {name!r}; possible are {', '.join(UNITS)}")
+    torch.ops.zoo_cpp.cap_unit(UNITS[name])
+
+
+def unit() -> str:
+    """The vector unit that the C++ kernels use here; "none" without them."""
+    if not load()[0]:
+        return "none"
+    return {number: name for name, number in UNITS.items()}[torch.ops.zoo_cpp.cap_unit(0)]
+
+
+@contextmanager
+def vector_unit(name: str) -> Iterator[str]:
+    """Use at most `name` in the whole process while the block runs; yields what is in use."""
+    before = unit()
+    _cap(name)
+    try:
+        yield unit()
+    finally:
+        _cap(before)
 
 
 def reset() -> None:

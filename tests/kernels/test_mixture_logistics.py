@@ -24,7 +24,7 @@ def randn(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("levels", [2, 5, 256, 1000])
+@pytest.mark.parametrize("levels", [2, 5] if _dispatch.interpreted() else [2, 5, 256, 1000])
 @pytest.mark.parametrize("scale", [0.3, 3.0])
 def test_the_probabilities_of_all_levels_add_up_to_one(backend, levels, scale):
     params = (scale * randn(1, 9)).expand(levels, 9)
@@ -34,9 +34,9 @@ def test_the_probabilities_of_all_levels_add_up_to_one(backend, levels, scale):
 
 
 def test_colours_add_up_to_one(backend):
-    x = torch.tensor(list(itertools.product(range(4), repeat=3)))
-    params = randn(1, 20, seed=1).expand(64, 20)
-    total = mixture_logistics.log_prob(x, params, levels=4).double().exp().sum()
+    x = torch.tensor(list(itertools.product(range(3), repeat=3)))
+    params = randn(1, 20, seed=1).expand(27, 20)
+    total = mixture_logistics.log_prob(x, params, levels=3).double().exp().sum()
     assert abs(total - 1) < 1e-6
 
 

@@ -96,6 +96,27 @@ def arguments(**changes):
     return good | changes
 
 
+@pytest.mark.skipif("cpp" not in BACKENDS, reason="no C++ kernel runs here")
+@pytest.mark.parametrize("batch", [1, 2, 3, 5, 17])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_and_groups_of_images_do_not_change_a_pixel(threads, batch):
+    generator = torch.Generator().manual_seed(4)
+    args = pixelcnn_sampler.random_arguments(
+        generator, batch=batch, shape=(1, H, W), layers=L, channels=C, hidden=12, head="binary",
+        known=0.2, conditional=True,
+    )  # fmt: skip
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        drawn = {}
+        for name in ("reference", "cpp"):
+            with zoo_kernels.backend(name):
+                drawn[name] = pixelcnn_sampler.OPS[0](*args)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(drawn["cpp"], drawn["reference"]) and drawn["cpp"].unique().numel() > 1
+
+
 def test_fixed_pixels_stay_and_the_others_follow_from_them(backend):
     args = arguments()
     free = sample(**args)

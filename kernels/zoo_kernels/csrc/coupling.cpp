@@ -57,7 +57,7 @@ void coupling_values(zoo::Tensor out, zoo::Tensor ladj, const zoo::Tensor x, con
   Coupling a = problem(x, params, scale, shift_first, constant, begin, inverse);
   a.out = zoo::out<float>(out), a.ladj = zoo::out<float>(ladj);
   zoo::parallel_for(0, x.size(0), 1 + 8192 / a.d, [&](int64_t first, int64_t last) {
-    std::vector<float> log_s(a.p.d1 * a.p.d2);
+    std::vector<float> log_s(2 * a.p.d1 * a.p.d2);
     for (int64_t b = first; b < last; ++b) {
       copy_passing(a, a.x, b);
       a.ladj[b] = ZOO_UNIT(values_row)(a, b, log_s.data());

@@ -2,18 +2,21 @@
 
 struct Scale {
   F log_s, s, slope;  // s or, for the inverse, 1 / s; d log s / dr
+  F factor;           // of the sigmoid: log s lacks the logarithm of this, in [1, 2]
 };
 
 template <int SCALE, bool INVERSE>
 ZOO_INLINE Scale scale_of(F r, float c) {
   if (SCALE == 1) {
-    const F u = r + c, e = exp_minus_abs(u), per = 1.0f / (e + 1.0f);
+    const F u = r + c, e = exp_minus_abs(u);
     const I negative = u < 0.0f;
-    const F log_s = where(negative, u, u * 0.0f) - log1p_unit(e);
-    const F s = where(negative, e, splat(1.0f)) * per;
-    // 1 / sigmoid = 1 + e^-u
-    const F inverse = INVERSE ? exp(-u) + 1.0f : s;
-    return {log_s, INVERSE ? inverse : s, where(negative, splat(1.0f), e) * per};
+    Scale k;
+    k.log_s = where(negative, u, u * 0.0f);  // less log(1 + e), which the row sum takes at once
+    k.factor = e + 1.0f;
+    const F per = 1.0f / k.factor;
+    k.s = INVERSE ? where(negative, 1.0f / e, e) + 1.0f : where(negative, e, splat(1.0f)) * per;
+    k.slope = where(negative, splat(1.0f), e) * per;
+    return k;
   }
   if (SCALE == 2) {
     const F u = r / c, e = exp_minus_abs(2.0f * u), size = (1.0f - e) / (1.0f + e);
@@ -23,9 +26,9 @@ ZOO_INLINE Scale scale_of(F r, float c) {
     const F signed_size = where(u < 0.0f, -size, size);
     const F h = where(q < 0.0625f, series, signed_size);
     const F log_s = c * h;
-    return {log_s, exp(INVERSE ? -log_s : log_s), 1.0f - h * h};
+    return {log_s, exp(INVERSE ? -log_s : log_s), 1.0f - h * h, splat(1.0f)};
   }
-  return {r, exp(INVERSE ? -r : r), splat(1.0f)};
+  return {r, exp(INVERSE ? -r : r), splat(1.0f), splat(1.0f)};
 }
 
 // t and r of up to W neighbours
@@ -50,8 +53,23 @@ ZOO_INLINE float row_sum(const float* p, int64_t n) {
   return sum(total);
 }
 
+// The sum of logarithms of n numbers in [1, 2], one logarithm for 64 of them.
+ZOO_INLINE float row_log_sum(const float* p, int64_t n) {
+  F total = splat(0.0f);
+  for (int64_t e = 0; e < n; e += 64 * W) {
+    F product = splat(1.0f);
+    const int64_t end = n < e + 64 * W ? n : e + 64 * W;
+    int64_t i = e;
+    for (; i + W <= end; i += W) product = product * load(p + i);
+    for (int k = 0; i + k < end; ++k) product[k] *= p[i + k];
+    total = total + log(product);
+  }
+  return sum(total);
+}
+
 template <int SCALE, bool SHIFT_FIRST, bool INVERSE>
 ZOO_INLINE float values_of(const Coupling& a, int64_t b, float* log_s) {
+  const int64_t count = a.p.d1 * a.p.d2;
   for (int64_t i = 0; i < a.p.d1; ++i) {
     const float* t_at = a.params + b * a.p.sb + i * a.p.s1;
     const float* r_at = t_at + a.p.sp;
@@ -67,9 +85,11 @@ ZOO_INLINE float values_of(const Coupling& a, int64_t b, float* log_s) {
         out = SHIFT_FIRST ? k.s * (z + t) : k.s * z + t;
       store(a.out + row + j, out, n);
       store(log_s + i * a.p.d2 + j, k.log_s, n);
+      if (SCALE == 1) store(log_s + count + i * a.p.d2 + j, k.factor, n);
     }
   }
-  const float total = row_sum(log_s, a.p.d1 * a.p.d2);
+  float total = row_sum(log_s, count);
+  if (SCALE == 1) total -= row_log_sum(log_s + count, count);
   return INVERSE ? -total : total;
 }
 

@@ -1,5 +1,5 @@
 // C += A W for small row-major float32 matrices, and the gate tanh(a) sigmoid(b): compiled for the
-// baseline, AVX2 and AVX-512 in gemm.cpp, chosen when first called.
+// baseline, AVX2 and AVX-512 in gemm.cpp, chosen at each call.
 //
 // Each element of C is one chain of multiply-adds over k in order: its bits depend on its row of A
 // and column of W only, not on how many rows there are.

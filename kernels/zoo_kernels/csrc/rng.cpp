@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "philox.h"
-#include "zoo.h"
+#include "simd.h"
 
 namespace {
 
@@ -50,11 +50,16 @@ ZOO_INLINE void fill_row(
   }
 }
 
-#define ZOO_ROW(NAME, DRAW)                                                                 \
-  ZOO_CLONES void NAME(DRAW::type* out, int64_t from, int64_t to, int64_t offset,           \
-                       const Key& key, uint32_t row) {                                      \
-    fill_row<DRAW>(out, from, to, offset, key, row);                                        \
-  }
+#define ZOO_ROW(NAME, DRAW)                                                                  \
+  template <class Tile>                                                                      \
+  ZOO_INLINE void NAME##_for(DRAW::type* out, int64_t from, int64_t to, int64_t offset,      \
+                             const Key& key, uint32_t row) {                                 \
+    fill_row<DRAW>(out, from, to, offset, key, row);                                         \
+  }                                                                                          \
+  ZOO_UNITS(NAME,                                                                            \
+            (DRAW::type* out, int64_t from, int64_t to, int64_t offset, const Key& key,      \
+             uint32_t row),                                                                  \
+            (out, from, to, offset, key, row), NAME##_for)
 ZOO_ROW(bits_row, Bits)
 ZOO_ROW(uniform_row, Uniform)
 ZOO_ROW(normal_row, Normal)

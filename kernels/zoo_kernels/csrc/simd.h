@@ -1,5 +1,5 @@
 // Vectors of 16 floats by the compiler's own vector types, exp and the gate; and ZOO_UNITS, which
-// compiles a function for the baseline, AVX2 and AVX-512 and picks one when it is first called.
+// compiles a function for the baseline, AVX2 and AVX-512 and picks one at each call.
 // Include contract.h before, where multiply and add may fuse.
 #pragma once
 
@@ -70,27 +70,10 @@ ZOO_INLINE vec gated(vec a, vec b) {
   }                                                                                           \
   void NAME##_v1 PARAMETERS { BODY<zoo::Tile<2, 1, 1>> ARGUMENTS; }                           \
   void NAME PARAMETERS {                                                                      \
-    static const int unit = zoo::unit();                                                      \
+    const int unit = zoo::unit();                                                             \
     unit == 4 ? NAME##_v4 ARGUMENTS : unit == 3 ? NAME##_v3 ARGUMENTS : NAME##_v1 ARGUMENTS;  \
   }
 #else
 #define ZOO_UNITS(NAME, PARAMETERS, ARGUMENTS, BODY) \
   void NAME PARAMETERS { BODY<zoo::Tile<4, 1, 2>> ARGUMENTS; }
 #endif
-
-namespace zoo {
-
-// 4: AVX-512, 3: AVX2 and FMA, 1: the baseline.
-inline int unit() {
-#if defined(__x86_64__) && defined(__GNUC__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512cd"))
-    return 4;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 3;
-#endif
-  return 1;
-}
-
-}  // namespace zoo

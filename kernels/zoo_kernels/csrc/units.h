@@ -1,13 +1,13 @@
 // Compiles the file ZOO_BODY once for each vector unit, each in a namespace of its own, and lets
-// the first call choose: unit16 (x86-64-v4, AVX-512), unit8 (x86-64-v3, AVX2) or unit4 (baseline).
+// each call choose: unit16 (x86-64-v4, AVX-512), unit8 (x86-64-v3, AVX2) or unit4 (baseline).
 // The body includes nothing; it sees W lanes, `F`, `I` and the functions of lanes.h.
 //
 //   #define ZOO_BODY "spline_body.h"
 //   #include "units.h"
 //   ZOO_UNIT(values_range)(arguments);
 //
-// Unlike ZOO_CLONES, whose callees are lowered before they are inlined, this keeps comparisons
-// of explicit vectors in vector registers.
+// Unlike functions with a target attribute, whose callees are lowered before they are inlined, this
+// keeps comparisons of explicit vectors in vector registers.
 #include <cmath>
 #include <cstring>
 
@@ -42,19 +42,7 @@ constexpr int W = 4;
 }  // namespace unit4
 
 #ifdef ZOO_UNITS
-namespace {
-int lanes_here() {
-  static const int lanes = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
-                               ? 16
-                           : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                                   __builtin_cpu_supports("bmi2")
-                               ? 8
-                               : 4;
-  return lanes;
-}
-}  // namespace
-#define ZOO_UNIT(f) (lanes_here() == 16 ? unit16::f : lanes_here() == 8 ? unit8::f : unit4::f)
+#define ZOO_UNIT(f) (zoo::unit() == 4 ? unit16::f : zoo::unit() == 3 ? unit8::f : unit4::f)
 #else
 #define ZOO_UNIT(f) unit4::f
 #endif

@@ -8,13 +8,6 @@
 
 #include <cstdint>
 
-// ZOO_CLONES void f(...): compiled for the baseline, AVX2 and AVX-512; the loader picks one.
-// What f calls must be ZOO_INLINE, so that it is compiled for the same unit.
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-#define ZOO_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define ZOO_CLONES
-#endif
 #define ZOO_INLINE static inline __attribute__((always_inline))
 
 namespace zoo {
@@ -31,5 +24,9 @@ template <class T>
 inline T* out(Tensor& t) {
   return static_cast<T*>(t.mutable_data_ptr());
 }
+
+// The vector unit in use, at most this machine's (unit.cpp): 4 for AVX-512 (x86-64-v4), 3 for AVX2
+// and FMA (x86-64-v3), 1 for the baseline.
+int unit();
 
 }  // namespace zoo

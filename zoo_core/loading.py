@@ -1,21 +1,25 @@
 """`zoo.load`, `zoo.create`, `zoo.info`, `zoo.list_models`: from a name to a model.
 
-Weights are looked for in this order: bundled with a plugin, a path, the Hub.
+Weights are looked for in this order: bundled with a plugin, a path, the Hub's cache, the Hub.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo_core.errors import UnknownNameError
+from zoo_core.errors import UnknownNameError, UsageError
 from zoo_core.names import HubName, Name, parse_model
 from zoo_core.registry import ModelInfo, current
+from zoo_core.specs import Pretrained
+from zoo_core.weights.hub.access import Access
 
 if TYPE_CHECKING:
     import torch
 
     from zoo_core.model import GenerativeModel
 
-__all__ = ["create", "info", "list_models", "load"]
+__all__ = ["Found", "create", "find", "info", "list_models", "load"]
 
 
 def list_models(
@@ -70,32 +74,43 @@ def load(
     revision: str | None = None,
     token: str | None = None,
     cache_dir: str | Path | None = None,
+    endpoint: str | None = None,
+    progress: bool = True,
 ) -> "GenerativeModel":
     """A pretrained model in evaluation mode, by name, path or Hub repository.
 
-    `offline`, `revision`, `token` and `cache_dir` concern weights that are not bundled.
+    The rest concerns weights on the Hub. `offline` makes no request; `revision` is a branch, tag
+    or commit; `token`, `cache_dir` and `endpoint` go before `HF_TOKEN`, `HF_HUB_CACHE` and
+    `HF_ENDPOINT`; `progress` shows a bar for each file that is downloaded, on a terminal.
     """
-    folder = find(name)  # a wrong name is answered before torch is imported
+    access = Access(offline, revision, token, cache_dir, endpoint, progress)
+    found = find(name, access)  # a wrong name is answered before torch is imported
     from zoo_core.weights import checkpoint
 
-    return checkpoint.load(folder, device=device, dtype=dtype)
+    return checkpoint.load(found.folder, device=device, dtype=dtype, origin=found.origin)
 
 
-def find(name: str) -> Path:
-    """The folder of a pretrained model."""
-    from zoo_core.weights import hub
+@dataclass(frozen=True)
+class Found:
+    """The folder of a pretrained model, and the commit on the Hub that it is."""
 
+    folder: Path
+    origin: str | None = None
+
+
+def find(name: str, access: Access | None = None) -> Found:
+    """Where the weights of a name are; those on the Hub are fetched."""
+    access = access or Access()
     parsed = parse_model(name)
     if isinstance(parsed, Path):
-        return parsed
+        _refuse_revision(name, access)
+        return Found(parsed)
     if isinstance(parsed, HubName):
-        hub.refuse(f"hf://{parsed.repo}")
-    return _tagged(parsed)
+        return _fetched(parsed.repo, parsed.revision, access, str(parsed))
+    return _tagged(parsed, access)
 
 
-def _tagged(name: Name) -> Path:
-    from zoo_core.weights import hub
-
+def _tagged(name: Name, access: Access) -> Found:
     found = current().model(str(name))
     if found.tag is None:
         tags = [row.name for row in current().models(f"{name.name}.*", pretrained=True)]
@@ -104,10 +119,50 @@ def _tagged(name: Name) -> Path:
             hint=f"zoo.create({str(name)!r}) makes fresh parameters",
         )
     if found.tag.hub is not None:
-        hub.refuse(f"{found.name} ({found.tag.hub.repo})")
+        return _pinned(found.tag.hub, name, access)
+    _refuse_revision(str(name), access)
     if found.tag.folder is None:
         raise UnknownNameError(
             f"{found.name} is a recipe; its weights exist nowhere yet.",
             hint=f"zoo train --recipe {found.name}",
         )
-    return found.tag.folder
+    return Found(found.tag.folder)
+
+
+def _pinned(weights: Pretrained, name: Name, access: Access) -> Found:
+    """A registered tag: its hashes hold for its own revision."""
+    wanted = _revision(name.revision, access) or weights.revision
+    pins = dict(weights.sha256) if wanted == weights.revision else {}
+    return _fetched(weights.repo, wanted, replace(access, revision=None), str(name), pins)
+
+
+def _fetched(
+    repo: str,
+    revision: str | None,
+    access: Access,
+    name: str,
+    pins: Mapping[str, str] | None = None,
+) -> Found:
+    from zoo_core.weights.hub.snapshot import snapshot
+    from zoo_core.weights.layout import wanted
+
+    revision = _revision(revision, access)
+    got = snapshot(repo, wanted, access, revision=revision, pins=pins or None, name=name)
+    return Found(got.folder, got.name)
+
+
+def _revision(named: str | None, access: Access) -> str | None:
+    if named and access.revision and named != access.revision:
+        raise UsageError(
+            f"two revisions are named: @{named} and revision={access.revision!r}.",
+            hint="name one",
+        )
+    return named or access.revision
+
+
+def _refuse_revision(name: str, access: Access) -> None:
+    if access.revision is not None:
+        raise UnknownNameError(
+            f"{name!r}: only weights on the Hub have revisions.",
+            hint=f"drop the revision {access.revision!r}",
+        )

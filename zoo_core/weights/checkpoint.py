@@ -26,8 +26,9 @@ from zoo_core.files import atomic_folder
 from zoo_core.registry import current
 from zoo_core.resolve import build
 from zoo_core.specs import ModelSpec
+from zoo_core.weights.bounded import bounded
 from zoo_core.weights.layout import GOLDEN, METADATA, WEIGHTS
-from zoo_core.weights.tensors import check_state, damaged, load_state, weight_files
+from zoo_core.weights.tensors import damaged, elements, load_state, weight_files
 
 if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
@@ -82,10 +83,8 @@ def load(
     weights = weight_files(folder)
     for path in weights:
         _verify(path, metadata)
-    config = {**metadata["config"], **parts}
-    _check_shapes(spec, config, weights, tuple(parts))
-    with torch.random.fork_rng(devices=[]):
-        model = build(spec, config)
+    with torch.random.fork_rng(devices=[]), bounded(elements(weights), str(folder / METADATA)):
+        model = build(spec, {**metadata["config"], **parts})
     load_state(model, weights, skip=tuple(parts))
     model.origin = origin or metadata.get("origin")
     return model.to(device=device, dtype=dtype).eval()
@@ -188,21 +187,6 @@ def _refuse_foreign(path: Path, spec: ModelSpec) -> None:
             f"{path} holds other files ({', '.join(foreign[:3])}); saving replaces the folder.",
             hint="choose an empty or new folder",
         )
-
-
-def _check_shapes(
-    spec: ModelSpec, config: Mapping[str, Any], weights: list[Path], skip: tuple[str, ...]
-) -> None:
-    """Refuse a config that the weights do not fit before its parameters take memory.
-
-    An architecture that cannot be built on the meta device is checked after it is built.
-    """
-    try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            model = build(spec, config)
-    except (RuntimeError, NotImplementedError):
-        return
-    check_state(model, weights, skip=skip)
 
 
 def _verify(path: Path, metadata: Mapping[str, Any]) -> None:

@@ -1,10 +1,11 @@
 """Tensors from safetensors files into a module, strictly: every name, shape and dtype must fit.
 
-Headers are looked at before anything parses them, and shapes before anything is allocated. The
-weights of one model are one file, or shards that an index lists.
+Headers are looked at before anything parses them, and shapes before anything is read. The weights
+of one model are one file, or shards that an index lists.
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor
 from zoo_core.errors import IntegrityError
 from zoo_core.weights.layout import WEIGHTS, is_shard
 
-__all__ = ["check_state", "damaged", "load_state", "weight_files"]
+__all__ = ["damaged", "elements", "load_state", "weight_files"]
 
 _MAX_HEADER = 1 << 22
 _MAX_TENSORS = 100_000
@@ -61,13 +62,10 @@ def load_state(
     module.load_state_dict(state, strict=not skip)
 
 
-def check_state(
-    module: torch.nn.Module, path: Path | Sequence[Path], *, skip: tuple[str, ...] = ()
-) -> None:
-    """Raise what `load_state` would of names, shapes and dtypes; the module may be on `meta`."""
-    paths = _paths(path)
+def elements(paths: Sequence[Path]) -> int:
+    """The number of numbers in safetensors files, by their headers."""
     with _opened(paths) as tensors:
-        _compare(paths[0], _wanted(module, skip), tensors)
+        return sum(math.prod(tensor.get_shape()) for tensor in tensors.values())
 
 
 def damaged(path: Path, reason: str) -> IntegrityError:

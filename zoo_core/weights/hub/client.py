@@ -25,8 +25,8 @@ _PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds between attempts."""
 _CONNECT, _UNREACHABLE, _LONGEST_WAIT = 2.0, 1.5, 60.0
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
-_CHUNK, _WORTH = 1 << 16, 8 << 20
-"""Bytes a read, and bytes after which a download counts as getting on."""
+_WORTH = 8 << 20
+"""Bytes between two breaks by which a download gets on, so that its attempts are counted anew."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _stream(url: str, file: Listed, out: IO[bytes], bar: Any, access: Access) ->
         if response.status_code == 416 or (start and response.status_code != 206):
             start = _restart(out, bar)
         _check(response)
-        for chunk in response.iter_bytes(_CHUNK):
+        for chunk in response.iter_bytes():
             out.write(chunk)
             bar.update(len(chunk))
             if out.tell() > file.size:

@@ -4,7 +4,7 @@ Weights are looked for in this order: bundled with a plugin, a path, the Hub's c
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import torch
 
     from zoo_core.model import GenerativeModel
+    from zoo_core.weights.hub.snapshot import Snapshot
 
-__all__ = ["Found", "create", "find", "info", "list_models", "load"]
+__all__ = ["Found", "Pulled", "create", "find", "info", "list_models", "load", "pull"]
 
 
 def list_models(
@@ -91,11 +92,40 @@ def load(
 
 
 @dataclass(frozen=True)
+class Pulled:
+    """What a name was resolved to: the commit, its folder in the cache, and hashes by path."""
+
+    name: str
+    folder: Path
+    repo: str | None = None
+    commit: str | None = None
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    size: int | None = None
+
+
+def pull(name: str, *, access: Access | None = None) -> Pulled:
+    """Fetch the weights of a name into the cache, so that it loads offline; needs no torch."""
+    from zoo_core.weights.hub.cache import hashes
+
+    found = find(name, access)
+    got = found.snapshot
+    if got is None:
+        return Pulled(name, found.folder)
+    digests = {file.path: hashes(got.folder / file.path)["sha256"] for file in got.files}
+    size = sum(file.size for file in got.files)
+    return Pulled(name, got.folder, got.repo, got.commit, digests, size)
+
+
+@dataclass(frozen=True)
 class Found:
-    """The folder of a pretrained model, and the commit on the Hub that it is."""
+    """The folder of a pretrained model, and the files on the Hub that it is."""
 
     folder: Path
-    origin: str | None = None
+    snapshot: "Snapshot | None" = None
+
+    @property
+    def origin(self) -> str | None:
+        return self.snapshot.name if self.snapshot else None
 
 
 def find(name: str, access: Access | None = None) -> Found:
@@ -106,7 +136,7 @@ def find(name: str, access: Access | None = None) -> Found:
         _refuse_revision(name, access)
         return Found(parsed)
     if isinstance(parsed, HubName):
-        return _fetched(parsed.repo, parsed.revision, access, str(parsed))
+        return _repository(parsed, access)
     return _tagged(parsed, access)
 
 
@@ -129,6 +159,16 @@ def _tagged(name: Name, access: Access) -> Found:
     return Found(found.tag.folder)
 
 
+def _repository(name: HubName, access: Access) -> Found:
+    """A repository by its own name: as this user pinned it, unless a revision is named."""
+    from zoo_core.weights import pins
+
+    pin = pins.pinned(f"hf://{name.repo}")
+    if pin is None or name.revision or access.revision:
+        return _fetched(name.repo, name.revision, access, str(name))
+    return _fetched(pin.repo, pin.revision, access, str(name), pin.sha256)
+
+
 def _pinned(weights: Pretrained, name: Name, access: Access) -> Found:
     """A registered tag: its hashes hold for its own revision."""
     wanted = _revision(name.revision, access) or weights.revision
@@ -148,7 +188,7 @@ def _fetched(
 
     revision = _revision(revision, access)
     got = snapshot(repo, wanted, access, revision=revision, pins=pins or None, name=name)
-    return Found(got.folder, got.name)
+    return Found(got.folder, got)
 
 
 def _revision(named: str | None, access: Access) -> str | None:

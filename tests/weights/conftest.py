@@ -55,3 +55,16 @@ def files(tmp_path_factory):
 def commit(hub, files, minis):
     """The commit of the model `me/mini` on the Hub; the miniature family is in force."""
     return hub.add("me/mini", files)
+
+
+@pytest.fixture
+def zoo_command(capfd):
+    """Run the command in this process; returns (exit code, stdout, stderr)."""
+    from zoo_core.cli import main
+
+    def run(*argv):
+        capfd.readouterr()
+        code = main([str(a) for a in argv])
+        return code, *capfd.readouterr()
+
+    return run

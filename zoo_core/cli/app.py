@@ -23,6 +23,8 @@ VERBS = {
     "sample": "Draw events from a model into a PNG grid or an npz file.",
     "likelihood": "Score a data set: log p with its kind, bits per dimension.",
     "train": "Train a model by a recipe.",
+    "pull": "Fetch weights from the Hub, and pin what they were.",
+    "cache": "Downloaded weights: list, remove, prune, verify.",
     "data": "Data sets: events, splits, licences.",
     "plugins": "What is installed, what is broken, and why.",
     "doctor": "What runs here: torch, kernels, plugins, folders.",

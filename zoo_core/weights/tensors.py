@@ -18,7 +18,7 @@ from torch import Tensor
 from zoo_core.errors import IntegrityError
 from zoo_core.weights.layout import WEIGHTS, is_shard
 
-__all__ = ["damaged", "elements", "load_state", "weight_files"]
+__all__ = ["damaged", "elements", "load_state", "read_tensors", "weight_files"]
 
 _MAX_HEADER = 1 << 22
 _MAX_TENSORS = 100_000
@@ -66,6 +66,12 @@ def elements(paths: Sequence[Path]) -> int:
     """The number of numbers in safetensors files, by their headers."""
     with _opened(paths) as tensors:
         return sum(math.prod(tensor.get_shape()) for tensor in tensors.values())
+
+
+def read_tensors(paths: Sequence[Path]) -> dict[str, Tensor]:
+    """Every tensor of safetensors files, by name."""
+    with _opened(paths) as tensors:
+        return {name: tensor[...] for name, tensor in tensors.items()}
 
 
 def damaged(path: Path, reason: str) -> IntegrityError:

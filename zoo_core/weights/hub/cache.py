@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from zoo_core.errors import IntegrityError, OutputError
-from zoo_core.files import write_atomically
+from zoo_core.errors import IntegrityError
+from zoo_core.files import write_atomically, writing
 from zoo_core.weights.hub.access import check_file, check_repo, is_commit, is_digest
 from zoo_core.weights.hub.client import Commit, Listed
 
@@ -103,7 +103,7 @@ class Store:
 
     def quarantine(self, path: Path, file: Listed) -> None:
         """Move bytes that are not what they should be out of the way, and unlink the path."""
-        with _writing(self.folder):
+        with writing(self.folder):
             bad = path.resolve() if path.is_symlink() else path
             place = self.folder / "quarantine" / file.digest
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ class Store:
         """Inside the block no other process fetches this file."""
         from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
-        with _writing(self.folder):
+        with writing(self.folder):
             lock = self.root / ".locks" / self.folder.name / f"{file.digest}.lock"
             lock.parent.mkdir(parents=True, exist_ok=True)
             with WeakFileLock(lock):
@@ -127,7 +127,7 @@ class Store:
     def link(self, commit: str, file: Listed) -> None:
         """Let the snapshot's path lead to the blob: a relative link, or a copy without links."""
         path, blob = self.snapshot(commit) / file.path, self.blob(file)
-        with _writing(self.folder):
+        with writing(self.folder):
             path.parent.mkdir(parents=True, exist_ok=True)
             self.contained(path.parent)
             path.unlink(missing_ok=True)
@@ -170,14 +170,3 @@ def hashes(path: Path) -> Mapping[str, str]:
             sha256.update(chunk)
             git.update(chunk)
     return {"sha256": sha256.hexdigest(), "git": git.hexdigest()}
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"the cache {folder} cannot be written ({error.strerror or error}).",
-            hint="free some space, or name another folder: --cache-dir or HF_HUB_CACHE",
-        ) from error

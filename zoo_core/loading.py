@@ -88,6 +88,8 @@ def load(
     found = find(name, access)  # a wrong name is answered before torch is imported
     from zoo_core.weights import checkpoint
 
+    if found.converter is not None:
+        return _converted(found).to(device=device, dtype=dtype)
     return checkpoint.load(found.folder, device=device, dtype=dtype, origin=found.origin)
 
 
@@ -122,6 +124,7 @@ class Found:
 
     folder: Path
     snapshot: "Snapshot | None" = None
+    converter: str | None = None
 
     @property
     def origin(self) -> str | None:
@@ -173,7 +176,8 @@ def _pinned(weights: Pretrained, name: Name, access: Access) -> Found:
     """A registered tag: its hashes hold for its own revision."""
     wanted = _revision(name.revision, access) or weights.revision
     pins = dict(weights.sha256) if wanted == weights.revision else {}
-    return _fetched(weights.repo, wanted, replace(access, revision=None), str(name), pins)
+    access = replace(access, revision=None)
+    return _fetched(weights.repo, wanted, access, str(name), pins, weights.converter)
 
 
 def _fetched(
@@ -182,13 +186,24 @@ def _fetched(
     access: Access,
     name: str,
     pins: Mapping[str, str] | None = None,
+    converter: str | None = None,
 ) -> Found:
+    from zoo_core.weights import layout
     from zoo_core.weights.hub.snapshot import snapshot
-    from zoo_core.weights.layout import wanted
 
+    wanted = layout.wanted if converter is None else layout.foreign
     revision = _revision(revision, access)
     got = snapshot(repo, wanted, access, revision=revision, pins=pins or None, name=name)
-    return Found(got.folder, got)
+    return Found(got.folder, got, converter)
+
+
+def _converted(found: Found) -> "GenerativeModel":
+    """A model from the files of others, by the converter that its tag names."""
+    from zoo_core.weights import foreign
+
+    model = foreign.convert(foreign.read(found.folder), str(found.converter), {})
+    model.origin = found.origin
+    return model
 
 
 def _revision(named: str | None, access: Access) -> str | None:

@@ -171,6 +171,7 @@ OPTIONS = {
     "likelihood": "NAME --data --data-option --split --method --set --cond --limit --batch-size "
     + HUB,
     "pull": f"NAMES --pin {HUB}",
+    "convert": f"SOURCE OUT --converter --set --license --memory --seconds {HUB}",
     "cache": "",
     "cache list": "--cache-dir",
     "cache remove": "NAME --cache-dir",

@@ -9,11 +9,24 @@ from pathlib import PurePosixPath
 
 from zoo_core.errors import IntegrityError, UsageError
 
-__all__ = ["GOLDEN", "METADATA", "WEIGHTS", "is_pickle", "is_shard", "wanted"]
+__all__ = [
+    "GOLDEN",
+    "METADATA",
+    "STEMS",
+    "WEIGHTS",
+    "foreign",
+    "foreign_weights",
+    "is_index",
+    "is_pickle",
+    "is_shard",
+    "wanted",
+]
 
 METADATA, WEIGHTS, GOLDEN = "zoo.json", "model.safetensors", "golden.safetensors"
 _SHARD = re.compile(r"[\w.-]+-\d{5}-of-\d{5}\.safetensors")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
+_ENDINGS = (".safetensors", ".safetensors.index.json", ".bin", ".pt", ".ckpt")
 _DEPTH = 4
 """Folders that parts of parts may be deep."""
 
@@ -36,6 +49,38 @@ def wanted(names: Iterable[str]) -> list[str]:
                 hint="zoo convert makes safetensors of other files",
             )
     return sorted(map(str, ours))
+
+
+def foreign(names: Iterable[str], *, pickles: bool = False) -> list[str]:
+    """The files that a converter needs of a repository: JSON, and per folder the best weights."""
+    paths = [p for n in names if len((p := PurePosixPath(n)).parts) <= 2]
+    folders = sorted({p.parent for p in paths}, key=str)
+    weights = [w for f in folders for w in foreign_weights([p for p in paths if p.parent == f])]
+    if not weights or (not pickles and all(is_pickle(w.name) for w in weights)):
+        found = f" ({', '.join(map(str, weights[:3]))} can run code when read)" if weights else ""
+        raise UsageError(
+            f"the repository holds no weights as safetensors{found}.",
+            hint="zoo convert hf://org/name FOLDER --converter NAME",
+        )
+    keep = [w for w in weights if pickles or not is_pickle(w.name)]
+    return sorted({str(p) for p in paths if p.name.endswith("config.json")}
+                  | {str(p) for p in paths if p.name == "model_index.json"}
+                  | set(map(str, keep)))  # fmt: skip
+
+
+def foreign_weights(paths: list[PurePosixPath]) -> list[PurePosixPath]:
+    """The weights among the files of one folder: safetensors before pickles."""
+    names = {p.name: p for p in paths}
+    for ending in _ENDINGS:
+        for stem in STEMS:
+            if path := names.get(f"{stem}{ending}"):
+                return [path, *([p for p in paths if is_shard(p.name)] * is_index(path.name))]
+    return []
+
+
+def is_index(name: str) -> bool:
+    """Whether a name is that of the list of a checkpoint's shards."""
+    return name.endswith(".index.json")
 
 
 def is_pickle(name: str) -> bool:

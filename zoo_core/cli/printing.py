@@ -9,7 +9,7 @@ import click
 from zoo_core.cli.command import Settings
 from zoo_core.specs import LikelihoodKind
 
-__all__ = ["fields", "heading", "metric_text", "remark", "show", "table"]
+__all__ = ["fields", "heading", "metric_text", "remark", "show", "size_text", "table"]
 
 
 def show(settings: Settings, value: Any, text: Iterable[str]) -> None:
@@ -64,6 +64,14 @@ def metric_text(metric: Mapping[str, Any]) -> str:
         f"log p {sign} {metric['nats']:.3f} +- {metric['std_err']:.3f} nats, "
         f"{metric['bits_per_dim']:.4f} bits/dim ({metric['kind']}{n})"
     )
+
+
+def size_text(size: int | None) -> str | None:
+    """Bytes as people read them, e.g. 3.7 MB."""
+    if size is None or size < 1000:
+        return None if size is None else f"{size} B"
+    exponent = min((len(str(size)) - 1) // 3, 4)
+    return f"{size / 1000**exponent:.1f} {'kMGT'[exponent - 1]}B"
 
 
 def _number(value: Any) -> str:

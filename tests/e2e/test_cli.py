@@ -188,6 +188,10 @@ OPTIONS = {
     "plugins disable": "NAME",
     "plugins doctor": "NAME",
     "plugins check": "NAME",
+    "plugins install": "NAMES -e --editable --index-url --find-links --hash --require-hashes "
+    "--upgrade --pre --allow-source --no-build-isolation --dry-run -y --yes",
+    "plugins uninstall": "NAME --dry-run -y --yes",
+    "plugins sync": "--dry-run -y --yes",
     "doctor": "--fix",
 }
 GLOBAL = {"--json", "--quiet", "--offline", "--traceback", "--no-plugins", "--device", "--seed"}

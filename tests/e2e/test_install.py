@@ -19,7 +19,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = ("autoregressive", "flows", "vae", "gan", "diffusion")
-OURS = re.compile(r"(?i)density.zoo|zoo_|__editable__|__pycache__|.*\.pth$")
 MODEL = "made.digits"
 
 
@@ -75,17 +74,6 @@ class Environment:
 
     def json(self, *arguments, **options):
         return json.loads(self.zoo("--json", *arguments, **options).stdout)
-
-
-@pytest.fixture(scope="module")
-def third_party(tmp_path_factory):
-    """A folder with a link to every installed package but the zoo's own."""
-    folder = tmp_path_factory.mktemp("third_party")
-    for place in [Path(p) for p in sys.path if p.endswith("site-packages")]:
-        for entry in place.iterdir():
-            if not OURS.match(entry.name) and not (folder / entry.name).exists():
-                (folder / entry.name).symlink_to(entry)
-    return folder
 
 
 @pytest.fixture

@@ -172,6 +172,7 @@ OPTIONS = {
     + HUB,
     "pull": f"NAMES --pin {HUB}",
     "convert": f"SOURCE OUT --converter --set --license --memory --seconds {HUB}",
+    "push": "FOLDER REPO --private --create-pr --dry-run --token --endpoint",
     "cache": "",
     "cache list": "--cache-dir",
     "cache remove": "NAME --cache-dir",

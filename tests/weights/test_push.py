@@ -87,7 +87,7 @@ STEPS = ["POST /api/repos/create", "GET /api/models", "POST .*preupload", "POST 
 STEPS += ["PUT /upload", "POST .*commit/"]
 
 
-@pytest.mark.parametrize("kind", ["status", "hang up"])
+@pytest.mark.parametrize("kind", ["status", pytest.param("hang up", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_push_that_breaks_off_leaves_the_old_state(
     may_write, folder, zoo_command, monkeypatch, step, kind

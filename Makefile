@@ -21,7 +21,7 @@ PY := .venv/bin/python
 PIP = $(if $(UV),"$(UV)" pip install --quiet --python $(PY),$(PY) -m pip install -qq --retries 5 --timeout 120 --disable-pip-version-check --progress-bar off) -c constraints.txt
 BUILD_TOOLS := "pip>=23.1" "setuptools>=77" wheel ninja "torch>=2.11"
 
-.PHONY: help setup demo test test-slow lint format types imports wheel clean
+.PHONY: help setup demo test test-slow fuzz lint format types imports wheel clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -60,6 +60,9 @@ test: setup ## the default tests, at most 8 minutes on two cores
 
 test-slow: setup ## installation matrix, end to end, kernel tables: at most 30 minutes
 	@$(PY) -m pytest -m slow $(ARGS)
+
+fuzz: setup ## ten minutes of bad configs and checkpoints (SECONDS=600)
+	@ZOO_FUZZ_SECONDS=$(or $(SECONDS),600) $(PY) -m pytest -m slow tests/weights/test_fuzz.py $(ARGS)
 
 lint: setup ## ruff: rules and format
 	@$(PY) -m ruff check .

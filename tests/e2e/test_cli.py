@@ -172,6 +172,8 @@ OPTIONS = {
     + HUB,
     "pull": f"NAMES --pin {HUB}",
     "convert": f"SOURCE OUT --converter --set --license --memory --seconds {HUB}",
+    "push": "FOLDER REPO --private --create-pr --dry-run --token --endpoint",
+    "serve": "FOLDER --host --port --certfile --keyfile",
     "cache": "",
     "cache list": "--cache-dir",
     "cache remove": "NAME --cache-dir",

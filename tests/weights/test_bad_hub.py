@@ -136,6 +136,23 @@ def test_a_connection_that_always_drops_ends_bounded(hub, commit, cache):
     assert no_leftovers(cache)
 
 
+def test_an_outage_in_a_download_is_waited_for(hub, commit, files, monkeypatch):
+    """The connection is refused for a while after the first half has come."""
+    failures = iter([True, True, False])
+    stream = client._stream
+
+    def refused(url, file, out, bar, access):
+        if out.tell() and next(failures, False):
+            raise client._transport("ConnectError")("refused")
+        stream(url, file, out, bar, access)
+
+    monkeypatch.setattr(client, "_stream", refused)
+    monkeypatch.setattr(client, "_PAUSES", (1.0, 1.0, 1.0, 1.0))
+    monkeypatch.setattr(client.time, "sleep", lambda _: None)
+    hub.fail(WEIGHTS, "drop", 0.5)
+    assert zoo.load(MODEL).config.side == 2
+
+
 def test_a_long_download_goes_on_as_long_as_it_gets_on(hub, commit, files, monkeypatch):
     monkeypatch.setattr(client, "_WORTH", 16)
     hub.fail(WEIGHTS, "drop", 0.3, times=8)
@@ -295,9 +312,11 @@ def test_a_repository_name_that_is_none_is_refused_here(hub, repo):
     assert hub.asked == []
 
 
-@pytest.mark.parametrize(
-    "url", ["http://hub.example", "ftp://127.0.0.1", "file:///etc", "https://a@b.c", "//x", "http://8.8.8.8"]
-)  # fmt: skip
+URLS = ["http://hub.example", "ftp://127.0.0.1", "file:///etc", "https://a@b.c", "//x"]
+URLS += ["http://8.8.8.8", "http://127.0.0.1:99999", "http://127.0.0.1:x"]
+
+
+@pytest.mark.parametrize("url", URLS)
 def test_an_endpoint_is_https_or_near(url):
     with pytest.raises(UsageError, match="endpoint"):
         Access(endpoint=url).url  # noqa: B018

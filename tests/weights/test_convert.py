@@ -130,6 +130,7 @@ def test_a_registered_tag_loads_a_foreign_repository(hub, model, tmp_path, layou
     assert hub.asked == []
 
 
+@pytest.mark.slow
 def test_a_foreign_repository_of_pickles_is_converted_only_when_asked(
     hub, model, tmp_path, zoo_command
 ):
@@ -222,6 +223,7 @@ def test_a_pickle_with_code_is_refused_and_runs_nothing(tmp_path, monkeypatch, m
     assert not (tmp_path / "marker").exists() and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_child_says_why_it_refused(tmp_path, zoo_command):
     evil_raw(tmp_path / "evil.bin", tmp_path / "marker")
     code, _, err = zoo_command("convert", tmp_path / "evil.bin", tmp_path / "out.safetensors")

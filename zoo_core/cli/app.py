@@ -24,6 +24,8 @@ VERBS = {
     "likelihood": "Score a data set: log p with its kind, bits per dimension.",
     "train": "Train a model by a recipe.",
     "pull": "Fetch weights from the Hub, and pin what they were.",
+    "push": "Publish a model on the Hub, in one commit.",
+    "serve": "Serve a folder of models as the Hub would.",
     "convert": "Checkpoints of others into safetensors and models.",
     "cache": "Downloaded weights: list, remove, prune, verify.",
     "data": "Data sets: events, splits, licences.",

@@ -88,7 +88,8 @@ def load(
     with torch.random.fork_rng(devices=[]), bounded(elements(weights), str(folder / METADATA)):
         model = build(spec, {**metadata["config"], **parts}).to(dtype_kept)
     load_state(model, weights, skip=tuple(parts))
-    model.origin = origin or metadata.get("origin")
+    recorded = metadata.get("origin")
+    model.origin = origin or (recorded if isinstance(recorded, str) else None)
     return model.to(device=device, dtype=dtype).eval()
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "foreign",
     "foreign_weights",
     "is_index",
+    "is_ours",
     "is_pickle",
     "is_shard",
     "wanted",
@@ -40,7 +41,7 @@ def wanted(names: Iterable[str]) -> list[str]:
     folders = {p.parent for p in paths if p.name == METADATA and len(p.parts) <= _DEPTH}
     if PurePosixPath() not in folders:
         raise _foreign(paths)
-    ours = [p for p in paths if p.parent in folders and _is_ours(p.name)]
+    ours = [p for p in paths if p.parent in folders and is_ours(p.name)]
     for folder in folders:
         if not any(p.parent == folder and _is_weights(p.name) for p in ours):
             raise IntegrityError(
@@ -93,7 +94,9 @@ def is_shard(name: str) -> bool:
     return _SHARD.fullmatch(name) is not None
 
 
-def _is_ours(name: str) -> bool:
+def is_ours(path: str) -> bool:
+    """Whether a path is that of a file of a zoo's model, or of a part of one."""
+    name = PurePosixPath(path).name
     return name in (METADATA, GOLDEN) or _is_weights(name)
 
 

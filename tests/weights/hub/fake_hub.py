@@ -292,7 +292,10 @@ class _Handler(BaseHTTPRequestHandler):
         """All operations at once, or none."""
         repo = self.hub.repos[name]
         lines = [json.loads(line) for line in self.body.splitlines()]
-        _, files = repo.at(revision)
+        sha, files = repo.at(revision)
+        parent = lines[0]["value"].get("parentCommit")
+        if parent not in (None, sha):
+            return self.send(412, b"")
         files = dict(files)
         for line in lines:
             value = line["value"]
@@ -304,6 +307,9 @@ class _Handler(BaseHTTPRequestHandler):
                 files.pop(value["path"])
         pr = "create_pr=1" in self.path
         sha = repo.commit(files, "refs/pr/1" if pr else revision)
+        if self.flaw and self.flaw.kind == "no reply":
+            self.close_connection = True
+            return None
         link = {"pullRequestUrl": f"{self.hub.url}/{name}/discussions/1"} if pr else {}
         self.json({"commitUrl": f"{self.hub.url}/{name}/commit/{sha}", "commitOid": sha} | link)
 

@@ -46,7 +46,12 @@ class Access:
         given = (self.endpoint or os.environ.get("HF_ENDPOINT") or _DEFAULT).rstrip("/")
         parts = urlsplit(given)
         plain = parts.scheme == "http" and _nearby(parts.hostname or "")
-        if not (parts.scheme == "https" or plain) or not parts.hostname or "@" in parts.netloc:
+        if (
+            not _has_port(given)
+            or not (parts.scheme == "https" or plain)
+            or not parts.hostname
+            or "@" in parts.netloc
+        ):
             raise UsageError(
                 f"the Hub's endpoint {given[:80]!r} is no https address.",
                 hint="http is for this machine and private IP addresses; see HF_ENDPOINT",
@@ -117,6 +122,14 @@ def is_commit(text: object) -> bool:
 def is_digest(text: object) -> bool:
     """Whether a text can be the name of a blob: a git SHA-1 or a SHA-256."""
     return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
+
+
+def _has_port(url: str) -> bool:
+    """Whether the port is one, or left out."""
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def _loopback(host: str) -> bool:

@@ -23,7 +23,9 @@ T = TypeVar("T")
 
 _PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds between attempts."""
-_CONNECT, _UNREACHABLE, _LONGEST_WAIT = 2.0, 1.5, 60.0
+_CONNECT, _LONGEST_WAIT = 2.0, 60.0
+_UNREACHABLE, _INTERRUPTED = 1.5, 30.0
+"""Seconds without a connection until a listing, and a download that has begun, are given up."""
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
 _WORTH = 8 << 20
 """Bytes between two breaks by which a download gets on, so that its attempts are counted anew."""
@@ -62,7 +64,7 @@ def download(repo: str, sha: str, file: Listed, part: Path, access: Access) -> N
         while True:
             before = out.tell()
             try:
-                return _retried(lambda: _stream(url, file, out, bar, access))
+                return _retried(lambda: _stream(url, file, out, bar, access), _INTERRUPTED)
             except (Refusal, _transport("TransportError")):
                 if out.tell() - before < _WORTH:
                     raise
@@ -130,27 +132,35 @@ def _listed(sibling: Any) -> Listed:
     return Listed(path, size, digest)
 
 
-def _retried(call: Callable[[], T]) -> T:
-    """`call()`, again after a pause while what goes wrong may pass."""
-    begun = time.monotonic()
+def _retried(call: Callable[[], T], patience: float = _UNREACHABLE) -> T:
+    """`call()`, again after a pause while what goes wrong may pass.
+
+    `patience` is how many seconds in a row there may be no connection.
+    """
+    alone = 0.0
     for pause in _PAUSES:
+        begun = time.monotonic()
         try:
             return call()
         except Exception as error:
-            wait = _wait(error, pause, time.monotonic() - begun)
+            unreached = isinstance(error, _unreachable())
+            alone = alone + time.monotonic() - begun + pause if unreached else 0.0
+            wait = None if alone > patience else _wait(error, pause)
             if wait is None:
                 raise
             time.sleep(wait)
     return call()
 
 
-def _wait(error: Exception, pause: float, spent: float) -> float | None:
+def _unreachable() -> tuple[type[Exception], ...]:
+    return _transport("ConnectError"), _transport("ConnectTimeout")
+
+
+def _wait(error: Exception, pause: float) -> float | None:
     """Seconds until the next attempt; None where there should be none."""
     if isinstance(error, Refusal):
         wait = max(pause, error.retry_after or 0.0)
         return wait if error.status in _TRANSIENT and wait <= _LONGEST_WAIT else None
-    if isinstance(error, (_transport("ConnectError"), _transport("ConnectTimeout"))):
-        return pause if spent + pause < _UNREACHABLE else None
     return pause if isinstance(error, _transport("TransportError")) else None
 
 

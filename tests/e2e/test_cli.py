@@ -193,6 +193,7 @@ OPTIONS = {
     "plugins install": "NAMES -e --editable --index-url --find-links --hash --require-hashes "
     "--upgrade --pre --allow-source --no-build-isolation --dry-run -y --yes",
     "plugins uninstall": "NAME --dry-run -y --yes",
+    "plugins new": "NAME --out",
     "plugins sync": "--dry-run -y --yes",
     "doctor": "--fix",
 }

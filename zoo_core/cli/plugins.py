@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from zoo_core.cli import plugin_install, probe
+from zoo_core.cli import plugin_install, plugin_new, probe
 from zoo_core.cli.command import Group, Settings
 from zoo_core.cli.printing import fields, heading, remark, show, table
 from zoo_core.errors import PluginError, did_you_mean
@@ -122,7 +122,12 @@ def check(settings: Settings, name: str) -> None:
         raise click.exceptions.Exit(_TROUBLE)
 
 
-for _verb in (plugin_install.install, plugin_install.uninstall, plugin_install.sync):
+for _verb in (
+    plugin_install.install,
+    plugin_install.uninstall,
+    plugin_install.sync,
+    plugin_new.new,
+):
     command.add_command(_verb)
 
 

@@ -137,8 +137,12 @@ def distance(a: Any, b: Any) -> float | None:
     pairs = list(zip(*(o if isinstance(o, tuple | list) else (o,) for o in (a, b)), strict=False))
     if any(x.shape != y.shape for x, y in pairs):
         return None
-    gaps = [(x.double() - y.double()).abs().amax() / y.double().abs().amax() for x, y in pairs]
-    return float(max(gaps))
+    return max((_gap(x.double(), y.double()) for x, y in pairs if y.numel()), default=0.0)
+
+
+def _gap(x: Tensor, y: Tensor) -> float:
+    apart = (x - y).abs().amax()
+    return float(apart / y.abs().amax()) if apart != 0 else 0.0
 
 
 def saved_bytes(f: Contestant, args: tuple[Any, ...]) -> int:

@@ -9,15 +9,15 @@ from torch import Tensor
 
 
 def normal(seed: int, rows: Tensor, numel: int, *place: int) -> Tensor:
-    return torch.randn(len(rows), numel)
+    return torch.randn(len(rows), numel, device=rows.device)
 
 
 def uniform(seed: int, rows: Tensor, numel: int, *place: int) -> Tensor:
-    return torch.rand(len(rows), numel)
+    return torch.rand(len(rows), numel, device=rows.device)
 
 
 def bits(seed: int, rows: Tensor, numel: int, *place: int) -> Tensor:
-    return torch.randint(2**32, (len(rows), numel))
+    return torch.randint(2**32, (len(rows), numel), device=rows.device)
 
 
 @cache

@@ -1,4 +1,8 @@
-"""The masked convolution as usually written: a dense convolution with a pre-masked weight."""
+"""The masked convolution as usually written: a dense convolution with a masked weight.
+
+Without gradients the mask is applied beforehand and costs nothing; with them it is part of each
+call, as in training. Weight and image are channels-last, oneDNN's faster format.
+"""
 
 from functools import cache
 from typing import Any
@@ -10,18 +14,21 @@ from torch import Tensor
 from zoo_kernels.masked_conv.reference import mask, nhwc
 
 _masked: dict[int, Tensor] = {}
+_alive: dict[int, Tensor] = {}
 
 
-def dense(x: Tensor, w: Tensor, bias: Any, cond: Any, residual: Any, kind: str, groups: int,
-          gated: bool) -> Tensor:  # fmt: skip
-    """Pre-masked channels-last weight (masking itself is not timed), then the eager epilogue."""
+def _weight(w: Tensor, kind: str, groups: int, gated: bool) -> Tensor:
+    if id(w) not in _alive:
+        _alive[id(w)] = nhwc(mask(w, kind, groups, gated).to(w).expand_as(w))
+    if torch.is_grad_enabled():
+        return w * _alive[id(w)]
     if id(w) not in _masked:
-        _masked[id(w)] = nhwc(torch.where(mask(w, kind, groups, gated), w, 0))
-    return _epilogue(F.conv2d(x, _masked[id(w)], bias, padding=w.shape[-1] // 2), cond, residual,
-                     gated)  # fmt: skip
+        _masked[id(w)] = nhwc(w * _alive[id(w)])
+    return _masked[id(w)]
 
 
-def _epilogue(y: Tensor, cond: Tensor | None, residual: Tensor | None, gated: bool) -> Tensor:
+def _conv(x: Tensor, w: Tensor, bias: Any, cond: Any, residual: Any, gated: bool) -> Tensor:
+    y = F.conv2d(x, w, bias, padding=w.shape[-1] // 2)
     y = y if cond is None else y + cond
     if gated:
         a, b = y.chunk(2, dim=1)
@@ -29,15 +36,17 @@ def _epilogue(y: Tensor, cond: Tensor | None, residual: Tensor | None, gated: bo
     return y if residual is None else y + residual
 
 
+def dense(x: Tensor, w: Tensor, bias: Any, cond: Any, residual: Any, kind: str, groups: int,
+          gated: bool) -> Tensor:  # fmt: skip
+    return _conv(x, _weight(w, kind, groups, gated), bias, cond, residual, gated)
+
+
 @cache
 def _compiled() -> Any:
-    return torch.compile(_epilogue)
+    return torch.compile(_conv, dynamic=False)
 
 
 def dense_compiled(x: Tensor, w: Tensor, bias: Any, cond: Any, residual: Any, kind: str,
                    groups: int, gated: bool) -> Tensor:  # fmt: skip
-    """The same convolution with its epilogue by torch.compile."""
-    if id(w) not in _masked:
-        dense(x, w, bias, cond, residual, kind, groups, gated)
-    y = F.conv2d(x, _masked[id(w)], bias, padding=w.shape[-1] // 2)
-    return _compiled()(y, cond, residual, gated)
+    y: Tensor = _compiled()(x, _weight(w, kind, groups, gated), bias, cond, residual, gated)
+    return y

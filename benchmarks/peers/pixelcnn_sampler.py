@@ -1,70 +1,165 @@
-"""Sampling as pytorch-generative and pythae do it: a full forward pass for each pixel.
+"""Sampling as pytorch-generative and pythae do it, a full forward pass for each pixel; and the
+cached reference with its inner step compiled.
 
-At its best: inference mode, weights masked beforehand (here cropped to their live taps, less work
-than masking), channels-last. A few pixels are timed and scaled to the image; `pixels=None` runs
-all of them.
+The loop is at its best: inference mode, weights masked beforehand (cropped to their live taps,
+which is less work than masking), the faster of both memory formats. Some pixels are timed and
+scaled to the image; `pixels=None` runs all of them.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from time import perf_counter, process_time
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo_kernels.masked_conv.reference import nhwc
+import zoo_kernels
+from zoo_kernels._spec import OpSpec
 from zoo_kernels.pixelcnn_sampler import reference
 
 TIMED_PIXELS = 4
+FORMATS = (torch.contiguous_format, torch.channels_last)
+Conv = Callable[..., Tensor]
 
 
-_kernels: dict[int, Tensor] = {}
+@dataclass(frozen=True)
+class Stack:
+    """A stack's weights as convolution kernels (out, in, height, width) of one memory format."""
+
+    layers: list[reference.Layer]
+    head: tuple[Tensor, Tensor, Tensor, Tensor]
+    format: torch.memory_format
 
 
-def _conv(w: Tensor, inputs: int, height: int, width: int) -> Tensor:
-    """(taps inputs, O) -> (O, inputs, height, width), channels-last; made once a weight."""
-    if id(w) not in _kernels:
-        _kernels[id(w)] = nhwc(w.unflatten(0, (height, width, inputs)).permute(3, 2, 0, 1))
-    return _kernels[id(w)]
+def stack(weights: list[Tensor], memory_format: torch.memory_format) -> Stack:
+    def conv(w: Tensor, inputs: int, height: int, width: int) -> Tensor:
+        kernel = w.unflatten(0, (height, width, inputs)).permute(3, 2, 0, 1)
+        return kernel.contiguous(memory_format=memory_format)
 
-
-def forward(x: Tensor, weights: list[Tensor]) -> Tensor:
-    """Logits (B, P, H, W) of inputs x (B, C_in, H, W), all pixels at once."""
-    height, width = x.shape[2:]
-    v = h = x
-    skips: Any = 0
-    for i, layer in enumerate(reference.layers(weights)):
+    made = []
+    for layer in reference.layers(weights):
         (k, rows, taps), n, c = layer.taps, layer.inputs, layer.channels
-        a = F.conv2d(v, _conv(layer.row, n, 1, k), layer.row_bias, padding=(0, k // 2))
-        above = F.pad(a[:, :, :-1], (0, 0, rows, 0))
-        g, link = F.conv2d(above, _conv(layer.above, c, rows, 1), layer.above_bias).chunk(2, 1)
-        left = F.pad(h, (taps if i == 0 else taps - 1, 0, 0, 0))
-        across = F.conv2d(left, _conv(layer.across, n, 1, taps))[..., :width]
-        out = F.conv2d(_gate(link + across), _conv(layer.out, c, 1, 1), layer.out_bias)
-        residual, skip = out.chunk(2, 1)
-        h, skips = residual + h if i else residual, skips + skip
-        v = _gate(g + F.conv2d(v, _conv(layer.here, n, 1, 1)))
+        made.append(reference.Layer(
+            conv(layer.row, n, 1, k), layer.row_bias, conv(layer.above, c, rows, 1),
+            layer.above_bias, conv(layer.here, n, 1, 1), conv(layer.across, n, 1, taps),
+            conv(layer.out, c, 1, 1), layer.out_bias,
+        ))  # fmt: skip
     w1, b1, w2, b2 = weights[-4:]
-    hidden = F.conv2d(skips.relu(), _conv(w1, len(w1), 1, 1), b1)
-    return F.conv2d(hidden.relu(), _conv(w2, len(w2), 1, 1), b2)
+    head = conv(w1, len(w1), 1, 1), b1, conv(w2, len(w2), 1, 1), b2
+    return Stack(made, head, memory_format)
 
 
-def _gate(x: Tensor) -> Tensor:
+def gate(x: Tensor) -> Tensor:
     a, b = x.chunk(2, 1)
     return torch.tanh(a) * torch.sigmoid(b)
+
+
+def forward(x: Tensor, net: Stack, conv: Conv = F.conv2d, gate: Conv = gate) -> Tensor:
+    """Logits (B, P, H, W) of inputs x (B, C_in, H, W), all pixels at once."""
+    width = x.shape[3]
+    v = h = x
+    skips: Any = 0
+    for i, n in enumerate(net.layers):
+        k, rows, taps = n.row.shape[3], n.above.shape[2], n.across.shape[3]
+        a = conv(v, n.row, n.row_bias, padding=(0, k // 2))
+        above = F.pad(a[:, :, :-1], (0, 0, rows, 0))
+        g, link = conv(above, n.above, n.above_bias).chunk(2, 1)
+        left = F.pad(h, (taps, 0, 0, 0))[..., :-1] if i == 0 else F.pad(h, (taps - 1, 0, 0, 0))
+        out = conv(gate(link + conv(left, n.across)[..., :width]), n.out, n.out_bias)
+        residual, skip = out.chunk(2, 1)
+        h, skips = residual + h if i else residual, skips + skip
+        if n is not net.layers[-1]:
+            v = gate(g + conv(v, n.here))
+    w1, b1, w2, b2 = net.head
+    return conv(conv(skips.relu(), w1, b1).relu(), w2, b2)
+
+
+def dense_stack(x: Tensor, net: Stack) -> list[Callable[[], Tensor]]:
+    """The convolutions and gates of one forward, each by itself: no shift, no crop, no sum."""
+    work: list[Callable[[], Tensor]] = []
+
+    def record(f: Conv) -> Conv:
+        def call(*args: Any, **options: Any) -> Tensor:
+            work.append(partial(f, *args, **options))
+            return f(*args, **options)
+
+        return call
+
+    forward(x, net, record(F.conv2d), record(gate))
+    return work
+
+
+def seconds(f: Callable[[], Any], times: int = 3) -> float:
+    """The fastest of some runs."""
+    f()
+    took = []
+    for _ in range(times):
+        start = perf_counter()
+        f()
+        took.append(perf_counter() - start)
+    return min(took)
+
+
+def over_dense(x: Tensor, net: Stack) -> float:
+    """One forward over a dense stack of the same shapes."""
+    work = dense_stack(x, net)
+    return seconds(lambda: forward(x, net)) / seconds(lambda: [f() for f in work])
+
+
+_fastest: dict[tuple[int, int], Stack] = {}
+
+
+@torch.inference_mode()
+def fastest(weights: list[Tensor], x: Tensor) -> Stack:
+    """The stack in the memory format whose forward is faster for this batch."""
+    key = id(weights[0]), len(x)
+    if key not in _fastest:
+        nets = [stack(weights, f) for f in FORMATS]
+        _fastest[key] = min(
+            nets, key=lambda n: seconds(lambda: forward(x.contiguous(memory_format=n.format), n))
+        )
+    return _fastest[key]
+
+
+def inputs(x: Tensor, table: Tensor) -> Tensor:
+    return table[x[:, 0]].movedim(-1, 1)
 
 
 @torch.inference_mode()
 def full_forward_loop(
     uniforms: Tensor, fixed: Tensor, cond: None, table: Tensor, extra: None,
     weights: list[Tensor], head: str, levels: int, *, pixels: int | None = TIMED_PIXELS,
+    forward: Callable[..., Tensor] = forward,
 ) -> Tensor:  # fmt: skip
     x = torch.zeros_like(fixed)
+    net = fastest(weights, inputs(x, table))
     for at in range(fixed[0, 0].numel() if pixels is None else pixels):
         r, c = divmod(at, fixed.shape[3])
-        inputs = nhwc(table[x[:, 0]].movedim(-1, 1))
-        logits = forward(inputs, weights)[:, :, r, c]
+        given = inputs(x, table).contiguous(memory_format=net.format)
+        logits = forward(given, net)[:, :, r, c]
         x[:, :, r, c] = reference.draw(logits, uniforms[:, r, c], head, levels, 1)
     return x
+
+
+@cache
+def _compiled(f: Callable[..., Any]) -> Any:
+    return torch.compile(f, dynamic=False)
+
+
+def full_forward_loop_compiled(*args: Any) -> Tensor:
+    drawn: Tensor = full_forward_loop(*args, forward=_compiled(forward))
+    return drawn
+
+
+@torch.inference_mode()
+def cached_compiled(*args: Any) -> Tensor:
+    """The reference with the stack of one pixel in one graph."""
+    with mock.patch.object(reference, "_pixel", _compiled(reference._pixel)):
+        return reference.sample(*args)
 
 
 def scale(uniforms: Tensor, *rest: Any) -> float:
@@ -72,4 +167,31 @@ def scale(uniforms: Tensor, *rest: Any) -> float:
     return uniforms[0, ..., 0].numel() / TIMED_PIXELS
 
 
-full_forward_loop.scale = scale  # type: ignore[attr-defined]
+def proof(spec: OpSpec) -> dict[str, Any]:
+    """Whole images by the loop, nothing scaled, at the first benchmarked batch size: time, equal
+    pixels, and one forward over a dense stack of the same shapes."""
+    args = spec.bench[0].make(torch.Generator().manual_seed(0))
+    table, weights = args[3], args[5]
+    with torch.inference_mode():
+        blank = inputs(torch.zeros_like(args[1]), table)
+        net = fastest(weights, blank)
+        ratio = over_dense(blank.contiguous(memory_format=net.format), net)
+    start = process_time(), perf_counter()
+    drawn = full_forward_loop(*args, pixels=None)
+    took = process_time() - start[0], perf_counter() - start[1]
+    with zoo_kernels.backend("cpp"):
+        cached = spec(*args)
+        start = process_time(), perf_counter()
+        spec(*args)
+    fast = process_time() - start[0], perf_counter() - start[1]
+    return {
+        "op": spec.name, "case": f"proof {spec.bench[0].name}", "pixels": drawn.numel(),
+        "equal_pixels": int((drawn == cached).sum()), "forward_over_dense": ratio,
+        "format": str(net.format), "threads": torch.get_num_threads(),
+        "cpu_ms": {"full_forward_loop": took[0] * 1e3, "cpp": fast[0] * 1e3},
+        "wall_ms": {"full_forward_loop": took[1] * 1e3, "cpp": fast[1] * 1e3},
+    }  # fmt: skip
+
+
+for _loop in (full_forward_loop, full_forward_loop_compiled):
+    _loop.scale = scale  # type: ignore[attr-defined]

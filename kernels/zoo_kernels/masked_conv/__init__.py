@@ -171,16 +171,17 @@ def _cost_backward(grad: Tensor, x: Tensor, w: Tensor, pre: Tensor, kind: str, g
     return Cost(moved * x.element_size(), (1 + need_x) * _flops(x, w, kind))
 
 
-_PEERS = {name: f"peers.masked_conv:{name}" for name in ("dense", "dense_compiled")}
+_PEERS = {"dense": "peers.masked_conv:dense", "dense compiled": "peers.masked_conv:dense_compiled"}
 
 
-def _bench(k: int, kind: str, gated: bool) -> Bench:
+def _bench(k: int, kind: str, gated: bool, backward: bool) -> Bench:
     def make(generator: torch.Generator) -> tuple[Any, ...]:
         case = _case("", 16, (28, 28), 64, 128, k, kind, gated=gated, cond="map" * gated)
         args = case.make(generator, torch.float32)
-        return reference.nhwc(args[0]), *args[1:]
+        return reference.nhwc(args[0]), reference.nhwc(args[1]), *args[2:]
 
-    return Bench(f"{k}x{k}{kind}{'-gated' * gated}-16x64x28x28", make, _PEERS)
+    name = f"{k}x{k}{kind}{' gated' * gated} 16x64x28x28{' forward+backward' * backward}"
+    return Bench(name, make, _PEERS, backward=backward)
 
 
 def _variant(kernel: str, dtype: str, registers: int, warps: int, **constants: Any) -> Variant:
@@ -246,8 +247,10 @@ _FORWARD = OpSpec(
     triton=Impl(lazy(f"{__name__}._triton:masked_conv")),
     derivative=Derivative(_setup, _backward),
     row_bitwise=False,
-    bench=tuple(_bench(k, kind, gated) for k, kind, gated in
-                [(3, "B", False), (5, "B", False), (7, "A", False), (5, "B", True)]),
+    bench=tuple(_bench(k, kind, gated, backward)
+                for backward in (False, True)
+                for k, kind, gated in [(3, "B", False), (5, "B", False), (7, "A", False),
+                                       (5, "B", True)]),
     variants=(
         _variant("_conv_kernel", "bf16", 200, 8, BM=128, **_EPILOGUE),
         _variant("_conv_kernel", "fp32", 250, 4, BM=64, BN=32, BK=32, **_EPILOGUE),

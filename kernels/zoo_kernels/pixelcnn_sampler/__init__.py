@@ -294,8 +294,10 @@ def _bench(batch: int) -> Bench:
         return random_arguments(generator, batch=batch, shape=(1, 28, 28), layers=9, channels=64,
                                 hidden=32, head="binary")  # fmt: skip
 
-    peers = {"full_forward_loop": "peers.pixelcnn_sampler:full_forward_loop"}
-    return Bench(f"64ch-9layers-28x28-B{batch}", make, peers)
+    peers = {"reference compiled": "cached_compiled", "full_forward_loop": "full_forward_loop",
+             "full_forward_loop compiled": "full_forward_loop_compiled"}  # fmt: skip
+    peers = {name: f"peers.pixelcnn_sampler:{attr}" for name, attr in peers.items()}
+    return Bench(f"64ch 1+8 layers 28x28 B={batch}", make, peers)
 
 
 def _variant(head: str, outputs: int, *, image: int = 1, stack: int = 0) -> Variant:

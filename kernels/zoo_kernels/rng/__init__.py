@@ -131,7 +131,8 @@ def _spec(name: str, dtype: torch.dtype, type_name: str, registers: int) -> OpSp
         cpp=Impl(_cpp(f"rng_{name}", dtype), needs=f"rng_{name}"),
         triton=Impl(lazy(f"zoo_kernels.rng._triton:{name}")),
         differentiable=False,
-        bench=(Bench("64x3x64x64", _images, {"torch": f"peers.rng:{name}"}),),
+        bench=(Bench("64x3x64x64", _images, {"torch": f"peers.rng:{name}",
+                                             "torch compiled": f"peers.rng:{name}_compiled"}),),
         variants=(
             Variant("zoo_kernels.rng._triton:_draw_kernel", signature,
                     {"KIND": name, "BLOCK": 256}, registers, aligned=("p_out", "p_rows", "numel"),

@@ -1,0 +1,66 @@
+"""A whole denoising loop captured once in a CUDA graph: the step's index lives on the device."""
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import zoo_kernels
+from zoo_kernels.denoise import _linear_schedule, ddim
+
+
+def setting(device: str, shape: tuple[int, ...], count: int) -> tuple[Any, ...]:
+    steps = ddim(*_linear_schedule(count))
+    generator = torch.Generator().manual_seed(0)
+    net = torch.nn.Conv2d(shape[1], shape[1], 3, padding=1).to(device)
+    x = torch.randn(shape, generator=generator).to(device)
+    return steps, net, x, torch.arange(shape[0], device=device)
+
+
+def loop(steps: Any, net: Any, x: Tensor, rows: Tensor, index: Tensor, table: Tensor) -> Tensor:
+    """Network and step in turn; nothing is read back by the host."""
+    step = zoo_kernels.ops()["denoise_step"]
+    index.zero_()
+    for _ in range(len(steps)):
+        x = step(x, net(x), None, None, None, None, table, index, rows, 0, 0, 1.0, 1.0, False,
+                 False)[0]  # fmt: skip
+        index += 1
+    return x
+
+
+def row(device: str, shape: tuple[int, ...], count: int) -> dict[str, Any]:
+    steps, net, x, rows = setting(device, shape, count)
+    index, table = torch.zeros(1, dtype=torch.int64, device=device), steps.table.to(device)
+    call = lambda: loop(steps, net, x, rows, index, table)  # noqa: E731
+    with torch.no_grad(), zoo_kernels.backend("triton"):
+        plain = call()
+        with zoo_kernels.backend("reference"):
+            wanted = call()
+        apart = float((plain - wanted).abs().max() / wanted.abs().max())
+        if not apart <= 1e-3:
+            raise AssertionError(f"the loop ends {apart} from the reference's")
+        if device == "cpu":
+            return {"distance": apart}
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = call()
+        graph.replay()
+        torch.cuda.synchronize()
+        from triton.testing import do_bench
+
+        start = time.perf_counter()
+        graph.replay()
+        host = (time.perf_counter() - start) * 1e3
+        made = {"distance": apart, "graph_equals_loop": torch.equal(captured, plain),
+                "host_ms": host, "graph_ms": do_bench(graph.replay, return_mode="median"),
+                "loop_ms": do_bench(call, return_mode="median")}  # fmt: skip
+        with zoo_kernels.backend("reference"):
+            return made | {"reference_ms": do_bench(call, return_mode="median")}
+
+
+def run(results: Any) -> None:
+    sizes = [((1, 3, 4, 4), 2)] if results.tiny else [((1, 3, 32, 32), 50), ((64, 3, 64, 64), 50)]
+    for shape, count in sizes:
+        key = f"{'x'.join(map(str, shape))}, {count} steps"
+        results.each(key, lambda s=shape, c=count: row(results.device, s, c))

@@ -1,0 +1,82 @@
+"""The benchmark scripts run: what needs a GPU at tiny sizes through Triton's interpreter."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from zoo_kernels import _dispatch, _extension
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(_dispatch.interpreted(), reason="starts its own interpreter")
+
+
+@pytest.fixture
+def module(monkeypatch):
+    for folder in ("benchmarks", "benchmarks/gpu"):
+        monkeypatch.syspath_prepend(str(ROOT / folder))
+
+    def load(path):
+        spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / "benchmarks" / path)
+        loaded = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(loaded)
+        return loaded
+
+    return load
+
+
+def test_the_sampler_on_the_cpu_draws_the_stored_pixels(module):
+    """What a GPU's pixels are compared with, by the C++ kernel or, smaller, by the reference."""
+    if not _extension.load()[0]:
+        pytest.skip("28 x 28 pixels take the reference long")
+    sampler = module("gpu/gpu_sampler.py")
+    for name in sampler.STACKS:
+        args = sampler.arguments(name, sampler.STORED_IMAGES)
+        assert torch.equal(sampler.sample(args, "cpp"), sampler.stored(name)), name
+
+
+def test_a_pixel_is_close_to_a_decision_only_where_its_uniform_is(module):
+    """The margin is |u - p| of the network: near 0 for p's own value, far for another."""
+    sampler = module("gpu/gpu_sampler.py")
+    name = "16ch 1+2 layers 6x6"
+    args, drawn = sampler.arguments(name, 2), sampler.stored(name)[:2]
+    margins = [sampler.margin(args, drawn, 0, i) for i in range(36)]
+    assert 0 < min(margins) and max(margins) < 1
+    p = args[0][0].flatten()[7] + torch.tensor([margins[7], -margins[7]])
+    args[0][0].flatten()[7] = p[0] if drawn[0].flatten()[7] == 1 else p[1]
+    assert sampler.margin(args, drawn, 0, 7) < 1e-5
+
+
+def dry_run(out, *arguments):
+    environment = os.environ | {"TRITON_INTERPRET": "1", "OUT": str(out)}
+    return subprocess.run(
+        [sys.executable, "benchmarks/gpu/run.py", "--dry-run", *arguments], cwd=ROOT,
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_gpu_scripts_run_under_the_interpreter(tmp_path):
+    pytest.importorskip("triton")
+    done = dry_run(tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    for piece in ("laws", "ceilings", "speed", "sampler", "loop"):
+        made = json.loads((tmp_path / f"{piece}.json").read_text())
+        assert made["tiny"] and made["entries"] and made["environment"]["triton"]
+    pixels = json.loads((tmp_path / "sampler.json").read_text())["entries"]
+    assert next(iter(pixels.values()))["equal_pixels"] == 1.0
+
+
+def test_a_piece_goes_on_where_it_stopped(tmp_path):
+    pytest.importorskip("triton")
+    stopped = dry_run(tmp_path, "ceilings", "--limit", "0")
+    assert stopped.returncode == 3 and "call again" in stopped.stdout
+    assert dry_run(tmp_path, "ceilings").returncode == 0
+    before = (tmp_path / "ceilings.json").read_text()
+    again = dry_run(tmp_path, "ceilings", "--limit", "0")
+    assert again.returncode == 0 and (tmp_path / "ceilings.json").read_text() == before

@@ -247,6 +247,16 @@ def test_a_pinned_tag_is_listed_loaded_and_then_needs_no_request(hub, commit, ta
     assert hub.asked == []
 
 
+def test_an_unpinned_tag_is_pinned_by_a_pull(hub, commit, files, tagged, zoo_command):
+    tagged(pinned=False)
+    assert zoo_command("pull", "zoo-acme:mini_ar.here", "--pin")[0] == 0
+    assert zoo.info("mini_ar.here").tag.status == "pinned"
+    hub.add("me/mini", files | {"zoo.json": b"{}"})
+    hub.asked.clear()
+    assert zoo.load("mini_ar.here").origin == f"{MODEL}@{commit}"
+    assert hub.asked == []
+
+
 def test_an_unpinned_tag_is_its_repository(hub, commit, tagged):
     tagged(pinned=False)
     assert zoo.info("mini_ar.here").tag.status == "unpinned"

@@ -159,12 +159,13 @@ def test_a_long_download_goes_on_as_long_as_it_gets_on(hub, commit, files, monke
     assert zoo.load(MODEL).config.side == 2
 
 
-def test_a_stalled_server_is_given_up(hub, commit, cache, monkeypatch):
+@pytest.mark.parametrize("where", ["GET /api", WEIGHTS])
+def test_a_stalled_server_is_given_up(hub, commit, cache, monkeypatch, where):
     from huggingface_hub import constants
 
     for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
         monkeypatch.setattr(constants, name, 0.1)
-    hub.fail(WEIGHTS, "stall", 0.5, times=99)
+    hub.fail(where, "stall", 0.5, times=99)
     start = time.monotonic()
     with pytest.raises(NetworkError, match="ReadTimeout"):
         zoo.load(MODEL)

@@ -1,5 +1,6 @@
 """Loading from the Hub: resolve once, fetch once, verify before use, and no request too many."""
 
+import io
 import subprocess
 import sys
 import time
@@ -247,6 +248,16 @@ def test_a_pinned_tag_is_listed_loaded_and_then_needs_no_request(hub, commit, ta
     assert hub.asked == []
 
 
+def test_an_unpinned_tag_is_pinned_by_a_pull(hub, commit, files, tagged, zoo_command):
+    tagged(pinned=False)
+    assert zoo_command("pull", "zoo-acme:mini_ar.here", "--pin")[0] == 0
+    assert zoo.info("mini_ar.here").tag.status == "pinned"
+    hub.add("me/mini", files | {"zoo.json": b"{}"})
+    hub.asked.clear()
+    assert zoo.load("mini_ar.here").origin == f"{MODEL}@{commit}"
+    assert hub.asked == []
+
+
 def test_an_unpinned_tag_is_its_repository(hub, commit, tagged):
     tagged(pinned=False)
     assert zoo.info("mini_ar.here").tag.status == "unpinned"
@@ -323,6 +334,23 @@ def test_loading_leaves_torchs_generator_alone(hub, commit):
     before = torch.get_rng_state()
     zoo.load(MODEL)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_each_file_has_one_bar_on_a_terminal_and_nothing_on_stdout(
+    hub, commit, monkeypatch, capsys, tmp_path
+):
+    for progress, stream, bars in ((True, Terminal(), 3), (False, Terminal(), 0)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        zoo.load(MODEL, cache_dir=tmp_path / str(progress), progress=progress)
+        assert sum(f"{name}:   0%" in stream.getvalue() for name in FILES) == bars
+    monkeypatch.setattr(sys, "stderr", pipe := io.StringIO())
+    zoo.load(MODEL, cache_dir=tmp_path / "pipe")
+    assert pipe.getvalue() == "" and capsys.readouterr().out == ""
 
 
 def test_a_pinned_declaration_has_a_commit_and_hashes():

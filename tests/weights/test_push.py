@@ -54,7 +54,7 @@ def test_the_card_says_what_the_model_is(may_write, folder, zoo_command):
     for part in (
         "license: mit\n",
         "| density type | explicit/tractable |",
-        "| likelihood | exact |",
+        "| likelihood | log p = exact |",
         "log p = -2.500 +- 0.100 nats, 0.9000 bits/dim (exact, n=9)",
         "| trained on | toys |",
         f'zoo.load("hf://{REPO}")',

@@ -42,9 +42,19 @@ def _pin(settings: Settings, pulled: "list[Pulled]") -> None:
         if found.repo is None:
             remark(settings, f"{found.name} is bundled; its plugin's version pins it")
             continue
-        name = found.name.partition("@")[0]
+        name = _bare(found.name)
         pins.write(name, pins.Pin(found.repo, str(found.commit), found.sha256))
         remark(settings, f"{name} is pinned in {pins.path()}")
+
+
+def _bare(name: str) -> str:
+    """The name without plugin and revision: a tag, or hf://org/name."""
+    from zoo_core.names import Name, parse_model
+
+    parsed = parse_model(name)
+    if isinstance(parsed, Name):
+        return f"{parsed.name}.{parsed.tag}"
+    return name.partition("@")[0]
 
 
 def _value(found: "Pulled") -> dict[str, Any]:

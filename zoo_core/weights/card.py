@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from zoo_core.registry import current
 from zoo_core.specs import LikelihoodKind, ModelSpec
 
 __all__ = ["card", "metric_text"]
@@ -64,7 +65,7 @@ def _body(repo: str, spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[s
 def _facts(spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     data = metadata.get("data")
     yield "density type", spec.density
-    yield "likelihood", spec.default_likelihood or "none: samples only"
+    yield "likelihood", _likelihood(spec)
     yield "sampler", spec.default_sampler
     yield "events", json.dumps(metadata.get("event"))
     yield "condition", json.dumps(metadata.get("condition"))
@@ -75,6 +76,15 @@ def _facts(spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[tuple[str, 
     yield "source", metadata.get("origin") or metadata.get("source")
     yield "paper", spec.paper
     yield "plugin", f"{metadata.get('plugin')} {metadata.get('plugin_version')}"
+
+
+def _likelihood(spec: ModelSpec) -> str:
+    """The default likelihood behind the sign of its relation to log p."""
+    name = spec.default_likelihood
+    if name is None:
+        return "none: samples only"
+    kinds = [e.spec.kind for e in current().all("likelihood") if e.spec.name == name]
+    return f"log p {kinds[0].sign} {name}" if kinds else name
 
 
 def _metrics(metadata: Mapping[str, Any]) -> list[str]:

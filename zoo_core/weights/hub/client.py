@@ -25,7 +25,7 @@ _PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds between attempts."""
 _CONNECT, _LONGEST_WAIT = 2.0, 60.0
 _UNREACHABLE, _INTERRUPTED = 1.5, 30.0
-"""Seconds without a connection until a listing, and a download that has begun, are given up."""
+"""Seconds without an answer until a listing, and a download that has begun, are given up."""
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
 _WORTH = 8 << 20
 """Bytes between two breaks by which a download gets on, so that its attempts are counted anew."""
@@ -135,7 +135,7 @@ def _listed(sibling: Any) -> Listed:
 def _retried(call: Callable[[], T], patience: float = _UNREACHABLE) -> T:
     """`call()`, again after a pause while what goes wrong may pass.
 
-    `patience` is how many seconds in a row there may be no connection.
+    `patience` is how many seconds in a row there may be no connection or no answer.
     """
     alone = 0.0
     for pause in _PAUSES:
@@ -153,7 +153,7 @@ def _retried(call: Callable[[], T], patience: float = _UNREACHABLE) -> T:
 
 
 def _unreachable() -> tuple[type[Exception], ...]:
-    return _transport("ConnectError"), _transport("ConnectTimeout")
+    return tuple(map(_transport, ("ConnectError", "ConnectTimeout", "ReadTimeout")))
 
 
 def _wait(error: Exception, pause: float) -> float | None:

@@ -4,8 +4,8 @@
     python benchmarks/aot.py --all      recompile everything
 
 The table (aot_table.json) says, for each variant and architecture: registers, stack and shared
-bytes, instructions that matter. Budgets: no spills, stack and registers within the
-variant's limits; tensor cores and vector loads where it demands them; in deterministic kernels no fused
+bytes, instructions that matter. Budgets: no spills, registers and stack within the variant's
+limits; tensor cores and vector loads where it demands them; in deterministic kernels no fused
 multiply-add beyond the square root's own.
 """
 

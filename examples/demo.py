@@ -35,6 +35,7 @@ class Result:
     """One model's row of the table and of the gallery."""
 
     name: str
+    data: "Dataset"
     family: str
     density: str
     likelihood: str
@@ -63,6 +64,7 @@ def run(name: str) -> Result:
     rate = TIMED / (time.perf_counter() - start)
     return Result(
         name,
+        data,
         found.spec.family,
         found.spec.density,
         *score(model, data),
@@ -91,7 +93,7 @@ def score(
 
 
 def table(results: Sequence[Result]) -> str:
-    header = ("model", "family", "density", "likelihood", "bits/dim", "samples/s")
+    header = ("model", "family", "density type", "likelihood", "bits/dim", "samples/s")
     rows = [
         (r.name, r.family, r.density, r.likelihood, r.score, f"{r.rate:,.0f}") for r in results
     ]
@@ -129,7 +131,11 @@ TILE, GAP, MARGIN, LABEL, HEAD = (SCALE * v for v in (40, 5, 28, 190, 84))
 
 def gallery(results: Sequence[Result], path: Path) -> None:
     """One labelled row a model, the data it has never seen in the first row."""
-    rows = [real_row("digits"), *(model_row(r) for r in results)]
+    rows = [
+        row
+        for group in by_data(results)
+        for row in (real_row(group[0].data), *map(model_row, group))
+    ]
     width = 2 * MARGIN + LABEL + SHOWN * (TILE + GAP) - GAP
     pitch = TILE + 5 * GAP
     page = Image.new("RGB", (width, HEAD + len(rows) * pitch + MARGIN), PAPER)
@@ -152,11 +158,18 @@ def gallery(results: Sequence[Result], path: Path) -> None:
 Row = tuple[str, tuple[str, str], list[Image.Image]]
 
 
-def real_row(name: str) -> Row:
-    data = zoo.load_dataset(name)
+def by_data(results: Sequence[Result]) -> list[list[Result]]:
+    """The models of each data set together."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.data.name, []).append(result)
+    return list(groups.values())
+
+
+def real_row(data: "Dataset") -> Row:
     images = data.split("test").x[:SHOWN]
-    note = (f"{len(data.split('test')):,} held-out images", data.license.partition(" ")[0])
-    return f"real {name}", note, tiles(images, data.event)
+    note = (f"{len(data.split('test')):,} held-out images", data.license.partition(" (UCI)")[0])
+    return f"real {data.name}", note, tiles(images, data.event)
 
 
 def model_row(r: Result) -> Row:
@@ -198,15 +211,18 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("demo/gallery.png"))
     arguments = parser.parse_args()
     start = time.perf_counter()
-    names = [n for n in zoo.list_models(pretrained=True) if zoo.info(n).tag.status == "bundled"]
+    tags = {name: zoo.info(name).tag for name in zoo.list_models(pretrained=True)}
+    names = [name for name, tag in tags.items() if tag is not None and tag.status == "bundled"]
     results = [run(name) for name in names]
     if not results:
         print("no model with bundled weights is installed; `zoo list` shows what is")
         return 1
     print(table(results))
     gallery(results, arguments.out)
-    data = zoo.load_dataset("digits")
-    print(f"\nscored on {len(data.split('test')):,} held-out digits ({data.license})")
+    print("\nscored on held-out data:")
+    for group in by_data(results):
+        data = group[0].data
+        print(f"  {data.name}: {len(data.split('test')):,} test images; {data.license}")
     print(kernels())
     print(f"pictures: {arguments.out}   ({time.perf_counter() - start:.1f} s)")
     return 0

@@ -14,6 +14,7 @@ _HOMES = {
     "list_models": "zoo_core.loading",
     "load_dataset": "zoo_core.data.loading",
     "load": "zoo_core.loading",
+    "pull": "zoo_core.loading",
     "GenerativeModel": "zoo_core.model",
     "Loss": "zoo_core.model",
     "Player": "zoo_core.model",
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
     )
     from zoo_core.hookspecs import ZOO_API, hookimpl
     from zoo_core.likelihood import LogLikelihood
-    from zoo_core.loading import create, info, list_models, load
+    from zoo_core.loading import create, info, list_models, load, pull
     from zoo_core.model import Batch, GenerativeModel, Loss, Player
     from zoo_core.rng import Rng
     from zoo_core.sampling import Fixed
@@ -126,6 +127,7 @@ __all__ = [
     "list_models",
     "load",
     "load_dataset",
+    "pull",
     "train",
 ]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from zoo_core.errors import OutputError
 
-__all__ = ["atomic_folder", "atomic_path", "cache_dir", "write_atomically"]
+__all__ = ["atomic_folder", "atomic_path", "cache_dir", "write_atomically", "writing"]
 
 
 def cache_dir() -> Path:
@@ -87,6 +87,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Inside the block what the disk refuses is an `OutputError` that names the cache's folder."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"the cache {folder} cannot be written ({error.strerror or error}).",
+            hint="free some space, or name another folder: --cache-dir or HF_HUB_CACHE",
+        ) from error
 
 
 def _exchange(a: Path, b: Path) -> bool:

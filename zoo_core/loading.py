@@ -1,21 +1,26 @@
 """`zoo.load`, `zoo.create`, `zoo.info`, `zoo.list_models`: from a name to a model.
 
-Weights are looked for in this order: bundled with a plugin, a path, the Hub.
+Weights are looked for in this order: bundled with a plugin, a path, the Hub's cache, the Hub.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo_core.errors import UnknownNameError
+from zoo_core.errors import UnknownNameError, UsageError
 from zoo_core.names import HubName, Name, parse_model
 from zoo_core.registry import ModelInfo, current
+from zoo_core.specs import Pretrained
+from zoo_core.weights.hub.access import Access
 
 if TYPE_CHECKING:
     import torch
 
     from zoo_core.model import GenerativeModel
+    from zoo_core.weights.hub.snapshot import Snapshot
 
-__all__ = ["create", "info", "list_models", "load"]
+__all__ = ["Found", "Pulled", "create", "find", "info", "list_models", "load", "pull"]
 
 
 def list_models(
@@ -70,32 +75,75 @@ def load(
     revision: str | None = None,
     token: str | None = None,
     cache_dir: str | Path | None = None,
+    endpoint: str | None = None,
+    progress: bool = True,
 ) -> "GenerativeModel":
     """A pretrained model in evaluation mode, by name, path or Hub repository.
 
-    `offline`, `revision`, `token` and `cache_dir` concern weights that are not bundled.
+    The rest concerns weights on the Hub. `offline` makes no request; `revision` is a branch, tag
+    or commit; `token`, `cache_dir` and `endpoint` go before `HF_TOKEN`, `HF_HUB_CACHE` and
+    `HF_ENDPOINT`; `progress` shows a bar for each file that is downloaded, on a terminal.
     """
-    folder = find(name)  # a wrong name is answered before torch is imported
+    access = Access(offline, revision, token, cache_dir, endpoint, progress)
+    found = find(name, access)  # a wrong name is answered before torch is imported
     from zoo_core.weights import checkpoint
 
-    return checkpoint.load(folder, device=device, dtype=dtype)
+    if found.converter is not None:
+        return _converted(found).to(device=device, dtype=dtype)
+    return checkpoint.load(found.folder, device=device, dtype=dtype, origin=found.origin)
 
 
-def find(name: str) -> Path:
-    """The folder of a pretrained model."""
-    from zoo_core.weights import hub
+@dataclass(frozen=True)
+class Pulled:
+    """What a name was resolved to: the commit, its folder in the cache, and hashes by path."""
 
+    name: str
+    folder: Path
+    repo: str | None = None
+    commit: str | None = None
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    size: int | None = None
+
+
+def pull(name: str, *, access: Access | None = None) -> Pulled:
+    """Fetch the weights of a name into the cache, so that it loads offline; needs no torch."""
+    from zoo_core.weights.hub.cache import hashes
+
+    found = find(name, access)
+    got = found.snapshot
+    if got is None:
+        return Pulled(name, found.folder)
+    digests = {file.path: hashes(got.folder / file.path)["sha256"] for file in got.files}
+    size = sum(file.size for file in got.files)
+    return Pulled(name, got.folder, got.repo, got.commit, digests, size)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The folder of a pretrained model, and the files on the Hub that it is."""
+
+    folder: Path
+    snapshot: "Snapshot | None" = None
+    converter: str | None = None
+
+    @property
+    def origin(self) -> str | None:
+        return self.snapshot.name if self.snapshot else None
+
+
+def find(name: str, access: Access | None = None) -> Found:
+    """Where the weights of a name are; those on the Hub are fetched."""
+    access = access or Access()
     parsed = parse_model(name)
     if isinstance(parsed, Path):
-        return parsed
+        _refuse_revision(name, access)
+        return Found(parsed)
     if isinstance(parsed, HubName):
-        hub.refuse(f"hf://{parsed.repo}")
-    return _tagged(parsed)
+        return _repository(parsed, access)
+    return _tagged(parsed, access)
 
 
-def _tagged(name: Name) -> Path:
-    from zoo_core.weights import hub
-
+def _tagged(name: Name, access: Access) -> Found:
     found = current().model(str(name))
     if found.tag is None:
         tags = [row.name for row in current().models(f"{name.name}.*", pretrained=True)]
@@ -104,10 +152,72 @@ def _tagged(name: Name) -> Path:
             hint=f"zoo.create({str(name)!r}) makes fresh parameters",
         )
     if found.tag.hub is not None:
-        hub.refuse(f"{found.name} ({found.tag.hub.repo})")
+        return _pinned(found.tag.hub, name, access)
+    _refuse_revision(str(name), access)
     if found.tag.folder is None:
         raise UnknownNameError(
             f"{found.name} is a recipe; its weights exist nowhere yet.",
             hint=f"zoo train --recipe {found.name}",
         )
-    return found.tag.folder
+    return Found(found.tag.folder)
+
+
+def _repository(name: HubName, access: Access) -> Found:
+    """A repository by its own name: as this user pinned it, unless a revision is named."""
+    from zoo_core.weights import pins
+
+    pin = pins.pinned(f"hf://{name.repo}")
+    if pin is None or name.revision or access.revision:
+        return _fetched(name.repo, name.revision, access, str(name))
+    return _fetched(pin.repo, pin.revision, access, str(name), pin.sha256)
+
+
+def _pinned(weights: Pretrained, name: Name, access: Access) -> Found:
+    """A registered tag: its hashes hold for its own revision."""
+    wanted = _revision(name.revision, access) or weights.revision
+    pins = dict(weights.sha256) if wanted == weights.revision else {}
+    access = replace(access, revision=None)
+    return _fetched(weights.repo, wanted, access, str(name), pins, weights.converter)
+
+
+def _fetched(
+    repo: str,
+    revision: str | None,
+    access: Access,
+    name: str,
+    pins: Mapping[str, str] | None = None,
+    converter: str | None = None,
+) -> Found:
+    from zoo_core.weights import layout
+    from zoo_core.weights.hub.snapshot import snapshot
+
+    wanted = layout.wanted if converter is None else layout.foreign
+    revision = _revision(revision, access)
+    got = snapshot(repo, wanted, access, revision=revision, pins=pins or None, name=name)
+    return Found(got.folder, got, converter)
+
+
+def _converted(found: Found) -> "GenerativeModel":
+    """A model from the files of others, by the converter that its tag names."""
+    from zoo_core.weights import foreign
+
+    model = foreign.convert(foreign.read(found.folder), str(found.converter), {})
+    model.origin = found.origin
+    return model
+
+
+def _revision(named: str | None, access: Access) -> str | None:
+    if named and access.revision and named != access.revision:
+        raise UsageError(
+            f"two revisions are named: @{named} and revision={access.revision!r}.",
+            hint="name one",
+        )
+    return named or access.revision
+
+
+def _refuse_revision(name: str, access: Access) -> None:
+    if access.revision is not None:
+        raise UnknownNameError(
+            f"{name!r}: only weights on the Hub have revisions.",
+            hint=f"drop the revision {access.revision!r}",
+        )

@@ -68,6 +68,8 @@ class GenerativeModel(nn.Module):
         self.config = config
         self.event = event
         self.condition = condition or Condition()
+        self.origin: str | None = None
+        """The commit on the Hub that the weights are from: `hf://org/name@<commit>`."""
 
     # What a family implements.
 

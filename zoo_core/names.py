@@ -44,10 +44,13 @@ class Name:
 
 @dataclass(frozen=True)
 class HubName:
-    """A repository on the Hugging Face Hub."""
+    """A repository on the Hugging Face Hub; `str()` gives the spelling back."""
 
     repo: str
     revision: str | None = None
+
+    def __str__(self) -> str:
+        return f"hf://{self.repo}" + (f"@{self.revision}" if self.revision else "")
 
 
 def is_path(text: str) -> bool:

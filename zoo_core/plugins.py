@@ -13,20 +13,19 @@ import os
 import re
 import sys
 import time
-import tomllib
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Any, Literal
 
 import pluggy
 
-from zoo_core import builtin
+from zoo_core import builtin, plugin_config
 from zoo_core.errors import PluginError, did_you_mean
 from zoo_core.hookspecs import PROJECT, ZOO_API, ZooHooks
+from zoo_core.plugin_config import config_path
 
 __all__ = [
     "LoadRecord",
@@ -187,30 +186,13 @@ def survey() -> dict[str, LoadRecord]:
     return {name: _judge(group, skip) for name, group in groups}
 
 
-def config_path() -> Path:
-    """`plugins.toml` of this user: which plugins are disabled."""
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "density-zoo" / "plugins.toml"
-
-
 def disabled_in_config() -> list[str]:
     """Names in the user's config; an unreadable file is an error that names it."""
-    path = config_path()
-    try:
-        names = tomllib.loads(path.read_text()).get("disabled", [])
-        if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-            raise ValueError("`disabled` must be a list of names")
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError) as error:
-        raise PluginError(f"{path} cannot be read ({error}).", hint="mend or delete it") from error
-    return names
+    return list(plugin_config.read().get("disabled", []))
 
 
 def set_enabled(name: str, enabled: bool) -> None:
     """Enable or disable a plugin for this user, by name; the plugin is not imported."""
-    from zoo_core.files import write_atomically
-
     known = {p.name for p in discover()}
     if name not in known:
         listing = ", ".join(sorted(known)) or "none"
@@ -219,8 +201,7 @@ def set_enabled(name: str, enabled: bool) -> None:
             hint=did_you_mean(name, known) or None,
         )
     names = sorted({*disabled_in_config(), name} - ({name} if enabled else set()))
-    listing = ", ".join(f'"{n}"' for n in names)
-    write_atomically(config_path(), f"disabled = [{listing}]\n".encode())
+    plugin_config.write(disabled=names)
 
 
 def _names(text: str) -> frozenset[str]:

@@ -77,7 +77,9 @@ class ModelInfo:
             "status": tag.status if tag else "architecture",
             "plugin": self.plugin.name,
             "params": tag.params if tag else None,
+            "size": tag.size if tag else None,
             "license": tag.license if tag else None,
+            "source": tag.source if tag else None,
         }
 
 

@@ -131,7 +131,8 @@ def _component(
             f"{kind} {wanted!r} is declared more than once.",
             hint=f"write {' or '.join(_spellings(fit))}",
         )
-    return configs.from_dict(import_target(fit[0].spec.target), options, where=f"{wanted}.")
+    spec = fit[0].spec
+    return configs.from_dict(import_target(spec.target), options, where=f"{spec.name}.")
 
 
 def _spellings(entries: list[Entry[Any]]) -> list[str]:

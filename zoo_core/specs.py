@@ -77,6 +77,12 @@ class Pretrained:
     source: str
     revision: str | None = None
     sha256: tuple[tuple[str, str], ...] = ()
+    size: int | None = None
+    """Bytes to download, where they are known."""
+    converter: str | None = None
+    """The converter that reads the repository, where it is not in the zoo's own layout."""
+    metrics: tuple[tuple[str, Any], ...] = ()
+    """What the source reports, e.g. (("fid", 3.17), ("paper", "https://..."))."""
 
     @property
     def status(self) -> Literal["pinned", "unpinned"]:
@@ -169,7 +175,12 @@ class MetricSpec:
 
 @dataclass(frozen=True)
 class ConverterSpec:
-    """A map between a foreign checkpoint layout and an architecture of ours."""
+    """A map between a foreign checkpoint layout and an architecture of ours.
+
+    The target is a frozen dataclass whose fields are its options, called as
+    `(foreign: zoo_core.weights.foreign.Foreign) -> Converted`: from the JSON files and tensors of
+    a checkpoint, by folder, to the options of the architecture's Config and its state dict.
+    """
 
     name: str
     target: str

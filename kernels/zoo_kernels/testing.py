@@ -184,16 +184,10 @@ def nan_stays_in_its_row(spec: OpSpec, case: Case, dtype: torch.dtype) -> None:
         bad[0] = float("nan")
         dirty = run(spec, (*args[:i], bad, *args[i + 1 :]))
         _assert_equal(spec, [o[1:] for o in dirty], [o[1:] for o in clean], "NaN in row 0")
-        assert any(_traces(out, was) for out, was in zip(dirty, clean, strict=True)), (
+        floats = [out for out in dirty if _floating(out) and out.numel()]
+        assert not floats or any(out[0].isnan().any() for out in floats), (
             f"{spec.name}: NaN in argument {i} vanished without a trace"
         )
-
-
-def _traces(out: Tensor, was: Tensor) -> bool:
-    """Is row 0 of an output NaN somewhere, or changed, or unable to be either?"""
-    if not out.dtype.is_floating_point or not out[0].numel():
-        return True
-    return bool(out[0].isnan().any()) or not torch.equal(out[0], was[0])
 
 
 def _wanting_grad(args: Args) -> Args:

@@ -183,8 +183,8 @@ def test_what_is_no_model_folder_is_said_to_be_none(folder, tmp_path):
     (folder / WEIGHTS).unlink()
     with pytest.raises(IntegrityError, match=r"model.safetensors is missing"):
         zoo.load(str(folder))
-    with pytest.raises(NetworkError, match="hf download"):
-        zoo.load("hf://me/model")
+    with pytest.raises(NetworkError, match="is on the Hub and not in the cache"):
+        zoo.load("hf://me/model", offline=True)
 
 
 def test_a_path_that_holds_something_else_is_not_replaced(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from zoo_core.plugins import Plugins
 from zoo_core.registry import Registry, use
 
+OURS = re.compile(r"(?i)density.zoo|zoo_|__editable__|__pycache__|.*\.pth$")
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
@@ -76,6 +78,17 @@ def site(tmp_path_factory):
 def install():
     """`install(site, dist, entry_points)` makes a distribution out of modules in a folder."""
     return _install
+
+
+@pytest.fixture(scope="session")
+def third_party(tmp_path_factory):
+    """A folder with a link to every installed package but the zoo's own."""
+    folder = tmp_path_factory.mktemp("third_party")
+    for place in [Path(p) for p in sys.path if p.endswith("site-packages")]:
+        for entry in place.iterdir():
+            if not OURS.match(entry.name) and not (folder / entry.name).exists():
+                (folder / entry.name).symlink_to(entry)
+    return folder
 
 
 @dataclass

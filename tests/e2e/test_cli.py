@@ -15,8 +15,11 @@ ROW = [
     "status",
     "plugin",
     "params",
+    "size",
     "license",
+    "source",
 ]
+ROW_SHOWN = [name for name in ROW if name not in ("arch", "tag", "plugin")]
 
 
 def test_list_gives_every_architecture_and_tag_as_json(zoo):
@@ -35,7 +38,9 @@ def test_list_gives_every_architecture_and_tag_as_json(zoo):
         "status": "bundled",
         "plugin": "tiny",
         "params": 17,
+        "size": rows["dice.fair"]["size"],
         "license": "CC0-1.0",
+        "source": "made for tests",
     }
     assert rows["dice.planned"]["status"] == "recipe"
 
@@ -56,7 +61,7 @@ def test_list_filters(zoo, arguments, names):
 
 def test_the_table_marks_how_a_likelihood_stands_to_log_p(zoo):
     lines = zoo("list").out.splitlines()
-    assert lines[0].split() == "name family density likelihood status params license".split()
+    assert lines[0].split() == ROW_SHOWN
     assert " = exact " in next(line for line in lines if line.startswith("dice.fair"))
     assert " none " in next(line for line in lines if line.startswith("fog.grey"))
 
@@ -158,11 +163,22 @@ def test_bare_zoo_and_help_list_the_verbs_and_exit_codes(zoo):
     assert zoo("--version").out.split()[0] == "zoo"
 
 
+HUB = "--revision --token --cache-dir --endpoint"
 OPTIONS = {
     "list": "PATTERN --density --family --license --pretrained --no-pretrained",
     "info": "NAME",
-    "sample": "NAME -n --out --sampler --set --cond --fixed --batch-size",
-    "likelihood": "NAME --data --data-option --split --method --set --cond --limit --batch-size",
+    "sample": f"NAME -n --out --sampler --set --cond --fixed --batch-size {HUB}",
+    "likelihood": "NAME --data --data-option --split --method --set --cond --limit --batch-size "
+    + HUB,
+    "pull": f"NAMES --pin {HUB}",
+    "convert": f"SOURCE OUT --converter --set --license --memory --seconds {HUB}",
+    "push": "FOLDER REPO --private --create-pr --dry-run --token --endpoint",
+    "serve": "FOLDER --host --port --certfile --keyfile",
+    "cache": "",
+    "cache list": "--cache-dir",
+    "cache remove": "NAME --cache-dir",
+    "cache prune": "--cache-dir",
+    "cache verify": "REPO --cache-dir",
     "train": "--recipe --out --resume --set",
     "data": "",
     "data list": "",
@@ -174,6 +190,11 @@ OPTIONS = {
     "plugins disable": "NAME",
     "plugins doctor": "NAME",
     "plugins check": "NAME",
+    "plugins install": "NAMES -e --editable --index-url --find-links --hash --require-hashes "
+    "--upgrade --pre --allow-source --no-build-isolation --dry-run -y --yes",
+    "plugins uninstall": "NAME --dry-run -y --yes",
+    "plugins new": "NAME --out",
+    "plugins sync": "--dry-run -y --yes",
     "doctor": "--fix",
 }
 GLOBAL = {"--json", "--quiet", "--offline", "--traceback", "--no-plugins", "--device", "--seed"}

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import venv
 import zipfile
 from pathlib import Path
@@ -19,7 +20,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = ("autoregressive", "flows", "vae", "gan", "diffusion")
-OURS = re.compile(r"(?i)density.zoo|zoo_|__editable__|__pycache__|.*\.pth$")
 MODEL = "made.digits"
 
 
@@ -75,17 +75,6 @@ class Environment:
 
     def json(self, *arguments, **options):
         return json.loads(self.zoo("--json", *arguments, **options).stdout)
-
-
-@pytest.fixture(scope="module")
-def third_party(tmp_path_factory):
-    """A folder with a link to every installed package but the zoo's own."""
-    folder = tmp_path_factory.mktemp("third_party")
-    for place in [Path(p) for p in sys.path if p.endswith("site-packages")]:
-        for entry in place.iterdir():
-            if not OURS.match(entry.name) and not (folder / entry.name).exists():
-                (folder / entry.name).symlink_to(entry)
-    return folder
 
 
 @pytest.fixture
@@ -345,3 +334,25 @@ def test_make_refuses_an_interpreter_that_is_too_old(sources, tmp_path):
     assert done.returncode != 0
     assert "older than 3.11" in done.stdout
     assert not (clone / ".venv").exists()
+
+
+@pytest.mark.slow
+def test_a_new_plugin_is_green_on_the_first_try_beside_built_wheels(environment, pure):
+    """`zoo plugins new`, `pip install -e .`, `zoo plugins check`, its tests, its recipe."""
+    environment.pip("install", pure)
+    made = environment.json("plugins", "new", "acme-energy")
+    folder = environment.home / made["folder"]
+    environment.pip("install", "-e", folder)
+    results = environment.json("plugins", "check", "acme-energy")
+    assert {r["status"] for r in results} <= {"ok", "inapplicable"}
+    assert {r["subject"] for r in results} == {"acme-energy", "acme_energy"}
+    environment.run("python", "-m", "pytest", "-q", folder)
+
+    start = time.monotonic()
+    trained = environment.json("train", "--recipe", "acme_energy.moons", "--out", "moons")
+    assert time.monotonic() - start < 120  # a minute, on a machine that does nothing else
+    (score,) = [m for m in trained["metrics"] if m["split"] == "test"]
+    truth = -1.0185  # the mean of the known log p over the same points
+    assert score["relation"] == "equal"
+    assert truth - 0.25 < score["nats"] < truth + 5 * score["std_err"]
+    environment.zoo("sample", "./moons/model", "-n", "64", "--out", "moons.npz")

@@ -55,6 +55,20 @@ def test_links_lead_somewhere(page):
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_numbers_of_the_readme_are_those_recorded_with_the_weights():
+    rows = re.findall(r"^\| `(\S+)` \| ([\d,]+) \| ([\d.]+) ± ([\d.]+) \|", README, re.MULTILINE)
+    bundled = Registry(Plugins()).models(pretrained=True)
+    assert sorted(row[0] for row in rows) == [info.name for info in bundled]
+    for (_, params, value, error), info in zip(sorted(rows), bundled, strict=True):
+        recorded = info.tag.metadata
+        (test,) = [metric for metric in recorded["metrics"] if metric["split"] == "test"]
+        assert int(params.replace(",", "")) == recorded["params"]
+        assert (value, error) == (
+            f"{test['bits_per_dim']:.3f}",
+            f"{test['bits_per_dim_std_err']:.3f}",
+        )
+
+
 @pytest.mark.slow
 def test_python_of_the_readme_runs_and_says_what_kind_of_number_it_is(tmp_path):
     (code,) = [block for block in blocks("python") if "zoo.load(" in block]
@@ -65,9 +79,10 @@ def test_python_of_the_readme_runs_and_says_what_kind_of_number_it_is(tmp_path):
 
 @pytest.mark.slow
 def test_commands_of_the_readme_run(tmp_path):
-    (commands,) = [block for block in blocks("bash") if block.startswith("zoo ")]
-    for line in commands.splitlines():
-        verb = line.split()
-        assert verb[0] == "zoo"
-        run([sys.executable, "-m", "zoo_core", *verb[1:]], tmp_path)
+    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    commands = [line.split() for line in lines if line.startswith("zoo ")]
+    assert {"list", "sample", "likelihood", "train"} <= {command[1] for command in commands}
+    for command in commands:
+        short = ["--set", "train.steps=2"] if command[1] == "train" else []
+        run([sys.executable, "-m", "zoo_core", *command[1:], *short], tmp_path)
     assert (tmp_path / "digits.png").stat().st_size > 0

@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from zoo_core.errors import did_you_mean
+from zoo_core.weights.hub.access import Access
 
-__all__ = ["Command", "Group", "Settings"]
+__all__ = ["Command", "Group", "Settings", "store"]
 
 
 @dataclass
@@ -23,10 +24,21 @@ class Settings:
     no_plugins: bool = False
     device: str = "cpu"
     seed: int | None = None
+    revision: str | None = None
+    token: str | None = None
+    cache_dir: str | None = None
+    endpoint: str | None = None
 
     @property
     def progress(self) -> bool:
         return not self.quiet
+
+    @property
+    def access(self) -> Access:
+        """How weights on the Hub are reached."""
+        return Access(
+            self.offline, self.revision, self.token, self.cache_dir, self.endpoint, self.progress
+        )
 
 
 _FLAGS = {
@@ -41,7 +53,7 @@ _FLAGS = {
 def _global_options() -> list[click.Option]:
     """One copy for each command; they write into the root's Settings and reach no function."""
     flags = [
-        click.Option([f"--{name}"], is_flag=True, help=text, expose_value=False, callback=_store)
+        click.Option([f"--{name}"], is_flag=True, help=text, expose_value=False, callback=store)
         for name, text in _FLAGS.items()
     ]
     device = click.Option(
@@ -49,7 +61,7 @@ def _global_options() -> list[click.Option]:
         metavar="NAME",
         help="Where tensors live: cpu, cuda, cuda:1, ... (default: cpu).",
         expose_value=False,
-        callback=_store,
+        callback=store,
     )
     seed = click.Option(
         ["--seed"],
@@ -64,10 +76,11 @@ def _global_options() -> list[click.Option]:
 def _store_seed(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value is not None and not (value.isdecimal() and int(value) < 1 << 64):
         raise click.BadParameter(f"{value!r} is not an integer in [0, 2^64).", ctx, param)
-    _store(ctx, param, None if value is None else int(value))
+    store(ctx, param, None if value is None else int(value))
 
 
-def _store(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+def store(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    """A callback that writes an option into the Settings, if it was given."""
     given = param.name and ctx.get_parameter_source(param.name) is not None
     if given and value not in (None, False):
         settings = ctx.ensure_object(Settings)

@@ -9,7 +9,7 @@ import click
 from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.describe import describe
 from zoo_core.cli.list import likelihood_text
-from zoo_core.cli.printing import fields, heading, metric_text, show, table
+from zoo_core.cli.printing import fields, heading, metric_text, show, size_text, table
 from zoo_core.registry import Entry, ModelInfo, current
 from zoo_core.specs import import_target
 
@@ -82,6 +82,9 @@ def _weights(found: ModelInfo) -> dict[str, Any]:
         "folder": str(tag.folder) if tag.folder else None,
         "recipe": str(tag.recipe) if tag.recipe else None,
         "repo": tag.hub.repo if tag.hub else None,
+        "revision": tag.hub.revision if tag.hub else None,
+        "sha256": dict(tag.hub.sha256) if tag.hub else {},
+        "metrics": [dict(tag.hub.metrics)] if tag.hub and tag.hub.metrics else [],
         "weights_config": metadata.get("config"),
         **{key: metadata[key] for key in kept if key in metadata},
     }
@@ -110,8 +113,9 @@ def _overview(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[tuple[str,
     yield "paper", value["paper"]
     yield "status", value["status"]
     yield "params", value["params"]
+    yield "size", size_text(value["size"])
     yield "licence", value["license"]
-    for key in ("source", "repo", "folder", "recipe"):
+    for key in ("source", "repo", "revision", "folder", "recipe"):
         yield key, value.get(key)
     config = value.get("weights_config") or {}
     yield "config", ", ".join(f"{k}={v!r}" for k, v in config.items())

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core.cli.command import Command, Settings
-from zoo_core.cli.options import Count, batch_size, settings_option
+from zoo_core.cli.options import Count, batch_size, hub_options, settings_option
 from zoo_core.cli.printing import remark, show
 from zoo_core.errors import DataError
 
@@ -35,6 +35,7 @@ __all__ = ["command"]
 )
 @click.option("--limit", type=Count, metavar="N", help="Score N events drawn by the seed.")
 @batch_size
+@hub_options()
 @click.pass_obj
 def command(
     settings: Settings,

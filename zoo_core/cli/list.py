@@ -3,10 +3,15 @@
 import click
 
 from zoo_core.cli.command import Command, Settings
-from zoo_core.cli.printing import remark, show, table
+from zoo_core.cli.printing import remark, show, size_text, table
 from zoo_core.registry import ModelInfo, Registry, current
 
 __all__ = ["command", "likelihood_text"]
+
+_SHOWN = (
+    *("name", "family", "density", "likelihood"),
+    *("status", "params", "size", "license", "source"),
+)
 
 
 @click.command("list", cls=Command)
@@ -38,9 +43,8 @@ def command(
     if not found and not settings.json:
         remark(settings, _nothing(registry, pattern))
         return
-    header = ("name", "family", "density", "likelihood", "status", "params", "license")
     rows = [_cells(registry, info) for info in found]
-    show(settings, [info.row() for info in found], table(header, rows, right="params"))
+    show(settings, [info.row() for info in found], table(_SHOWN, rows, right="params size"))
 
 
 def _nothing(registry: Registry, pattern: str) -> str:
@@ -52,8 +56,8 @@ def _nothing(registry: Registry, pattern: str) -> str:
 def _cells(registry: Registry, info: ModelInfo) -> list[object]:
     row = info.row()
     row["likelihood"] = likelihood_text(registry, row["likelihood"])
-    shown = ("name", "family", "density", "likelihood", "status", "params", "license")
-    return [row[key] for key in shown]
+    row["size"] = size_text(row["size"])
+    return [row[key] for key in _SHOWN]
 
 
 def likelihood_text(registry: Registry, name: str | None) -> str:

@@ -1,7 +1,7 @@
 """Loading for the verbs that run a model: device, weights and data by name."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from zoo_core.cli.command import Settings
@@ -20,7 +20,7 @@ def load(settings: Settings, name: str) -> "GenerativeModel":
     import zoo_core as zoo
 
     check_device(settings.device)
-    return zoo.load(name, device=settings.device, offline=settings.offline)
+    return zoo.load(name, device=settings.device, **asdict(settings.access))
 
 
 def dataset(settings: Settings, name: str, options: Mapping[str, Any]) -> "Dataset":
@@ -70,12 +70,12 @@ def _devices() -> list[str]:
     return ["cpu"] if accelerator is None else ["cpu", accelerator.type]
 
 
-def weights_hash(name: str) -> str | None:
+def weights_hash(settings: Settings, name: str) -> str | None:
     """The SHA-256 of the model's weights, as its zoo.json records it."""
     from zoo_core.loading import find
     from zoo_core.weights.checkpoint import WEIGHTS, read_metadata
 
-    folder: Path = find(name)
+    folder = find(name, settings.access).folder
     files: dict[str, Any] = read_metadata(folder).get("files", {})
     recorded: str | None = files.get(WEIGHTS, {}).get("sha256")
     return recorded

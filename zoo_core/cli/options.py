@@ -6,7 +6,9 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["Count", "batch_size", "settings_option"]
+from zoo_core.cli.command import store
+
+__all__ = ["Count", "batch_size", "hub_options", "settings_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,3 +52,25 @@ def batch_size(f: F) -> F:
     return click.option(
         "--batch-size", type=Count, metavar="N", help="Events a batch (default: what memory fits)."
     )(f)
+
+
+_HUB = {
+    "revision": ("REV", "Branch, tag or commit on the Hub."),
+    "token": ("TOKEN", "Token for the Hub (default: HF_TOKEN, or that of `hf auth login`)."),
+    "cache-dir": ("FOLDER", "Cache of the Hub's files (default: HF_HUB_CACHE)."),
+    "endpoint": ("URL", "Address of the Hub or of a mirror (default: HF_ENDPOINT)."),
+}
+
+
+def hub_options(*names: str) -> Callable[[F], F]:
+    """The options that say how the Hub is reached, all or the named ones; kept in the Settings."""
+
+    def add(f: F) -> F:
+        for name in reversed(names or tuple(_HUB)):
+            metavar, text = _HUB[name]
+            f = click.option(
+                f"--{name}", metavar=metavar, help=text, expose_value=False, callback=store
+            )(f)
+        return f
+
+    return add

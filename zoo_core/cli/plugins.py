@@ -11,10 +11,11 @@ from typing import Any
 
 import click
 
-from zoo_core.cli import probe
+from zoo_core.cli import plugin_install, plugin_new, probe
 from zoo_core.cli.command import Group, Settings
 from zoo_core.cli.printing import fields, heading, remark, show, table
 from zoo_core.errors import PluginError, did_you_mean
+from zoo_core.plugin_config import trace_path
 from zoo_core.plugins import config_path, set_enabled, survey
 
 __all__ = ["command"]
@@ -45,7 +46,7 @@ def list_plugins(settings: Settings, builtin: bool = False) -> None:
         [r["name"], r["dist"], r["version"], r["status"], len(r["models"]), _ms(r)] for r in rows
     ]
     if not rows:
-        remark(settings, "no plugin is installed; e.g. pip install density-zoo-flows")
+        remark(settings, "no plugin is installed; e.g. zoo plugins install autoregressive")
     header = ("name", "dist", "version", "status", "models", "load ms")
     lines = table(header, cells, right="models load ms") if rows else []
     show(settings, rows, [*lines, *_troubles(rows)])
@@ -121,6 +122,15 @@ def check(settings: Settings, name: str) -> None:
         raise click.exceptions.Exit(_TROUBLE)
 
 
+for _verb in (
+    plugin_install.install,
+    plugin_install.uninstall,
+    plugin_install.sync,
+    plugin_new.new,
+):
+    command.add_command(_verb)
+
+
 def _known(name: str) -> None:
     names = list(survey())
     if name not in names:
@@ -190,6 +200,9 @@ def _diagnosis(record: Mapping[str, Any]) -> Iterator[str]:
     if record["heavy"]:
         yield f"  it imports {' and '.join(record['heavy'])}, which slows every command down"
     yield from (f"  | {line}" for line in record["traceback"].splitlines())
+    kept = trace_path(record["name"])
+    if kept.exists():
+        yield f"  it failed its check when it was installed; trace: {kept}"
 
 
 def _switch(settings: Settings, name: str, enabled: bool) -> None:

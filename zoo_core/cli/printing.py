@@ -1,15 +1,15 @@
 """What commands print: JSON or aligned tables on stdout, remarks on stderr."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
 from zoo_core.cli.command import Settings
-from zoo_core.specs import LikelihoodKind
+from zoo_core.weights.card import metric_text
 
-__all__ = ["fields", "heading", "metric_text", "remark", "show", "table"]
+__all__ = ["fields", "heading", "metric_text", "remark", "show", "size_text", "table"]
 
 
 def show(settings: Settings, value: Any, text: Iterable[str]) -> None:
@@ -54,20 +54,12 @@ def fields(values: Iterable[tuple[str, Any]]) -> list[str]:
     return [f"{name:<{width}}  {text}" for name, text in kept]
 
 
-def metric_text(metric: Mapping[str, Any]) -> str:
-    """A recorded likelihood behind the sign of its relation to log p, or another metric."""
-    if not {"nats", "std_err", "bits_per_dim", "kind", "relation"} <= metric.keys():
-        return ", ".join(f"{name} {_number(value)}" for name, value in metric.items())
-    sign = LikelihoodKind(metric["kind"], metric["relation"]).sign
-    n = f", n={metric['n']}" if "n" in metric else ""
-    return (
-        f"log p {sign} {metric['nats']:.3f} +- {metric['std_err']:.3f} nats, "
-        f"{metric['bits_per_dim']:.4f} bits/dim ({metric['kind']}{n})"
-    )
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+def size_text(size: int | None) -> str | None:
+    """Bytes as people read them, e.g. 3.7 MB."""
+    if size is None or size < 1000:
+        return None if size is None else f"{size} B"
+    exponent = min((len(str(size)) - 1) // 3, 4)
+    return f"{size / 1000**exponent:.1f} {'kMGT'[exponent - 1]}B"
 
 
 def _cell(value: Any) -> str:

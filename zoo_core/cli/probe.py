@@ -9,11 +9,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
-__all__ = ["checks", "records"]
+__all__ = ["checks", "plugin_checks", "records"]
 
 TIMEOUT = 30.0
 CHECK_TIMEOUT = 1800.0
@@ -41,6 +42,11 @@ def checks(name: str, others: Sequence[str]) -> dict[str, Any]:
     """
     found = ask("check", name, *others, timeout=CHECK_TIMEOUT)
     return found if "results" in found else ask("check", name, timeout=CHECK_TIMEOUT)
+
+
+def plugin_checks(name: str, others: Sequence[str]) -> dict[str, Any]:
+    """The same of the plugin alone: its module, its specs and their targets, not its models."""
+    return ask("admit", name, *others, timeout=CHECK_TIMEOUT)
 
 
 def ask(what: str, *names: str, timeout: float = TIMEOUT) -> dict[str, Any]:
@@ -85,8 +91,11 @@ def _loaded(names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _checked(names: Sequence[str]) -> dict[str, Any]:
-    """In the child: the conformance checks of the first plugin, with the others loaded too."""
+def _checked(names: Sequence[str], *, whole: bool = True) -> dict[str, Any]:
+    """In the child: the conformance checks of the first plugin, with the others loaded too.
+
+    The `whole` are those of its models as well.
+    """
     from zoo_core.plugins import Plugins, discover
     from zoo_core.registry import Registry
 
@@ -94,13 +103,15 @@ def _checked(names: Sequence[str]) -> dict[str, Any]:
     registry = Registry(Plugins(points, disabled=(), strict=False))
     from zoo_core.testing import run_checks  # after the plugins: it imports torch
 
-    return {"results": [asdict(result) for result in run_checks(names[0], registry)]}
+    return {"results": [asdict(r) for r in run_checks(names[0], registry, models=whole)]}
 
 
 def _child(what: str, names: Sequence[str]) -> None:
     real = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    answer = {"load": _loaded, "check": _checked}[what](names)
+    does: dict[str, Callable[[Sequence[str]], dict[str, Any]]]
+    does = {"load": _loaded, "check": _checked, "admit": partial(_checked, whole=False)}
+    answer = does[what](names)
     sys.stdout.flush()
     with os.fdopen(real, "w") as out:
         json.dump(answer, out)

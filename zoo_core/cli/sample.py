@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core.cli.command import Command, Settings
-from zoo_core.cli.options import batch_size, settings_option
+from zoo_core.cli.options import batch_size, hub_options, settings_option
 from zoo_core.cli.printing import show
 from zoo_core.errors import DataError, OutputError, UsageError
 
@@ -49,6 +49,7 @@ _REAL_BYTES = 3.5
     help="Known values to complete: an .npz file with arrays values and mask.",
 )
 @batch_size
+@hub_options()
 @click.pass_obj
 def command(
     settings: Settings,
@@ -130,7 +131,7 @@ def _metadata(
 
     return {
         "model": name,
-        "weights": weights_hash(name),
+        "weights": weights_hash(settings, name),
         "seed": settings.seed or 0,
         "sampler": sampler,
         "options": to_dict(draw) if dataclasses.is_dataclass(draw) else {},

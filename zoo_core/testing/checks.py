@@ -69,9 +69,15 @@ def _concerns(check: Callable[..., None], subject: PluginSubject | ModelSubject)
     return applies is None or applies(subject)
 
 
-def run_checks(plugin: str, registry: Registry | None = None) -> list[Result]:
-    """Run every check of a plugin, as `zoo plugins check` does; failures are results."""
-    return [_result(case) for case in cases(plugin, registry)]
+def run_checks(
+    plugin: str, registry: Registry | None = None, *, models: bool = True
+) -> list[Result]:
+    """Run every check of a plugin, as `zoo plugins check` does; failures are results.
+
+    Without `models`, those of the plugin itself.
+    """
+    chosen = [c for c in cases(plugin, registry) if models or isinstance(c.subject, PluginSubject)]
+    return [_result(case) for case in chosen]
 
 
 def _result(case: Case) -> Result:

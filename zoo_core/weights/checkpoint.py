@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -27,6 +26,9 @@ from zoo_core.files import atomic_folder
 from zoo_core.registry import current
 from zoo_core.resolve import build
 from zoo_core.specs import ModelSpec
+from zoo_core.weights.bounded import bounded
+from zoo_core.weights.layout import GOLDEN, METADATA, WEIGHTS
+from zoo_core.weights.tensors import damaged, elements, load_state, weight_files
 
 if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
@@ -43,10 +45,7 @@ __all__ = [
 ]
 
 SCHEMA = 1
-METADATA, WEIGHTS, GOLDEN = "zoo.json", "model.safetensors", "golden.safetensors"
 _MAX_JSON = 1 << 20
-_MAX_HEADER = 1 << 24
-_MAX_TENSORS = 100_000
 _DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
@@ -69,17 +68,28 @@ def save(
 
 
 def load(
-    folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    origin: str | None = None,
 ) -> "GenerativeModel":
-    """Read a model's folder; raises `IntegrityError` or `ConfigError` naming file and remedy."""
+    """Read a model's folder; raises `IntegrityError` or `ConfigError` naming file and remedy.
+
+    `origin` is the commit on the Hub that the folder is, which saving records.
+    """
     metadata = read_metadata(folder)
     spec = _spec(metadata)
     parts = {name: load(folder / name) for name, _ in spec.parts}
-    with torch.random.fork_rng(devices=[]):
-        model = build(spec, {**metadata["config"], **parts}).to(_dtype(folder, metadata))
-    weights = folder / WEIGHTS
-    _verify(weights, metadata)
+    weights = weight_files(folder)
+    for path in weights:
+        _verify(path, metadata)
+    dtype_kept = _dtype(folder, metadata)
+    with torch.random.fork_rng(devices=[]), bounded(elements(weights), str(folder / METADATA)):
+        model = build(spec, {**metadata["config"], **parts}).to(dtype_kept)
     load_state(model, weights, skip=tuple(parts))
+    recorded = metadata.get("origin")
+    model.origin = origin or (recorded if isinstance(recorded, str) else None)
     return model.to(device=device, dtype=dtype).eval()
 
 
@@ -127,25 +137,6 @@ def _dtype(folder: Path, metadata: Mapping[str, Any]) -> torch.dtype:
         )
     found: torch.dtype = getattr(torch, name)
     return found
-
-
-def load_state(module: torch.nn.Module, path: Path, *, skip: tuple[str, ...] = ()) -> None:
-    """Fill a module from a safetensors file, strictly: every name, shape and dtype must fit.
-
-    Keys under the submodules in `skip` belong to other files.
-    """
-    want = {k: v for k, v in module.state_dict().items() if k.split(".")[0] not in skip}
-    _check_header(path)
-    try:
-        with safe_open(path, "pt") as file:
-            _check_tensors(path, want, file)
-            state = {name: file.get_tensor(name) for name in want}
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, str(error)) from error
-    for name, value in state.items():
-        if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise IntegrityError(f"{path}: tensor {name!r} holds NaN or infinite values.")
-    module.load_state_dict(state, strict=not skip)
 
 
 def sha256(path: Path) -> str:
@@ -197,6 +188,7 @@ def _describe(model: "GenerativeModel", spec: ModelSpec) -> dict[str, Any]:
         "params": sum(p.numel() for p in model.parameters()),
         "license": "unstated",
         "source": "unstated",
+        **({"origin": model.origin} if model.origin else {}),
     }
 
 
@@ -217,48 +209,4 @@ def _verify(path: Path, metadata: Mapping[str, Any]) -> None:
         raise IntegrityError(f"{path} is missing.", hint="write or download the folder anew")
     recorded = metadata["files"].get(path.name, {}).get("sha256")
     if recorded is not None and sha256(path) != recorded:
-        raise _damaged(path, f"its SHA-256 is not the one recorded in {METADATA}")
-
-
-def _check_header(path: Path) -> None:
-    """Refuse absurd headers before anything parses them."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-    if length > min(_MAX_HEADER, path.stat().st_size):
-        raise _damaged(path, f"its header claims {length} bytes")
-
-
-def _check_tensors(path: Path, want: Mapping[str, Tensor], file: Any) -> None:
-    have = set(file.keys())
-    if len(have) > _MAX_TENSORS:
-        raise IntegrityError(f"{path} holds {len(have)} tensors; at most {_MAX_TENSORS} are read.")
-    wrong = [_mismatch(k, want[k], file.get_tensor(k)) for k in sorted(have & want.keys())]
-    lists = {
-        "missing": sorted(want.keys() - have),
-        "unexpected": sorted(have - want.keys()),
-        "mismatched": [text for text in wrong if text],
-    }
-    if any(lists.values()):
-        text = "; ".join(f"{k}: {_listing(v)}" for k, v in lists.items() if v)
-        raise IntegrityError(
-            f"{path} does not fit the model: {text}.",
-            hint="the config in zoo.json must be the one the weights were made with",
-        )
-
-
-def _mismatch(name: str, want: Tensor, have: Tensor) -> str:
-    same = want.shape == have.shape and want.is_floating_point() == have.is_floating_point()
-    want_text, have_text = (f"{tuple(t.shape)} {t.dtype}" for t in (want, have))
-    return "" if same else f"{name} is {have_text}, expected {want_text}"
-
-
-def _listing(items: list[str], most: int = 8) -> str:
-    rest = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(item[:120] for item in items[:most]) + rest
-
-
-def _damaged(path: Path, reason: str) -> IntegrityError:
-    return IntegrityError(
-        f"{path} is damaged or no safetensors file ({reason}).",
-        hint="write or download the folder anew",
-    )
+        raise damaged(path, f"its SHA-256 is not the one recorded in {METADATA}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zoo_core.specs import ModelSpec, Pretrained
+from zoo_core.weights import pins
 
 __all__ = ["Tag", "tags_of"]
 
@@ -31,6 +32,7 @@ class Tag:
     folder: Path | None = None
     recipe: Path | None = None
     params: int | None = None
+    size: int | None = None
     metadata: dict[str, Any] | None = None
     hub: Pretrained | None = None
 
@@ -53,9 +55,16 @@ def package_folder(spec: ModelSpec) -> Path | None:
 
 
 def _hub(spec: ModelSpec) -> Iterator[Tag]:
-    for weights in spec.pretrained:
+    for declared in spec.pretrained:
+        weights = pins.applied(f"{spec.arch}.{declared.tag}", declared)
         yield Tag(
-            spec.arch, weights.tag, weights.status, weights.license, weights.source, hub=weights
+            spec.arch,
+            weights.tag,
+            weights.status,
+            weights.license,
+            weights.source,
+            size=weights.size,
+            hub=weights,
         )
 
 
@@ -86,6 +95,7 @@ def _bundled(arch: str, package: Path) -> Iterator[Tag]:
             folder=path.parent,
             recipe=recipe if recipe.exists() else None,
             params=metadata.get("params"),
+            size=sum(file.get("size", 0) for file in metadata.get("files", {}).values()) or None,
             metadata=metadata,
         )
 

@@ -24,10 +24,10 @@ def round_up(n: int, to: int) -> int:
 def pad_blocks(w: Tensor, inputs: Pair, outputs: Pair) -> Tensor:
     """Zero-pad every block of a vector or matrix of blocks; the pairs are (n, padded n)."""
     (i, padded_i), (o, padded_o) = inputs, outputs
-    columns = F.pad(w.unflatten(-1, (-1, o)), (0, padded_o - o)).flatten(-2)  # type: ignore[no-untyped-call]
+    columns = F.pad(w.unflatten(-1, (-1, o)), (0, padded_o - o)).flatten(-2)
     if w.dim() == 1 or i == padded_i:
         return columns
-    return F.pad(columns.unflatten(0, (-1, i)), (0, 0, 0, padded_i - i)).flatten(0, 1)  # type: ignore[no-untyped-call]
+    return F.pad(columns.unflatten(0, (-1, i)), (0, 0, 0, padded_i - i)).flatten(0, 1)
 
 
 def pad_stack(
@@ -81,7 +81,7 @@ def sample(
     nothing = uniforms.new_empty(0)
     constants = nothing.view(1, 1, 0) if extra is None else extra.permute(1, 2, 0).contiguous()
     if cond is not None:
-        cond = F.pad(cond.unflatten(-1, (2, c[0])), (0, c[1] - c[0])).contiguous()  # type: ignore[no-untyped-call]
+        cond = F.pad(cond.unflatten(-1, (2, c[0])), (0, c[1] - c[0])).contiguous()
     _extension.cpp("pixelcnn_sample")(
         out, uniforms.contiguous(), nothing if cond is None else cond, table.contiguous(),
         constants, torch.cat([w.reshape(-1) for w in padded]), torch.tensor(sizes),

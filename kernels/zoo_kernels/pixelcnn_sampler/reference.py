@@ -96,7 +96,7 @@ def _mixture(logits: Tensor, u: Tensor, levels: int, image_channels: int) -> Ten
     m = logits.shape[-1] // (1 + 3 * image_channels if image_channels > 1 else 3)
     k = _inverse_cdf(logits[:, :m], u)
     # (B, I, [mean, log scale, coefficient], M)
-    rest = logits[:, m:].reshape(len(logits), image_channels, -1, m)
+    rest = logits[:, m:].reshape(len(logits), image_channels, 3 if image_channels > 1 else 2, m)
     rest = rest.gather(-1, k[:, None, None, None].expand(*rest.shape[:-1], 1))[..., 0]
     drawn: list[Tensor] = []
     for i in range(image_channels):

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 import zoo_core as zoo
+from zoo_core.data import load_dataset
 from zoo_core.training import load_recipe
 from zoo_core.weights import golden
 
-TAGS = ("made.digits", "gated_pixelcnn.digits")
+TAGS = ("made.digits", "gated_pixelcnn.digits", "gated_pixelcnn.ising")
 
 
 def test_listing_the_family_imports_no_torch():
@@ -65,11 +66,17 @@ def test_bundled_weights_reproduce_their_golden_tensors(tag):
 
 @pytest.mark.parametrize(("tag", "goal"), [("made.digits", 2.10), ("gated_pixelcnn.digits", 1.75)])
 def test_bundled_weights_score_what_they_state(tag, goal):
-    from zoo_core.data import load_dataset
-
     metadata = json.loads((zoo.info(tag).tag.folder / "zoo.json").read_text())
     stated = {m["split"]: m for m in metadata["metrics"]}
     mean = zoo.load(tag).log_likelihood(load_dataset("digits").split("test").x).mean()
     assert mean.n == 360 and str(mean.kind) == "exact"
     assert abs(mean.bits_per_dim - stated["test"]["bits_per_dim"]) < 1e-4
     assert mean.bits_per_dim < goal
+
+
+def test_ising_weights_come_close_to_the_exact_log_p_and_stay_below_it():
+    data = load_dataset("ising")
+    x = data.split("test").x
+    gap = data.truth(x) - zoo.load("gated_pixelcnn.ising").log_likelihood(x).nats  # KL in the mean
+    error = float(gap.std()) / len(x) ** 0.5
+    assert -3 * error < float(gap.mean()) < 0.1

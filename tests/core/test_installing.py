@@ -1,0 +1,269 @@
+"""What is read, decided and said before an installer runs."""
+
+import shlex
+import stat
+import tomllib
+from datetime import date
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zoo_core import plugin_config
+from zoo_core.errors import NetworkError, PluginError, UsageError
+from zoo_core.installing import manifest
+from zoo_core.installing.environment import Environment, advice, kind_of
+from zoo_core.installing.installer import (
+    Options,
+    install_command,
+    pins,
+    resolve,
+    uninstall_command,
+)
+from zoo_core.installing.plan import make_plan
+from zoo_core.installing.wanted import wanted
+from zoo_core.plugins import config_path, disabled_in_config
+from zoo_core.registry import known_plugins
+
+PIP = Environment("/venv/bin/python", "/venv", "venv", None, True)
+UV = Environment("/venv/bin/python", "/venv", "venv", "/bin/uv", True)
+DIGEST = "sha256:" + "0" * 64
+
+
+def pyproject(folder, text='[project]\nname = "Zoo_Acme"\nversion = "1"\n', points="acme = 'm'"):
+    folder.mkdir()
+    listed = f"[project.entry-points.density_zoo]\n{points}\n" if points else ""
+    (folder / "pyproject.toml").write_text(text + listed)
+    return folder
+
+
+@pytest.mark.parametrize("alias", list(known_plugins()))
+def test_short_names_mean_the_official_distributions(alias):
+    assert wanted(alias).requirement == wanted(alias).dist == f"density-zoo-{alias}"
+    pinned = wanted(f"{alias}==0.1.0")
+    assert (pinned.requirement, pinned.alias) == (f"density-zoo-{alias}==0.1.0", alias)
+
+
+def test_a_misspelt_short_name_is_not_looked_up_on_an_index():
+    with pytest.raises(UsageError, match="'flow' is no short name; .* Did you mean flows"):
+        wanted("flow")
+    assert wanted("flow>=0").dist == "flow"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "dist"),
+    [
+        ("zoo-acme", "index", "zoo-acme"),
+        ("Zoo_Acme[extra] >=1,<2", "index", "zoo-acme"),
+        ("zoo-acme @ https://x.org/zoo_acme-1-py3-none-any.whl", "url", "zoo-acme"),
+        ("zoo-acme @ git+https://x.org/acme", "source", "zoo-acme"),
+        ("https://x.org/zoo_acme-1-py3-none-any.whl#sha256=0", "url", None),
+        ("git+ssh://git@x.org/acme", "source", None),
+    ],
+)
+def test_a_requirement_is_told_from_a_url_and_a_source(text, kind, dist):
+    found = wanted(text)
+    assert (found.kind, found.dist) == (kind, dist)
+
+
+@pytest.mark.parametrize("text", ["--index-url=x", "-r", "", " ", "a b", "a\nb"])
+def test_options_and_nonsense_are_no_requirements(text):
+    with pytest.raises(UsageError, match="is no requirement"):
+        wanted(text)
+
+
+@pytest.mark.parametrize("text", ["density-zoo", "Density.Zoo>=2"])
+def test_the_core_is_no_plugin(text):
+    with pytest.raises(UsageError, match="is the core"):
+        wanted(text)
+
+
+def test_a_folder_is_read_and_not_built(tmp_path):
+    found = wanted(str(pyproject(tmp_path / "acme")), editable=True)
+    assert (found.kind, found.dist, found.version) == ("folder", "zoo-acme", "1")
+    assert (found.plugins, found.requires, found.editable) == (("acme",), (), True)
+
+
+def test_folders_and_files_that_are_no_plugins_are_refused(tmp_path):
+    (tmp_path / "x.whl").write_text("no zip")
+    (tmp_path / "empty").mkdir()
+    cases = {
+        str(pyproject(tmp_path / "other", points="")): "declares no entry point",
+        str(tmp_path / "empty"): "no pyproject.toml with a project name",
+        str(tmp_path / "x.whl"): "is no wheel",
+        str(tmp_path / "none.whl"): "does not exist",
+    }
+    for path, message in cases.items():
+        with pytest.raises(PluginError, match=message):
+            wanted(path)
+    with pytest.raises(PluginError, match="is no folder"):
+        wanted(str(tmp_path / "x.whl"), editable=True)
+
+
+@pytest.mark.parametrize("digest", ["md5:0", "sha256:0", "sha256:" + "g" * 64])
+def test_what_is_no_hash_is_refused(digest):
+    with pytest.raises(UsageError, match="is no hash"):
+        wanted("zoo-acme==1", hashes=[digest])
+
+
+def test_the_kind_of_an_environment_is_told_by_the_marks_of_its_owner(tmp_path):
+    base, lib = tmp_path / "base", tmp_path / "lib"
+    lib.mkdir()
+    for name in ("venv", "conda", "pipx", "uv"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "conda" / "conda-meta").mkdir()
+    (tmp_path / "pipx" / "pipx_metadata.json").touch()
+    (tmp_path / "uv" / "uv-receipt.toml").touch()
+    assert kind_of(tmp_path / "venv", base, lib) == "venv"
+    assert kind_of(tmp_path / "conda", tmp_path / "conda", lib) == "conda"
+    assert kind_of(tmp_path / "pipx", base, lib) == "pipx"
+    assert kind_of(tmp_path / "uv", base, lib) == "uv tool"
+    assert kind_of(base, base, lib) == "system"
+    (lib / "EXTERNALLY-MANAGED").touch()
+    assert kind_of(base, base, lib) == "managed"
+    assert kind_of(tmp_path / "venv", base, lib) == "venv"
+
+
+@pytest.mark.parametrize(
+    ("kind", "uv", "pip", "want"),
+    [
+        ("pipx", None, True, ["pipx inject density-zoo --editable './a b'"]),
+        ("uv tool", "uv", False, ["uv tool install density-zoo --with-editable './a b'"]),
+        ("conda", None, True, ["python -m pip install X"]),
+        (
+            "managed",
+            None,
+            True,
+            [
+                "python3 -m venv ~/.venvs/zoo",
+                "~/.venvs/zoo/bin/python -m pip install density-zoo -e './a b'",
+            ],
+        ),
+        ("venv", None, False, ["python -m ensurepip", "python -m pip install X"]),
+    ],
+)
+def test_where_the_zoo_does_not_act_it_says_what_to_run(kind, uv, pip, want):
+    place = Environment("python", "/p", kind, uv, pip)
+    command = shlex.split("python -m pip install X")
+    assert advice(place, command, ["-e", "./a b"]) == want
+    assert not place.acts
+
+
+def test_commands_pass_everything_through_and_name_this_interpreter(tmp_path):
+    options = Options(
+        index_url="https://i", find_links=("/w",), no_index=True, require_hashes=True, pre=True
+    )
+    wants = [wanted("zoo-acme"), wanted("zoo-b==1", hashes=[DIGEST])]
+    pip = install_command(PIP, wants, options, tmp_path / "c.txt")
+    assert pip[:4] == ["/venv/bin/python", "-m", "pip", "install"]
+    uv = install_command(UV, wants, options, tmp_path / "c.txt")
+    assert uv[:5] == ["/bin/uv", "pip", "install", "--python", "/venv/bin/python"]
+    assert "--default-index" in uv and "--index-url" in pip
+    for command in (pip, uv):
+        text = " ".join(command)
+        assert f"-c {tmp_path / 'c.txt'}" in text and "--only-binary :all:" in text
+        for flag in ("https://i", "--find-links /w", "--no-index", "--require-hashes"):
+            assert flag in text
+        assert command[-1] == "zoo-acme" and "zoo-b==1" not in command
+    assert (tmp_path / "c.hashes.txt").read_text() == f"zoo-b==1 --hash={DIGEST}\n"
+    assert uninstall_command(PIP, ["x"])[-2:] == ["-y", "x"]
+    assert uninstall_command(UV, ["x"]) == ["/bin/uv", "pip", "uninstall", "--python",
+                                            "/venv/bin/python", "x"]  # fmt: skip
+
+
+def fake(path, text, code=0):
+    """An installer that says what it is told to say, and notes how it was called."""
+    path.write_text(
+        f"#!/bin/sh\necho \"$@\" > '{path}.args'\ncat >&2 <<'X'\n{text}\nX\nexit {code}\n"
+    )
+    path.chmod(path.stat().st_mode | stat.S_IEXEC)
+    return Environment("/venv/bin/python", "/venv", "venv", str(path), False)
+
+
+def test_uvs_dry_run_becomes_a_plan(tmp_path):
+    uv = fake(tmp_path / "uv", "Resolved 3\n - zoo-b==1\n + zoo-acme==1.5\n + zoo-b==2")
+    found = resolve(uv, [wanted("zoo-acme")], Options(), tmp_path)
+    assert [(c.dist, c.version) for c in found] == [("zoo-acme", "1.5"), ("zoo-b", "2")]
+    asked = (tmp_path / "uv.args").read_text()
+    assert "--dry-run" in asked and "--python /venv/bin/python" in asked
+    assert (tmp_path / "constraints.txt").read_text().split() == pins()
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "message"),
+    [
+        ("error: error sending request for url", NetworkError, "cannot be reached"),
+        (
+            "error: Because density-zoo-gan was not found in the package registry",
+            PluginError,
+            "'gan' is short for it.* is not published",
+        ),
+        ("error: No solution found: zoo-x needs torch>=99", PluginError, "no versions that fit"),
+    ],
+)
+def test_an_installer_that_refuses_is_understood(tmp_path, said, error, message):
+    with pytest.raises(error, match=message):
+        resolve(fake(tmp_path / "uv", said, 2), [wanted("gan")], Options(), tmp_path)
+
+
+def test_sources_are_built_only_where_that_is_allowed(tmp_path):
+    uv = fake(tmp_path / "uv", " + acme==1")
+    with pytest.raises(UsageError, match="must be built to be looked at"):
+        make_plan(uv, [wanted("git+https://x.org/acme")], Options())
+    plan = make_plan(uv, [wanted("git+https://x.org/acme")], Options(allow_source=True))
+    assert "--only-binary" not in plan.command
+
+
+def test_a_plan_says_what_changes_from_where_and_with_which_rights(tmp_path):
+    uv = fake(tmp_path / "uv", " - pluggy==0\n + pluggy==99\n + density-zoo-gan==1")
+    plan = make_plan(uv, [wanted("gan")], Options())
+    text = "\n".join(plan.lines())
+    assert "-> 99  [required]" in text and "1  [official]" in text
+    assert "with your rights" in text and f"keeps    {', '.join(pins())}" in text
+
+
+def test_the_manifest_gives_the_request_back_and_keeps_no_password():
+    options = Options(index_url="https://me:secret@x.org/simple", find_links=("/w",), pre=True)
+    want = wanted("zoo-acme==1", hashes=[DIGEST])
+    manifest.record("zoo-acme", want, options, version="1", plugins=["acme"])
+    entry = manifest.entries()["zoo-acme"]
+    assert "secret" not in config_path().read_text()
+    assert manifest.wanted_of(entry) == want
+    again = manifest.options_of(entry, no_index=True)
+    assert again == Options("https://x.org/simple", ("/w",), no_index=True, pre=True)
+    manifest.forget("zoo-acme")
+    assert manifest.entries() == {}
+
+
+def test_disabling_keeps_the_rest_of_the_file():
+    config_path().parent.mkdir(parents=True)
+    config_path().write_text(
+        'mine = [1, 2.5, true, "x"]\nwhen = 2026-01-02\n[installed.zoo-a]\nrequirement = "a"\n'
+        '["odd key".deeper]\n"\\u00e9\\n" = "\\\\"\n'
+    )
+    before = plugin_config.read()
+    plugin_config.write(disabled=["a"])
+    assert disabled_in_config() == ["a"]
+    assert {**before, "disabled": ["a"]} == plugin_config.read()
+    assert before["when"] == date(2026, 1, 2)
+
+
+_values = st.recursive(
+    st.text() | st.integers(-(2**63), 2**63 - 1) | st.booleans() | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(st.text(), _values, max_size=3))
+def test_every_table_is_written_as_toml_that_reads_back(table):
+    text = "\n".join(plugin_config._table(table))
+    assert tomllib.loads(text) == table
+
+
+def test_a_relative_path_is_kept_absolute(tmp_path, monkeypatch):
+    pyproject(tmp_path / "acme")
+    monkeypatch.chdir(tmp_path)
+    assert Path(wanted("./acme").requirement) == tmp_path / "acme"

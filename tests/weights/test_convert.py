@@ -1,0 +1,287 @@
+"""Checkpoints of others: pickles without their code, foreign layouts and names, strictly."""
+
+import json
+import os
+import pickle
+import zipfile
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import zoo_core as zoo
+from zoo_core.errors import ConfigError, IntegrityError, UnknownNameError, UsageError
+from zoo_core.registry import use
+from zoo_core.weights import foreign, unpickle
+from zoo_core.weights.checkpoint import METADATA, WEIGHTS, read_metadata
+from zoo_core.weights.layout import foreign as foreign_files
+
+PLUGIN = """
+from zoo_core import ConverterSpec, ModelSpec, hookimpl
+from zoo_core.specs import Pretrained
+ZOO_API = 1
+
+@hookimpl
+def zoo_models():
+    return [ModelSpec(
+        "mini_ar", "miniature", "explicit/tractable", "zoo_mini.autoregressive:MiniAR",
+        "zoo_mini.autoregressive:Config", capabilities=("Density", "Conditionals"),
+        default_likelihood="exact",
+        pretrained=(Pretrained("far", "me/net", "MIT", "them", converter="netlike"),),
+    )]
+
+@hookimpl
+def zoo_converters():
+    return [ConverterSpec("netlike", "{module}_net:NetLike", "mini_ar", "net.0, net.1 of others")]
+"""
+NET = r"""
+from dataclasses import dataclass
+from zoo_core.weights.foreign import Converted, renamed
+
+RULES = {r"net\.0\.(.*)": r"first.\1", r"net\.1\.(.*)": r"last.\1"}
+
+@dataclass(frozen=True)
+class NetLike:
+    hidden: int | None = None
+
+    def __call__(self, foreign):
+        folder = "unet" if "unet" in foreign.tensors else ""
+        config = foreign.configs.get("unet/config.json" if folder else "config.json", {})
+        options = {"side": config.get("size", 2), "hidden": self.hidden or config.get("width", 8)}
+        return Converted(options, renamed(foreign.tensors[folder], RULES))
+"""
+
+
+@pytest.fixture
+def converter(install, registry_of):
+    """A plugin whose converter `netlike` reads what `others` writes is in force."""
+    with use(registry_of(install(PLUGIN, net=NET))) as registry:
+        yield registry
+
+
+@pytest.fixture
+def model(converter):
+    return zoo.create("mini_ar", side=2, hidden=8)
+
+
+def others(model):
+    """The model's tensors under the names of others."""
+    names = {"first": "net.0", "last": "net.1"}
+    state = model.state_dict().items()
+    return {f"{names[k.split('.')[0]]}.{k.split('.')[1]}": v.clone() for k, v in state}
+
+
+CONFIG = json.dumps({"_class_name": "Net", "size": 2, "width": 8, "unknown": 1})
+
+
+def root_layout(folder, tensors):
+    folder.mkdir()
+    (folder / "config.json").write_text(CONFIG)
+    (folder / "model_index.json").write_text("{}")
+    save_file(tensors, folder / "diffusion_pytorch_model.safetensors")
+
+
+def folder_layout(folder, tensors):
+    root_layout(folder, {"x": torch.ones(1)})
+    (folder / "diffusion_pytorch_model.safetensors").unlink()
+    (folder / "unet").mkdir()
+    (folder / "unet" / "config.json").write_text(CONFIG)
+    save_file(tensors, folder / "unet" / "diffusion_pytorch_model.safetensors")
+
+
+def sharded_layout(folder, tensors):
+    root_layout(folder, tensors)
+    (folder / "diffusion_pytorch_model.safetensors").unlink()
+    shards = {}
+    for i, (name, value) in enumerate(tensors.items(), 1):
+        shards[name] = f"diffusion_pytorch_model-{i:05}-of-{len(tensors):05}.safetensors"
+        save_file({name: value}, folder / shards[name])
+    index = folder / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": shards}))
+
+
+LAYOUTS = [root_layout, folder_layout, sharded_layout]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_foreign_layout_becomes_the_same_model(model, tmp_path, zoo_command, layout):
+    layout(tmp_path / "src", others(model))
+    argv = ["convert", tmp_path / "src", tmp_path / "out", "--converter", "netlike"]
+    code, _, err = zoo_command(*argv, "--license", "MIT")
+    assert code == 0, err
+    loaded = zoo.load(str(tmp_path / "out"))
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in loaded.state_dict().items())
+    metadata = read_metadata(tmp_path / "out")
+    assert (metadata["license"], metadata["converter"]) == ("MIT", "netlike")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_registered_tag_loads_a_foreign_repository(hub, model, tmp_path, layout):
+    layout(tmp_path / "src", others(model))
+    paths = [p for p in (tmp_path / "src").rglob("*") if p.is_file()]
+    files = {p.relative_to(tmp_path / "src").as_posix(): p.read_bytes() for p in paths}
+    commit = hub.add("me/net", files | {"modeling.py": b"boom", "pytorch_model.bin": b"boom"})
+    loaded = zoo.load("mini_ar.far")
+    assert loaded.origin == f"hf://me/net@{commit}"
+    assert torch.equal(loaded.first.weight, model.first.weight)
+    assert not any(line.endswith((".py", ".bin")) for line in hub.lines())
+    hub.asked.clear()
+    zoo.load("mini_ar.far", offline=True)
+    assert hub.asked == []
+
+
+@pytest.mark.slow
+def test_a_foreign_repository_of_pickles_is_converted_only_when_asked(
+    hub, model, tmp_path, zoo_command
+):
+    torch.save(others(model), tmp_path / "w.bin")
+    data = (tmp_path / "w.bin").read_bytes()
+    hub.add("me/net", {"config.json": CONFIG.encode(), "pytorch_model.bin": data})
+    with pytest.raises(UsageError, match=r"pytorch_model.bin can run code") as caught:
+        zoo.load("mini_ar.far")
+    assert "zoo convert" in caught.value.hint
+    argv = ["convert", "hf://me/net", tmp_path / "out", "--converter", "netlike"]
+    code, _, err = zoo_command(*argv)
+    assert code == 0, err
+    loaded = zoo.load(str(tmp_path / "out"))
+    assert torch.equal(loaded.first.weight, model.first.weight)
+    assert loaded.origin.startswith("hf://me/net@")
+
+
+def test_names_that_do_not_map_are_listed(model, tmp_path, zoo_command):
+    root_layout(tmp_path / "src", others(model) | {"head.weight": torch.ones(1)})
+    argv = ["convert", tmp_path / "src", tmp_path / "out", "--converter", "netlike"]
+    code, _, err = zoo_command(*argv)
+    assert code == 6 and "1 tensors do not map onto the architecture: head.weight" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_tensors_that_are_missing_or_of_another_shape_are_listed(model, tmp_path):
+    tensors = others(model)
+    del tensors["net.0.bias"]
+    read = foreign.Foreign({}, {"": tensors})
+    with pytest.raises(IntegrityError, match=r"missing: first\.bias"):
+        foreign.convert(read, "netlike", {})
+    with pytest.raises(IntegrityError, match="does not fit the model"):
+        foreign.convert(foreign.Foreign({}, {"": others(model)}), "netlike", {"hidden": 9})
+
+
+def test_converters_and_their_options_are_checked(model):
+    read = foreign.Foreign({}, {"": others(model)})
+    with pytest.raises(UnknownNameError, match="netlike"):
+        foreign.convert(read, "netlke", {})
+    with pytest.raises(ConfigError, match=r"netlike\.hiden"):
+        foreign.convert(read, "netlike", {"hiden": 8})
+
+
+def test_two_names_onto_one_are_refused():
+    with pytest.raises(IntegrityError, match="1 tensors do not map"):
+        foreign.renamed({"a1": torch.ones(1), "a2": torch.ones(1)}, {"a.": "b"})
+
+
+def test_a_pickle_becomes_safetensors_in_a_child(tmp_path, zoo_command):
+    tensors = {"w": torch.randn(3, 2), "n": {"b": torch.arange(3)}}
+    torch.save({"state_dict": tensors, "epoch": 3}, tmp_path / "w.ckpt")
+    code, _, err = zoo_command("convert", tmp_path / "w.ckpt", tmp_path / "w.safetensors")
+    assert code == 0, err
+    found = load_file(tmp_path / "w.safetensors")
+    assert sorted(found) == ["state_dict.n.b", "state_dict.w"]
+    assert torch.equal(found["state_dict.w"], tensors["w"])
+    code, _, err = zoo_command("convert", tmp_path / "w.ckpt", tmp_path / "w.bin")
+    assert code == 7 and "is no .safetensors file" in err
+
+
+class Evil:
+    """A pickle of it makes a folder when it is read in full."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+def evil_raw(path, marker):
+    path.write_bytes(pickle.dumps({"w": Evil(marker)}))
+
+
+def evil_zip(path, marker):
+    torch.save({"w": Evil(marker)}, path)
+
+
+def evil_module(path, marker):
+    torch.save(torch.nn.Linear(2, 2), path)
+
+
+@pytest.mark.parametrize("make", [evil_raw, evil_zip, evil_module])
+def test_a_pickle_with_code_is_refused_and_runs_nothing(tmp_path, monkeypatch, make):
+    """What the child does, without the child: the same reader refuses."""
+    monkeypatch.setattr(unpickle, "_limit", lambda _: None)
+    make(tmp_path / "evil.bin", tmp_path / "marker")
+    with pytest.raises(pickle.UnpicklingError):
+        unpickle._child(str(tmp_path / "evil.bin"), str(tmp_path / "out"), 1 << 30)
+    assert not (tmp_path / "marker").exists() and not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_child_says_why_it_refused(tmp_path, zoo_command):
+    evil_raw(tmp_path / "evil.bin", tmp_path / "marker")
+    code, _, err = zoo_command("convert", tmp_path / "evil.bin", tmp_path / "out.safetensors")
+    assert code == 6 and "evil.bin is not read: UnpicklingError" in err
+    assert not (tmp_path / "marker").exists() and not (tmp_path / "out.safetensors").exists()
+
+
+def test_what_claims_more_than_it_holds_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpickle, "_limit", lambda _: None)
+    torch.save({"w": torch.zeros(1).expand(1_000_000_000)}, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match="w claims 1,000,000,000 numbers and holds fewer"):
+        unpickle._child(str(tmp_path / "w.pt"), str(tmp_path / "out"), 1 << 30)
+    torch.save({"epoch": 3}, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match="holds no tensors"):
+        unpickle._child(str(tmp_path / "w.pt"), str(tmp_path / "out"), 1 << 30)
+
+
+def test_an_archive_that_inflates_is_refused_unread(tmp_path):
+    with zipfile.ZipFile(tmp_path / "w.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(64 << 20))
+    with pytest.raises(IntegrityError, match="its archive inflates to 67,108,864 bytes"):
+        unpickle.unpickle(tmp_path / "w.pt", tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_the_child_has_so_much_memory_and_time(tmp_path):
+    torch.save({"w": torch.zeros(64 << 20)}, tmp_path / "w.pt")
+    with pytest.raises(IntegrityError, match="is not read"):
+        unpickle.unpickle(tmp_path / "w.pt", tmp_path / "out", memory=64 << 20)
+    with pytest.raises(IntegrityError, match="took more than 0.05 s"):
+        unpickle.unpickle(tmp_path / "w.pt", tmp_path / "out", seconds=0.05)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_read_of_a_repository():
+    names = ["model_index.json", "scheduler/scheduler_config.json", "README.md", "modeling.py"]
+    names += [f"unet/diffusion_pytorch_model{end}" for end in (".safetensors", ".bin")]
+    names += [
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "a/b/config.json",
+    ]
+    assert foreign_files(names) == [
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+    ]
+    with pytest.raises(UsageError, match="no weights as safetensors"):
+        foreign_files(["README.md"])
+
+
+def test_configs_that_are_none_are_refused(model, tmp_path):
+    root_layout(tmp_path / "src", others(model))
+    (tmp_path / "src" / "config.json").write_text("{")
+    with pytest.raises(IntegrityError, match=r"config.json is not JSON"):
+        foreign.read(tmp_path / "src")
+    (tmp_path / "src" / "config.json").write_text(" " * (1 << 21))
+    with pytest.raises(IntegrityError, match=r"config.json is larger"):
+        foreign.read(tmp_path / "src")
+    assert (METADATA, WEIGHTS) == ("zoo.json", "model.safetensors")

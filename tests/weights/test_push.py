@@ -1,0 +1,146 @@
+"""`zoo push`: what is published loads, says what it is, and is there as a whole or not at all."""
+
+import json
+import re
+
+import pytest
+import torch
+
+import zoo_core as zoo
+from zoo_core.weights import golden
+from zoo_core.weights.checkpoint import GOLDEN, METADATA, WEIGHTS
+from zoo_core.weights.hub.upload import CARD
+
+REPO = "me/new"
+
+
+@pytest.fixture
+def folder(minis, tmp_path):
+    """A model's folder with a recorded metric."""
+    model = zoo.create("mini_ar", side=2, hidden=8)
+    score = {"nats": -2.5, "std_err": 0.1, "bits_per_dim": 0.9, "kind": "exact"}
+    metrics = [{"split": "test", "n": 9, "relation": "equal", **score}]
+    recipe = {"name": "r", "text": "arch = 'mini_ar'\n"}
+    data = {"name": "toys", "license": "CC0-1.0"}
+    kept = {"license": "MIT", "source": "us", "metrics": metrics, "recipe": recipe, "data": data}
+    return model.save(tmp_path / "m", golden=golden.record(model), **kept)
+
+
+@pytest.fixture
+def may_write(hub, monkeypatch):
+    """A token, and plain uploads: the other kind goes to another server."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    monkeypatch.setenv("HF_TOKEN", "hf_goodtoken")
+    return hub
+
+
+def test_what_is_pushed_loads_and_is_the_same(may_write, folder, zoo_command):
+    code, out, err = zoo_command("push", folder, REPO, "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    sha, files = may_write.repos[REPO].at("main")
+    assert told["commit"] == sha and set(files) == {METADATA, WEIGHTS, GOLDEN, CARD}
+    assert files[WEIGHTS] == (folder / WEIGHTS).read_bytes()
+    model, again = zoo.load(str(folder)), zoo.load(f"hf://{REPO}")
+    assert again.origin == f"hf://{REPO}@{sha}"
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
+
+
+def test_the_card_says_what_the_model_is(may_write, folder, zoo_command):
+    text = json.loads(zoo_command("push", folder, REPO, "--dry-run", "--json")[1])["card"]
+    for part in (
+        "license: mit\n",
+        "| density type | explicit/tractable |",
+        "| likelihood | exact |",
+        "log p = -2.500 +- 0.100 nats, 0.9000 bits/dim (exact, n=9)",
+        "| trained on | toys |",
+        f'zoo.load("hf://{REPO}")',
+        "arch = 'mini_ar'",
+        "## Limits",
+    ):
+        assert part in text
+    assert may_write.asked == []
+
+
+def test_a_dry_run_needs_neither_token_nor_network(folder, zoo_command):
+    code, out, _ = zoo_command("push", folder, REPO, "--dry-run", "--offline")
+    assert code == 0 and WEIGHTS in out and "density type" in out
+    assert zoo_command("push", folder, REPO, "--offline")[0] == 5
+
+
+def test_private_repositories_and_pull_requests(may_write, folder, zoo_command):
+    assert zoo_command("push", folder, REPO, "--private")[0] == 0
+    assert may_write.repos[REPO].private
+    old = may_write.repos[REPO].refs["main"]
+    zoo.create("mini_ar", side=2, hidden=4).save(folder)
+    code, out, _ = zoo_command("push", folder, REPO, "--create-pr", "--json")
+    assert code == 0 and "/discussions/1" in json.loads(out)["url"]
+    assert may_write.repos[REPO].refs["main"] == old
+    pr = may_write.repos[REPO].refs["refs/pr/1"]
+    assert GOLDEN not in may_write.repos[REPO].commits[pr]  # the new model has none
+
+
+STEPS = ["POST /api/repos/create", "GET /api/models", "POST .*preupload", "POST .*objects/batch"]
+STEPS += ["PUT /upload", "POST .*commit/"]
+
+
+@pytest.mark.parametrize("kind", ["status", pytest.param("hang up", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_push_that_breaks_off_leaves_the_old_state(
+    may_write, folder, zoo_command, monkeypatch, step, kind
+):
+    import huggingface_hub.utils._http as http
+
+    monkeypatch.setattr(http.time, "sleep", lambda _: None)
+    zoo_command("push", folder, REPO)
+    old = may_write.repos[REPO].at("main")
+    zoo.create("mini_ar", side=2, hidden=4).save(folder)
+    may_write.fail(step, kind, 500, times=99)
+    code, _, err = zoo_command("push", folder, REPO)
+    assert code == 5 and "hint:" in err
+    assert "hf_goodtoken" not in err
+    assert may_write.repos[REPO].at("main") == old
+    may_write.faults.clear()
+    assert zoo_command("push", folder, REPO)[0] == 0
+    assert zoo.load(f"hf://{REPO}").config.hidden == 4
+
+
+def test_a_reply_that_is_lost_leaves_the_new_state(may_write, folder, zoo_command):
+    may_write.fail("POST .*commit/", "no reply")
+    code, _, err = zoo_command("push", folder, REPO)
+    assert code == 5 and "is as it was, or has all of it" in err
+    assert zoo.load(f"hf://{REPO}").config.hidden == 8
+
+
+def test_a_change_of_someone_else_is_not_overwritten(may_write, folder, zoo_command):
+    zoo_command("push", folder, REPO)
+    repo = may_write.repos[REPO]
+    before = may_write.edit
+
+    def meanwhile(data):
+        may_write.edit = before
+        repo.commit({"theirs": b""})
+        return data
+
+    may_write.edit = meanwhile
+    code, _, err = zoo_command("push", folder, REPO)
+    assert code == 5 and "changed by someone else" in err
+    assert set(repo.at("main")[1]) == {"theirs"}
+
+
+def test_only_a_sound_model_is_pushed(may_write, folder, zoo_command, tmp_path):
+    assert zoo_command("push", tmp_path / "none", REPO)[0] == 7
+    data = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert zoo_command("push", folder, REPO)[0] == 6
+    assert zoo_command("push", folder, "../x")[0] == 3
+    assert may_write.asked == []
+
+
+def test_a_token_that_may_not_write_is_said(may_write, folder, zoo_command):
+    may_write.fail("POST /api/repos/create", "status", 403, times=9)
+    code, _, err = zoo_command("push", folder, REPO)
+    assert code == 5 and re.search(r"cannot be written \(403\), with the token", err)

@@ -1,0 +1,91 @@
+"""`zoo convert`: checkpoints of others into safetensors, and into models of ours."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zoo_core.cli.command import Command, Settings
+from zoo_core.cli.options import hub_options, settings_option
+from zoo_core.cli.printing import show
+from zoo_core.errors import OutputError, UsageError
+from zoo_core.names import HubName, parse_model
+
+__all__ = ["command"]
+
+
+@click.command("convert", cls=Command)
+@click.argument("source")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--converter", metavar="NAME", help="How its names map onto an architecture's.")
+@settings_option("an option of the converter")
+@click.option("--license", "licence", default="unstated", help="Licence of the weights.")
+@click.option("--memory", type=click.IntRange(1), metavar="MB", help="Memory to read a pickle in.")
+@click.option("--seconds", type=click.IntRange(1), default=600, help="Time to read a pickle in.")
+@hub_options()
+@click.pass_obj
+def command(
+    settings: Settings,
+    source: str,
+    out: Path,
+    converter: str | None,
+    options: dict[str, Any],
+    licence: str,
+    memory: int | None,
+    seconds: int,
+) -> None:
+    """Convert SOURCE, a checkpoint's path or hf://org/name, and write OUT.
+
+    With --converter OUT is a model's folder. Without it SOURCE is one file, and OUT a
+    .safetensors file with the same names. Pickles (.bin, .pt, .ckpt) are read in a process of
+    their own, without running what they hold.
+    """
+    from zoo_core.weights import foreign
+
+    path, origin = _path(settings, source)
+    limits: dict[str, Any] = {"memory": None if memory is None else memory << 20}
+    limits["seconds"] = seconds
+    if converter is None:
+        _plain(path, out, limits)
+        return show(settings, {"out": str(out)}, [f"wrote {out}"])
+    model = foreign.convert(foreign.read(path, **limits), converter, options)
+    model.origin = origin
+    model.save(out, license=licence, source=source, converter=converter)
+    show(settings, {"out": str(out), "arch": model.spec.arch}, [f"{model.spec.arch} in {out}"])
+
+
+def _path(settings: Settings, source: str) -> tuple[Path, str | None]:
+    """Where the checkpoint is; one on the Hub is fetched."""
+    if not source.startswith("hf://"):
+        return Path(source).expanduser(), None
+    from zoo_core.weights.hub.snapshot import snapshot
+    from zoo_core.weights.layout import foreign
+
+    name = parse_model(source)
+    if not isinstance(name, HubName):
+        raise UsageError(f"{source!r} is no repository.")
+    revision = name.revision or settings.access.revision
+    got = snapshot(
+        name.repo, lambda names: foreign(names, pickles=True), settings.access, revision=revision
+    )
+    return got.folder, got.name
+
+
+def _plain(path: Path, out: Path, limits: dict[str, Any]) -> None:
+    """One file of tensors into a safetensors file, under the same names."""
+    from safetensors.torch import save_file
+
+    from zoo_core.files import atomic_path
+    from zoo_core.weights import foreign
+
+    if out.suffix != ".safetensors":
+        raise OutputError(
+            f"{out} is no .safetensors file.", hint="name one, or --converter for a model's folder"
+        )
+    found = foreign.read(path, **limits).tensors
+    if len(found) != 1:
+        raise UsageError(
+            f"{path} holds several checkpoints: {', '.join(found)}.", hint="name one file of them"
+        )
+    with atomic_path(out) as temporary:
+        save_file(dict(next(iter(found.values()))), temporary)

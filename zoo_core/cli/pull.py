@@ -1,0 +1,67 @@
+"""`zoo pull`: weights from the Hub into the cache, and what they were, written down."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo_core.cli.command import Command, Settings
+from zoo_core.cli.options import hub_options
+from zoo_core.cli.printing import fields, remark, show, size_text
+
+if TYPE_CHECKING:
+    from zoo_core.loading import Pulled
+
+__all__ = ["command"]
+
+
+@click.command("pull", cls=Command)
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option(
+    "--pin", is_flag=True, help="Write the commit and the hashes down; NAME then means these."
+)
+@hub_options()
+@click.pass_obj
+def command(settings: Settings, names: tuple[str, ...], pin: bool) -> None:
+    """Fetch the weights called NAME: a tag, or hf://org/name[@revision].
+
+    Prints what NAME was resolved to. Afterwards the model loads offline.
+    """
+    from zoo_core.loading import pull
+
+    pulled = [pull(name, access=settings.access) for name in names]
+    if pin:
+        _pin(settings, pulled)
+    value = [_value(found) for found in pulled]
+    show(settings, value if len(value) > 1 else value[0], _lines(value))
+
+
+def _pin(settings: Settings, pulled: "list[Pulled]") -> None:
+    from zoo_core.weights import pins
+
+    for found in pulled:
+        if found.repo is None:
+            remark(settings, f"{found.name} is bundled; its plugin's version pins it")
+            continue
+        name = found.name.partition("@")[0]
+        pins.write(name, pins.Pin(found.repo, str(found.commit), found.sha256))
+        remark(settings, f"{name} is pinned in {pins.path()}")
+
+
+def _value(found: "Pulled") -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "repo": found.repo,
+        "commit": found.commit,
+        "folder": str(found.folder),
+        "sha256": dict(found.sha256),
+        "size": found.size,
+    }
+
+
+def _lines(value: list[dict[str, Any]]) -> list[str]:
+    lines = []
+    for found in value:
+        shown = {**found, "size": size_text(found["size"]), "sha256": None}
+        lines += fields(shown.items())
+        lines += [f"  {digest}  {path}" for path, digest in found["sha256"].items()]
+    return lines

@@ -1,0 +1,240 @@
+"""The command of uv or pip that installs, and what it would change, before it changes anything.
+
+The versions of the core and of torch are constraints of every command. Resolving takes wheels
+alone unless source distributions are allowed, since building one runs its code.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from zoo_core.errors import NetworkError, PluginError, ZooError
+from zoo_core.installing.environment import Environment
+from zoo_core.installing.wanted import Wanted, normalized
+from zoo_core.plugins import CORE
+
+__all__ = [
+    "KEPT",
+    "Change",
+    "Options",
+    "install_command",
+    "installed",
+    "pins",
+    "resolve",
+    "run",
+    "uninstall_command",
+]
+
+KEPT = (CORE, "torch")
+"""Distributions whose versions installing a plugin never changes."""
+_UNREACHABLE = ("NewConnectionError", "Max retries exceeded", "name resolution",
+                "ConnectTimeout", "ProxyError", "error sending request")  # fmt: skip
+_UV_LINE = re.compile(r"^ ([+-]) (\S+?)==(\S+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is passed through to the installer."""
+
+    index_url: str | None = None
+    find_links: tuple[str, ...] = ()
+    no_index: bool = False
+    require_hashes: bool = False
+    no_build_isolation: bool = False
+    allow_source: bool = False
+    upgrade: bool = False
+    pre: bool = False
+
+    def flags(self, tool: str) -> Iterator[str]:
+        if self.index_url:
+            yield from ("--default-index" if tool == "uv" else "--index-url", self.index_url)
+        for place in self.find_links:
+            yield from ("--find-links", place)
+        for name in ("no_index", "require_hashes", "no_build_isolation", "upgrade"):
+            if getattr(self, name):
+                yield f"--{name.replace('_', '-')}"
+        if self.pre:
+            yield from ("--prerelease", "allow") if tool == "uv" else ("--pre",)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A distribution that comes in, or changes its version."""
+
+    dist: str
+    version: str | None
+    before: str | None
+    source: str
+    sha256: str | None = None
+
+
+def installed(dist: str) -> str | None:
+    """The version of a distribution in this environment."""
+    try:
+        return version(dist)
+    except PackageNotFoundError:
+        return None
+
+
+def pins() -> list[str]:
+    """Constraints that keep the core and torch as they are."""
+    if installed(CORE) is None:
+        raise PluginError(
+            f"{CORE} runs from a folder and is not installed in {sys.prefix}.",
+            hint="install it first: pip install density-zoo",
+        )
+    return [f"{dist}=={found}" for dist in KEPT if (found := installed(dist))]
+
+
+def install_command(
+    environment: Environment, wanted: Sequence[Wanted], options: Options, constraints: Path
+) -> list[str]:
+    """The command that installs; hashes go into a requirements file beside the constraints."""
+    command = [*_verb(environment, "install"), *options.flags(environment.tool or "pip")]
+    command += ["-c", str(constraints)]
+    if not options.allow_source and not (environment.uv and any(w.builds for w in wanted)):
+        command += ["--only-binary", ":all:"]  # uv would not build the folder that was asked for
+    hashed = [w for w in wanted if w.hashes]
+    if hashed:
+        command += ["-r", str(_requirements_file(constraints, hashed))]
+    for want in wanted:
+        if not want.hashes:
+            command += ["-e"] * want.editable + [want.requirement]
+    return command
+
+
+def uninstall_command(environment: Environment, dists: Sequence[str]) -> list[str]:
+    sure = ["-y"] if environment.tool == "pip" else []
+    return [*_verb(environment, "uninstall"), *sure, *dists]
+
+
+def resolve(
+    environment: Environment, wanted: Sequence[Wanted], options: Options, folder: Path
+) -> list[Change]:
+    """What installing would change: wheels and index names by the installer's dry run.
+
+    Folders are read, not built: only what they require is resolved.
+    """
+    direct = [_direct(w) for w in wanted if w.builds]
+    asked = [w for w in wanted if not w.builds]
+    asked += [Wanted(r, "index") for w in wanted if w.builds for r in w.requires or ()]
+    if not asked:
+        return direct
+    constraints = folder / "constraints.txt"
+    constraints.write_text("\n".join(pins()) + "\n")
+    command = install_command(environment, asked, options, constraints)
+    find = _resolve_by_uv if environment.tool == "uv" else _resolve_by_pip
+    return [*direct, *find(command, asked)]
+
+
+def run(command: Sequence[str], *, quiet: bool = False) -> None:
+    """Let the installer act; what it prints goes to stderr."""
+    out: Any = subprocess.PIPE if quiet else sys.stderr
+    done = subprocess.run(command, stdout=out, stderr=out, text=True, check=False)
+    if done.returncode:
+        if quiet:
+            print(done.stdout, done.stderr, file=sys.stderr)
+        raise PluginError(
+            f"the installer ended with {done.returncode}: {' '.join(command)}.",
+            hint="what it printed is above",
+        )
+
+
+def _verb(environment: Environment, verb: str) -> list[str]:
+    if environment.uv:
+        return [environment.uv, "pip", verb, "--python", environment.python]
+    return [environment.python, "-m", "pip", verb, "--disable-pip-version-check"]
+
+
+def _requirements_file(constraints: Path, wanted: Sequence[Wanted]) -> Path:
+    lines = [
+        " ".join([f"{w.dist} @ {Path(w.requirement).as_uri()}" if w.kind == "wheel"
+                  else w.requirement, *(f"--hash={h}" for h in w.hashes)])
+        for w in wanted
+    ]  # fmt: skip
+    path = constraints.with_suffix(".hashes.txt")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def _direct(want: Wanted) -> Change:
+    name = want.dist or want.requirement
+    before = installed(want.dist) if want.dist else None
+    return Change(name, want.version, before, want.requirement)
+
+
+def _resolve_by_pip(command: list[str], wanted: Sequence[Wanted]) -> list[Change]:
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        done = _ask([*command, "--dry-run", "--quiet", "--report", str(report)])
+        if done.returncode:
+            raise _refusal(done.stderr, wanted)
+        items: list[dict[str, Any]] = json.loads(report.read_text())["install"]
+    return [_reported(item) for item in items]
+
+
+def _reported(item: dict[str, Any]) -> Change:
+    dist = normalized(item["metadata"]["name"])
+    info = item["download_info"]
+    hashes = info.get("archive_info", {}).get("hashes", {})
+    return Change(dist, item["metadata"]["version"], installed(dist), info["url"],
+                  hashes.get("sha256"))  # fmt: skip
+
+
+def _resolve_by_uv(command: list[str], wanted: Sequence[Wanted]) -> list[Change]:
+    done = _ask([*command, "--dry-run", "--color", "never"])
+    if done.returncode:
+        raise _refusal(done.stderr, wanted)
+    found = _UV_LINE.findall(done.stdout + done.stderr)
+    return [
+        Change(normalized(name), new, installed(name), "uv's index, or the file given")
+        for sign, name, new in found
+        if sign == "+"
+    ]
+
+
+def _ask(command: list[str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def _refusal(output: str, wanted: Sequence[Wanted]) -> ZooError:
+    """Why the installer finds no way, in one line and a hint."""
+    last = [line.strip() for line in output.splitlines() if "ERROR" in line or "error" in line]
+    said = " ".join(dict.fromkeys(last[:3])) or " ".join(output.split())[-400:]
+    if any(sign in output for sign in _UNREACHABLE):
+        return NetworkError(
+            f"the index cannot be reached: {said}", hint="--find-links FOLDER --offline, or later"
+        )
+    missing = [w for w in wanted if w.dist and _lacks(output, w.dist)]
+    if missing:
+        return _unpublished(missing[0], said)
+    return PluginError(
+        f"the installer finds no versions that fit beside {' and '.join(pins())}: {said}",
+        hint="nothing was changed; a plugin that needs another core comes after upgrading it: "
+        "pip install --upgrade density-zoo, then zoo plugins sync",
+    )
+
+
+def _lacks(output: str, dist: str) -> bool:
+    """Whether the installer says that it knows no version of a distribution at all."""
+    spelled = "[-_.]".join(map(re.escape, dist.split("-")))
+    lines = [line for line in output.splitlines() if re.search(rf"(?i)\b{spelled}\b", line)]
+    none = any("from versions: none" in line for line in lines)
+    return none or any("was not found in" in line for line in lines)
+
+
+def _unpublished(want: Wanted, said: str) -> PluginError:
+    short = f" ({want.alias!r} is short for it)" if want.alias else ""
+    folder = f"plugins/{want.alias}" if want.alias else "FOLDER"
+    return PluginError(
+        f"{want.dist}{short} is not published as a wheel where the installer looks: {said}",
+        hint=f"a folder of wheels: --find-links FOLDER; a checkout: -e {folder}; "
+        "an index of your own: --index-url URL; source distributions: --allow-source",
+    )

@@ -1,0 +1,1 @@
+"""Texts from which new plugins are written."""

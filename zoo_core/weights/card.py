@@ -1,0 +1,105 @@
+"""The card of a published model: what it is, what its numbers mean, how to load it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from zoo_core.specs import LikelihoodKind, ModelSpec
+
+__all__ = ["card", "metric_text"]
+
+_HUB_LICENCES = {"apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0"}
+_HUB_LICENCES |= {"cc-by-nc-sa-4.0", "bsd-3-clause", "openrail", "gpl-3.0"}
+
+
+def card(repo: str, spec: ModelSpec, metadata: Mapping[str, Any]) -> str:
+    """The README.md of a repository, from the spec and the metadata of its model."""
+    return "\n".join([*_header(spec, metadata), *_body(repo, spec, metadata), ""])
+
+
+def metric_text(metric: Mapping[str, Any]) -> str:
+    """A recorded likelihood behind the sign of its relation to log p, or another metric."""
+    if not {"nats", "std_err", "bits_per_dim", "kind", "relation"} <= metric.keys():
+        return ", ".join(f"{name} {_number(value)}" for name, value in metric.items())
+    sign = LikelihoodKind(metric["kind"], metric["relation"]).sign
+    n = f", n={metric['n']}" if "n" in metric else ""
+    return (
+        f"log p {sign} {metric['nats']:.3f} +- {metric['std_err']:.3f} nats, "
+        f"{metric['bits_per_dim']:.4f} bits/dim ({metric['kind']}{n})"
+    )
+
+
+def _header(spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[str]:
+    licence = str(metadata.get("license", "unstated"))
+    known = licence.lower() in _HUB_LICENCES
+    yield "---"
+    yield f"license: {licence.lower() if known else 'other'}"
+    if not known:
+        yield f"license_name: {json.dumps(licence)}"
+    yield "library_name: density-zoo"
+    yield f"tags: [density-zoo, {spec.density.replace('/', '-')}, {spec.family}, {spec.arch}]"
+    yield "---"
+
+
+def _body(repo: str, spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[str]:
+    yield f"# {repo.partition('/')[2]}"
+    yield ""
+    yield f"{spec.arch}: {spec.summary or 'a generative model'}."
+    yield ""
+    yield "| | |"
+    yield "|---|---|"
+    for name, value in _facts(spec, metadata):
+        if value:
+            yield f"| {name} | {_cell(value)} |"
+    yield from _section("Measured", [f"- {_cell(t)}" for t in _metrics(metadata)])
+    yield from _section("Limits", list(_limits(spec, metadata)))
+    yield from _section("Load it", ["```python", "import zoo_core as zoo", "",
+                                    f'model = zoo.load("hf://{repo}")',
+                                    "x = model.sample(16, seed=0)", "```"])  # fmt: skip
+    recipe = metadata.get("recipe")
+    if isinstance(recipe, Mapping) and isinstance(recipe.get("text"), str):
+        yield from _section("Recipe", ["```toml", recipe["text"].replace("```", ""), "```"])
+
+
+def _facts(spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    data = metadata.get("data")
+    yield "density type", spec.density
+    yield "likelihood", spec.default_likelihood or "none: samples only"
+    yield "sampler", spec.default_sampler
+    yield "events", json.dumps(metadata.get("event"))
+    yield "condition", json.dumps(metadata.get("condition"))
+    yield "parameters", metadata.get("params")
+    yield "trained on", data.get("name") if isinstance(data, Mapping) else None
+    yield "data's licence", data.get("license") if isinstance(data, Mapping) else None
+    yield "licence", metadata.get("license")
+    yield "source", metadata.get("origin") or metadata.get("source")
+    yield "paper", spec.paper
+    yield "plugin", f"{metadata.get('plugin')} {metadata.get('plugin_version')}"
+
+
+def _metrics(metadata: Mapping[str, Any]) -> list[str]:
+    metrics = [m for m in metadata.get("metrics") or [] if isinstance(m, Mapping)]
+    return [f"{m.get('split', '')}: {metric_text(m)}".lstrip(": ") for m in metrics]
+
+
+def _limits(spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[str]:
+    if spec.default_likelihood is None:
+        yield "- It has no likelihood: p(x) is not written down, and samples are all there is."
+    else:
+        yield "- Its likelihood has a kind; a bound or an estimate is no value of log p."
+    yield "- It models the events above and nothing else; what it was trained on it may repeat."
+    if not metadata.get("metrics"):
+        yield "- Nothing was measured."
+
+
+def _section(title: str, lines: list[str]) -> Iterator[str]:
+    if lines:
+        yield from ("", f"## {title}", "", *lines)
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,123 @@
+"""Publishing a model's folder: one commit, so that a repository is what it was or what it will be.
+
+The folder is loaded and reproduces its golden tensors before anything is sent.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo_core.errors import NetworkError, ZooError
+from zoo_core.weights import checkpoint, golden, layout
+from zoo_core.weights.card import card
+from zoo_core.weights.hub.access import Access, check_repo
+from zoo_core.weights.hub.client import commit_of
+from zoo_core.weights.hub.failures import Refusal, quiet_logs, redact, translate
+
+__all__ = ["CARD", "Pushed", "push"]
+
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What was published, or would be: sizes by path, the card, and where it is."""
+
+    repo: str
+    files: dict[str, int]
+    card: str
+    commit: str | None = None
+    url: str | None = None
+
+
+def push(
+    folder: Path,
+    repo: str,
+    access: Access,
+    *,
+    private: bool = False,
+    create_pr: bool = False,
+    dry_run: bool = False,
+) -> Pushed:
+    """Upload a model's folder to `org/name`, which is created if it does not exist.
+
+    `dry_run` makes no request. Raises `IntegrityError` where the folder is no sound model, and
+    `NetworkError` where it cannot be uploaded.
+    """
+    check_repo(repo)
+    model = checkpoint.load(folder)
+    if (folder / checkpoint.GOLDEN).is_file():
+        golden.check(model, folder)
+    text = card(repo, model.spec, checkpoint.read_metadata(folder))
+    names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
+    paths = {name: folder / name for name in layout.wanted(names)}
+    sizes = {name: path.stat().st_size for name, path in paths.items()}
+    planned = Pushed(repo, {**sizes, CARD: len(text.encode())}, text)
+    if dry_run:
+        return planned
+    if access.is_offline:
+        raise NetworkError("a push needs the Hub, and offline.", hint="drop --offline")
+    made = _guarded(repo, access, lambda: _send(paths, planned, access, private, create_pr))
+    url = str(made.pr_url or f"{access.url}/{repo}")
+    return Pushed(repo, planned.files, text, str(made.oid), url)
+
+
+def _send(
+    paths: dict[str, Path], planned: Pushed, access: Access, private: bool, create_pr: bool
+) -> Any:
+    """Create the repository if need be, then everything in one commit onto its head."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+    api = HfApi(endpoint=access.url, token=access.secret or False)
+    if not create_pr:
+        api.create_repo(planned.repo, private=private, exist_ok=True)
+    head = commit_of(planned.repo, None, access)
+    old = {name for name in head.files if layout.is_ours(name)} - planned.files.keys()
+    added = [CommitOperationAdd(name, path) for name, path in paths.items()]
+    added.append(CommitOperationAdd(CARD, planned.card.encode()))
+    return api.create_commit(
+        planned.repo,
+        [*added, *(CommitOperationDelete(name) for name in sorted(old))],
+        commit_message="Upload a model by density-zoo",
+        create_pr=create_pr,
+        parent_commit=head.sha,
+    )
+
+
+def _guarded(repo: str, access: Access, send: Any) -> Any:
+    """Errors of the client as ours; what is on the Hub then is whole, the old or the new."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    token = access.secret
+    try:
+        with quiet_logs(token):
+            return send()
+    except ZooError:
+        raise
+    except HfHubHTTPError as error:
+        raise _refused(error, repo, access) from None
+    except Exception as error:
+        if isinstance(error, (TypeError, AttributeError, AssertionError)):
+            raise
+        reason = redact(f"{type(error).__name__}: {error}", token)
+        raise NetworkError(
+            f"hf://{repo}: the upload broke off ({reason}); the repository is as it was, or has "
+            "all of it.",
+            hint="push again",
+        ) from None
+
+
+def _refused(error: Any, repo: str, access: Access) -> ZooError:
+    status = error.response.status_code
+    if status in (401, 403):
+        return NetworkError(
+            f"hf://{repo} cannot be written ({status}), "
+            f"{'with the token that was sent' if access.secret else 'and no token was sent'}.",
+            hint="set HF_TOKEN to a token with write access, or --create-pr",
+        )
+    if status in (409, 412):
+        return NetworkError(
+            f"hf://{repo} was changed by someone else meanwhile.", hint="try again"
+        )
+    refusal = Refusal(status, error.response.headers.get("x-error-code"))
+    return translate(refusal, repo, "main", access.url, token=access.secret)

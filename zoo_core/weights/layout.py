@@ -1,0 +1,121 @@
+"""Which files make a model: the zoo's own folder, and how others lay theirs out.
+
+Names only; nothing here opens a file or imports torch.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from zoo_core.errors import IntegrityError, UsageError
+
+__all__ = [
+    "GOLDEN",
+    "METADATA",
+    "STEMS",
+    "WEIGHTS",
+    "foreign",
+    "foreign_weights",
+    "is_index",
+    "is_ours",
+    "is_pickle",
+    "is_shard",
+    "wanted",
+]
+
+METADATA, WEIGHTS, GOLDEN = "zoo.json", "model.safetensors", "golden.safetensors"
+_SHARD = re.compile(r"[\w.-]+-\d{5}-of-\d{5}\.safetensors")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
+_ENDINGS = (".safetensors", ".safetensors.index.json", ".bin", ".pt", ".ckpt")
+_DEPTH = 4
+"""Folders that parts of parts may be deep."""
+
+
+def wanted(names: Iterable[str]) -> list[str]:
+    """The files of a zoo's model among a repository's; raises where they make none.
+
+    Other files, such as code or pickles, are never asked for.
+    """
+    paths = [PurePosixPath(name) for name in names]
+    folders = {p.parent for p in paths if p.name == METADATA and len(p.parts) <= _DEPTH}
+    if PurePosixPath() not in folders:
+        raise _foreign(paths)
+    ours = [p for p in paths if p.parent in folders and is_ours(p.name)]
+    for folder in folders:
+        if not any(p.parent == folder and _is_weights(p.name) for p in ours):
+            raise IntegrityError(
+                f"the repository holds {folder / METADATA} but no {folder / WEIGHTS}."
+                f"{_pickles(paths)}",
+                hint="zoo convert makes safetensors of other files",
+            )
+    return sorted(map(str, ours))
+
+
+def foreign(names: Iterable[str], *, pickles: bool = False) -> list[str]:
+    """The files that a converter needs of a repository: JSON, and per folder the best weights."""
+    paths = [p for n in names if len((p := PurePosixPath(n)).parts) <= 2]
+    folders = sorted({p.parent for p in paths}, key=str)
+    weights = [w for f in folders for w in foreign_weights([p for p in paths if p.parent == f])]
+    if not weights or (not pickles and all(is_pickle(w.name) for w in weights)):
+        found = f" ({', '.join(map(str, weights[:3]))} can run code when read)" if weights else ""
+        raise UsageError(
+            f"the repository holds no weights as safetensors{found}.",
+            hint="zoo convert hf://org/name FOLDER --converter NAME",
+        )
+    keep = [w for w in weights if pickles or not is_pickle(w.name)]
+    return sorted({str(p) for p in paths if p.name.endswith("config.json")}
+                  | {str(p) for p in paths if p.name == "model_index.json"}
+                  | set(map(str, keep)))  # fmt: skip
+
+
+def foreign_weights(paths: list[PurePosixPath]) -> list[PurePosixPath]:
+    """The weights among the files of one folder: safetensors before pickles."""
+    names = {p.name: p for p in paths}
+    for ending in _ENDINGS:
+        for stem in STEMS:
+            if path := names.get(f"{stem}{ending}"):
+                return [path, *([p for p in paths if is_shard(p.name)] * is_index(path.name))]
+    return []
+
+
+def is_index(name: str) -> bool:
+    """Whether a name is that of the list of a checkpoint's shards."""
+    return name.endswith(".index.json")
+
+
+def is_pickle(name: str) -> bool:
+    """Whether a file's name says that it is a pickle, which can run code when it is read."""
+    return name.lower().endswith(_PICKLES)
+
+
+def is_shard(name: str) -> bool:
+    """Whether a name is that of one of several safetensors files of a model."""
+    return _SHARD.fullmatch(name) is not None
+
+
+def is_ours(path: str) -> bool:
+    """Whether a path is that of a file of a zoo's model, or of a part of one."""
+    name = PurePosixPath(path).name
+    return name in (METADATA, GOLDEN) or _is_weights(name)
+
+
+def _is_weights(name: str) -> bool:
+    index = name == f"{WEIGHTS}.index.json"
+    return name == WEIGHTS or index or is_shard(name)
+
+
+def _foreign(paths: list[PurePosixPath]) -> UsageError:
+    names = {p.name for p in paths}
+    known = "diffusers' layout" if "model_index.json" in names else "another layout than the zoo's"
+    return UsageError(
+        f"the repository holds no {METADATA}; it has {known}.{_pickles(paths)}",
+        hint="zoo convert hf://... FOLDER --converter NAME makes a model of it",
+    )
+
+
+def _pickles(paths: list[PurePosixPath]) -> str:
+    found = sorted(str(p) for p in paths if is_pickle(p.name))
+    if not found:
+        return ""
+    return f" {', '.join(found[:3])} can run code when read, and is not read."

@@ -1,0 +1,89 @@
+"""What this user has pinned: the commit and the hashes that a name resolved to once.
+
+    $ZOO_PINS, or $XDG_CONFIG_HOME/density-zoo/pins.json
+    {"hf://org/name": {"repo": "org/name", "revision": "<commit>", "sha256": {"zoo.json": "..."}}}
+
+A pinned name loads that commit and nothing else, and without a request once it is cached.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from zoo_core.errors import ConfigError
+from zoo_core.files import write_atomically
+from zoo_core.specs import Pretrained
+from zoo_core.weights.hub.access import is_commit, is_digest
+
+__all__ = ["Pin", "applied", "everything", "path", "pinned", "write"]
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A commit of a repository and the SHA-256 of each file of it that is needed."""
+
+    repo: str
+    revision: str
+    sha256: Mapping[str, str]
+
+
+def path() -> Path:
+    """The file of this user's pins."""
+    if explicit := os.environ.get("ZOO_PINS"):
+        return Path(explicit)
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "density-zoo" / "pins.json"
+
+
+def pinned(name: str) -> Pin | None:
+    """The pin of a name; raises `ConfigError` if the file is not one of pins."""
+    entry = _read().get(name)
+    if entry is None:
+        return None
+    try:
+        pin = Pin(**entry)
+        sound = is_commit(pin.revision) and all(is_digest(h) for h in pin.sha256.values())
+        sound = sound and bool(pin.sha256) and isinstance(pin.repo, str)
+    except (TypeError, AttributeError):
+        sound = False
+    if not sound:
+        raise _unreadable(f"the entry {name!r} is no pin")
+    return pin
+
+
+def everything() -> list[Pin]:
+    """All pins of this user."""
+    return [pin for name in _read() if (pin := pinned(name)) is not None]
+
+
+def applied(name: str, weights: Pretrained) -> Pretrained:
+    """Weights as a user's pin of their name fixes them, if there is one of their repository."""
+    pin = pinned(name)
+    if pin is None or pin.repo != weights.repo or weights.status == "pinned":
+        return weights
+    return replace(weights, revision=pin.revision, sha256=tuple(sorted(pin.sha256.items())))
+
+
+def write(name: str, pin: Pin) -> None:
+    """Add a pin, or replace that of the same name."""
+    pins = _read() | {name: asdict(pin)}
+    write_atomically(path(), (json.dumps(pins, indent=2, sort_keys=True) + "\n").encode())
+
+
+def _read() -> dict[str, Any]:
+    try:
+        found = json.loads(path().read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise _unreadable(str(error)) from error
+    if not isinstance(found, dict):
+        raise _unreadable("it is no table")
+    return found
+
+
+def _unreadable(reason: str) -> ConfigError:
+    return ConfigError(f"{path()} cannot be read ({reason}).", hint="mend or delete it")

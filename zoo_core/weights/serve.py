@@ -1,0 +1,95 @@
+"""The read side of the Hub's protocol over a folder of models, for those without the internet.
+
+`HF_ENDPOINT` pointed at it is all that a client needs. It only reads, and only what is below the
+folder.
+"""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from zoo_core.weights.hub.client import Commit
+from zoo_core.weights.shelf import Held, Shelf
+
+__all__ = ["application"]
+
+
+def application(root: Path) -> Starlette:
+    """The server of a folder, to be run by any ASGI server."""
+    shelf = Shelf(root)
+
+    def models(request: Request) -> Response:
+        return JSONResponse([{"id": repo, "modelId": repo} for repo in shelf.repos()])
+
+    def info(request: Request) -> Response:
+        commit, held = _found(shelf, request)
+        siblings = [_sibling(h) for h in held.values()]
+        data = {"id": commit.repo, "modelId": commit.repo, "sha": commit.sha, "private": False}
+        return JSONResponse(data | {"siblings": siblings, "tags": [], "downloads": 0})
+
+    def tree(request: Request) -> Response:
+        _, held = _found(shelf, request)
+        return JSONResponse([_entry(h) for h in held.values()])
+
+    def resolve(request: Request) -> Response:
+        commit, held = _found(shelf, request)
+        found = held.get(unquote(request.path_params["path"])) or held.get(
+            request.path_params["path"]
+        )
+        if found is None:
+            raise _missing("EntryNotFound", {"X-Repo-Commit": commit.sha})
+        return FileResponse(found.path, headers=_headers(commit, found))
+
+    name = "{org}/{name}"
+    return Starlette(
+        routes=[
+            Route("/api/models", models),
+            Route(f"/api/models/{name}", info),
+            Route(f"/api/models/{name}/revision/{{revision:path}}", info),
+            Route(f"/api/models/{name}/tree/{{revision}}", tree),
+            Route(f"/{name}/resolve/{{revision}}/{{path:path}}", resolve),
+        ]
+    )
+
+
+def _found(shelf: Shelf, request: Request) -> tuple[Commit, dict[str, Held]]:
+    """The commit that a request names, or the Hub's answer that there is none."""
+    params = request.path_params
+    found = shelf.commit(f"{params['org']}/{params['name']}")
+    if found is None:
+        raise _missing("RepoNotFound")
+    if unquote(params.get("revision", "main")) not in ("main", found[0].sha):
+        raise _missing("RevisionNotFound")
+    return found
+
+
+def _missing(code: str, headers: dict[str, str] | None = None) -> HTTPException:
+    return HTTPException(404, code, {"X-Error-Code": code, **(headers or {})})
+
+
+def _headers(commit: Commit, held: Held) -> dict[str, str]:
+    etag = f'"{held.file.digest}"'
+    headers = {"X-Repo-Commit": commit.sha, "ETag": etag, "X-Content-Type-Options": "nosniff"}
+    if held.large:
+        headers |= {"X-Linked-Etag": etag, "X-Linked-Size": str(held.file.size)}
+    return headers | {"Content-Disposition": "attachment", "Accept-Ranges": "bytes"}
+
+
+def _sibling(held: Held) -> dict[str, Any]:
+    file = held.file
+    lfs = {"sha256": held.sha256, "size": file.size, "pointerSize": 134}
+    sibling = {"rfilename": file.path, "size": file.size, "blobId": held.git}
+    return sibling | ({"lfs": lfs} if held.large else {})
+
+
+def _entry(held: Held) -> dict[str, Any]:
+    file = held.file
+    lfs = {"oid": held.sha256, "size": file.size, "pointerSize": 134}
+    entry = {"type": "file", "path": file.path, "size": file.size, "oid": held.git}
+    return entry | ({"lfs": lfs} if held.large else {})

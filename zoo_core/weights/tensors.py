@@ -1,0 +1,160 @@
+"""Tensors from safetensors files into a module, strictly: every name, shape and dtype must fit.
+
+Headers are looked at before anything parses them, and shapes before anything is read. The weights
+of one model are one file, or shards that an index lists.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from zoo_core.errors import IntegrityError
+from zoo_core.weights.layout import WEIGHTS, is_shard
+
+__all__ = ["damaged", "elements", "load_state", "read_tensors", "weight_files"]
+
+_MAX_HEADER = 1 << 22
+_MAX_TENSORS = 100_000
+_MAX_INDEX = 1 << 22
+
+Tensors = Mapping[str, Any]
+"""Slices of opened files by the tensors' names."""
+
+
+def weight_files(folder: Path, name: str = WEIGHTS) -> list[Path]:
+    """The files that hold a model's weights: one, or the shards that `<name>.index.json` lists."""
+    path = folder / name
+    index = folder / f"{name}.index.json"
+    if path.is_file() or not index.is_file():
+        return [path]
+    if index.stat().st_size > _MAX_INDEX:
+        raise IntegrityError(f"{index} is larger than {_MAX_INDEX} bytes; it is no index.")
+    try:
+        shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise IntegrityError(f"{index} maps no tensors to files ({error!r}).") from None
+    if strays := [s for s in shards if not (isinstance(s, str) and is_shard(s))]:
+        raise IntegrityError(f"{index} names {strays[0]!r:.120}, which is no shard beside it.")
+    return [folder / shard for shard in shards]
+
+
+def load_state(
+    module: torch.nn.Module, path: Path | Sequence[Path], *, skip: tuple[str, ...] = ()
+) -> None:
+    """Fill a module from safetensors files; raises `IntegrityError` with all that does not fit.
+
+    Keys under the submodules in `skip` belong to other files.
+    """
+    want, paths = _wanted(module, skip), _paths(path)
+    with _opened(paths) as tensors:
+        _compare(paths[0], want, tensors)
+        state = {name: tensors[name][...] for name in want}
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise IntegrityError(f"{paths[0]}: tensor {name!r} holds NaN or infinite values.")
+    module.load_state_dict(state, strict=not skip)
+
+
+def elements(paths: Sequence[Path]) -> int:
+    """The number of numbers in safetensors files, by their headers."""
+    with _opened(paths) as tensors:
+        return sum(math.prod(tensor.get_shape()) for tensor in tensors.values())
+
+
+def read_tensors(paths: Sequence[Path]) -> dict[str, Tensor]:
+    """Every tensor of safetensors files, by name."""
+    with _opened(paths) as tensors:
+        return {name: tensor[...] for name, tensor in tensors.items()}
+
+
+def damaged(path: Path, reason: str) -> IntegrityError:
+    return IntegrityError(
+        f"{path} is damaged or no safetensors file ({reason}).",
+        hint="write or download the folder anew",
+    )
+
+
+def _paths(path: Path | Sequence[Path]) -> Sequence[Path]:
+    return [path] if isinstance(path, Path) else path
+
+
+def _wanted(module: torch.nn.Module, skip: tuple[str, ...]) -> dict[str, Tensor]:
+    return {k: v for k, v in module.state_dict().items() if k.split(".")[0] not in skip}
+
+
+@contextmanager
+def _opened(paths: Sequence[Path]) -> Iterator[Tensors]:
+    """Slices of all tensors in the files; a tensor in two of them is refused."""
+    for path in paths:
+        _check_header(path)
+    tensors: dict[str, Any] = {}
+    with ExitStack() as stack:
+        for path in paths:
+            try:
+                file = stack.enter_context(safe_open(path, "pt"))
+                names = list(file.keys())
+                if twice := tensors.keys() & set(names):
+                    raise IntegrityError(f"{path}: {min(twice)!r} is in another shard too.")
+                tensors |= {name: file.get_slice(name) for name in names[: _MAX_TENSORS + 1]}
+            except (SafetensorError, OSError) as error:
+                raise damaged(path, str(error)) from error
+        if len(tensors) > _MAX_TENSORS:
+            raise IntegrityError(f"{paths[0]} holds more than {_MAX_TENSORS} tensors.")
+        yield tensors
+
+
+def _check_header(path: Path) -> None:
+    """Refuse absurd headers before anything parses them."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+    except OSError as error:
+        raise damaged(path, error.strerror or str(error)) from error
+    if length > min(_MAX_HEADER, path.stat().st_size):
+        raise damaged(path, f"its header claims {length} bytes")
+
+
+def _compare(path: Path, want: Mapping[str, Tensor], have: Tensors) -> None:
+    wrong = [_mismatch(k, want[k], have[k]) for k in sorted(have.keys() & want.keys())]
+    lists = {
+        "missing": sorted(want.keys() - have.keys()),
+        "unexpected": sorted(have.keys() - want.keys()),
+        "mismatched": [text for text in wrong if text],
+    }
+    if any(lists.values()):
+        text = "; ".join(f"{k}: {_listing(v)}" for k, v in lists.items() if v)
+        raise IntegrityError(
+            f"{path} does not fit the model: {text}.",
+            hint="the config in zoo.json must be the one the weights were made with",
+        )
+
+
+def _mismatch(name: str, want: Tensor, have: Any) -> str:
+    shape, dtype = tuple(have.get_shape()), _dtype(have)
+    if tuple(want.shape) == shape and want.is_floating_point() == dtype.is_floating_point:
+        return ""
+    return f"{name} is {shape} {dtype}, expected {tuple(want.shape)} {want.dtype}"
+
+
+_NAMES = {"F": "float", "BF": "bfloat", "I": "int", "U": "uint"}
+
+
+def _dtype(tensor: Any) -> torch.dtype:
+    """The dtype that the header names, e.g. F32, BF16, I64, BOOL or F8_E4M3."""
+    name: str = tensor.get_dtype()
+    letters = name.rstrip("0123456789")
+    text = "bool" if name == "BOOL" else _NAMES.get(letters, "") + name[len(letters) :]
+    found = getattr(torch, text, None) or getattr(torch, f"float8_{name[3:].lower()}", None)
+    return found if isinstance(found, torch.dtype) else torch.uint8
+
+
+def _listing(items: list[str], most: int = 8) -> str:
+    rest = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(item[:120] for item in items[:most]) + rest

@@ -21,7 +21,7 @@ PY := .venv/bin/python
 PIP = $(if $(UV),"$(UV)" pip install --quiet --python $(PY),$(PY) -m pip install -qq --retries 5 --timeout 120 --disable-pip-version-check --progress-bar off) -c constraints.txt
 BUILD_TOOLS := "pip>=23.1" "setuptools>=77" wheel ninja "torch>=2.11"
 
-.PHONY: help setup demo test test-slow fuzz lint format types imports wheel clean
+.PHONY: help setup demo test test-slow fuzz bench lint format types imports wheel clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -63,6 +63,15 @@ test-slow: setup ## installation matrix, end to end, kernel tables: at most 30 m
 
 fuzz: setup ## ten minutes of bad configs and checkpoints (SECONDS=600)
 	@ZOO_FUZZ_SECONDS=$(or $(SECONDS),600) $(PY) -m pytest -m slow tests/weights/test_fuzz.py $(ARGS)
+
+.venv/bench: setup pyproject.toml
+	@echo "bench: installing the peers"
+	@$(PIP) --no-deps $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"])')
+	@touch $@
+
+bench: .venv/bench ## time the kernels against their peers (ARGS="--only spline"), write docs/benchmarks.md
+	@OMP_NUM_THREADS=1 $(PY) benchmarks/ops.py --proof --out benchmarks/results/cpu.jsonl $(ARGS)
+	@$(PY) benchmarks/report.py
 
 lint: setup ## ruff: rules and format
 	@$(PY) -m ruff check .

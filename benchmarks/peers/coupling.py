@@ -20,17 +20,16 @@ class _Given(nn.Module):
         return self.params
 
 
-_blocks: dict[int, Any] = {}
+_blocks: dict[int, tuple[Tensor, Any]] = {}  # with the parameters, to keep their id
 
 
 def _block(params: Tensor) -> Any:
     from normflows.flows import AffineCouplingBlock
 
     if id(params) not in _blocks:
-        _blocks[id(params)] = AffineCouplingBlock(
-            _Given(params), scale_map="sigmoid", split_mode="channel"
-        )
-    return _blocks[id(params)]
+        block = AffineCouplingBlock(_Given(params), scale_map="sigmoid", split_mode="channel")
+        _blocks[id(params)] = params, block
+    return _blocks[id(params)][1]
 
 
 def forward(x: Tensor, params: Tensor, *rest: Any) -> Any:

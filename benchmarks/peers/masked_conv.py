@@ -13,18 +13,15 @@ from torch import Tensor
 
 from zoo_kernels.masked_conv.reference import mask, nhwc
 
-_masked: dict[int, Tensor] = {}
-_alive: dict[int, Tensor] = {}
+_made: dict[int, tuple[Tensor, Tensor, Tensor]] = {}  # by id: the weight itself, so that it lives
 
 
 def _weight(w: Tensor, kind: str, groups: int, gated: bool) -> Tensor:
-    if id(w) not in _alive:
-        _alive[id(w)] = nhwc(mask(w, kind, groups, gated).to(w).expand_as(w))
-    if torch.is_grad_enabled():
-        return w * _alive[id(w)]
-    if id(w) not in _masked:
-        _masked[id(w)] = nhwc(w * _alive[id(w)])
-    return _masked[id(w)]
+    if id(w) not in _made:
+        alive = nhwc(mask(w, kind, groups, gated).to(w).expand_as(w))
+        _made[id(w)] = w, alive, nhwc(w.detach() * alive)
+    _, alive, masked = _made[id(w)]
+    return w * alive if torch.is_grad_enabled() else masked
 
 
 def _conv(x: Tensor, w: Tensor, bias: Any, cond: Any, residual: Any, gated: bool) -> Tensor:

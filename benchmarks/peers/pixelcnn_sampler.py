@@ -110,7 +110,7 @@ def over_dense(x: Tensor, net: Stack) -> float:
     return seconds(lambda: forward(x, net)) / seconds(lambda: [f() for f in work])
 
 
-_fastest: dict[tuple[int, int], Stack] = {}
+_fastest: dict[tuple[int, int], tuple[list[Tensor], Stack]] = {}  # with the weights, to keep ids
 
 
 @torch.inference_mode()
@@ -119,10 +119,11 @@ def fastest(weights: list[Tensor], x: Tensor) -> Stack:
     key = id(weights[0]), len(x)
     if key not in _fastest:
         nets = [stack(weights, f) for f in FORMATS]
-        _fastest[key] = min(
+        best = min(
             nets, key=lambda n: seconds(lambda: forward(x.contiguous(memory_format=n.format), n))
         )
-    return _fastest[key]
+        _fastest[key] = weights, best
+    return _fastest[key][1]
 
 
 def inputs(x: Tensor, table: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ class Variant:
     integers named in `aligned` are compiled as divisible by 16. `deterministic` forbids fused
     multiply-add except for `fused` instructions (of square roots and divisions); `tensor_cores`
     and `vector_loads` demand their instructions. `registers` is the most a thread may take, and
-    `stack` the bytes it may spill: 0 unless the op says why.
+    `stack` the bytes it may reserve: 0 unless the op says why. None may spill.
     """
 
     kernel: str

@@ -36,3 +36,13 @@ def test_a_variant_still_compiles_to_what_the_table_says(aot):
     name, variant = next((n, v) for n, v in aot["variants"]() if v.deterministic)
     row = aot["resources"](aot["compile_variant"](variant, 90))
     assert row == {k: v for k, v in table[f"{name} sm_90"].items() if k != "source"}
+
+
+def test_the_samplers_variants_are_those_it_launches():
+    pytest.importorskip("triton")
+    from zoo_kernels.pixelcnn_sampler import OPS, _triton
+
+    for variant in OPS[0].variants:
+        c = variant.constexprs
+        assert c["BM"] == _triton.rows_of_a_tile(c["P"], c["COND"])
+        assert c["BT"] == _triton.BT and c["P"] == _triton.head_width(c["P"])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import zoo_kernels
 from zoo_kernels import _dispatch, _extension
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +53,32 @@ def test_a_pixel_is_close_to_a_decision_only_where_its_uniform_is(module):
     assert sampler.margin(args, drawn, 0, 7) < 1e-5
 
 
+def test_the_generated_tables_are_those_of_the_results_and_the_ops(module):
+    report = module("report.py")
+    assert report.main(["--check"]) == 0, "run: python benchmarks/report.py"
+
+
+def test_every_goal_and_every_peer_is_of_a_benchmarked_row(module):
+    benches = {(s.name, b.name): b for s in zoo_kernels.ops().values() for b in s.bench}
+    for goal in module("goals.py").GOALS:
+        assert goal.peer in {*benches[goal.op, goal.case].peers, "reference"}, goal
+        compiled = f"{goal.peer} compiled" in benches[goal.op, goal.case].peers
+        assert compiled, f"{goal} has no second baseline"
+
+
+def test_a_wrong_kernel_is_not_timed(module, monkeypatch):
+    ops, spec = module("ops.py"), zoo_kernels.ops()["rng_uniform"]
+    if spec.cpp is None or not _extension.load()[0]:
+        pytest.skip("needs the C++ kernels")
+    right = spec.cpp.run
+    wrong = _dispatch.Impl(lambda *args: right(*args) * 1.01, needs="rng_uniform")
+    monkeypatch.setitem(spec.impls, "cpp", wrong)
+    with pytest.raises(AssertionError, match="tolerances off"):
+        ops.gate(spec, "cpp")
+    with pytest.raises(AssertionError, match="not timed"):
+        ops.row(spec, spec.bench[0], 1)
+
+
 def dry_run(out, *arguments):
     environment = os.environ | {"TRITON_INTERPRET": "1", "OUT": str(out)}
     return subprocess.run(
@@ -72,6 +99,7 @@ def test_the_gpu_scripts_run_under_the_interpreter(tmp_path):
     assert next(iter(pixels.values()))["equal_pixels"] == 1.0
 
 
+@pytest.mark.slow
 def test_a_piece_goes_on_where_it_stopped(tmp_path):
     pytest.importorskip("triton")
     stopped = dry_run(tmp_path, "ceilings", "--limit", "0")

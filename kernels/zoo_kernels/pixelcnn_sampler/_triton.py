@@ -25,9 +25,14 @@ from zoo_kernels.pixelcnn_sampler import _cpp, reference
 BT = 16  # images a program
 
 
-def rows_of_a_tile(outputs: int) -> int:
-    """BM, for products over a whole image row: wide heads leave fewer registers to it."""
-    return 64 if outputs <= 32 else 32
+def rows_of_a_tile(outputs: int, conditional: bool) -> int:
+    """BM, for products over a whole image row: wide heads and conditions leave fewer registers."""
+    return 64 if outputs <= 64 and not conditional else 32
+
+
+def head_width(outputs: int) -> int:
+    """P: 32 outputs spill registers where 64 do not."""
+    return 16 if outputs <= 16 else max(64, triton.next_power_of_2(outputs))
 
 
 @triton.jit
@@ -322,7 +327,7 @@ def _weights(weights: list[Tensor]) -> tuple[list[reference.Layer], list[Tensor]
     c, n = layers[0].channels, layers[0].inputs
     hidden, outputs = len(weights[-3]), len(weights[-1])
     channels, inputs = (c, _power(c)), (n, _power(n))
-    widths = [channels, (hidden, _power(hidden)), (outputs, _power(outputs))]
+    widths = [channels, (hidden, _power(hidden)), (outputs, head_width(outputs))]
     padded = _cpp.pad_stack(weights, inputs, *widths)
     return reference.layers(padded), padded, torch.cat([w.reshape(-1) for w in padded])
 
@@ -357,7 +362,7 @@ def sample(
         0 if extra is None else len(extra), *sizes.values(),
         CI=ci, K0=taps[0], R0=taps[1], T0=taps[2], C=c, K=more[0], R=more[1], T=more[2],
         D=len(padded[-3]), P=len(padded[-1]), I=image, HEAD=head, COND=cond is not None,
-        EXTRA=extra is not None, BT=BT, BM=rows_of_a_tile(len(padded[-1])),
+        EXTRA=extra is not None, BT=BT, BM=rows_of_a_tile(len(padded[-1]), cond is not None),
         PRECISION="ieee" if interpreted() else "tf32", num_warps=8, num_stages=1,
         enable_fp_fusion=True,
     )  # fmt: skip

@@ -15,6 +15,7 @@ _HOMES = {
     "load_dataset": "zoo_core.data.loading",
     "load": "zoo_core.loading",
     "pull": "zoo_core.loading",
+    "push": "zoo_core.weights.hub.upload",
     "GenerativeModel": "zoo_core.model",
     "Loss": "zoo_core.model",
     "Player": "zoo_core.model",
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
     )
     from zoo_core.training.config import TrainConfig
     from zoo_core.training.loop import train
+    from zoo_core.weights.hub.upload import push
 
 __all__ = [
     "ZOO_API",
@@ -128,6 +130,7 @@ __all__ = [
     "load",
     "load_dataset",
     "pull",
+    "push",
     "train",
 ]
 

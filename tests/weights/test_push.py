@@ -71,6 +71,14 @@ def test_a_dry_run_needs_neither_token_nor_network(folder, zoo_command):
     assert zoo_command("push", folder, REPO, "--offline")[0] == 5
 
 
+def test_python_pushes_what_the_command_pushes(may_write, folder):
+    planned = zoo.push(folder, REPO, dry_run=True)
+    assert planned.commit is None and REPO not in may_write.repos
+    pushed = zoo.push(str(folder), f"hf://{REPO}")
+    assert pushed.commit == may_write.repos[REPO].at("main")[0]
+    assert pushed.files == planned.files
+
+
 def test_private_repositories_and_pull_requests(may_write, folder, zoo_command):
     assert zoo_command("push", folder, REPO, "--private")[0] == 0
     assert may_write.repos[REPO].private

@@ -32,7 +32,7 @@ def command(
 
     pushed = push(
         folder,
-        repo.removeprefix("hf://"),
+        repo,
         settings.access,
         private=private,
         create_pr=create_pr,

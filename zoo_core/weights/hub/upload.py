@@ -31,19 +31,20 @@ class Pushed:
 
 
 def push(
-    folder: Path,
+    folder: str | Path,
     repo: str,
-    access: Access,
+    access: Access | None = None,
     *,
     private: bool = False,
     create_pr: bool = False,
     dry_run: bool = False,
 ) -> Pushed:
-    """Upload a model's folder to `org/name`, which is created if it does not exist.
+    """Upload a model's folder to `org/name`, which is created if it does not exist; as `zoo.push`.
 
     `dry_run` makes no request. Raises `IntegrityError` where the folder is no sound model, and
     `NetworkError` where it cannot be uploaded.
     """
+    folder, repo, access = Path(folder), repo.removeprefix("hf://"), access or Access()
     check_repo(repo)
     model = checkpoint.load(folder)
     if (folder / checkpoint.GOLDEN).is_file():

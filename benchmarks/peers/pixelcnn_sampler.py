@@ -9,6 +9,7 @@ scaled to the image; `pixels=None` runs all of them.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
+from statistics import median
 from time import perf_counter, process_time
 from typing import Any
 from unittest import mock
@@ -22,6 +23,7 @@ from zoo_kernels._spec import OpSpec
 from zoo_kernels.pixelcnn_sampler import reference
 
 TIMED_PIXELS = 4
+ROUNDS = 9
 FORMATS = (torch.contiguous_format, torch.channels_last)
 Conv = Callable[..., Tensor]
 
@@ -93,21 +95,21 @@ def dense_stack(x: Tensor, net: Stack) -> list[Callable[[], Tensor]]:
     return work
 
 
-def seconds(f: Callable[[], Any], times: int = 3) -> float:
-    """The fastest of some runs."""
+def seconds(f: Callable[[], Any]) -> float:
+    """CPU time of one run."""
+    start = process_time()
     f()
-    took = []
-    for _ in range(times):
-        start = perf_counter()
-        f()
-        took.append(perf_counter() - start)
-    return min(took)
+    return process_time() - start
 
 
 def over_dense(x: Tensor, net: Stack) -> float:
     """One forward over a dense stack of the same shapes."""
     work = dense_stack(x, net)
-    return seconds(lambda: forward(x, net)) / seconds(lambda: [f() for f in work])
+    pairs = [
+        (seconds(lambda: forward(x, net)), seconds(lambda: [f() for f in work]))
+        for _ in range(ROUNDS)
+    ]
+    return median(a / b for a, b in pairs)
 
 
 _fastest: dict[tuple[int, int], tuple[list[Tensor], Stack]] = {}  # with the weights, to keep ids
@@ -119,10 +121,12 @@ def fastest(weights: list[Tensor], x: Tensor) -> Stack:
     key = id(weights[0]), len(x)
     if key not in _fastest:
         nets = [stack(weights, f) for f in FORMATS]
-        best = min(
-            nets, key=lambda n: seconds(lambda: forward(x.contiguous(memory_format=n.format), n))
-        )
-        _fastest[key] = weights, best
+        took: dict[torch.memory_format, list[float]] = {n.format: [] for n in nets}
+        for _ in range(ROUNDS):
+            for n in nets:
+                given = x.contiguous(memory_format=n.format)
+                took[n.format].append(seconds(partial(forward, given, n)))
+        _fastest[key] = weights, min(nets, key=lambda n: median(took[n.format]))
     return _fastest[key][1]
 
 

@@ -129,8 +129,8 @@ def proof(found: dict[tuple[str, str], Row]) -> str:
                 f"loop, {number(ms['full_forward_loop'] / 1e3)} s of CPU time, against "
                 f"{number(ms['cpp'])} ms: {number(ms['full_forward_loop'] / ms['cpp'])}x; "
                 f"{r['equal_pixels']} pixels equal. One forward takes "
-                f"{number(r['forward_over_dense'])} of the time of its convolutions and gates "
-                f"alone ({r['format'].removeprefix('torch.')})."
+                f"{number(r['forward_over_dense'])} of the time of a dense stack of the same "
+                f"shapes ({r['format'].removeprefix('torch.')})."
             )
     return "\n".join(lines) or "Not run."
 

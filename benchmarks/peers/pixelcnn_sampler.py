@@ -9,6 +9,7 @@ scaled to the image; `pixels=None` runs all of them.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
+from statistics import median
 from time import perf_counter, process_time
 from typing import Any
 from unittest import mock
@@ -22,8 +23,8 @@ from zoo_kernels._spec import OpSpec
 from zoo_kernels.pixelcnn_sampler import reference
 
 TIMED_PIXELS = 4
+ROUNDS = 9
 FORMATS = (torch.contiguous_format, torch.channels_last)
-Conv = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -58,56 +59,59 @@ def gate(x: Tensor) -> Tensor:
     return torch.tanh(a) * torch.sigmoid(b)
 
 
-def forward(x: Tensor, net: Stack, conv: Conv = F.conv2d, gate: Conv = gate) -> Tensor:
+def forward(x: Tensor, net: Stack) -> Tensor:
     """Logits (B, P, H, W) of inputs x (B, C_in, H, W), all pixels at once."""
     width = x.shape[3]
     v = h = x
     skips: Any = 0
     for i, n in enumerate(net.layers):
         k, rows, taps = n.row.shape[3], n.above.shape[2], n.across.shape[3]
-        a = conv(v, n.row, n.row_bias, padding=(0, k // 2))
+        a = F.conv2d(v, n.row, n.row_bias, padding=(0, k // 2))
         above = F.pad(a[:, :, :-1], (0, 0, rows, 0))
-        g, link = conv(above, n.above, n.above_bias).chunk(2, 1)
+        g, link = F.conv2d(above, n.above, n.above_bias).chunk(2, 1)
         left = F.pad(h, (taps, 0, 0, 0))[..., :-1] if i == 0 else F.pad(h, (taps - 1, 0, 0, 0))
-        out = conv(gate(link + conv(left, n.across)[..., :width]), n.out, n.out_bias)
+        out = F.conv2d(gate(link + F.conv2d(left, n.across)[..., :width]), n.out, n.out_bias)
         residual, skip = out.chunk(2, 1)
         h, skips = residual + h if i else residual, skips + skip
         if n is not net.layers[-1]:
-            v = gate(g + conv(v, n.here))
+            v = gate(g + F.conv2d(v, n.here))
     w1, b1, w2, b2 = net.head
-    return conv(conv(skips.relu(), w1, b1).relu(), w2, b2)
+    return F.conv2d(F.conv2d(skips.relu(), w1, b1).relu(), w2, b2)
 
 
-def dense_stack(x: Tensor, net: Stack) -> list[Callable[[], Tensor]]:
-    """The convolutions and gates of one forward, each by itself: no shift, no crop, no sum."""
-    work: list[Callable[[], Tensor]] = []
+def dense_stack(x: Tensor, net: Stack) -> Tensor:
+    """The same convolutions, gates and sums unmasked: centred kernels, nothing shifted."""
+    height, width = x.shape[2:]
+    v = h = x
+    skips: Any = 0
+    for i, n in enumerate(net.layers):
+        k, rows, taps = n.row.shape[3], n.above.shape[2], n.across.shape[3]
+        a = F.conv2d(v, n.row, n.row_bias, padding=(0, k // 2))
+        g, link = F.conv2d(a, n.above, n.above_bias, padding=(rows // 2, 0)).chunk(2, 1)
+        across = F.conv2d(h, n.across, padding=(0, taps // 2))[..., :width]
+        out = F.conv2d(gate(link[:, :, :height] + across), n.out, n.out_bias)
+        residual, skip = out.chunk(2, 1)
+        h, skips = residual + h if i else residual, skips + skip
+        if n is not net.layers[-1]:
+            v = gate(g[:, :, :height] + F.conv2d(v, n.here))
+    w1, b1, w2, b2 = net.head
+    return F.conv2d(F.conv2d(skips.relu(), w1, b1).relu(), w2, b2)
 
-    def record(f: Conv) -> Conv:
-        def call(*args: Any, **options: Any) -> Tensor:
-            work.append(partial(f, *args, **options))
-            return f(*args, **options)
 
-        return call
-
-    forward(x, net, record(F.conv2d), record(gate))
-    return work
-
-
-def seconds(f: Callable[[], Any], times: int = 3) -> float:
-    """The fastest of some runs."""
+def seconds(f: Callable[[], Any]) -> float:
+    """CPU time of one run."""
+    start = process_time()
     f()
-    took = []
-    for _ in range(times):
-        start = perf_counter()
-        f()
-        took.append(perf_counter() - start)
-    return min(took)
+    return process_time() - start
 
 
 def over_dense(x: Tensor, net: Stack) -> float:
     """One forward over a dense stack of the same shapes."""
-    work = dense_stack(x, net)
-    return seconds(lambda: forward(x, net)) / seconds(lambda: [f() for f in work])
+    pairs = [
+        (seconds(partial(forward, x, net)), seconds(partial(dense_stack, x, net)))
+        for _ in range(ROUNDS)
+    ]
+    return median(a / b for a, b in pairs)
 
 
 _fastest: dict[tuple[int, int], tuple[list[Tensor], Stack]] = {}  # with the weights, to keep ids
@@ -119,10 +123,12 @@ def fastest(weights: list[Tensor], x: Tensor) -> Stack:
     key = id(weights[0]), len(x)
     if key not in _fastest:
         nets = [stack(weights, f) for f in FORMATS]
-        best = min(
-            nets, key=lambda n: seconds(lambda: forward(x.contiguous(memory_format=n.format), n))
-        )
-        _fastest[key] = weights, best
+        took: dict[torch.memory_format, list[float]] = {n.format: [] for n in nets}
+        for _ in range(ROUNDS):
+            for n in nets:
+                given = x.contiguous(memory_format=n.format)
+                took[n.format].append(seconds(partial(forward, given, n)))
+        _fastest[key] = weights, min(nets, key=lambda n: median(took[n.format]))
     return _fastest[key][1]
 
 

@@ -7,6 +7,7 @@ broken plugin costs one line on stderr; the rest of the zoo works. Environment:
 ZOO_STRICT_PLUGINS=1      raise instead of reporting
 ZOO_DISABLE_PLUGINS=a,b   skip these
 ZOO_PLUGINS=a,b           load only these (empty: none)
+ZOO_PLUGIN_SECONDS=5      name a plugin on stderr that takes longer to import
 """
 
 import os
@@ -26,6 +27,7 @@ from zoo_core import builtin, plugin_config
 from zoo_core.errors import PluginError, did_you_mean
 from zoo_core.hookspecs import PROJECT, ZOO_API, ZooHooks
 from zoo_core.plugin_config import config_path
+from zoo_core.watchdog import watching
 
 __all__ = [
     "LoadRecord",
@@ -93,7 +95,7 @@ class Plugins:
         for impl in getattr(self._manager.hook, hook).get_hookimpls():
             record = self.records[impl.plugin_name]
             try:
-                with redirect_stdout(sys.stderr):
+                with redirect_stdout(sys.stderr), watching(record.name):
                     specs = list(impl.function())
             except (Exception, SystemExit) as error:
                 if self.strict:
@@ -120,7 +122,7 @@ class Plugins:
     def _import(self, point: EntryPoint, record: LoadRecord) -> None:
         start = time.perf_counter()
         try:
-            with redirect_stdout(sys.stderr):  # stdout belongs to the command
+            with redirect_stdout(sys.stderr), watching(point.name):  # stdout is the command's
                 module = point.load()
             self._register(module, record)
         except (Exception, SystemExit) as error:

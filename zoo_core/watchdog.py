@@ -1,0 +1,45 @@
+"""A line on stderr about a plugin that is slow or hangs while it is imported or asked.
+
+It says which one and how to go on without it, while the import is still running: whoever looks at
+a command that does nothing learns why. Nothing is interrupted.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["seconds", "watching"]
+
+_SECONDS = 5.0
+
+
+def seconds() -> float:
+    """How long a plugin may take before a line is due: `$ZOO_PLUGIN_SECONDS`, 5 by default."""
+    try:
+        return max(0.0, float(os.environ["ZOO_PLUGIN_SECONDS"]))
+    except (KeyError, ValueError):
+        return _SECONDS
+
+
+@contextmanager
+def watching(plugin: str, limit: float | None = None) -> Iterator[None]:
+    """Name the plugin on stderr if the block takes longer than `limit` seconds."""
+    limit = seconds() if limit is None else limit
+    timer = threading.Timer(limit, _warn, (plugin, limit))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _warn(plugin: str, limit: float) -> None:
+    print(
+        f"zoo: plugin {plugin!r} has not finished importing after {limit:g} s; "
+        f"to go on without it: interrupt (Ctrl-C) and run: zoo plugins disable {plugin}",
+        file=sys.__stderr__,
+        flush=True,
+    )

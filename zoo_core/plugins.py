@@ -141,7 +141,8 @@ class Plugins:
         self._manager.register(module, record.name)
         known = [name for name in dir(ZooHooks) if name.startswith("zoo_")]
         for caller in self._manager.get_hookcallers(module) or ():
-            if not caller.has_spec():
+            optional = all(impl.optionalhook for impl in caller.get_hookimpls())
+            if not caller.has_spec() and not optional:
                 hint = did_you_mean(caller.name, known)
                 record.problems.append(f"unknown hook {caller.name!r}. {hint}".rstrip())
         if self.strict and record.problems:

@@ -122,6 +122,13 @@ def test_a_misspelt_hook_is_answered_with_a_suggestion(install, registry_of, cap
     assert problem in capsys.readouterr().err
 
 
+def test_an_unknown_hook_that_is_marked_optional_is_no_problem(install, registry_of):
+    """A plugin may implement hooks of later cores and still serve this one."""
+    source = good() + "@zoo.hookimpl(optionalhook=True)\ndef zoo_of_tomorrow(): return []"
+    record = registry_of(install(source)).plugins.records["acme"]
+    assert (record.status, record.problems) == ("ok", [])
+
+
 def test_two_plugins_of_one_name_are_refused_before_either_is_imported(install, registry_of):
     points = [install("raise SystemExit", dist=dist) for dist in ("zoo-a", "zoo-b")]
     record = registry_of(*points).plugins.records["acme"]

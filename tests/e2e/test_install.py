@@ -356,3 +356,22 @@ def test_a_new_plugin_is_green_on_the_first_try_beside_built_wheels(environment,
     assert score["relation"] == "equal"
     assert truth - 0.25 < score["nats"] < truth + 5 * score["std_err"]
     environment.zoo("sample", "./moons/model", "-n", "64", "--out", "moons.npz")
+
+
+@pytest.mark.slow
+def test_the_plugin_in_ten_minutes_is_as_the_page_says(environment, pure):
+    """Every block of that section, in order, in one folder, beside built wheels."""
+    environment.pip("install", pure)
+    page = (ROOT / "docs" / "plugins.md").read_text()
+    (section,) = re.findall(r"^## A plugin in ten minutes\n(.*?)^The rest of", page, re.M | re.S)
+    blocks = re.findall(r"^```(bash|python)\n(.*?)^```", section, re.M | re.S)
+    assert [language for language, _ in blocks] == ["bash", "bash", "python", "bash"]
+    script = ["set -eu"]
+    for language, text in blocks:
+        script += [text] if language == "bash" else [f"python - <<'PY'\n{text}PY"]
+    offline = "--no-index --no-build-isolation"  # what is needed is there already
+    lines = "\n".join(script).replace("pip install -e .", f"python -m pip install {offline} -e .")
+    lines = re.sub(r"^pytest$", "python -m pytest -q", lines, flags=re.M)
+    path = f"{environment.bin}:/usr/bin:/bin"
+    variables = bare(PATH=path, HOME=str(environment.home))
+    call(["/bin/bash", "-c", lines], cwd=environment.home, env=variables)

@@ -90,7 +90,10 @@ def load(
 
     if found.converter is not None:
         return _converted(found).to(device=device, dtype=dtype)
-    return checkpoint.load(found.folder, device=device, dtype=dtype, origin=found.origin)
+    verified = found.snapshot.verified if found.snapshot else {}
+    return checkpoint.load(
+        found.folder, device=device, dtype=dtype, origin=found.origin, verified=verified
+    )
 
 
 @dataclass(frozen=True)
@@ -107,13 +110,13 @@ class Pulled:
 
 def pull(name: str, *, access: Access | None = None) -> Pulled:
     """Fetch the weights of a name into the cache, so that it loads offline; needs no torch."""
-    from zoo_core.weights.hub.cache import hashes
+    from zoo_core.weights.hub.cache import sha256_of
 
     found = find(name, access)
     got = found.snapshot
     if got is None:
         return Pulled(name, found.folder)
-    digests = {file.path: hashes(got.folder / file.path)["sha256"] for file in got.files}
+    digests = {file.path: sha256_of(got.folder / file.path, file) for file in got.files}
     size = sum(file.size for file in got.files)
     return Pulled(name, got.folder, got.repo, got.commit, digests, size)
 

@@ -5,6 +5,7 @@ Weights are looked for in this order: bundled with a plugin, a path, the Hub's c
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -194,7 +195,8 @@ def _fetched(
     from zoo_core.weights import layout
     from zoo_core.weights.hub.snapshot import snapshot
 
-    wanted = layout.wanted if converter is None else layout.foreign
+    by_hand = f"zoo convert hf://{repo} FOLDER --converter {converter}"
+    wanted = layout.wanted if converter is None else partial(layout.foreign, hint=by_hand)
     revision = _revision(revision, access)
     got = snapshot(repo, wanted, access, revision=revision, pins=pins or None, name=name)
     return Found(got.folder, got, converter)
@@ -204,7 +206,9 @@ def _converted(found: Found) -> "GenerativeModel":
     """A model from the files of others, by the converter that its tag names."""
     from zoo_core.weights import foreign
 
-    model = foreign.convert(foreign.read(found.folder), str(found.converter), {})
+    files = [file.path for file in found.snapshot.files] if found.snapshot else None
+    read = foreign.read(found.folder, files=files)
+    model = foreign.convert(read, str(found.converter), {})
     model.origin = found.origin
     return model
 

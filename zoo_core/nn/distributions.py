@@ -48,6 +48,11 @@ class Bernoulli:
 
     logits: Tensor
 
+    @property
+    def mean(self) -> Tensor:
+        """P(x_i = 1), (B, *S)."""
+        return self.logits.sigmoid()
+
     def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
         """int64 (B, *S)."""
         return rng.bernoulli(self.logits, stream=stream, step=step)
@@ -63,6 +68,12 @@ class Categorical:
     """P(x_i = k) = softmax(logits_i)_k, x in 0..K-1; `logits` are (B, *S, K)."""
 
     logits: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """sum_k k P(x_i = k), (B, *S)."""
+        p = self.logits.softmax(-1)
+        return p @ torch.arange(p.shape[-1], device=p.device, dtype=p.dtype)
 
     def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
         """int64 (B, *S)."""

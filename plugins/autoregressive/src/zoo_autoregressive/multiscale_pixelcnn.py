@@ -1,10 +1,10 @@
 """Multi-scale gated PixelCNN: gated blocks in a causal U, the best a CPU can train in an hour.
 
-The layers of Gated PixelCNN (van den Oord et al., 2016), https://arxiv.org/abs/1606.05328, at full,
-half and quarter resolution in the manner of PixelCNN++ (`trunk.py`). Most of the work is done where
-there are few pixels and each sees far: at a quarter a 2 x 3 convolution spans 8 x 12 pixels. With
-gate(y_1, y_2) = tanh(y_1) sigmoid(y_2), a one-hot class e_c, and u the partner's output on the way
-down (blocks on the way up only), a block is
+The layers of Gated PixelCNN (van den Oord et al., 2016), https://arxiv.org/abs/1606.05328, at
+full, half and quarter resolution in the manner of PixelCNN++ (`trunk.py`). Most of the work is
+done where there are few pixels and each sees far: at a quarter a 2 x 3 convolution spans 8 x 12
+pixels. With gate(y_1, y_2) = tanh(y_1) sigmoid(y_2), a one-hot class e_c, and u the partner's
+output on the way down (blocks on the way up only), a block is
 
     v' = v + gate(v_conv(v) + v_skip(u_v) + V_v e_c)
     g = gate(h_conv(h) + link(v') + h_skip(u_h) + V_h e_c),   h' = h + out(g)

@@ -1,8 +1,8 @@
 """A causal U: two stacks of blocks at full, half, quarter... resolution, and back with skips.
 
-The shape of PixelCNN++ (Salimans et al., 2017), https://arxiv.org/abs/1701.05517, sections 2.3 and
-2.4. The vertical stack v at (r, c) sees the rows above r, the horizontal stack h also the pixels to
-the left of c in row r. Both begin with what lies around the pixel, without it:
+The shape of PixelCNN++ (Salimans et al., 2017), https://arxiv.org/abs/1701.05517, sections 2.3
+and 2.4. The vertical stack v at (r, c) sees the rows above r, the horizontal stack h also the
+pixels to the left of c in row r. Both begin with what lies around the pixel, without it:
 
     v = k columns of the n rows r - n .. r - 1,    h = n columns c - n .. c - 1 of row r
 

@@ -78,7 +78,11 @@ def ordinal(x: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
 
 
 def categorical_log_prob(logits: Tensor, x: Tensor) -> Tensor:
-    """log p(x) = sum_i log softmax(logits_i)[x_i], (B, C, H, W, K) and (B, C, H, W) -> (B,)."""
+    """log p(x) = sum_i log softmax(logits_i)[x_i], (B, C, H, W, K) and (B, C, H, W) -> (B,).
+
+    In single precision at least: a sum over an image has no digits left in bfloat16.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     log_p = logits.log_softmax(-1).gather(-1, x.long().unsqueeze(-1))
     return log_p.flatten(1).sum(1)
 

@@ -445,13 +445,15 @@ def test_binarized_mnist_is_found_in_the_shared_folder_then_in_the_cache(
     with pytest.raises(NetworkError, match="binarized_mnist:PATH"):
         zoo.load_dataset("binarized_mnist", offline=True)
     flipped = {k: 1 - x for k, x in small.items()}
+    cache, shared = tmp_path / "cache" / "data", tmp_path / "shared" / "data"
     places = [
-        (texts(tmp_path / "cache" / "data" / "binarized_mnist", small), small),
-        (packed(tmp_path / "cache" / "data" / "binarized_mnist.npz", small), small),
-        (packed(tmp_path / "shared" / "data" / "binarized_mnist.npz", flipped), flipped),
+        (texts, cache / "binarized_mnist", small),
+        (packed, cache / "binarized_mnist.npz", flipped),
+        (packed, shared / "binarized_mnist.npz", small),
     ]
-    for place, images in places:
-        if "shared" in str(place):
+    for write, place, images in places:
+        write(place, images)
+        if place.parent == shared:
             monkeypatch.setenv("ZOO_SHARED", str(tmp_path / "shared"))
         data = zoo.load_dataset("binarized_mnist", offline=True)
         assert f"static MNIST, {place.name}: " in data.provenance

@@ -451,8 +451,8 @@ def test_binarized_mnist_is_found_in_the_shared_folder_then_in_the_cache(
         (packed, cache / "binarized_mnist.npz", flipped),
         (packed, shared / "binarized_mnist.npz", small),
     ]
-    for write, place, images in places:
-        write(place, images)
+    for put, place, images in places:
+        put(place, images)
         if place.parent == shared:
             monkeypatch.setenv("ZOO_SHARED", str(tmp_path / "shared"))
         data = zoo.load_dataset("binarized_mnist", offline=True)

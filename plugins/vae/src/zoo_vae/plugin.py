@@ -23,4 +23,17 @@ def zoo_models() -> list[ModelSpec]:
             paper="https://arxiv.org/abs/1312.6114",
             tiny=(("shape", (1, 2, 4)), ("latent", 2), ("hidden", (8,)), ("channels", (4,))),
         ),
+        ModelSpec(
+            arch="hvae",
+            family="vae",
+            density="explicit/approximate",
+            target="zoo_vae.hvae:HVAE",
+            config="zoo_vae.hvae:Config",
+            capabilities=("Encoder", "Decoder"),
+            default_likelihood="elbo",
+            default_loss="elbo",
+            summary="a ladder of convolutional levels, inferred from the top down",
+            paper="https://arxiv.org/abs/1602.02282",
+            tiny=(("shape", (1, 4, 2)), ("channels", (4,)), ("blocks", (3,)), ("latent", (1,))),
+        ),
     ]

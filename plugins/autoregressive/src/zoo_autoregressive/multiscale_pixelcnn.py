@@ -69,7 +69,7 @@ class MultiscalePixelCNN(RasterModel):
     def vertical(self, above: Tensor, run: Pass) -> None:
         self.trunk.vertical(above, run)
 
-    def horizontal(self, left: Tensor, run: Pass) -> Tensor:
+    def horizontal(self, left: Tensor, here: Tensor, run: Pass) -> Tensor:
         return self.trunk.horizontal(left, run)
 
 

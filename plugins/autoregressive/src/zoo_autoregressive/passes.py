@@ -12,7 +12,7 @@ Shapes: B batch, I and O features, H rows, W columns.
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -134,6 +134,7 @@ class Memory:
 
     rows: dict[nn.Module, _Rows] = field(default_factory=dict)
     kept: dict[nn.Module, Tensor] = field(default_factory=dict)
+    scans: dict[nn.Module, Any] = field(default_factory=dict)  # of `scans.py`
 
 
 @dataclass(frozen=True)

@@ -81,4 +81,5 @@ class Layer(nn.Module):
             y = y + self.V(run.e)[..., None, None]
         left, right = y.chunk(2, 1)
         h = diagonal_scan(self.left, left, run) + mirrored_scan(self.right, right, run)
-        return x + self.up(F.dropout(h, self.dropout, self.training))
+        added: Tensor = self.up(F.dropout(h, self.dropout, self.training))
+        return x + added

@@ -106,7 +106,7 @@ class Mixture(nn.Module):
         f, M, C = self.last(F.elu(s))[..., None], self.mixtures, x.shape[1]
         v = ordinal(x, self.levels, f.dtype)[..., None]  # (B, C, H, W, 1)
         every = ordinal(torch.arange(self.levels, device=x.device), self.levels, f.dtype)
-        rest = f[:, M:].unflatten(1, (C, -1, M))
+        rest = f[:, M:].reshape(len(f), C, -1, M, *f.shape[2:])
         weights, found = f[:, :M].log_softmax(1), []  # (B, M, H, W, 1)
         for i in range(C):
             mean, log_scale = rest[:, i, 0], rest[:, i, 1]
@@ -145,4 +145,5 @@ def categorical_log_prob(logits: Tensor, x: Tensor) -> Tensor:
 
 def split_channels(f: Tensor, channels: int, levels: int) -> Tensor:
     """Head outputs (B, C F, H, W) as logits (B, C, H, W, K)."""
-    return to_logits(f.unflatten(1, (channels, -1)).movedim(2, -1), levels)
+    f = f.reshape(len(f), channels, -1, *f.shape[2:])
+    return to_logits(f.movedim(2, -1), levels)

@@ -100,7 +100,8 @@ class GatedBlock(nn.Module):
         y = run.conv(self.h_conv, h) + run.kept(self.link)
         if self.h_skip is not None:
             y = y + self.h_skip(skip)
-        return h + self.out(self._drop(gate(y)))
+        added: Tensor = self.out(self._drop(gate(y)))
+        return h + added
 
     def _drop(self, y: Tensor) -> Tensor:
         return F.dropout(y, self.dropout, self.training)

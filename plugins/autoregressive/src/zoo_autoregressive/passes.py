@@ -59,7 +59,8 @@ class RasterConv(nn.Conv2d):
 class Pass(Protocol):
     """What a network asks of the way it is run; `e` is the one-hot class (B, classes) or None."""
 
-    e: Tensor | None
+    @property
+    def e(self) -> Tensor | None: ...
 
     def conv(self, m: RasterConv, x: Tensor) -> Tensor:
         """m at the places of x."""

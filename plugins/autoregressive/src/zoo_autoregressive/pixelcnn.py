@@ -91,4 +91,5 @@ class Block(nn.Module):
         y = run.conv(self.mid, F.relu(self.enter(F.relu(h))))
         if self.V is not None:
             y = y + self.V(run.e)[..., None, None]
-        return h + self.out(F.dropout(F.relu(y), self.dropout, self.training))
+        added: Tensor = self.out(F.dropout(F.relu(y), self.dropout, self.training))
+        return h + added

@@ -73,7 +73,7 @@ class RasterModel(GenerativeModel):
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """What the head sees of the earlier pixels, (B, C, H, W) -> (B, U, H, W)."""
         inputs = self._inputs(x, self.constants)
-        run = Whole(*x.shape[2:], one_hot(cond, self.config.classes, self.dtype))
+        run = Whole(x.shape[2], x.shape[3], one_hot(cond, self.config.classes, self.dtype))
         self.vertical(F.pad(inputs, (0, 0, 1, 0))[:, :, :-1], run)
         return self.horizontal(F.pad(inputs, (1, 0))[..., :-1], inputs, run)
 

@@ -79,4 +79,5 @@ class Layer(nn.Module):
         if self.V is not None:
             y = y + self.V(run.e)[..., None, None]
         h = row_scan(self.cell, y, run)
-        return x + self.up(F.dropout(h, self.dropout, self.training))
+        added: Tensor = self.up(F.dropout(h, self.dropout, self.training))
+        return x + added

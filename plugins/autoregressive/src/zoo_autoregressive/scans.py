@@ -76,8 +76,8 @@ def mirrored_scan(m: DiagonalCell, y: Tensor, run: Pass) -> Tensor:
 def _whole_rows(m: RowCell, y: Tensor) -> Tensor:
     h = c = y.new_zeros(len(y), y.shape[1] // 4, 1, y.shape[3])
     rows = []
-    for row in y.split(1, 2):
-        h, c = lstm(row + m.above(h), c)
+    for row in y.unbind(2):
+        h, c = lstm(row.unsqueeze(2) + m.above(h), c)
         rows.append(h)
     return torch.cat(rows, 2)
 
@@ -88,9 +88,9 @@ def _whole_diagonals(m: DiagonalCell, y: Tensor) -> Tensor:
     weight = torch.cat((m.above.weight, m.beside.weight), 2)  # (4U, U, 2, 1): above, own row
     h = c = y.new_zeros(len(y), y.shape[1] // 4, H, 1)
     columns = []
-    for column, here in zip(_skew(y).split(1, 3), inside.split(1, 3), strict=True):
-        h, c = lstm(column + F.conv2d(F.pad(h, (0, 0, 1, 0)), weight, m.above.bias), c)
-        h, c = h * here, c * here
+    for column, here in zip(_skew(y).unbind(3), inside.unbind(3), strict=True):
+        h, c = lstm(column[..., None] + F.conv2d(F.pad(h, (0, 0, 1, 0)), weight, m.above.bias), c)
+        h, c = h * here[..., None], c * here[..., None]
         columns.append(h)
     return _unskew(torch.cat(columns, 3), W)
 
@@ -98,13 +98,14 @@ def _whole_diagonals(m: DiagonalCell, y: Tensor) -> Tensor:
 def _skew(x: Tensor) -> Tensor:
     """Row r moved r columns to the right, (B, U, H, W) -> (B, U, H, W + H - 1)."""
     H, W = x.shape[2:]
-    return F.pad(x, (0, H)).flatten(2)[..., : H * (W + H - 1)].unflatten(2, (H, -1))
+    skewed = F.pad(x, (0, H)).flatten(2)[..., : H * (W + H - 1)]
+    return skewed.reshape(*x.shape[:3], W + H - 1)
 
 
 def _unskew(x: Tensor, W: int) -> Tensor:
     """The inverse of `_skew`."""
     H = x.shape[2]
-    return F.pad(x.flatten(2), (0, H)).unflatten(2, (H, -1))[..., :W]
+    return F.pad(x.flatten(2), (0, H)).view(*x.shape[:3], W + H)[..., :W]
 
 
 @dataclass

@@ -84,7 +84,10 @@ def test_bins_tile_the_unit_interval(levels):
         v, _ = preprocessing(model.event, Preprocess()).layers[0](x + u)
         assert torch.equal((v * levels).floor().long(), x) and not log_q.any()
     ends = torch.tensor([[0.0] * 3, [float(levels)] * 3])
-    assert preprocessing(model.event, Preprocess()).layers[0](ends)[0].tolist() == [[0] * 3, [1] * 3]
+    assert preprocessing(model.event, Preprocess()).layers[0](ends)[0].tolist() == [
+        [0] * 3,
+        [1] * 3,
+    ]
 
 
 @pytest.mark.parametrize("levels", [2, 17, 256])
@@ -115,7 +118,9 @@ def test_the_bound_lies_below_log_p_and_reaches_it_with_k():
     assert gaps[0] > gaps[1] > gaps[2] and gaps[2] < 0.05
 
 
-@pytest.mark.parametrize("event", [{"shape": (1,)}, {"shape": (3,)}, {"shape": (1, 2, 2), "scales": 1}])
+@pytest.mark.parametrize(
+    "event", [{"shape": (1,)}, {"shape": (3,)}, {"shape": (1, 2, 2), "scales": 1}]
+)
 def test_a_variational_dequantizer_is_a_density_on_the_unit_cube(event):
     options = {"dequantize": "variational", "hidden": 8}
     model = model_of(std=0.1, levels=4, layers=1, blocks=1, preprocess=options, **event).double()

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from zoo_kernels.coupling import actnorm_conv, actnorm_conv_inverse
 
-__all__ = ["ActNorm", "Bijection", "Chain", "Flip", "LinearStep", "PLU", "Squeeze"]
+__all__ = ["PLU", "ActNorm", "Bijection", "Chain", "Flip", "LinearStep", "Squeeze"]
 
 
 class Bijection(nn.Module, ABC):
@@ -141,9 +141,7 @@ class LinearStep(Bijection):
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.norm.prepare(x)
-        return actnorm_conv(
-            x, self.matrix(), log_scale=self.norm.log_scale, shift=self.norm.shift
-        )
+        return actnorm_conv(x, self.matrix(), log_scale=self.norm.log_scale, shift=self.norm.shift)
 
     def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return actnorm_conv_inverse(

@@ -1,4 +1,4 @@
-"""The laws of zuko's own test suite for our transforms, in its flows too where zuko is installed."""
+"""The laws of zuko's own tests for our transforms, and in its flows where zuko is installed."""
 
 import copy
 

@@ -77,7 +77,7 @@ class SplineTransform(_Elementwise):
         return f"{type(self).__name__}(bins={(self.params.shape[-1] + 1) // 3})"
 
     def _map(self, x: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
-        shape = torch.broadcast_shapes(x.shape, self.params.shape[:-1])
+        shape = _together(x.shape, self.params.shape[:-1])
         rows = x.expand(shape).reshape(-1)
         params = self.params.expand(*shape, -1).reshape(-1, self.params.shape[-1])
         op = spline.inverse if inverse else spline.forward
@@ -94,14 +94,21 @@ class AffineTransform(_Elementwise):
     def __init__(self, shift: Tensor, scale: Tensor, slope: float = 1e-3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         log_scale = scale / (1 + (scale / math.log(slope)).abs())
-        self.params = torch.stack(torch.broadcast_tensors(shift, log_scale), -1)  # (*, 2)
+        shape = _together(shift.shape, log_scale.shape)
+        self.params = torch.stack([shift.expand(shape), log_scale.expand(shape)], -1)  # (*, 2)
 
     def _map(self, x: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
-        shape = torch.broadcast_shapes(x.shape, self.params.shape[:-1])
+        shape = _together(x.shape, self.params.shape[:-1])
         params = self.params.expand(*shape, 2).reshape(-1, 2, 1)
         op = coupling.inverse if inverse else coupling.forward
         y, ladj = op(x.expand(shape).reshape(-1, 1), params, scale="exp")
         return y.view(shape), ladj.view(shape)
+
+
+def _together(a: torch.Size, b: torch.Size) -> torch.Size:
+    """The shape that two shapes broadcast to."""
+    found: torch.Size = torch.broadcast_shapes(a, b)  # type: ignore[no-untyped-call]
+    return found
 
 
 def _softplus_inverse(y: Tensor) -> Tensor:
@@ -114,7 +121,7 @@ def use_kernels(flow: Module) -> Module:
 
     Parameters and values stay the same. Raises `TypeError` if the flow has none of them.
     """
-    import zuko.transforms
+    import zuko.transforms  # type: ignore[import-not-found]
 
     ours: dict[Any, Any] = {
         zuko.transforms.MonotonicRQSTransform: SplineTransform,
@@ -122,12 +129,10 @@ def use_kernels(flow: Module) -> Module:
     }
     changed = 0
     for layer in flow.modules():
-        univariate = getattr(layer, "univariate", None)
-        partially = isinstance(univariate, partial)
-        found = ours.get(univariate.func if partially else univariate)
-        if found is not None:
-            arguments = (univariate.args, univariate.keywords) if partially else ((), {})
-            layer.univariate = partial(found, *arguments[0], **arguments[1])
+        kept: Any = getattr(layer, "univariate", None)
+        given = kept if isinstance(kept, partial) else partial(kept) if callable(kept) else None
+        if given is not None and given.func in ours:
+            layer.univariate = partial(ours[given.func], *given.args, **given.keywords)  # type: ignore[assignment]
             changed += 1
     if not changed:
         raise TypeError(
@@ -138,7 +143,7 @@ def use_kernels(flow: Module) -> Module:
 
 
 class FlowDistribution(Distribution):
-    """A flow over reals as a `torch.distributions.Distribution`, given a condition where it has one.
+    """A flow over reals as a `torch.distributions.Distribution`, given one condition or none.
 
     As there, draws come from torch's own generator; `model.sample(n, seed=...)` is repeatable.
     """
@@ -158,8 +163,9 @@ class FlowDistribution(Distribution):
         """The reals, or the interval that the model's events lie in."""
         event = self.model.event
         within = event.low is not None and event.high is not None
-        inner = constraints.interval(event.low, event.high) if within else constraints.real
-        return constraints.independent(inner, len(event.shape))
+        inner: Any = constraints.interval(event.low, event.high) if within else constraints.real  # type: ignore[no-untyped-call]
+        found: constraints.Constraint = constraints.independent(inner, len(event.shape))  # type: ignore[no-untyped-call]
+        return found
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) in nats of x (*, *S): (*,)."""

@@ -54,7 +54,7 @@ class AffineCoupling(Bijection):
         n = self.transformed
         passing = x[:, n:] if self.first else x[:, : x.shape[1] - n]
         found: Tensor = self.net(passing, h)
-        return found.unflatten(1, (2, n))
+        return found.reshape(len(x), 2, n, *x.shape[2:])
 
 
 def pack(x: Tensor, parity: int) -> Tensor:
@@ -62,13 +62,15 @@ def pack(x: Tensor, parity: int) -> Tensor:
 
     The last 2C channels are the sites whose row + column is `parity` modulo 2.
     """
-    blocks = F.pixel_unshuffle(x, 2).unflatten(1, (-1, 4))  # (B, C, 4, H/2, W/2)
+    b, c, height, width = x.shape
+    blocks = F.pixel_unshuffle(x, 2).reshape(b, c, 4, height // 2, width // 2)
     return blocks[:, :, _SITES[parity]].transpose(1, 2).flatten(1, 2)
 
 
 def unpack(y: Tensor, parity: int) -> Tensor:
     """The inverse of `pack`."""
-    blocks = y.unflatten(1, (4, -1)).transpose(1, 2)[:, :, _BACK[parity]]
+    b, c, height, width = y.shape
+    blocks = y.reshape(b, 4, c // 4, height, width).transpose(1, 2)[:, :, _BACK[parity]]
     return F.pixel_shuffle(blocks.flatten(1, 2), 2)
 
 
@@ -102,9 +104,10 @@ class CheckerboardCoupling(Bijection):
         return unpack(x, self.parity), ladj
 
     def _params(self, x: Tensor, h: Tensor | None) -> Tensor:
-        both: Tensor = self.net(x * self.mask, h).unflatten(1, (2, -1))  # (B, 2, C, H, W)
-        packed = pack(both.flatten(0, 1), self.parity)
-        return packed[:, packed.shape[1] // 2 :].unflatten(0, (-1, 2))
+        b, c, height, width = x.shape
+        both: Tensor = self.net(x * self.mask, h)
+        packed = pack(both.reshape(2 * b, c, height, width), self.parity)
+        return packed.view(b, 2, 4 * c, height // 2, width // 2)[:, :, 2 * c :]
 
 
 class SplineCoupling(Bijection):
@@ -134,7 +137,9 @@ class SplineCoupling(Bijection):
 
     def _params(self, passing: Tensor, h: Tensor | None) -> Tensor:
         found: Tensor = self.net(passing, h)
-        return found.unflatten(1, (self.transformed, -1)).movedim(2, -1)
+        b, m, *space = found.shape
+        n = self.transformed
+        return found.reshape(b, n, m // n, *space).movedim(2, -1)
 
 
 def flat_spline(transformed: int, bins: int) -> Tensor:

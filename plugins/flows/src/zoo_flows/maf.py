@@ -10,8 +10,8 @@ the paper has batch normalization, whose density of an event would depend on the
 bounded, alpha = 3 tanh(r / 3).
 
 Density costs one pass. **Sampling costs D steps** a layer: x_i needs x_1..x_{i-1}. No unit is
-computed twice: with sorted degrees those that x_i completes are a slice of every layer, so that the
-D steps of a layer cost as many multiplications as one pass.
+computed twice: with sorted degrees those that x_i completes are a slice of every layer, so that
+the D steps of a layer cost as many multiplications as one pass.
 
 Images are taken as vectors, in raster order. Shapes: B batch, D features, U units, z (B, D).
 """
@@ -113,7 +113,7 @@ class Autoregressive(Bijection):
         return coupling.forward(y, params, scale="tanh", constant=_BOUND)
 
     def _grow(self, x: Tensor, new: slice, units: list[Tensor], shift: Tensor | None) -> None:
-        """Compute the units `new` of every layer, before their nonlinearity, from what is known."""
+        """Compute the units `new` of every layer, before their nonlinearity."""
         if new.start == new.stop:
             return
         y = self.first.part(x, new)

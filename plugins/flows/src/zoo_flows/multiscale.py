@@ -1,6 +1,6 @@
 """The multi-scale architecture: half of the channels are done after each scale.
 
-    (z_l, x_{l+1}) = f_l(x_l),   z = (z_1, ..., z_L)              (RealNVP, section 3.6, eqs. 13-16)
+    (z_l, x_{l+1}) = f_l(x_l),   z = (z_1, ..., z_L)          (RealNVP, section 3.6, eqs. 13-16)
 
 Shapes: B batch, x (B, C, H, W), z (B, D) with D = C H W.
 """
@@ -31,7 +31,8 @@ class MultiScale(Bijection):
         self.shapes = [(c // 2, h, w) for c, h, w in shapes[:-1]] + [shapes[-1]]
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        done, total = [], x.new_zeros(len(x))
+        done: list[Tensor] = []
+        total = x.new_zeros(len(x))
         for scale in self.scales:
             x, ladj = scale(x, h)
             total = total + ladj
@@ -41,8 +42,8 @@ class MultiScale(Bijection):
         return torch.cat([z.flatten(1) for z in [*done, x]], 1), total
 
     def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        parts = y.split([math.prod(shape) for shape in self.shapes], 1)
-        done = [z.unflatten(1, shape) for z, shape in zip(parts, self.shapes, strict=True)]
+        parts = torch.split(y, [math.prod(shape) for shape in self.shapes], 1)
+        done = [z.reshape(len(y), *shape) for z, shape in zip(parts, self.shapes, strict=True)]
         x, total = done.pop(), y.new_zeros(len(y))
         for scale in reversed(self.scales):
             assert isinstance(scale, Bijection)

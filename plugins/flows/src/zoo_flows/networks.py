@@ -79,7 +79,7 @@ class ConvNet(nn.Module):
 
 
 class ResidualConvNet(nn.Module):
-    """A residual network over images: h <- h + conv relu(conv relu(h)), 3x3 (RealNVP, section 3)."""
+    """A residual network over images, of 3x3 convolutions (RealNVP, section 3)."""
 
     def __init__(
         self, n: int, m: int, *, hidden: int, blocks: int, context: int = 0,

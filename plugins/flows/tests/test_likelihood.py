@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Normal
 
 import zoo_core as zoo
-from zoo_core import NoLikelihoodError, Rng
+from zoo_core import NoLikelihoodError, Rng, latent
 from zoo_core.errors import NoCapabilityError
 from zoo_flows.likelihood import DeqBound
 from zoo_flows.preprocessing import Logit, Preprocess, preprocessing
@@ -223,3 +223,14 @@ def test_reals_through_the_logit_are_of_the_unit_interval():
     assert bool(((x >= 0) & (x <= 1)).all())
     with pytest.raises(zoo.DataError):
         model.log_likelihood(torch.full((1, 2), 1.5))
+
+
+@pytest.mark.parametrize("arch", ["realnvp", "glow", "maf", "nsf_coupling"])
+def test_codes_of_integers_lead_back_to_them_and_paths_between_them_to_events(arch):
+    model = model_of(arch, 0.05, shape=(1, 4, 4), levels=17, preprocess={"logit": 0.05})
+    x = torch.randint(17, (4, 1, 4, 4), generator=torch.Generator().manual_seed(0))
+    z = latent.encode(model, x)
+    assert z.shape == (4, 16) and torch.equal(model.to_event(latent.decode(model, z)), x)
+    path = latent.interpolate(z[:2], z[2:], steps=5)
+    events = model.to_event(latent.decode(model, path.flatten(0, 1))).view(2, 5, 1, 4, 4)
+    assert torch.equal(events[:, 0], x[:2]) and torch.equal(events[:, -1], x[2:])

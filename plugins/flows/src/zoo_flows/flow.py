@@ -47,9 +47,12 @@ class Flow(GenerativeModel, ABC):
         self.preprocess = preprocessing(self.event, preprocess)
 
     def forward_and_ladj(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """z (B, D) and log |det dz/dx| (B,) of reals x, or of dequantized integers."""
+        """z (B, D) and log |det dz/dx| (B,) of reals x, or of dequantized integers.
+
+        Integers themselves are taken at the middle of their level, x + 1/2.
+        """
         h = self._context(cond)
-        y, ladj = self.preprocess(x)
+        y, ladj = self.preprocess(x if x.is_floating_point() else x.to(self.dtype) + 0.5)
         z, more = self.transform(y, h)
         return z, ladj + more
 

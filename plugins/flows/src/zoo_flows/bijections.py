@@ -144,9 +144,11 @@ class LinearStep(Bijection):
         return actnorm_conv(x, self.matrix(), log_scale=self.norm.log_scale, shift=self.norm.shift)
 
     def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return actnorm_conv_inverse(
-            y, self.matrix(), log_scale=self.norm.log_scale, shift=self.norm.shift
-        )
+        return actnorm_conv_inverse(y, self.matrix(), **self._known())
+
+    def _known(self) -> dict[str, Tensor]:
+        norm, logabsdet = self.norm, self.matrix.log_s.sum()
+        return {"log_scale": norm.log_scale, "shift": norm.shift, "logabsdet": logabsdet}
 
 
 class Flip(Bijection):

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from models import Bench, Build, Call, Goal, compiled
 from torch import Tensor, nn
+
+from models import Bench, Build, Call, Goal, compiled
 
 __all__ = ["BENCHES", "GOALS", "PACKAGES"]
 

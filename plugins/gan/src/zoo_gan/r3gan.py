@@ -9,8 +9,9 @@ with an inverted bottleneck, no normalization, and A_3 zero at first (fix-up). N
 resolution by interpolation. G starts from a learned basis of the coarsest grid, scaled channel by
 channel by a linear map of z; D ends with a depthwise map of that grid to features. G has no tanh.
 
-An event (D,) is one of residual MLPs of the same form. Images are folded: `patch` rows and columns
-of a square become channels first, which keeps small networks fast.
+Images are folded: `patch` rows and columns of a square become channels first, which keeps small
+networks fast. Events (D,), and images if the network is `dense`, are of residual MLPs of the same
+form.
 
 Shapes: B batch, C channels, H rows, W columns, L latents, F features.
 """
@@ -38,7 +39,7 @@ class Config:
     """Event, latents and size; `classes` makes the model class-conditional.
 
     `widths` are the channels of each resolution, the coarsest first, with `blocks` residual blocks
-    each; `group` channels are convolved together. For an event (D,) they are widths of MLP stages.
+    each; `group` channels are convolved together. For MLPs they are the widths of stages.
     """
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (1, 28, 28)
@@ -50,6 +51,7 @@ class Config:
     expansion: Annotated[int, Range(1, 8)] = 2
     group: Annotated[int, Range(1, 4096)] = 16
     patch: Annotated[int, Range(1, 16)] = 2
+    dense: bool = False
 
 
 class R3GAN(AdversarialModel):
@@ -59,9 +61,9 @@ class R3GAN(AdversarialModel):
         c = config or Config()
         super().__init__(c, event_of(c.shape, c.levels), latent=c.latent, classes=c.classes)
         inputs = width_of(c.latent, c.classes)
-        flat = len(c.shape) == 1
-        body = _vector_body(c, inputs) if flat else _image_body(c, inputs)
-        critic = _vector_critic(c) if flat else _image_critic(c)
+        dense = c.dense or len(c.shape) == 1
+        body = _dense_body(c, inputs) if dense else _image_body(c, inputs)
+        critic = _dense_critic(c) if dense else _image_critic(c)
         self.generator = Generator(body, c.classes)
         self.discriminator = Critic(critic, c.widths[0], c.classes)
 
@@ -153,18 +155,18 @@ def _blocks(c: Config, width: int) -> list[nn.Module]:
     ]
 
 
-def _vector_body(c: Config, inputs: int) -> nn.Sequential:
-    """(B, L) -> (B, D)."""
-    last = _scale(nn.Linear(c.widths[-1], c.shape[0]), 1.0)
-    return nn.Sequential(*_vector_stages(c, (inputs, *c.widths)), last)
+def _dense_body(c: Config, inputs: int) -> nn.Sequential:
+    """(B, L) -> (B, *S)."""
+    last = _scale(nn.Linear(c.widths[-1], math.prod(c.shape)), 1.0)
+    return nn.Sequential(*_stages(c, (inputs, *c.widths)), last, nn.Unflatten(1, c.shape))
 
 
-def _vector_critic(c: Config) -> nn.Sequential:
-    """(B, D) -> features (B, F)."""
-    return nn.Sequential(*_vector_stages(c, (*c.shape, *c.widths[::-1])))
+def _dense_critic(c: Config) -> nn.Sequential:
+    """(B, *S) -> features (B, F)."""
+    return nn.Sequential(nn.Flatten(), *_stages(c, (math.prod(c.shape), *c.widths[::-1])))
 
 
-def _vector_stages(c: Config, widths: Sequence[int]) -> list[nn.Module]:
+def _stages(c: Config, widths: Sequence[int]) -> list[nn.Module]:
     layers: list[nn.Module] = []
     depth = c.blocks * len(c.widths)
     for a, b in zip(widths, widths[1:], strict=False):

@@ -62,6 +62,12 @@ def zoo_losses() -> list[LossSpec]:
             requires=("Encoder", "Decoder"),
             summary="minus the evidence lower bound, the KL term weighed by beta",
         ),
+        LossSpec(
+            "iwae",
+            "zoo_core.likelihoods.iwae:IWAELoss",
+            requires=("Encoder", "Decoder"),
+            summary="minus the importance-weighted bound from k draws",
+        ),
     ]
 
 

@@ -80,6 +80,7 @@ class ModelInfo:
             "size": tag.size if tag else None,
             "license": tag.license if tag else None,
             "source": tag.source if tag else None,
+            "metrics": tag.metrics if tag else [],
         }
 
 

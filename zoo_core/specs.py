@@ -3,6 +3,7 @@
 A spec is everything the zoo needs to list, find and check a component without importing it.
 """
 
+import re
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -86,8 +87,10 @@ class Pretrained:
 
     @property
     def status(self) -> Literal["pinned", "unpinned"]:
-        """Pinned means a full commit and a hash for every file."""
-        return "pinned" if self.revision and self.sha256 else "unpinned"
+        """Pinned means a full commit, 40 hex digits, and a SHA-256 for every file."""
+        commit = re.fullmatch("[0-9a-f]{40}", self.revision or "")
+        hashed = all(re.fullmatch("[0-9a-f]{64}", digest) for _, digest in self.sha256)
+        return "pinned" if commit and hashed and self.sha256 else "unpinned"
 
 
 @dataclass(frozen=True)

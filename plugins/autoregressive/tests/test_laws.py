@@ -10,6 +10,8 @@ from zoo_autoregressive.gated_pixelcnn import Config as PixelConfig
 from zoo_autoregressive.gated_pixelcnn import GatedPixelCNN
 from zoo_autoregressive.made import MADE
 from zoo_autoregressive.made import Config as MadeConfig
+from zoo_autoregressive.multiscale_pixelcnn import Config as MultiscaleConfig
+from zoo_autoregressive.multiscale_pixelcnn import MultiscalePixelCNN
 from zoo_autoregressive.samplers import Sequential, draw
 from zoo_core import Fixed, Rng
 from zoo_kernels import backend, backends
@@ -20,6 +22,9 @@ MODELS = {
     "made_indirect": lambda **event: MADE(MadeConfig(hidden=400, direct=False, **event)),
     "gated_pixelcnn": lambda **event: GatedPixelCNN(
         PixelConfig(hidden=12, layers=3, kernel=5, head=24, **event)
+    ),
+    "multiscale_pixelcnn": lambda **event: MultiscalePixelCNN(
+        MultiscaleConfig(hidden=(6, 8), blocks=(1, 1), kernel=5, head=24, **event)
     ),
 }
 EVENTS = {

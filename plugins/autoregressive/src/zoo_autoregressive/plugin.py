@@ -36,6 +36,19 @@ def zoo_models() -> list[ModelSpec]:
             paper="https://arxiv.org/abs/1606.05328",
             tiny=(("shape", (1, 3, 3)), ("hidden", 4), ("layers", 3), ("head", 4)),
         ),
+        ModelSpec(
+            arch="multiscale_pixelcnn",
+            family="autoregressive",
+            density="explicit/tractable",
+            target="zoo_autoregressive.multiscale_pixelcnn:MultiscalePixelCNN",
+            config="zoo_autoregressive.multiscale_pixelcnn:Config",
+            capabilities=("Density", "Conditionals"),
+            default_likelihood="exact",
+            default_sampler="sequential",
+            summary="gated blocks at full, half and quarter resolution: the best on a CPU",
+            paper="https://arxiv.org/abs/1606.05328",
+            tiny=(("shape", (1, 3, 3)), ("hidden", (4, 6)), ("blocks", (1, 1)), ("head", 4)),
+        ),
     ]
 
 

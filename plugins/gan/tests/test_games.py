@@ -1,4 +1,4 @@
-"""Laws of the games: values and gradients in closed form, and the discriminator that is optimal."""
+"""Laws of the games: losses and gradients in closed form, and the optimal discriminator."""
 
 import math
 

@@ -21,5 +21,3 @@ def plugins():
 def test_plugin_loads_with_status_ok(plugins):
     record = plugins.records["gan"]
     assert (record.status, record.dist, record.problems) == ("ok", "density-zoo-gan", [])
-
-

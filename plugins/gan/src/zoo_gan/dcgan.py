@@ -59,9 +59,7 @@ class DCGAN(AdversarialModel):
         c = config or Config()
         n = resolution(c.kernels)
         bounds = {} if c.levels else {"low": -1.0, "high": 1.0}
-        super().__init__(
-            c, Event((c.channels, n, n), levels=c.levels, **bounds), latent=c.latent
-        )
+        super().__init__(c, Event((c.channels, n, n), levels=c.levels, **bounds), latent=c.latent)
         self.generator = Generator(c)
         self.discriminator = Discriminator(c) if c.critic else None
         self.apply(_initialize)

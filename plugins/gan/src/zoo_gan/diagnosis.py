@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from zoo_core.data.dataset import Split
-from zoo_core.model import GenerativeModel
 from zoo_core.rng import Rng
-from zoo_core.sampling import to_model
+from zoo_core.training.data import take
 from zoo_core.training.diagnosis import Diagnosis
+from zoo_gan.model import Adversaries
 
 __all__ = ["diagnose"]
 
@@ -29,18 +29,16 @@ _COLLAPSED = {"spread": 0.3, "modes": 0.5, "coverage": 0.05}
 _RANKED = 0.999
 
 
-def diagnose(loss: object, model: GenerativeModel, split: Split) -> Diagnosis:
+def diagnose(model: Adversaries, split: Split) -> Diagnosis:
     """Numbers for the log, with a warning where they look like collapse or like D winning."""
     n = min(_EVENTS, len(split.x))
     rows = torch.arange(n) * len(split.x) // n
-    x, y = split.batch(rows)
-    cond = None if model.condition.kind == "none" or y is None else to_model(y, model)
-    real = model.normalize(to_model(x, model))  # type: ignore[operator]
-    z = model.prior(n, cond).sample(  # type: ignore[operator]
-        Rng(0, n, scope="diagnosis/").to(model.device), stream="z"
-    )
-    fake = model.generator(z, cond)  # type: ignore[operator]
-    r, f = (model.discriminator(v, cond).float() for v in (real, fake))  # type: ignore[operator]
+    x, cond = take(model, split, rows)  # type: ignore[arg-type]
+    real = model.normalize(x)
+    rng = Rng(0, n, scope="diagnosis/").to(real.device)
+    fake = model.generator(model.prior(n, cond).sample(rng, stream="z"), cond)
+    r, f = (model.discriminator(v, cond).float() for v in (real, fake))
+    y = None if split.y is None else split.y[rows]
     values = {
         "real": float(r.mean()),
         "fake": float(f.mean()),

@@ -8,10 +8,10 @@ the mean over the batch of what its player minimizes:
 | non-saturating (Goodfellow et al., 2014) | softplus(-r) + softplus(f) | softplus(-f) |
 | hinge (Lim & Ye, 2017) | relu(1 - r) + relu(1 + f) | -f |
 | Wasserstein (Arjovsky et al., 2017) | f - r | -f |
-| relativistic (Jolicoeur-Martineau, 2018; Huang et al., 2024, eq. 2) | softplus(f - r) | softplus(r - f) |
+| relativistic (Jolicoeur-Martineau, 2018) | softplus(f - r) | softplus(r - f) |
 
-In the relativistic game scores are compared pair by pair, so that no score means anything alone:
-it has no minimum in which all generated events sit on one side of a boundary.
+In the relativistic game (Huang et al., 2024, eq. 2) scores are compared pair by pair, so that no
+score means anything alone: it has no minimum in which all samples sit on one side of a boundary.
 """
 
 from collections.abc import Callable

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from zoo_core import Loss, Range, Rng
+from zoo_core.data.dataset import Split
 from zoo_core.model import Batch
+from zoo_core.training.diagnosis import Diagnosis
 from zoo_gan import penalties
 from zoo_gan.diagnosis import diagnose
 from zoo_gan.games import HINGE, NON_SATURATING, RELATIVISTIC, WASSERSTEIN, Game
@@ -76,7 +78,9 @@ class Adversarial:
                 r = model.discriminator(model.normalize(x), cond)
         return Loss(self.game.generator(r, f), {"fake": f.detach().mean()})
 
-    diagnose = diagnose
+    def diagnose(self, model: Adversaries, split: Split) -> Diagnosis:
+        """How the training goes, for its log."""
+        return diagnose(model, split)
 
 
 @dataclass(frozen=True)

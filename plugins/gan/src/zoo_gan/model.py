@@ -15,12 +15,12 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from zoo_core import Condition, ConfigError, Event, GenerativeModel, Player
-from zoo_core.errors import UsageError
-from zoo_core.rng import Rng
 from zoo_core.capabilities import Distribution
+from zoo_core.errors import UsageError
 from zoo_core.nn.distributions import Normal
+from zoo_core.rng import Rng
 
-__all__ = ["Adversaries", "AdversarialModel", "Losses", "event_of"]
+__all__ = ["AdversarialModel", "Adversaries", "Losses", "event_of"]
 
 
 @runtime_checkable
@@ -34,8 +34,14 @@ class Adversaries(Protocol):
 
     def prior(self, batch: int, cond: Tensor | None = None) -> Distribution: ...
 
+    def generate(self, z: Tensor, cond: Tensor | None = None) -> Tensor: ...
+
     def normalize(self, x: Tensor) -> Tensor:
         """Events on the networks' scale, (B, *S) -> (B, *S)."""
+        ...
+
+    def to_events(self, x: Tensor) -> Tensor:
+        """What `generate` gave, as events (B, *S)."""
         ...
 
 
@@ -58,7 +64,9 @@ class AdversarialModel(GenerativeModel):
     generator: nn.Module
     discriminator: nn.Module | None
 
-    def __init__(self, config: Any, event: Event, *, latent: int, classes: int | None = None):
+    def __init__(
+        self, config: Any, event: Event, *, latent: int, classes: int | None = None
+    ) -> None:
         super().__init__(config, event, Condition("classes", classes) if classes else None)
         self._latent = latent
 

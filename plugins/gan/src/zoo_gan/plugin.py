@@ -1,8 +1,8 @@
 """What this family declares to the zoo; it imports no torch."""
 
-from zoo_core import LossSpec, ModelSpec, hookimpl
+from zoo_core import ConverterSpec, LossSpec, ModelSpec, SamplerSpec, hookimpl
 
-__all__ = ["ZOO_API", "zoo_losses", "zoo_models"]
+__all__ = ["ZOO_API", "zoo_converters", "zoo_losses", "zoo_models", "zoo_samplers"]
 
 ZOO_API = 1
 
@@ -20,7 +20,7 @@ def zoo_models() -> list[ModelSpec]:
             config="zoo_gan.dcgan:Config",
             capabilities=("Generator", _ADVERSARIES),
             default_loss="non_saturating",
-            summary="transposed convolutions with batch normalization; reads the tutorial's weights",
+            summary="convolutions with batch normalization; reads the tutorial's weights",
             paper="https://arxiv.org/abs/1511.06434",
             tiny=(("channels", 1), ("kernels", (2, 4)), ("width", 4), ("latent", 4)),
         ),
@@ -44,7 +44,7 @@ def zoo_models() -> list[ModelSpec]:
             config="zoo_gan.r3gan:Config",
             capabilities=("Generator", _ADVERSARIES),
             default_loss="relativistic",
-            summary="relativistic game with R1 and R2 in small residual networks; images or vectors",
+            summary="relativistic game with R1 and R2 in residual networks; images or vectors",
             paper="https://arxiv.org/abs/2501.05441",
             tiny=(
                 ("shape", (1, 4, 4)),
@@ -87,4 +87,28 @@ def zoo_losses() -> list[LossSpec]:
             requires=needs,
             summary="real and generated scores compared in pairs, with R1 and R2",
         ),
+    ]
+
+
+@hookimpl
+def zoo_samplers() -> list[SamplerSpec]:
+    return [
+        SamplerSpec(
+            "truncated",
+            "zoo_gan.samplers:Truncated",
+            requires=("Generator", _ADVERSARIES),
+            summary="latents cut off at a threshold: fidelity for variety",
+        )
+    ]
+
+
+@hookimpl
+def zoo_converters() -> list[ConverterSpec]:
+    return [
+        ConverterSpec(
+            "dcgan_tutorial",
+            "zoo_gan.convert:DCGANTutorial",
+            arch="dcgan",
+            summary="generators in the layout of the PyTorch DCGAN tutorial",
+        )
     ]

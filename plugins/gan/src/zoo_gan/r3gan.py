@@ -3,11 +3,12 @@
 https://arxiv.org/abs/2501.05441. The relativistic game, regularized by R1 and R2 together, locally
 converges without tricks (section 2), and lets both networks be plain modern residual ones:
 
-    block(h) = h + A_3 s(A_2 s(A_1 h)),  A_1, A_3 1 x 1, A_2 3 x 3 in groups, s leaky    (section 3)
+    block(h) = h + A_3 s(A_2 s(A_1 h)),  A_1, A_3 1 x 1, A_2 3 x 3 in groups    (section 3)
 
-with an inverted bottleneck, no normalization, and A_3 zero at first (fix-up). Networks change the
-resolution by interpolation. G starts from a learned basis of the coarsest grid, scaled channel by
-channel by a linear map of z; D ends with a depthwise map of that grid to features. G has no tanh.
+with s a leaky rectifier, an inverted bottleneck, no normalization, and A_3 zero at first (fix-up).
+Networks change the resolution by interpolation. G starts from a learned basis of the coarsest
+grid, scaled channel by channel by a linear map of z; D ends with a depthwise map of that grid to
+features. G has no tanh.
 
 Images are folded: `patch` rows and columns of a square become channels first, which keeps small
 networks fast. Events (D,), and images if the network is `dense`, are of residual MLPs of the same
@@ -170,7 +171,7 @@ def _stages(c: Config, widths: Sequence[int]) -> list[nn.Module]:
     layers: list[nn.Module] = []
     depth = c.blocks * len(c.widths)
     for a, b in zip(widths, widths[1:], strict=False):
-        layers.append(_scale(nn.Linear(a, b), 1.0))
+        layers.append(_scale(nn.Linear(a, b), 1.0, spread=0.0 if layers else 1.0))
         layers += [
             Block(
                 nn.Linear(b, b * c.expansion),
@@ -196,12 +197,15 @@ def _grid(c: Config) -> tuple[int, int]:
     return height // factor, width // factor
 
 
-def _scale(layer: nn.Module, gain: float) -> nn.Module:
-    """Weights N(0, gain^2 / fan in), biases 0."""
+def _scale(layer: nn.Module, gain: float, *, spread: float = 0.0) -> nn.Module:
+    """Weights N(0, gain^2 / fan in), biases N(0, spread^2).
+
+    The first layer of an MLP spreads its kinks over the space: without, all pass through 0.
+    """
     weight, bias = layer.weight, layer.bias
     assert isinstance(weight, Tensor)
     fan_in = weight[0].numel()
     nn.init.normal_(weight, std=gain / math.sqrt(fan_in))
     if isinstance(bias, Tensor):
-        nn.init.zeros_(bias)
+        nn.init.normal_(bias, std=spread)
     return layer

@@ -18,7 +18,7 @@ from typing import Annotated
 
 from torch import nn
 
-from zoo_core import ConfigError, Range
+from zoo_core import Range
 from zoo_gan.model import AdversarialModel, event_of
 from zoo_gan.parts import SLOPE, Critic, Generator, mlp, width_of
 

@@ -173,8 +173,8 @@ OPTIONS = {
     "list": "PATTERN --density --family --license --pretrained --no-pretrained",
     "info": "NAME",
     "sample": f"NAME -n --out --sampler --set --cond --fixed --batch-size {HUB}",
-    "likelihood": "NAME --data --data-option --split --method --set --cond --limit --batch-size "
-    + HUB,
+    "likelihood": "NAME --data --data-option --split --method --set --cond --limit --map "
+    f"--batch-size {HUB}",
     "pull": f"NAMES --pin {HUB}",
     "convert": f"SOURCE OUT --converter --set --license --memory --seconds {HUB}",
     "push": "FOLDER REPO --private --create-pr --dry-run --token --endpoint",

@@ -44,8 +44,8 @@ def environment(device: str) -> dict[str, str]:
     """What the numbers depend on."""
     import triton
 
-    made = {"torch": torch.__version__, "triton": triton.__version__, "device": "interpreter"}
-    if device == "cuda":
+    made = {"torch": torch.__version__, "triton": triton.__version__, "device": "cpu"}
+    if device.startswith("cuda"):
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         done = subprocess.run(query, capture_output=True, text=True, check=False)
         made |= {"device": torch.cuda.get_device_name(), "driver": done.stdout.strip(),
@@ -76,6 +76,8 @@ class Results:
         start = time.monotonic()
         try:
             entry = item()
+        except OutOfTime:
+            raise
         except Exception as error:
             entry = {"failed": f"{type(error).__name__}: {error}"[:600]}
         self.entries[key] = entry

@@ -175,10 +175,17 @@ class DatasetSpec:
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """A feature extractor or a score over samples."""
+    """A feature extractor or a score over samples; the target is a frozen dataclass either way.
+
+    `features`: called as `(x, event) -> (N, F)`, with `accepts(event)` and an `identity` that
+    names its weights. `score`: called as `(generated: Cloud, reference: Cloud) -> Estimate`, with
+    `better` = "lower" or "higher". An `optional` one is used only where it is asked for.
+    """
 
     name: str
     target: str
+    kind: Literal["features", "score"] = "score"
+    optional: bool = False
     summary: str = ""
 
 

@@ -22,11 +22,11 @@ def test_plugin_that_is_not_installed_is_named():
 
 
 def test_plugin_that_does_not_have_it_yet_is_named(monkeypatch):
-    early = ModuleType("early_flows")
-    early.ZOO_API = 1
-    monkeypatch.setitem(sys.modules, "early_flows", early)
+    older = ModuleType("older_flows")
+    older.ZOO_API = 1
+    monkeypatch.setitem(sys.modules, "older_flows", older)
     with pytest.raises(UnknownNameError, match="planned for density-zoo-flows"):
-        registry("early_flows").model("glow")
+        registry("older_flows").model("glow")
 
 
 def test_plugin_that_is_disabled_can_be_enabled():

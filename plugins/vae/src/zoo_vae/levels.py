@@ -59,5 +59,5 @@ def flat(levels: Sequence[Level]) -> Tensor:
 
 def split(z: Tensor, shapes: Sequence[Size]) -> list[Tensor]:
     """Codes (B, Z) as levels (B, *Z_l)."""
-    parts = z.split([shape.numel() for shape in shapes], 1)
+    parts = torch.split(z, [shape.numel() for shape in shapes], 1)
     return [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]

@@ -157,7 +157,7 @@ class Product:
         split = torch.split(x, [shape.numel() for shape in shapes], 1)
         return torch.stack(
             [
-                p.log_prob(z.unflatten(1, s))
+                p.log_prob(z.reshape(-1, *s))
                 for p, z, s in zip(self.parts, split, shapes, strict=True)
             ]
         ).sum(0)

@@ -60,4 +60,4 @@ def flat(levels: Sequence[Level]) -> Tensor:
 def split(z: Tensor, shapes: Sequence[Size]) -> list[Tensor]:
     """Codes (B, Z) as levels (B, *Z_l)."""
     parts = torch.split(z, [shape.numel() for shape in shapes], 1)
-    return [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
+    return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]

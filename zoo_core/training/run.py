@@ -125,6 +125,7 @@ def _described(recipe: Recipe) -> dict[str, Any]:
 def _metrics(model: GenerativeModel, data: Dataset, recipe: Recipe) -> list[dict[str, Any]]:
     """Likelihoods with their kind: on `valid`, and on `test` if the recipe reports it."""
     wanted = dict.fromkeys(s for s in ("valid", recipe.report) if s in data.splits)
+    by_default: list[tuple[str, str | None, Mapping[str, Any]]]
     by_default = [(s, None, {}) for s in wanted] if scores_by_likelihood(model) else []
     further = [(recipe.report, method, options) for method, options in recipe.scores]
     return [_metric(data.split(s), s, model, m, options) for s, m, options in by_default + further]

@@ -104,7 +104,7 @@ class Bernoulli:
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-probability of x (B, *S), sum_i x_i l_i - log(1 + exp l_i), (B,)."""
         l = self.logits.flatten(1)
-        return torch.linalg.vecdot(x.flatten(1).to(l.dtype), l) - F.softplus(l).sum(1)
+        return (x.flatten(1).to(l.dtype) * l).sum(1) - F.softplus(l).sum(1)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class MultiscalePixelCNN(RasterModel):
     def vertical(self, above: Tensor, run: Pass) -> None:
         self.trunk.vertical(above, run)
 
-    def horizontal(self, left: Tensor, run: Pass) -> Tensor:
+    def horizontal(self, left: Tensor, here: Tensor, run: Pass) -> Tensor:
         return self.trunk.horizontal(left, run)
 
 
@@ -100,7 +100,8 @@ class GatedBlock(nn.Module):
         y = run.conv(self.h_conv, h) + run.kept(self.link)
         if self.h_skip is not None:
             y = y + self.h_skip(skip)
-        return h + self.out(self._drop(gate(y)))
+        added: Tensor = self.out(self._drop(gate(y)))
+        return h + added
 
     def _drop(self, y: Tensor) -> Tensor:
         return F.dropout(y, self.dropout, self.training)

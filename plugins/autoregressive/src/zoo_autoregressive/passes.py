@@ -12,7 +12,7 @@ Shapes: B batch, I and O features, H rows, W columns.
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +59,8 @@ class RasterConv(nn.Conv2d):
 class Pass(Protocol):
     """What a network asks of the way it is run; `e` is the one-hot class (B, classes) or None."""
 
-    e: Tensor | None
+    @property
+    def e(self) -> Tensor | None: ...
 
     def conv(self, m: RasterConv, x: Tensor) -> Tensor:
         """m at the places of x."""
@@ -134,6 +135,7 @@ class Memory:
 
     rows: dict[nn.Module, _Rows] = field(default_factory=dict)
     kept: dict[nn.Module, Tensor] = field(default_factory=dict)
+    scans: dict[nn.Module, Any] = field(default_factory=dict)  # of `scans.py`
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 """What the models of pixels in raster order share: order, conditioning, scoring, a cached pass.
 
-A model of this file is a network that gives features of each pixel from strictly earlier pixels,
+A model of this file is a network that gives features of each pixel from the earlier ones,
 
-    vertical(above, run)         what the rows above contribute, kept in the pass
-    horizontal(left, run)        the features (B, U, ., .) of the places of the pass
+    vertical(above, run)             what the rows above contribute, kept in the pass
+    horizontal(left, here, run)      the features (B, U, ., .) of the places of the pass
 
-and a head that turns the features of a pixel, and its own earlier channels, into logits. Scoring
-runs both over `Whole` maps, sampling the first once a row and the second once a pixel, `Cached`.
+and a head that turns them into logits. Scoring runs both over `Whole` maps; sampling runs the
+first once a row and the second once a pixel, `Cached`. The channels of a pixel are drawn in turn:
+either features do not see their own pixel and the head does (`Categorical`, `Mixture`), or
+features and head are split into channel groups (`Grouped`), as `grouped` says.
 
 Shapes: B batch, C channels, H rows, W columns, U units, K levels.
 """
@@ -53,6 +55,7 @@ class RasterModel(GenerativeModel):
 
     head: Head
     constants: Tensor
+    grouped = False
 
     def __init__(self, config: RasterConfig) -> None:
         condition = Condition("classes", config.classes) if config.classes else None
@@ -63,16 +66,16 @@ class RasterModel(GenerativeModel):
         """Run on inputs (B, C + 3, ., W) one row above the places of the pass."""
         raise NotImplementedError
 
-    def horizontal(self, left: Tensor, run: Pass) -> Tensor:
-        """Features (B, U, ., .) from inputs one column to the left of the places of the pass."""
+    def horizontal(self, left: Tensor, here: Tensor, run: Pass) -> Tensor:
+        """Features (B, U, ., .) from inputs at the places of the pass and one column before."""
         raise NotImplementedError
 
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """What the head sees of the earlier pixels, (B, C, H, W) -> (B, U, H, W)."""
         inputs = self._inputs(x, self.constants)
-        run = Whole(*x.shape[2:], one_hot(cond, self.config.classes, self.dtype))
+        run = Whole(x.shape[2], x.shape[3], one_hot(cond, self.config.classes, self.dtype))
         self.vertical(F.pad(inputs, (0, 0, 1, 0))[:, :, :-1], run)
-        return self.horizontal(F.pad(inputs, (1, 0))[..., :-1], run)
+        return self.horizontal(F.pad(inputs, (1, 0))[..., :-1], inputs, run)
 
     def logits(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """All conditionals in one pass, (B, C, H, W) -> (B, C, H, W, K)."""
@@ -96,17 +99,17 @@ class RasterModel(GenerativeModel):
         """Logits (B, K) of value `order()[i]`, given the earlier ones in x (B, C, H, W)."""
         pixel, channel = divmod(i, self.config.shape[0])
         r, c = divmod(pixel, self.config.shape[2])
-        if channel == 0:
-            if c == 0:
-                cache.row = replace(cache.row, r=r)
-                self.vertical(self._row(x, r - 1), cache.row)
-            left = self._row(x, r, c - 1)
-            cache.features = self.horizontal(left, replace(cache.row, c=c))
+        if c == channel == 0:
+            cache.row = replace(cache.row, r=r)
+            self.vertical(self._at(x, r - 1), cache.row)
+        if channel == 0 or self.grouped:
+            left, here = self._at(x, r, c - 1), self._at(x, r, c)
+            cache.features = self.horizontal(left, here, replace(cache.row, c=c))
         assert cache.features is not None
         logits = self.head.logits(cache.features, x[:, :, r : r + 1, c : c + 1])
         return logits[:, channel, 0, 0], cache
 
-    def _row(self, x: Tensor, r: int, c: int | None = None) -> Tensor:
+    def _at(self, x: Tensor, r: int, c: int | None = None) -> Tensor:
         """Inputs at row r, or at its pixel c, which are zeros outside the image."""
         rows = slice(max(r, 0), max(r, 0) + 1)
         columns = slice(None) if c is None else slice(max(c, 0), max(c, 0) + 1)

@@ -19,7 +19,16 @@ from zoo_core import ConfigError, Event
 from zoo_core.capabilities import Distribution
 from zoo_core.nn.distributions import Bernoulli, Categorical, DiscretizedLogistic
 
-__all__ = ["Head", "ImageDecoder", "ImageEncoder", "Likelihood", "Mlp", "one_hot", "ordinal"]
+__all__ = [
+    "Head",
+    "ImageDecoder",
+    "ImageEncoder",
+    "Likelihood",
+    "Mlp",
+    "full",
+    "one_hot",
+    "ordinal",
+]
 
 Likelihood = Literal["bernoulli", "categorical", "logistic"]
 """p(x|z) of each value: two levels, K free levels, or K levels of a discretized logistic."""
@@ -126,12 +135,18 @@ class Head:
         self.features = per_value * event.shape[0]
 
     def __call__(self, h: Tensor) -> Distribution:
+        h = full(h)
         if self.likelihood == "bernoulli":
             return Bernoulli(h)
         h = h.unflatten(1, (-1, self.event.shape[0]))  # (B, F, C, H, W)
         if self.likelihood == "categorical":
             return Categorical(h.movedim(1, -1))
         return DiscretizedLogistic(h[:, 0], h[:, 1] - 2, self.levels)  # a fresh scale of e^-2
+
+
+def full(h: Tensor) -> Tensor:
+    """Half precisions, which autocast makes, as float32: densities are sums of many terms."""
+    return h.float() if h.dtype in (torch.bfloat16, torch.float16) else h
 
 
 def ordinal(x: Tensor, levels: int, dtype: torch.dtype) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 from zoo_core import Condition, Event, GenerativeModel, Range, Rng
 from zoo_core.capabilities import Distribution
 from zoo_core.nn.distributions import Normal
-from zoo_vae.networks import ImageDecoder, ImageEncoder, Likelihood, one_hot
+from zoo_vae.networks import ImageDecoder, ImageEncoder, Likelihood, full, one_hot
 
 __all__ = ["VAE", "Config"]
 
@@ -70,7 +70,7 @@ class VAE(GenerativeModel):
 
     def encode(self, x: Tensor, cond: Tensor | None = None) -> Normal:
         """q(z|x) over (B, Z), for x (B, C, H, W)."""
-        mean, log_std = self.encoder(x, self._one_hot(cond)).chunk(2, 1)
+        mean, log_std = full(self.encoder(x, self._one_hot(cond))).chunk(2, 1)
         return Normal(mean, log_std)
 
     def decode(self, z: Tensor, cond: Tensor | None = None) -> Distribution:

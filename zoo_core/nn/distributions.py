@@ -82,7 +82,7 @@ class RoundedNormal:
         above = low + high > 0  # mirrored, so that differences are taken in the lower tail
         low, high = torch.where(above, -high, low), torch.where(above, -low, high)
         log_high = torch.special.log_ndtr(high)
-        log_p = log_high + torch.log1p(-(torch.special.log_ndtr(low) - log_high).exp())
+        log_p: Tensor = log_high + torch.log1p(-(torch.special.log_ndtr(low) - log_high).exp())
         return _sum(log_p).to(self.mean.dtype)
 
 

@@ -3,6 +3,7 @@
 arch = "made"                     data = "digits"          # or [data] with name and options
 license = "Apache-2.0"            source = "where it comes from"
 report = "test"                   # score the test split once, at the end
+likelihoods = ["ode"]             # there, too: further methods, by name or {name = ..., options}
 [model]                           # options of the architecture's Config
 [loss]                            # name = "nll" and its options
 [train]                           # TrainConfig
@@ -34,6 +35,7 @@ _KEYS: dict[str, Any] = {
     "license": str,
     "source": str,
     "report": str,
+    "likelihoods": list,
     "model": dict,
     "loss": (str, dict),
     "train": dict,
@@ -71,6 +73,7 @@ class Recipe:
     license: str = "unstated"
     source: str = "unstated"
     report: Literal["valid", "test"] = "valid"
+    likelihoods: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     text: str = ""
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
@@ -112,6 +115,7 @@ def parse_recipe(
         data_options=data_options,
         model=table.get("model", {}),
         stages=_stages(table),
+        likelihoods=tuple(_likelihood(m) for m in table.get("likelihoods", [])),
         text=text,
         overrides=overrides,
         **configs.to_dict(configs.from_dict(_Labels, _labels(table))),
@@ -191,6 +195,16 @@ def _stage(table: Mapping[str, Any], own: Any, i: int) -> Stage:
     for player, settings in players.items():
         for_player(train, player, settings)
     return Stage(name, train, loss, options, players, _patterns(own, where))
+
+
+def _likelihood(value: Any) -> tuple[str, Mapping[str, Any]]:
+    """A further likelihood's name and options."""
+    name, options = _named(value, "likelihoods") if isinstance(value, str | dict) else (None, {})
+    if name is None:
+        raise ConfigError(
+            f"likelihoods: {value!r} names no method.", hint="e.g. likelihoods = ['ode']"
+        )
+    return name, options
 
 
 def _patterns(own: Mapping[str, Any], where: str) -> tuple[str, ...]:

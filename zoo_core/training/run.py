@@ -121,16 +121,37 @@ def _described(recipe: Recipe) -> dict[str, Any]:
 
 
 def _metrics(model: GenerativeModel, data: Dataset, recipe: Recipe) -> list[dict[str, Any]]:
-    """Likelihoods with their kind: on `valid`, and on `test` if the recipe reports it."""
+    """Likelihoods with their kind: on `valid`, and on `test` if the recipe reports it.
+
+    The recipe's further likelihoods are computed on the split that it reports alone.
+    """
     wanted = [s for s in ("valid", recipe.report) if s in data.splits]
     if not scores_by_likelihood(model):
         return []
-    return [_metric(name, model, data.split(name)) for name in dict.fromkeys(wanted)]
+    own = [_metric(name, model, data.split(name)) for name in dict.fromkeys(wanted)]
+    further = [
+        _metric(recipe.report, model, data.split(recipe.report), method, options)
+        for method, options in recipe.likelihoods
+    ]
+    return own + further
 
 
-def _metric(name: str, model: GenerativeModel, split: Split) -> dict[str, Any]:
+def _metric(
+    name: str,
+    model: GenerativeModel,
+    split: Split,
+    method: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     x, cond = labelled(model, (split.x, split.y))
-    mean = model.log_likelihood(x, cond=cond).mean()
+    found = model.log_likelihood(x, cond=cond, method=method, **(options or {}))
+    mean = found.mean()
+    terms = {term: float(found.bits_per_dim(term).mean()) for term in found.terms}
+    calls = (
+        {}
+        if found.evaluations is None
+        else {"evaluations": float(found.evaluations.double().mean())}
+    )
     return {
         "split": name,
         "n": mean.n,
@@ -140,4 +161,6 @@ def _metric(name: str, model: GenerativeModel, split: Split) -> dict[str, Any]:
         "std_err": mean.std_err,
         "bits_per_dim": mean.bits_per_dim,
         "bits_per_dim_std_err": mean.bits_per_dim_std_err,
+        **({"terms_bits_per_dim": terms} if terms else {}),
+        **calls,
     }

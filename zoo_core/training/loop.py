@@ -20,9 +20,11 @@ from zoo_core import resolve
 from zoo_core.data.dataset import Dataset
 from zoo_core.errors import ConfigError, OutputError, UsageError
 from zoo_core.model import GenerativeModel
+from zoo_core.sampling import evaluating
 from zoo_core.training import state
 from zoo_core.training.config import TrainConfig
 from zoo_core.training.data import check_batch_size, check_fit
+from zoo_core.training.diagnosis import Diagnoses
 from zoo_core.training.fingerprint import fingerprint
 from zoo_core.training.log import JsonLines, postfix
 from zoo_core.training.optim import averaged
@@ -79,7 +81,7 @@ def train(
     objective = resolve.loss(model, loss, {})
     with trainable(model, parameters), _forked(model.device):
         actors = make_actors(model, objective, config, players or {})
-        run = _Run(model, dataset, config, actors, processes)
+        run = _Run(model, dataset, config, objective, actors, processes)
         marks = fingerprint(model, dataset, objective, config, players or {}, parameters)
         run.open(None if out is None else Path(out), marks, resume=resume)
         if resume and run.at.step == 0 and progress and processes.main:
@@ -96,6 +98,7 @@ class _Run:
         model: GenerativeModel,
         data: Dataset,
         config: TrainConfig,
+        objective: Any,
         actors: Sequence[Actor],
         processes: Processes,
     ) -> None:
@@ -103,6 +106,8 @@ class _Run:
         self.split = data.split("train")
         check_batch_size(config.batch_size, len(self.split.x), processes.world)
         self.valid = data.split("valid") if config.eval_every else None
+        self.objective, self.warned = objective, set[str]()
+        self.shown = data.splits.get("valid", self.split)
         self.likelihood = config.evaluate == "likelihood" and scores_by_likelihood(model)
         if (config.keep_best or config.patience) and not self.likelihood and len(actors) > 1:
             raise ConfigError(
@@ -147,6 +152,7 @@ class _Run:
                 last = self.at.step == total
                 if last or self.at.step % config.log_every == 0:
                     self._report(reports, bar)
+                    self._diagnose(loud=progress)
                 if config.eval_every and (last or self.at.step % config.eval_every == 0):
                     self._evaluate(bar)
                 self.at.seconds += time.monotonic() - started
@@ -218,6 +224,18 @@ class _Run:
             name = "loss" if len(self.actors) == 1 else report.player
             terms |= {name: report.loss} | report.terms
         postfix(bar, terms, self.model.event.dims)
+
+    def _diagnose(self, *, loud: bool) -> None:
+        """Log what the loss says of the averaged weights; a warning is shown once."""
+        if not (isinstance(self.objective, Diagnoses) and self.processes.main):
+            return
+        with averaged(self._emas()), evaluating(self.model):
+            found = self.objective.diagnose(self.model, self.shown)
+        self.log.write(step=self.at.step, event="diagnosis", **found.record())
+        if found.warning and found.warning not in self.warned:
+            self.warned.add(found.warning)
+            if loud:
+                tqdm.write(f"step {self.at.step}: {found.warning}", file=sys.stderr)
 
     def _save(self) -> None:
         if self.checkpoint is not None and self.processes.main:

@@ -40,7 +40,7 @@ def run_recipe(
 
     `seed` replaces the recipe's for parameters, data order and noise. Checkpoints and logs are in
     `out`, one folder a stage where there are stages; `resume` continues from them. `valid` is
-    scored at the end, and `test`, once, if the recipe reports it.
+    scored at the end, and `test`, once, if the recipe reports it; the `scores` are that split's.
     """
     out = Path(out)
     if overrides:
@@ -51,6 +51,8 @@ def run_recipe(
         recipe = replace(recipe, stages=tuple(stages))
     data = load_dataset(recipe.data, **recipe.data_options)
     model = _build(recipe).to(device)
+    for method, options in recipe.scores:  # what is misspelt is refused before hours of training
+        resolve.likelihood(model, method, options)
     results = [
         train(
             model,
@@ -121,37 +123,20 @@ def _described(recipe: Recipe) -> dict[str, Any]:
 
 
 def _metrics(model: GenerativeModel, data: Dataset, recipe: Recipe) -> list[dict[str, Any]]:
-    """Likelihoods with their kind: on `valid`, and on `test` if the recipe reports it.
-
-    The recipe's further likelihoods are computed on the split that it reports alone.
-    """
-    wanted = [s for s in ("valid", recipe.report) if s in data.splits]
-    if not scores_by_likelihood(model):
-        return []
-    own = [_metric(name, model, data.split(name)) for name in dict.fromkeys(wanted)]
-    further = [
-        _metric(recipe.report, model, data.split(recipe.report), method, options)
-        for method, options in recipe.likelihoods
-    ]
-    return own + further
+    """Likelihoods with their kind: on `valid`, and on `test` if the recipe reports it."""
+    wanted = dict.fromkeys(s for s in ("valid", recipe.report) if s in data.splits)
+    by_default = [(s, None, {}) for s in wanted] if scores_by_likelihood(model) else []
+    further = [(recipe.report, method, options) for method, options in recipe.scores]
+    return [_metric(data.split(s), s, model, m, options) for s, m, options in by_default + further]
 
 
 def _metric(
-    name: str,
-    model: GenerativeModel,
-    split: Split,
-    method: str | None = None,
-    options: Mapping[str, Any] | None = None,
+    split: Split, name: str, model: GenerativeModel, method: str | None, options: Mapping[str, Any]
 ) -> dict[str, Any]:
     x, cond = labelled(model, (split.x, split.y))
-    found = model.log_likelihood(x, cond=cond, method=method, **(options or {}))
-    mean = found.mean()
+    found = model.log_likelihood(x, cond=cond, method=method, **options)
+    mean, calls = found.mean(), found.evaluations
     terms = {term: float(found.bits_per_dim(term).mean()) for term in found.terms}
-    calls = (
-        {}
-        if found.evaluations is None
-        else {"evaluations": float(found.evaluations.double().mean())}
-    )
     return {
         "split": name,
         "n": mean.n,
@@ -162,5 +147,5 @@ def _metric(
         "bits_per_dim": mean.bits_per_dim,
         "bits_per_dim_std_err": mean.bits_per_dim_std_err,
         **({"terms_bits_per_dim": terms} if terms else {}),
-        **calls,
+        **({} if calls is None else {"evaluations": float(calls.double().mean())}),
     }

@@ -28,6 +28,7 @@ _SHARD = re.compile(r"[\w.-]+-\d{5}-of-\d{5}\.safetensors")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 _ENDINGS = (".safetensors", ".safetensors.index.json", ".bin", ".pt", ".ckpt")
+_BY_HAND = "zoo convert hf://org/name FOLDER --converter NAME"
 _DEPTH = 4
 """Folders that parts of parts may be deep."""
 
@@ -52,7 +53,7 @@ def wanted(names: Iterable[str]) -> list[str]:
     return sorted(map(str, ours))
 
 
-def foreign(names: Iterable[str], *, pickles: bool = False) -> list[str]:
+def foreign(names: Iterable[str], *, pickles: bool = False, hint: str = _BY_HAND) -> list[str]:
     """The files that a converter needs of a repository: JSON, and per folder the best weights."""
     paths = [p for n in names if len((p := PurePosixPath(n)).parts) <= 2]
     folders = sorted({p.parent for p in paths}, key=str)
@@ -61,7 +62,7 @@ def foreign(names: Iterable[str], *, pickles: bool = False) -> list[str]:
         found = f" ({', '.join(map(str, weights[:3]))} can run code when read)" if weights else ""
         raise UsageError(
             f"the repository holds no weights as safetensors{found}.",
-            hint="zoo convert hf://org/name FOLDER --converter NAME",
+            hint=hint,
         )
     keep = [w for w in weights if pickles or not is_pickle(w.name)]
     return sorted({str(p) for p in paths if p.name.endswith("config.json")}

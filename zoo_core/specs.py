@@ -104,6 +104,8 @@ class ModelSpec:
     config: str
     capabilities: tuple[str, ...] = ()
     default_likelihood: str | None = None
+    integer_likelihood: str | None = None
+    """The default where events are integers, if it is another one, such as a flow's bound."""
     default_sampler: str = "direct"
     default_loss: str | None = "nll"
     parts: tuple[tuple[str, str], ...] = ()
@@ -116,6 +118,10 @@ class ModelSpec:
     @property
     def name(self) -> str:
         return self.arch
+
+    def likelihood_of(self, *, discrete: bool) -> str | None:
+        """The default likelihood of models whose events are integers, or reals."""
+        return (discrete and self.integer_likelihood) or self.default_likelihood
 
 
 @dataclass(frozen=True)
@@ -169,10 +175,17 @@ class DatasetSpec:
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """A feature extractor or a score over samples."""
+    """A feature extractor or a score over samples; the target is a frozen dataclass either way.
+
+    `features`: called as `(x, event) -> (N, F)`, with `accepts(event)` and an `identity` that
+    names its weights. `score`: called as `(generated: Cloud, reference: Cloud) -> Estimate`, with
+    `better` = "lower" or "higher". An `optional` one is used only where it is asked for.
+    """
 
     name: str
     target: str
+    kind: Literal["features", "score"] = "score"
+    optional: bool = False
     summary: str = ""
 
 

@@ -103,7 +103,7 @@ def _lines(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _overview(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    text = likelihood_text(current(), found.spec.default_likelihood).strip()
+    text = likelihood_text(current(), value["likelihood"]).strip()
     yield "family", value["family"]
     yield "density", value["density"]
     yield "likelihood", text

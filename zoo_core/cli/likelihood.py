@@ -86,7 +86,7 @@ def command(
         progress=settings.progress,
     )
     mean = scored.mean()
-    method = method or model.spec.default_likelihood
+    method = method or model.spec.likelihood_of(discrete=model.event.discrete)
     value = _value(mean, model=name, data=data, split=split, method=method)
     if limit is not None and limit < len(events.x):
         remark(settings, f"{limit} of {len(events.x)} events, a permutation by seed {seed}")

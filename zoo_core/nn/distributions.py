@@ -20,11 +20,14 @@ __all__ = [
     "DiscretizedLogistic",
     "Normal",
     "Product",
+    "RoundedNormal",
     "kl",
     "kl_by_unit",
 ]
 
 _LOG_2PI = math.log(2 * math.pi)
+_FAR = 1e3
+"""Standard deviations at which a normal tail is none."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,38 @@ class Normal:
 
 
 @dataclass(frozen=True)
+class RoundedNormal:
+    """round(N(mean, std^2)), held in 0..K-1: integers (B, *S) for reals `mean` (B, *S).
+
+        P(k) = Phi((k + 1/2 - mean) / std) - Phi((k - 1/2 - mean) / std)
+
+    with the tails in the first and the last level.
+    """
+
+    mean: Tensor
+    std: float
+    levels: int
+
+    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
+        """int64 (B, *S)."""
+        eps = rng.normal(self.mean.shape[1:], stream=stream, step=step)
+        noisy = self.mean.double() + self.std * eps
+        return noisy.round().clamp(0, self.levels - 1).long()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-probability of x (B, *S), (B,)."""
+        far = torch.tensor(_FAR, dtype=torch.float64, device=x.device)
+        mean = self.mean.double()
+        low = torch.where(x == 0, -far, (x - 0.5 - mean) / self.std)
+        high = torch.where(x == self.levels - 1, far, (x + 0.5 - mean) / self.std)
+        above = low + high > 0  # mirrored, so that differences are taken in the lower tail
+        low, high = torch.where(above, -high, low), torch.where(above, -low, high)
+        log_high = torch.special.log_ndtr(high)
+        log_p: Tensor = log_high + torch.log1p(-(torch.special.log_ndtr(low) - log_high).exp())
+        return _sum(log_p).to(self.mean.dtype)
+
+
+@dataclass(frozen=True)
 class Bernoulli:
     """P(x_i = 1) = sigmoid(logits_i), x in {0, 1}; `logits` are (B, *S)."""
 
@@ -69,7 +104,7 @@ class Bernoulli:
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-probability of x (B, *S), sum_i x_i l_i - log(1 + exp l_i), (B,)."""
         l = self.logits.flatten(1)
-        return torch.linalg.vecdot(x.flatten(1).to(l.dtype), l) - F.softplus(l).sum(1)
+        return (x.flatten(1).to(l.dtype) * l).sum(1) - F.softplus(l).sum(1)
 
 
 @dataclass(frozen=True)
@@ -154,10 +189,10 @@ class Product:
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density of x (B, Z), (B,)."""
         shapes = [part.mean.shape[1:] for part in self.parts]
-        split = x.split([shape.numel() for shape in shapes], 1)
+        split = torch.split(x, [shape.numel() for shape in shapes], 1)
         return torch.stack(
             [
-                p.log_prob(z.unflatten(1, s))
+                p.log_prob(z.reshape(-1, *s))
                 for p, z, s in zip(self.parts, split, shapes, strict=True)
             ]
         ).sum(0)

@@ -192,6 +192,37 @@ def _glow_normflows() -> Call:
     return torch.no_grad()(inverse)
 
 
+def _linear_ours() -> Call:
+    from zoo_flows.bijections import Chain, LinearStep
+
+    steps, y = Chain(LinearStep(48) for _ in range(8)), _codes()
+    return torch.no_grad()(lambda: steps.inverse(y))
+
+
+def _linear_normflows() -> Call:
+    import normflows as nf
+
+    y = _codes()
+    parts = [
+        part
+        for _ in range(8)
+        for part in (nf.flows.Invertible1x1Conv(48, use_lu=True), nf.flows.ActNorm(48))
+    ]
+
+    def inverse() -> tuple[Tensor, Tensor]:
+        x, total = y, torch.zeros(len(y))
+        for part in parts:
+            x, ladj = part(x)
+            total = total + ladj
+        return x, total
+
+    return torch.no_grad()(inverse)
+
+
+def _codes() -> Tensor:
+    return torch.randn(16, 48, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
 def _rows(name: str, layers: int) -> tuple[Bench, ...]:
     return (
         Bench(f"{name} log_prob", _contestants(_log_prob, layers)),
@@ -200,7 +231,8 @@ def _rows(name: str, layers: int) -> tuple[Bench, ...]:
     )
 
 
-ONE, FOUR, GLOW = "spline layer 256x784", "4 spline layers 256x784", "glow inverse 16x3x32x32 K=8"
+ONE, FOUR = "spline layer 256x784", "4 spline layers 256x784"
+GLOW, LINEAR = "glow inverse 16x3x32x32 K=8", "glow inverse 16x48x8x8 K=8, linear part"
 BENCHES = (
     *_rows(ONE, 1),
     *_rows(FOUR, LAYERS),
@@ -208,6 +240,11 @@ BENCHES = (
         GLOW,
         {"ours": _glow_ours, "normflows": _glow_normflows,
          "normflows compiled": compiled(_glow_normflows)},
+    ),
+    Bench(
+        LINEAR,
+        {"ours": _linear_ours, "normflows": _linear_normflows,
+         "normflows compiled": compiled(_linear_normflows)},
     ),
 )  # fmt: skip
 GOALS = (
@@ -219,4 +256,5 @@ GOALS = (
     ),
     *(Goal("flows", f"{name} train step", "nflows", 2, memory=True) for name in (ONE, FOUR)),
     Goal("flows", GLOW, "normflows", 5),
+    Goal("flows", LINEAR, "normflows", 5),
 )

@@ -69,8 +69,8 @@ fuzz: setup ## ten minutes of bad configs and checkpoints (SECONDS=600)
 	@$(PIP) --no-deps $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"])')
 	@touch $@
 
-bench: .venv/bench ## time the kernels against their peers (ARGS="--only spline"), write docs/benchmarks.md
-	@OMP_NUM_THREADS=1 $(PY) benchmarks/ops.py --proof --out benchmarks/results/cpu.jsonl $(ARGS)
+bench: .venv/bench ## time kernels and models against their peers (ARGS="--only spline"), write docs/benchmarks.md
+	@OMP_NUM_THREADS=1 $(PY) benchmarks/run.py --proof --out benchmarks/results/cpu $(ARGS)
 	@$(PY) benchmarks/report.py
 
 lint: setup ## ruff: rules and format

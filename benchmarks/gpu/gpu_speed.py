@@ -6,11 +6,13 @@ CPU benchmark where they run on the device, and the reference, eager and compile
 
 import json
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 import torch
-from ops import distance, saved_bytes, with_backward
+from contest import distance, saved_bytes
+from ops import with_backward
 from timing import copies, milliseconds, move, replayed
 
 import zoo_kernels
@@ -100,7 +102,7 @@ def row(spec: OpSpec, bench: Bench, results: Any) -> dict[str, Any]:
             if name == "triton" and not (made["distance"][name] or 0.0) <= FAR:
                 raise AssertionError(f"{made['distance'][name]} from the reference: not timed")
             if bench.backward:
-                made.setdefault("saved_bytes", {})[name] = saved_bytes(f, sets[0])
+                made.setdefault("saved_bytes", {})[name] = saved_bytes(partial(f, *sets[0]))
             made["ms"][name] = milliseconds(f, sets, device)
             if device == "cuda" and made["ms"][name] < SHORT_MS and not bench.backward:
                 made["graph_ms"][name] = replayed(f, sets)

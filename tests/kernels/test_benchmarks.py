@@ -67,6 +67,16 @@ def test_every_goal_and_every_peer_is_of_a_benchmarked_row(module):
         assert compiled, f"{goal} has no second baseline"
 
 
+def test_every_goal_of_a_family_is_of_a_row_with_both_baselines(module):
+    module("report.py")
+    for family, found in importlib.import_module("models").families().items():
+        benches = {b.name: b for b in found.BENCHES}
+        for goal in found.GOALS:
+            named = benches[goal.case].contestants
+            assert goal.op == family and goal.peer in named, goal
+            assert goal.best == 0 or f"{goal.peer} compiled" in named, f"{goal}: one baseline"
+
+
 def test_a_wrong_kernel_is_not_timed(module, monkeypatch):
     ops, spec = module("ops.py"), zoo_kernels.ops()["rng_uniform"]
     if spec.cpp is None or not _extension.load()[0]:
@@ -78,6 +88,39 @@ def test_a_wrong_kernel_is_not_timed(module, monkeypatch):
         ops.gate(spec, "cpp")
     with pytest.raises(AssertionError, match="not timed"):
         ops.row(spec, dataclasses.replace(spec.bench[0], peers={}), 1)
+
+
+def doubled(n):
+    """Builds a contestant whose call returns 2 n."""
+    return lambda: lambda: torch.full((3,), 2.0 * n)
+
+
+def absent():
+    raise ImportError("No module named 'absent'")
+
+
+def test_a_model_is_timed_beside_peers_that_are_there_and_equal(module, capsys):
+    module("report.py")
+    models = importlib.import_module("models")
+    contestants = {"ours": doubled(1), "peer": doubled(1), "absent": absent}
+    row = models.row("rings", models.Bench("double", contestants, equal={"peer": 1e-6},
+                                           scale={"peer": 1000.0}), 1, ("torch",))  # fmt: skip
+    assert list(row["cpu_ms"]) == ["ours", "peer"] and "without absent" in capsys.readouterr().err
+    assert row["distance"] == {"ours": 0.0, "peer": 0.0} and row["scaled"] == ["peer"]
+    assert row["cpu_ms"]["peer"] > 100 * row["cpu_ms"]["ours"] > 0
+    unequal = models.Bench("double", {"ours": doubled(1), "peer": doubled(2)}, equal={"peer": 0.1})
+    with pytest.raises(AssertionError, match="peer is 1.0 off ours"):
+        models.row("rings", unequal, 1, ())
+
+
+def test_a_goal_may_ask_less_of_the_second_baseline(module):
+    report, goals = module("report.py"), module("goals.py")
+    two = goals.Goal("flows", "row", "peer", 3, best=1.5)
+    assert report.wanted(two) == "3x; 1.5x"
+    verdicts = [report.verdict(two, *pair) for pair in ((3, 1.5), (3, 1.4), (2.9, 2))]
+    assert verdicts == ["yes", "as shipped only", "**no**"]
+    one = goals.Goal("flows", "row", "peer", 3)
+    assert [report.verdict(one, 4, 3), report.verdict(one, 4, 2)] == ["yes", "as shipped only"]
 
 
 def dry_run(out, *arguments):

@@ -76,7 +76,7 @@ def _weights(found: ModelInfo) -> dict[str, Any]:
     if tag is None:
         return {}
     metadata: Mapping[str, Any] = tag.metadata or {}
-    kept = ("event", "condition", "metrics", "files")
+    kept = ("event", "condition", "files")
     return {
         "source": tag.source,
         "folder": str(tag.folder) if tag.folder else None,
@@ -84,7 +84,7 @@ def _weights(found: ModelInfo) -> dict[str, Any]:
         "repo": tag.hub.repo if tag.hub else None,
         "revision": tag.hub.revision if tag.hub else None,
         "sha256": dict(tag.hub.sha256) if tag.hub else {},
-        "metrics": [dict(tag.hub.metrics)] if tag.hub and tag.hub.metrics else [],
+        "metrics": tag.metrics,
         "weights_config": metadata.get("config"),
         **{key: metadata[key] for key in kept if key in metadata},
     }
@@ -103,7 +103,7 @@ def _lines(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _overview(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    text = likelihood_text(current(), found.spec.default_likelihood).strip()
+    text = likelihood_text(current(), value["likelihood"]).strip()
     yield "family", value["family"]
     yield "density", value["density"]
     yield "likelihood", text

@@ -24,7 +24,7 @@ from zoo_core.capabilities import Distribution
 from zoo_core.config import Range
 from zoo_core.errors import NoCapabilityError
 from zoo_core.likelihoods.iwae import LogMeanExp
-from zoo_core.nn.distributions import Normal
+from zoo_core.nn.distributions import Normal, RoundedNormal
 from zoo_core.rng import Rng
 from zoo_core.specs import LikelihoodKind
 
@@ -60,7 +60,10 @@ class AIS:
 
 @dataclass(frozen=True)
 class GeneratorAIS:
-    """log-density of another model, N(G(z), sigma^2): a generator with noise, from below."""
+    """log p(x) of another model, N(G(z), sigma^2): a generator with noise, from below.
+
+    Of integers it scores that model's draws rounded to the nearest level.
+    """
 
     sigma: Annotated[float, Range(0, open=True)]
     """Standard deviation of the noise, in the units of x; the number is about this sigma alone."""
@@ -76,13 +79,12 @@ class GeneratorAIS:
     def __call__(
         self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng
     ) -> tuple[Tensor, Tensor]:
-        if model.event.discrete:
-            raise NoCapabilityError(
-                f"N(G(z), sigma^2) is a density of reals; the model's events are {model.event}."
-            )
+        levels = model.event.levels
 
-        def decode(z: Tensor, cond: Tensor | None) -> Normal:
+        def decode(z: Tensor, cond: Tensor | None) -> Distribution:
             mean = model.generate(z, cond)
+            if levels is not None:
+                return RoundedNormal(mean, self.sigma, levels)
             return Normal(mean, torch.full_like(mean, math.log(self.sigma)))
 
         return _score(self, model, decode, x, cond, rng)

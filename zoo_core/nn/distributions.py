@@ -20,11 +20,14 @@ __all__ = [
     "DiscretizedLogistic",
     "Normal",
     "Product",
+    "RoundedNormal",
     "kl",
     "kl_by_unit",
 ]
 
 _LOG_2PI = math.log(2 * math.pi)
+_FAR = 1e3
+"""Standard deviations at which a normal tail is none."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,38 @@ class Normal:
         """Log-density of x (B, *S), (B,)."""
         z = (x - self.mean) * (-self.log_std).exp()
         return _sum(-0.5 * (z.square() + _LOG_2PI) - self.log_std)
+
+
+@dataclass(frozen=True)
+class RoundedNormal:
+    """round(N(mean, std^2)), held in 0..K-1: integers (B, *S) for reals `mean` (B, *S).
+
+        P(k) = Phi((k + 1/2 - mean) / std) - Phi((k - 1/2 - mean) / std)
+
+    with the tails in the first and the last level.
+    """
+
+    mean: Tensor
+    std: float
+    levels: int
+
+    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
+        """int64 (B, *S)."""
+        eps = rng.normal(self.mean.shape[1:], stream=stream, step=step)
+        noisy = self.mean.double() + self.std * eps
+        return noisy.round().clamp(0, self.levels - 1).long()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-probability of x (B, *S), (B,)."""
+        far = torch.tensor(_FAR, dtype=torch.float64, device=x.device)
+        mean = self.mean.double()
+        low = torch.where(x == 0, -far, (x - 0.5 - mean) / self.std)
+        high = torch.where(x == self.levels - 1, far, (x + 0.5 - mean) / self.std)
+        above = low + high > 0  # mirrored, so that differences are taken in the lower tail
+        low, high = torch.where(above, -high, low), torch.where(above, -low, high)
+        log_high = torch.special.log_ndtr(high)
+        log_p: Tensor = log_high + torch.log1p(-(torch.special.log_ndtr(low) - log_high).exp())
+        return _sum(log_p).to(self.mean.dtype)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Annotated
 from torch import nn
 
 from zoo_core import Range
-from zoo_gan.model import AdversarialModel, event_of
+from zoo_gan.model import FORMAT, AdversarialModel, event_of
 from zoo_gan.parts import SLOPE, Critic, Generator, mlp, width_of
 
 __all__ = ["WGANGP", "Config"]
@@ -58,6 +58,7 @@ class WGANGP(AdversarialModel):
             features = prod(_coarse(c))
         self.generator = Generator(body, c.classes)
         self.discriminator = Critic(critic, features, c.classes)
+        self.to(memory_format=FORMAT)
 
 
 class _Up(nn.Sequential):

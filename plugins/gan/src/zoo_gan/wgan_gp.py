@@ -18,7 +18,7 @@ from typing import Annotated
 
 from torch import nn
 
-from zoo_core import Range
+from zoo_core import ConfigError, Range
 from zoo_gan.model import FORMAT, AdversarialModel, event_of
 from zoo_gan.parts import SLOPE, Critic, Generator, mlp, width_of
 
@@ -90,4 +90,6 @@ def _widths(c: Config) -> tuple[int, ...]:
 def _coarse(c: Config) -> tuple[int, int, int]:
     """Channels, rows and columns after the last halving."""
     _, height, width = c.shape
+    if (height | width) % (1 << c.halvings):
+        raise ConfigError(f"shape = {c.shape} cannot be halved {c.halvings} times.")
     return _widths(c)[-1], height >> c.halvings, width >> c.halvings

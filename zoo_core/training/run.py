@@ -131,6 +131,7 @@ def _metrics(model: GenerativeModel, data: Dataset, recipe: Recipe) -> list[dict
     wanted = dict.fromkeys(s for s in ("valid", recipe.report) if s in data.splits)
     scored = scores_by_likelihood(model)
     quality = [] if scored else [row for name in wanted for row in _quality(name, model, data)]
+    by_default: list[tuple[str, str | None, Mapping[str, Any]]]
     by_default = [(s, None, {}) for s in wanted if scored]
     further = [(recipe.report, method, options) for method, options in recipe.scores]
     return quality + [
@@ -161,7 +162,9 @@ def _metric(
     split: Split, name: str, model: GenerativeModel, method: str | None, options: Mapping[str, Any]
 ) -> dict[str, Any]:
     x, cond = labelled(model, (split.x, split.y))
-    mean = model.log_likelihood(x, cond=cond, method=method, **options).mean()
+    found = model.log_likelihood(x, cond=cond, method=method, **options)
+    mean, calls = found.mean(), found.evaluations
+    terms = {term: float(found.bits_per_dim(term).mean()) for term in found.terms}
     return {
         "split": name,
         "n": mean.n,
@@ -171,4 +174,6 @@ def _metric(
         "std_err": mean.std_err,
         "bits_per_dim": mean.bits_per_dim,
         "bits_per_dim_std_err": mean.bits_per_dim_std_err,
+        **({"terms_bits_per_dim": terms} if terms else {}),
+        **({} if calls is None else {"evaluations": float(calls.double().mean())}),
     }

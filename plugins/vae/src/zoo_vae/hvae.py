@@ -17,7 +17,7 @@ Shapes: B batch, C channels, H rows, W columns, U units, Z latents of all levels
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from torch import Size, Tensor, nn
@@ -27,6 +27,7 @@ from zoo_core import Condition, ConfigError, Event, GenerativeModel, Range, Rng
 from zoo_core.capabilities import Distribution
 from zoo_core.likelihoods.elbo import Draw
 from zoo_core.nn.distributions import Normal, Product
+from zoo_vae import units
 from zoo_vae.levels import Level, Levels, Pick, flat, split
 from zoo_vae.networks import Head, Likelihood, full, one_hot, ordinal
 
@@ -123,6 +124,11 @@ class HVAE(GenerativeModel):
         self.class_below = nn.Linear(c.classes, U[0], bias=False) if c.classes else None
         self.class_above = nn.Linear(c.classes, U[-1], bias=False) if c.classes else None
 
+    @property
+    def rungs(self) -> list[Stochastic]:
+        """The levels, coarsest first."""
+        return cast("list[Stochastic]", list(self.ladder))
+
     def prior(self, batch: int, cond: Tensor | None = None) -> "TopDown":
         """p(z) over flat codes (B, Z)."""
         return TopDown(self, batch, cond)
@@ -140,6 +146,10 @@ class HVAE(GenerativeModel):
     def sample_rows(self, rng: Rng, cond: Tensor | None = None) -> Tensor:
         """x ~ p(x|z), z ~ p(z), in one descent."""
         return self.prior(len(rng), cond).draw(rng, stream="z").p.sample(rng, stream="x")
+
+    def symptoms(self, x: Tensor, cond: Tensor | None, rng: Rng) -> list[str]:
+        """Levels that have collapsed onto the prior."""
+        return units.symptoms(self, x, cond, rng)
 
     def features(self, x: Tensor, cond: Tensor | None = None) -> list[Tensor]:
         """What the posteriors see of x at each scale, finest first."""
@@ -195,7 +205,7 @@ class TopDown(Levels):
         """Prior, posterior and value of each level, and the state h below the last."""
         model, levels = self.model, []
         h = model.start(self.batch, self.cond)
-        for l, (scale, level) in enumerate(zip(model.scales, model.ladder, strict=True)):
+        for l, (scale, level) in enumerate(zip(model.scales, model.rungs, strict=True)):
             if l and scale < model.scales[l - 1]:
                 h = model.up[scale](F.silu(h))
             p = level.prior(h)

@@ -15,13 +15,14 @@ Shapes: B batch, C channels, H rows, W columns, Z latents of all levels, z_1 nea
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, cast
 
 from torch import Size, Tensor, nn
 
 from zoo_core import Condition, ConfigError, Event, GenerativeModel, Range, Rng
 from zoo_core.capabilities import Distribution
 from zoo_core.nn.distributions import Normal
+from zoo_vae import units
 from zoo_vae.levels import Level, Levels, Pick, split
 from zoo_vae.networks import Head, Likelihood, Mlp, full, one_hot, ordinal
 
@@ -81,15 +82,15 @@ class IWAE(GenerativeModel):
     def prior(self, batch: int, cond: Tensor | None = None) -> "Chain":
         """p(z) over flat codes (B, Z), from the last level to the first."""
         e, last = self._one_hot(cond), len(self.shapes) - 1
-        links = [_normal(net, e) for net in reversed(self.down[1:])]
-        like = self.down[0].layers[0].weight
+        links = [_normal(net, e) for net in reversed(_nets(self.down)[1:])]
+        like = _nets(self.down)[0].like
         first = Normal.standard(batch, *self.shapes[-1], like=like)
         return Chain(self.shapes, first, links, order=range(last, -1, -1))
 
     def encode(self, x: Tensor, cond: Tensor | None = None) -> "Chain":
         """q(z|x) over flat codes (B, Z), for x (B, C, H, W), from the first level to the last."""
         e = self._one_hot(cond)
-        first, *links = (_normal(net, e) for net in self.up)
+        first, *links = (_normal(net, e) for net in _nets(self.up))
         seen = ordinal(x.flatten(1), self.config.levels, self.dtype)
         return Chain(self.shapes, first(seen), links, order=range(len(self.shapes)))
 
@@ -103,6 +104,10 @@ class IWAE(GenerativeModel):
         """x ~ p(x|z), z ~ p(z)."""
         z = self.prior(len(rng), cond).sample(rng, stream="z")
         return self.decode(z, cond).sample(rng, stream="x")
+
+    def symptoms(self, x: Tensor, cond: Tensor | None, rng: Rng) -> list[str]:
+        """Levels that have collapsed onto the prior."""
+        return units.symptoms(self, x, cond, rng)
 
     def _one_hot(self, cond: Tensor | None) -> Tensor | None:
         return one_hot(cond, self.config.classes, self.dtype)
@@ -129,6 +134,10 @@ class Chain(Levels):
             q = link(found[before][1])
             found[l] = q, pick(l, q)
         return [found[l] for l in sorted(found)]
+
+
+def _nets(modules: nn.ModuleList) -> list[Mlp]:
+    return cast("list[Mlp]", list(modules))
 
 
 def _normal(net: Mlp, e: Tensor | None) -> Conditional:

@@ -21,6 +21,7 @@ from torch import Tensor
 from zoo_core import Condition, Event, GenerativeModel, Range, Rng
 from zoo_core.capabilities import Distribution
 from zoo_core.nn.distributions import Normal
+from zoo_vae import units
 from zoo_vae.networks import ImageDecoder, ImageEncoder, Likelihood, full, one_hot
 
 __all__ = ["VAE", "Config"]
@@ -66,7 +67,7 @@ class VAE(GenerativeModel):
 
     def prior(self, batch: int, cond: Tensor | None = None) -> Normal:
         """p(z) = N(0, I) over (B, Z)."""
-        return Normal.standard(batch, self.config.latent, like=self.decoder.dense.layers[0].weight)
+        return Normal.standard(batch, self.config.latent, like=self.decoder.dense.like)
 
     def encode(self, x: Tensor, cond: Tensor | None = None) -> Normal:
         """q(z|x) over (B, Z), for x (B, C, H, W)."""
@@ -81,6 +82,10 @@ class VAE(GenerativeModel):
         """x ~ p(x|z), z ~ p(z)."""
         z = self.prior(len(rng), cond).sample(rng, stream="z")
         return self.decode(z, cond).sample(rng, stream="x")
+
+    def symptoms(self, x: Tensor, cond: Tensor | None, rng: Rng) -> list[str]:
+        """Levels that have collapsed onto the prior."""
+        return units.symptoms(self, x, cond, rng)
 
     def _one_hot(self, cond: Tensor | None) -> Tensor | None:
         return one_hot(cond, self.config.classes, self.dtype)

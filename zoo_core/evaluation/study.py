@@ -40,7 +40,16 @@ from zoo_core.training.loop import train
 from zoo_core.training.recipe import Recipe, Stage, load_recipe
 from zoo_core.training.validation import scores_by_likelihood
 
-__all__ = ["PROBLEMS", "Outcome", "Problem", "Statistic", "Study", "contestants", "run_study"]
+__all__ = [
+    "MINUTES",
+    "PROBLEMS",
+    "Outcome",
+    "Problem",
+    "Statistic",
+    "Study",
+    "contestants",
+    "run_study",
+]
 
 MINUTES = 0.5
 _SAMPLES = 2_000
@@ -333,7 +342,7 @@ def _plane_measures(truth: Dataset) -> dict[str, Any]:
         return distance.square() / (2 * toy.noise**2)
 
     return {
-        "energy, E[log p] (nats)": lambda x: truth.truth(x).clamp(min=-100.0),  # type: ignore[misc]
+        "energy, E[log p] (nats)": lambda x: truth.truth(x).clamp(min=-100.0),
         "within 4 sd of a mode": at_mode,
         "modes found, of all": found,
         "balance of the modes": balance,

@@ -43,6 +43,13 @@ def test_listing_the_family_imports_no_torch():
     assert {*ARCHS, *bundled(), *RECIPES} <= set(found.stdout.split())
 
 
+def test_the_listed_likelihood_is_that_of_the_events_of_a_tag():
+    assert zoo.info("realnvp").row()["likelihood"] == "exact_density"
+    rows = {tag: zoo.info(tag).row()["likelihood"] for tag in bundled()}
+    for tag, likelihood in rows.items():
+        assert likelihood == ("deq_bound" if tag.endswith(".digits") else "exact_density")
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 def test_config_says_what_is_wrong(arch):
     with pytest.raises(zoo.ConfigError, match=f"{arch}.levels = 1 is out of range"):

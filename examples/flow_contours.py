@@ -2,8 +2,8 @@
 
     python examples/flow_contours.py [--out docs/flow-contours.png]
 
-Above the true log p(x) of each toy that has a bundled flow, below the flow's. A band is one nat; everything more than ten
-nats below the highest point of the truth is left white.
+Above the true log p(x) of each toy that has a bundled flow, below the flow's. A band is one nat;
+what is more than ten nats below the highest point of the truth is left white.
 """
 
 import argparse

@@ -16,9 +16,7 @@ from zoo_core.training import load_recipe
 from zoo_core.weights import golden
 
 ARCHS = ("dcgan", "wgan_gp", "r3gan")
-TAGS = tuple(
-    path.name for path in (Path(__file__).parent / "../src/zoo_gan/weights").glob("*.*")
-)
+TAGS = tuple(path.name for path in (Path(__file__).parent / "../src/zoo_gan/weights").glob("*.*"))
 
 
 def metrics(tag, split="test"):
@@ -107,7 +105,9 @@ def test_bundled_digits_score_what_they_state(arch):
 @pytest.mark.parametrize("tag", TAGS)
 def test_bundled_weights_beat_the_null_baseline_and_stand_beside_real_data(tag):
     found = metrics(tag)
-    assert all(f"{s}_pixels" in found for s in ("precision", "recall", "density", "coverage", "fd"))
+    assert all(
+        f"{s}_pixels" in found for s in ("precision", "recall", "density", "coverage", "fd")
+    )
     for name, m in found.items():
         if name.startswith(("fd_", "precision_", "coverage_")):
             worse = m["value"] > m["null"] if name.startswith("fd_") else m["value"] < m["null"]

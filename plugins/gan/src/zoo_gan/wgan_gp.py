@@ -19,7 +19,7 @@ from typing import Annotated
 from torch import nn
 
 from zoo_core import ConfigError, Range
-from zoo_gan.model import FORMAT, AdversarialModel, event_of
+from zoo_gan.model import AdversarialModel, channels_last, event_of
 from zoo_gan.parts import SLOPE, Critic, Generator, mlp, width_of
 
 __all__ = ["WGANGP", "Config"]
@@ -58,7 +58,7 @@ class WGANGP(AdversarialModel):
             features = prod(_coarse(c))
         self.generator = Generator(body, c.classes)
         self.discriminator = Critic(critic, features, c.classes)
-        self.to(memory_format=FORMAT)
+        channels_last(self)
 
 
 class _Up(nn.Sequential):

@@ -34,7 +34,7 @@ class Config:
     """
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (1, 28, 28)
-    levels: Annotated[int, Range(2, 65536)] | None = 2
+    levels: Annotated[int, Range(2, 65536)] | None = None
     classes: Annotated[int, Range(1, 65536)] | None = None
     latent: Annotated[int, Range(1, 4096)] = 128
     width: Annotated[int, Range(1, 4096)] = 64

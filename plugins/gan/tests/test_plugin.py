@@ -113,6 +113,12 @@ def test_bundled_weights_beat_the_null_baseline_and_stand_beside_real_data(tag):
             assert not worse, name
 
 
+@pytest.mark.parametrize("tag", [tag for tag in TAGS if tag.startswith("r3gan.")])
+def test_r3gan_covers_nine_tenths_of_what_real_data_cover(tag):
+    found = metrics(tag)["coverage_pixels"]
+    assert found["value"] >= 0.9 * found["real"]
+
+
 def test_readme_states_the_recorded_numbers():
     text = (Path(__file__).parent / "../README.md").read_text()
     rows = re.findall(r"^\| `(\w+\.\w+)` \| `(\w+)` \| ([\d.-]+) \| ([\d.-]+) \|", text, re.M)

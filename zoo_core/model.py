@@ -84,13 +84,6 @@ class GenerativeModel(nn.Module):
         """Who is trained by the loss object: by default one player with every parameter."""
         return {"model": Player(tuple(self.parameters()), partial(loss, self))}
 
-    def symptoms(self, x: Tensor, cond: Tensor | None, rng: Rng) -> list[str]:
-        """What looks wrong with the model on these events, a sentence each; by default nothing.
-
-        Training asks at each evaluation, and warns of what it hears.
-        """
-        return []
-
     # What follows from it.
 
     @property

@@ -155,8 +155,8 @@ def _frame(x: Axis, y: Axis) -> Iterator[str]:
         v = _y(y, t)
         yield f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{v}" y2="{v}"/>'
         yield f'<text x="{_LEFT - 6}" y="{v + 4}" class="end">{t:g}</text>'
-    yield f'<text x="{(_LEFT + right) / 2}" y="{_HEIGHT - 8}" class="middle">{escape(x.label)}</text>'
-    middle = (_TOP + bottom) / 2
+    center, middle = (_LEFT + right) / 2, (_TOP + bottom) / 2
+    yield f'<text x="{center}" y="{_HEIGHT - 8}" class="middle">{escape(x.label)}</text>'
     yield (
         f'<text x="14" y="{middle}" class="middle" '
         f'transform="rotate(-90 14 {middle})">{escape(y.label)}</text>'

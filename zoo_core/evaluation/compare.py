@@ -189,7 +189,7 @@ def _codes(model: GenerativeModel) -> str:
 def _maps(
     model: GenerativeModel, data: Dataset, split: str, seed: int
 ) -> tuple[Tensor, Tensor | None]:
-    """A few events that the seed draws, and the bits of each of their values, where there are any."""
+    """A few events that the seed draws, and the bits of each of their values, if there are any."""
     from zoo_core.evaluation.scoring import choose
 
     held = data.split(split)

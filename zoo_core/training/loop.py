@@ -33,13 +33,7 @@ from zoo_core.training.players import Actor, make_actors, trainable
 from zoo_core.training.processes import Processes, check_launcher
 from zoo_core.training.state import Progress
 from zoo_core.training.step import NonFiniteError, Report, optimize
-from zoo_core.training.validation import (
-    Valid,
-    by_likelihood,
-    by_loss,
-    scores_by_likelihood,
-    symptoms,
-)
+from zoo_core.training.validation import Valid, by_likelihood, by_loss, scores_by_likelihood
 
 __all__ = ["TrainResult", "train"]
 
@@ -221,17 +215,6 @@ class _Run:
             self.log.write(step=at.step, event="valid", best=best, **scored.record())
             if not bar.disable:
                 bar.write(f"step {at.step}: valid {scored}", file=sys.stderr)
-            self._warn(bar)
-
-    def _warn(self, bar: "tqdm[Any]") -> None:
-        """Pass on what the model finds wrong with itself."""
-        assert self.valid is not None
-        with averaged(self._emas()):
-            found = symptoms(self.model, self.valid, seed=self.config.seed)
-        for message in found:
-            self.log.write(step=self.at.step, event="warning", message=message)
-            if not bar.disable:
-                bar.write(f"step {self.at.step}: warning: {message}", file=sys.stderr)
 
     def _scored(self) -> Valid:
         assert self.valid is not None

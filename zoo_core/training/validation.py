@@ -16,9 +16,7 @@ from zoo_core.rng import Rng
 from zoo_core.sampling import evaluating
 from zoo_core.training.data import labelled, take
 
-__all__ = ["Valid", "by_likelihood", "by_loss", "scores_by_likelihood", "symptoms"]
-
-_SYMPTOM_EVENTS = 256
+__all__ = ["Valid", "by_likelihood", "by_loss", "scores_by_likelihood"]
 
 
 @dataclass(frozen=True)
@@ -66,15 +64,6 @@ def by_likelihood(model: GenerativeModel, split: Split, *, seed: int = 0) -> Val
     x, cond = labelled(model, (split.x, split.y))
     mean = model.log_likelihood(x, cond=cond, seed=seed).mean()
     return Valid(-mean.nats, mean, {})
-
-
-def symptoms(model: GenerativeModel, split: Split, *, seed: int = 0) -> list[str]:
-    """What the model finds wrong with itself on the first events of a split."""
-    rows = torch.arange(min(len(split.x), _SYMPTOM_EVENTS))
-    with evaluating(model):
-        return model.symptoms(
-            *take(model, split, rows), _noise(seed, "symptoms", rows).to(model.device)
-        )
 
 
 def by_loss(

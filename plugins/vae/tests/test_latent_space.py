@@ -67,24 +67,23 @@ def test_units_that_ignore_the_event_are_not_active():
 
 def test_fresh_hierarchy_has_collapsed_levels_and_says_which():
     model = zoo.create("hvae", shape=(1, 4, 4), **SMALL["hvae"])  # q = p at the start
-    x = model.sample(8)
-    found = model.symptoms(x, None, zoo.Rng(0, 8))
-    assert [f"level {l} of 3" in text for l, text in enumerate(found, 1)] == [True] * 3
-    assert "none of the 4 latents" in found[0] and "free_bits" in found[0]
+    found = ELBOLoss().diagnose(model, zoo.Split(model.sample(8)))
+    assert "level 1, 2, 3 of 3 carries nothing" in found.warning and "free_bits" in found.warning
+    assert found.values == {"active_1": 0, "active_2": 0, "active_3": 0}
 
 
-def test_model_that_uses_its_codes_has_no_symptoms(model):
-    x = model.sample(8)
-    assert model.symptoms(x, None, zoo.Rng(0, 8)) == []
+def test_model_that_uses_its_codes_raises_no_warning(model):
+    found = ELBOLoss().diagnose(model, zoo.Split(model.sample(8)))
+    assert found.warning is None and all(found.values.values())
 
 
 def test_training_log_warns_of_collapse(tmp_path):
     torch.manual_seed(0)
     model = zoo.create("vae", shape=(1, 8, 8), levels=17, likelihood="categorical", hidden=(16,))
-    config = TrainConfig(steps=60, lr=1e-2, eval_every=30)
+    config = TrainConfig(steps=60, lr=1e-2)
     loss = ELBOLoss(beta=1e3)  # no code survives it
     zoo.train(model, zoo.load_dataset("digits"), config, loss=loss, out=tmp_path, progress=False)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    warnings = [line for line in lines if line["event"] == "warning"]
-    assert warnings and warnings[-1]["step"] == 60
-    assert "posterior collapse: none of the 50 latents of level 1 of 1" in warnings[-1]["message"]
+    last = [line for line in lines if line["event"] == "diagnosis"][-1]
+    assert (last["step"], last["active_1"]) == (60, 0)
+    assert "posterior collapse: level 1 of 1 carries nothing" in last["warning"]

@@ -42,7 +42,7 @@ def heun(
         tables.append(denoise.heun(ends[:, 0], ends[:, 1], prediction=prediction).table)
         found.append(here)
         if len(tables[-1]) == 2:
-            found.append(torch.stack((path.times[i + 1], *ends[1])))
+            found.append(_at(schedule, float(ends[1, 1] / ends[1, 0])))
         calls += [True] * len(tables[-1])
     steps = denoise.Steps(torch.cat(tables), noisy=not all(calls), remembers=True)
     return Plan(steps, *torch.stack(found).unbind(1), tuple(calls))

@@ -33,7 +33,7 @@ from zoo_diffusion.flow import Flow, first_time, solve
 from zoo_diffusion.parameterization import at_time
 from zoo_diffusion.scale import spacing, to_network
 
-__all__ = ["ODELikelihood"]
+__all__ = ["Drift", "ODELikelihood", "rademacher"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ODELikelihood:
         path = Flow(model, cond)
         first, last = path.ends(t0)
         r = path.radius(t0)
-        drift = _Drift(path, _probes(self.probes, z, rng, draw))
+        drift = Drift(path, rademacher(self.probes, z, rng, draw))
         y = torch.cat(((z / r).double().flatten(1), z.new_zeros(len(z), 1).double()), 1)
         solved = solve(drift, y, first, last, rtol=self.rtol, atol=self.atol)
         u, gain = solved.y[:, :-1], solved.y[:, -1]
@@ -105,7 +105,7 @@ class ODELikelihood:
         return z, t0, bound.level_decoder(event, x, z, alpha, sigma) - log_q
 
 
-class _Drift:
+class Drift:
     """(du/dphi, div) of [u, log-density gained] (A, D + 1)."""
 
     def __init__(self, path: Flow, probes: Tensor | None) -> None:
@@ -140,7 +140,7 @@ class _Drift:
         return total / len(probes)
 
 
-def _probes(count: int, z: Tensor, rng: Rng, draw: int) -> Tensor | None:
+def rademacher(count: int, z: Tensor, rng: Rng, draw: int) -> Tensor | None:
     """Rademacher probes (P, B, D), float64; None for the exact trace."""
     if count == 0:
         return None

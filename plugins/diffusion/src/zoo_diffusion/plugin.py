@@ -1,18 +1,28 @@
 """What this family declares to the zoo; it imports no torch."""
 
 from zoo_core import (
+    ConverterSpec,
     LikelihoodKind,
     LikelihoodSpec,
     LossSpec,
     ModelSpec,
+    Pretrained,
     SamplerSpec,
     hookimpl,
 )
 
-__all__ = ["ZOO_API", "zoo_likelihoods", "zoo_losses", "zoo_models", "zoo_samplers"]
+__all__ = [
+    "ZOO_API",
+    "zoo_converters",
+    "zoo_likelihoods",
+    "zoo_losses",
+    "zoo_models",
+    "zoo_samplers",
+]
 
 ZOO_API = 1
 _DISCRETE, _CONTINUOUS = "zoo_diffusion.times:DiscreteTime", "zoo_diffusion.times:ContinuousTime"
+_DDPM, _SCORE_SDE = "https://arxiv.org/abs/2006.11239", "https://arxiv.org/abs/2011.13456"
 _TINY_MLP = ("network", {"type": "mlp", "hidden": 16, "layers": 1})
 
 
@@ -25,6 +35,7 @@ def _model(
     time: str,
     sampler: str,
     loss: str,
+    pretrained: tuple[Pretrained, ...] = (),
     tiny: tuple[tuple[str, object], ...] = (),
 ) -> ModelSpec:
     return ModelSpec(
@@ -39,8 +50,50 @@ def _model(
         default_loss=loss,
         summary=summary,
         paper=paper,
+        pretrained=pretrained,
         tiny=(_TINY_MLP, *tiny),
     )
+
+
+def _hub(converter: str, source: str, **repositories: str) -> tuple[Pretrained, ...]:
+    """Tags of repositories on the Hub, in diffusers' layout; their models state Apache-2.0."""
+    return tuple(
+        Pretrained(tag, repo, license="Apache-2.0", source=source, converter=converter)
+        for tag, repo in repositories.items()
+    )
+
+
+_DDPM_HUB = (
+    Pretrained(
+        "mnist",
+        "1aurent/ddpm-mnist",
+        license="MIT",
+        source="https://huggingface.co/1aurent/ddpm-mnist",
+        converter="diffusers_ddpm",
+    ),
+    *_hub(
+        "diffusers_ddpm",
+        _DDPM,
+        cifar10="google/ddpm-cifar10-32",
+        celebahq256="google/ddpm-celebahq-256",
+        celebahq256_ema="google/ddpm-ema-celebahq-256",
+        bedroom256="google/ddpm-bedroom-256",
+        bedroom256_ema="google/ddpm-ema-bedroom-256",
+        church256="google/ddpm-church-256",
+        church256_ema="google/ddpm-ema-church-256",
+        cat256="google/ddpm-cat-256",
+        cat256_ema="google/ddpm-ema-cat-256",
+    ),
+)
+_NCSN_HUB = _hub(
+    "diffusers_ncsnpp",
+    _SCORE_SDE,
+    celebahq256="google/ncsnpp-celebahq-256",
+    ffhq256="google/ncsnpp-ffhq-256",
+    ffhq1024="google/ncsnpp-ffhq-1024",
+    church256="google/ncsnpp-church-256",
+    bedroom256="google/ncsnpp-bedroom-256",
+)
 
 
 @hookimpl
@@ -54,6 +107,7 @@ def zoo_models() -> list[ModelSpec]:
             time=_DISCRETE,
             sampler="ddim",
             loss="simple",
+            pretrained=_DDPM_HUB,
             tiny=(("timesteps", 20), ("beta_last", 0.4)),
         ),
         _model(
@@ -64,6 +118,16 @@ def zoo_models() -> list[ModelSpec]:
             time=_CONTINUOUS,
             sampler="dpmpp_2m",
             loss="simple",
+        ),
+        _model(
+            "ve_sde",
+            "VESDE",
+            "variance-exploding SDE: the model of NCSN++ checkpoints",
+            "https://arxiv.org/abs/2011.13456",
+            time=_CONTINUOUS,
+            sampler="dpmpp_2m",
+            loss="vlb",
+            pretrained=_NCSN_HUB,
         ),
         _model(
             "edm",
@@ -161,5 +225,23 @@ def zoo_likelihoods() -> list[LikelihoodSpec]:
             LikelihoodKind("ode_estimate", "estimate"),
             requires=("Denoiser",),
             summary="density of the probability flow",
+        ),
+    ]
+
+
+@hookimpl
+def zoo_converters() -> list[ConverterSpec]:
+    return [
+        ConverterSpec(
+            "diffusers_ddpm",
+            "zoo_diffusion.convert:FromDDPM",
+            arch="ddpm",
+            summary="UNet2DModel of diffusers with a DDPM or DDIM scheduler",
+        ),
+        ConverterSpec(
+            "diffusers_ncsnpp",
+            "zoo_diffusion.convert:FromNCSN",
+            arch="ve_sde",
+            summary="NCSN++ of diffusers with its variance-exploding scheduler",
         ),
     ]

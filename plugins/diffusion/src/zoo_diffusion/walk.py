@@ -10,7 +10,7 @@ After the last call comes the data itself, alpha = 1 and sigma = 0.
 Shapes: B batch, S the event's shape, N calls.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,6 +35,7 @@ __all__ = [
     "loop",
     "prediction_of",
     "start",
+    "states",
     "times",
     "walk",
 ]
@@ -140,7 +141,25 @@ def loop(
     fixed: Fixed | None = None,
     trace: Trace | None = None,
 ) -> Tensor:
-    """Events (B, *S) by a solver's table; nothing is read back from the device on the way."""
+    """Events (B, *S) by a solver's table."""
+    end = rng.rows  # any: a plan has at least one row
+    for x in states(model, rng, cond, plan, options, fixed=fixed, trace=trace):
+        end = x
+    events = to_event(model.event, end)
+    return events if fixed is None else fixed.apply(events)
+
+
+def states(
+    model: Any,
+    rng: Rng,
+    cond: Tensor | None,
+    plan: "Plan",
+    options: "Options",
+    *,
+    fixed: Fixed | None = None,
+    trace: Trace | None = None,
+) -> Iterator[Tensor]:
+    """x (B, *S) after every row of a table; nothing is read back from the device on the way."""
     guided = _check_guidance(model, cond, options.guidance)
     steps, t = plan.steps.to(rng.device), plan.times.to(rng.device)
     index = torch.arange(len(steps), device=rng.device)
@@ -161,8 +180,7 @@ def loop(
             guidance=options.guidance if guided else 1.0, history=history, clip=clip,
             threshold=threshold,
         )  # fmt: skip
-    events = to_event(model.event, x)
-    return events if fixed is None else fixed.apply(events)
+        yield x
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,6 @@ from zoo_core import Condition, ConfigError, Event, GenerativeModel, Range, Rng
 from zoo_core.capabilities import Distribution
 from zoo_core.likelihoods.elbo import Draw
 from zoo_core.nn.distributions import Normal, Product
-from zoo_vae import units
 from zoo_vae.levels import Level, Levels, Pick, flat, split
 from zoo_vae.networks import Head, Likelihood, full, one_hot, ordinal
 
@@ -146,10 +145,6 @@ class HVAE(GenerativeModel):
     def sample_rows(self, rng: Rng, cond: Tensor | None = None) -> Tensor:
         """x ~ p(x|z), z ~ p(z), in one descent."""
         return self.prior(len(rng), cond).draw(rng, stream="z").p.sample(rng, stream="x")
-
-    def symptoms(self, x: Tensor, cond: Tensor | None, rng: Rng) -> list[str]:
-        """Levels that have collapsed onto the prior."""
-        return units.symptoms(self, x, cond, rng)
 
     def features(self, x: Tensor, cond: Tensor | None = None) -> list[Tensor]:
         """What the posteriors see of x at each scale, finest first."""

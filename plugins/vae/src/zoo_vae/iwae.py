@@ -22,7 +22,6 @@ from torch import Size, Tensor, nn
 from zoo_core import Condition, ConfigError, Event, GenerativeModel, Range, Rng
 from zoo_core.capabilities import Distribution
 from zoo_core.nn.distributions import Normal
-from zoo_vae import units
 from zoo_vae.levels import Level, Levels, Pick, split
 from zoo_vae.networks import Head, Likelihood, Mlp, full, one_hot, ordinal
 
@@ -104,10 +103,6 @@ class IWAE(GenerativeModel):
         """x ~ p(x|z), z ~ p(z)."""
         z = self.prior(len(rng), cond).sample(rng, stream="z")
         return self.decode(z, cond).sample(rng, stream="x")
-
-    def symptoms(self, x: Tensor, cond: Tensor | None, rng: Rng) -> list[str]:
-        """Levels that have collapsed onto the prior."""
-        return units.symptoms(self, x, cond, rng)
 
     def _one_hot(self, cond: Tensor | None) -> Tensor | None:
         return one_hot(cond, self.config.classes, self.dtype)

@@ -1,9 +1,8 @@
-"""Which latents a model uses: their KL, their activity, and levels that have collapsed.
+"""Which latents a model uses: their activity and their KL.
 
 A unit is active when what it says depends on x, Var_x(E_q(u|x)[u]) > 0.01 (Burda, Grosse &
-Salakhutdinov, 2016, https://arxiv.org/abs/1509.00519, section 5.2). A level has collapsed when
-the posterior of none of its units differs from the prior: the decoder has learned to do without
-(Bowman et al., 2016, https://arxiv.org/abs/1511.06349).
+Salakhutdinov, 2016, https://arxiv.org/abs/1509.00519, section 5.2). Training looks at the KL
+instead, and warns of levels that have collapsed (`zoo_core.likelihoods.collapse`).
 
 Shapes: B events, Z latents of all levels, in the order of the codes.
 """
@@ -14,15 +13,13 @@ import torch
 from torch import Tensor
 
 from zoo_core import GenerativeModel, Rng, latent
-from zoo_core.likelihoods.elbo import draw
-from zoo_core.nn.distributions import Normal, Product, kl_by_unit
+from zoo_core.likelihoods.collapse import kl_by_level
 from zoo_core.sampling import evaluating, to_model
-from zoo_vae.levels import Levels
 
-__all__ = ["active", "activity", "kl", "symptoms"]
+__all__ = ["active", "activity", "kl"]
 
 THRESHOLD = 0.01
-"""Variance, or nats, above which a unit counts."""
+"""Variance above which a unit counts."""
 
 
 def activity(model: GenerativeModel, x: Any, *, cond: Any = None) -> Tensor:
@@ -43,30 +40,4 @@ def kl(model: GenerativeModel, x: Any, *, cond: Any = None, seed: int = 0) -> Te
     x = to_model(model.event.check(x), model)
     cond = model.condition.check(cond, len(x), device=model.device)
     with evaluating(model):
-        return torch.cat(_kl_by_level(model, x, cond, Rng(seed, len(x)).to(model.device))).cpu()
-
-
-def symptoms(model: Any, x: Tensor, cond: Tensor | None, rng: Rng) -> list[str]:
-    """A sentence for each level that has collapsed on events x (B, *S)."""
-    levels = _kl_by_level(model, x, cond, rng)
-    where = [f"level {l} of {len(levels)}" for l in range(1, len(levels) + 1)]
-    return [
-        f"posterior collapse: none of the {len(each)} latents of {name} carries {THRESHOLD} nats "
-        f"(together {float(each.sum()):.2g}). Try the loss's warmup or free_bits, or less beta."
-        for name, each in zip(where, levels, strict=True)
-        if not bool((each > THRESHOLD).any())
-    ]
-
-
-def _kl_by_level(model: Any, x: Tensor, cond: Tensor | None, rng: Rng) -> list[Tensor]:
-    """The mean KL of each unit, (Z_l,) for each level."""
-    found = draw(model, model.encode(x, cond), cond, rng)
-    q, prior = (_normals(side, found.z) for side in (found.q, found.prior))
-    pairs = zip(q, prior, strict=True)
-    return [kl_by_unit(*pair).detach().flatten(1).mean(0).double() for pair in pairs]
-
-
-def _normals(side: Any, z: Tensor) -> tuple[Normal, ...]:
-    """The normals of the levels at a draw z."""
-    side = side.given(z) if isinstance(side, Levels) else side
-    return side.parts if isinstance(side, Product) else (side,)
+        return torch.cat(kl_by_level(model, x, cond, Rng(seed, len(x)).to(model.device))).cpu()

@@ -84,19 +84,22 @@ class ResnetBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over pixels with heads of `head` channels."""
+    """Self-attention over pixels with heads of `head` channels; no norm without groups."""
 
-    def __init__(self, C: int, *, head: int, groups: int, eps: float, scale: float = 1.0) -> None:
+    def __init__(
+        self, C: int, *, head: int, groups: int | None, eps: float, scale: float = 1.0
+    ) -> None:
         super().__init__()
         self.heads, self.scale = C // head, scale
-        self.group_norm = nn.GroupNorm(groups, C, eps=eps)
+        self.group_norm = None if groups is None else nn.GroupNorm(groups, C, eps=eps)
         self.to_q, self.to_k, self.to_v = (nn.Linear(C, C) for _ in range(3))
         self.to_out = nn.ModuleList([nn.Linear(C, C)])
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         B, C, H, W = x.shape
-        tokens = self.group_norm(x).flatten(2).transpose(1, 2)  # (B, H W, C)
+        h = x if self.group_norm is None else self.group_norm(x)
+        tokens = h.flatten(2).transpose(1, 2)  # (B, H W, C)
         q, k, v = (self._split(f(tokens)) for f in (self.to_q, self.to_k, self.to_v))
         y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, H * W, C)
         out = x + self.to_out[0](y).transpose(1, 2).reshape(B, C, H, W)

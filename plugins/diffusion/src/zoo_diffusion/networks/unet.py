@@ -219,7 +219,7 @@ class _Middle(nn.Module):
         super().__init__()
         C = c.channels[-1]
         groups = c.groups or min(C // 4, 32)
-        attention_groups = c.middle_groups or groups
+        attention_groups = c.middle_groups or (None if c.scale_shift else groups)
         self.resnets = nn.ModuleList(
             ResnetBlock(C, C, E, groups=groups, eps=c.eps, dropout=c.dropout,
                         scale=c.middle_scale, scale_shift=c.scale_shift) for _ in range(2)

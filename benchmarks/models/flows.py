@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
 
 from models import Bench, Build, Call, Goal, compiled
 
@@ -34,6 +35,19 @@ def _scattered(module: nn.Module) -> None:
                 p.copy_(torch.randn(p.shape, generator=generator) / p.shape[1] ** 0.5)
 
 
+def _base() -> Distribution:
+    return Independent(Normal(torch.zeros(FEATURES), torch.ones(FEATURES)), 1)
+
+
+def _density(flow: nn.Module) -> Density:
+    def log_prob(x: Tensor) -> Tensor:
+        z, ladj = flow(x)
+        found: Tensor = _base().log_prob(z) + ladj
+        return found
+
+    return log_prob
+
+
 def _ours(layers: int) -> Flow:
     from zoo_flows.bijections import Chain, Flip
     from zoo_flows.couplings import SplineCoupling, flat_spline
@@ -47,23 +61,15 @@ def _ours(layers: int) -> Flow:
         return [SplineCoupling(net, half, bound=BOUND), Flip()]
 
     flow = Chain([part for _ in range(layers) for part in layer()])
-    base = torch.distributions.Independent(
-        torch.distributions.Normal(torch.zeros(FEATURES), torch.ones(FEATURES)), 1
-    )
-
-    def log_prob(x: Tensor) -> Tensor:
-        z, ladj = flow(x)
-        return base.log_prob(z) + ladj
-
-    return flow, log_prob, lambda n: flow.inverse(base.sample((n,)))[0]
+    return flow, _density(flow), lambda n: flow.inverse(_base().sample((n,)))[0]
 
 
 def _nflows(layers: int) -> Flow:
-    from nflows.distributions import StandardNormal
-    from nflows.flows import Flow as NFlow
+    """With torch's normal for a base: nflows.flows imports matplotlib."""
     from nflows.nn.nets import ResidualNet
-    from nflows.transforms import CompositeTransform, PiecewiseRationalQuadraticCouplingTransform
-    from nflows.utils import create_alternating_binary_mask
+    from nflows.transforms.base import CompositeTransform
+    from nflows.transforms.coupling import PiecewiseRationalQuadraticCouplingTransform
+    from nflows.utils.torchutils import create_alternating_binary_mask
 
     def net(n: int, m: int) -> nn.Module:
         made: nn.Module = ResidualNet(n, m, hidden_features=HIDDEN, num_blocks=BLOCKS)
@@ -76,8 +82,8 @@ def _nflows(layers: int) -> Flow:
         )
         for i in range(layers)
     ]  # fmt: skip
-    flow = NFlow(CompositeTransform(couplings), StandardNormal([FEATURES]))
-    return flow, flow.log_prob, flow.sample
+    flow = CompositeTransform(couplings)
+    return flow, _density(flow), lambda n: flow.inverse(_base().sample((n,)))[0]
 
 
 def _normflows(layers: int) -> Flow:
@@ -186,6 +192,37 @@ def _glow_normflows() -> Call:
     return torch.no_grad()(inverse)
 
 
+def _linear_ours() -> Call:
+    from zoo_flows.bijections import Chain, LinearStep
+
+    steps, y = Chain(LinearStep(48) for _ in range(8)), _codes()
+    return torch.no_grad()(lambda: steps.inverse(y))
+
+
+def _linear_normflows() -> Call:
+    import normflows as nf
+
+    y = _codes()
+    parts = [
+        part
+        for _ in range(8)
+        for part in (nf.flows.Invertible1x1Conv(48, use_lu=True), nf.flows.ActNorm(48))
+    ]
+
+    def inverse() -> tuple[Tensor, Tensor]:
+        x, total = y, torch.zeros(len(y))
+        for part in parts:
+            x, ladj = part(x)
+            total = total + ladj
+        return x, total
+
+    return torch.no_grad()(inverse)
+
+
+def _codes() -> Tensor:
+    return torch.randn(16, 48, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
 def _rows(name: str, layers: int) -> tuple[Bench, ...]:
     return (
         Bench(f"{name} log_prob", _contestants(_log_prob, layers)),
@@ -194,7 +231,8 @@ def _rows(name: str, layers: int) -> tuple[Bench, ...]:
     )
 
 
-ONE, FOUR, GLOW = "spline layer 256x784", "4 spline layers 256x784", "glow inverse 16x3x32x32 K=8"
+ONE, FOUR = "spline layer 256x784", "4 spline layers 256x784"
+GLOW, LINEAR = "glow inverse 16x3x32x32 K=8", "glow inverse 16x48x8x8 K=8, linear part"
 BENCHES = (
     *_rows(ONE, 1),
     *_rows(FOUR, LAYERS),
@@ -202,6 +240,11 @@ BENCHES = (
         GLOW,
         {"ours": _glow_ours, "normflows": _glow_normflows,
          "normflows compiled": compiled(_glow_normflows)},
+    ),
+    Bench(
+        LINEAR,
+        {"ours": _linear_ours, "normflows": _linear_normflows,
+         "normflows compiled": compiled(_linear_normflows)},
     ),
 )  # fmt: skip
 GOALS = (
@@ -213,4 +256,5 @@ GOALS = (
     ),
     *(Goal("flows", f"{name} train step", "nflows", 2, memory=True) for name in (ONE, FOUR)),
     Goal("flows", GLOW, "normflows", 5),
+    Goal("flows", LINEAR, "normflows", 5),
 )

@@ -1,6 +1,6 @@
 """normflows' affine coupling block (sigmoid scale, channel split) with a network that returns the
-given parameters: split, coupling, log-determinant, merge. Its parameters are pairs (shift, scale)
-and its forward divides; forward here is its inverse."""
+given parameters: split, coupling, log-determinant, merge. Its inverse is s (x - shift), so it is
+our forward where its shift is minus ours; its parameters are pairs (shift, scale)."""
 
 from functools import cache
 from typing import Any
@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 
 class _Given(nn.Module):
-    """A network whose output is given: params (B, 2, C', *S) as pairs, (B, 2 C', *S)."""
+    """A network whose output is given: params (B, 2, C', *S) as pairs, (B, 2 C', *S), the shifts
+    negated beforehand."""
 
     def __init__(self, params: Tensor) -> None:
         super().__init__()
-        self.params = params.movedim(1, 2).flatten(1, 2)
+        shift, scale = params.unbind(1)
+        self.params = torch.stack([-shift, scale], 2).flatten(1, 2)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.params

@@ -1,6 +1,7 @@
 """diffusers' scheduler steps on the linear schedule, 50 of 1,000 steps, as its pipelines call
 them: the guidance is combined beforehand, the noise is torch's (another stream, the same work)."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -14,59 +15,72 @@ STEP = 1  # what the benchmark's index says
 def _scheduler(name: str) -> tuple[Any, int]:
     import diffusers
 
-    options = {"beta_schedule": "linear"}
-    if name != "DPMSolverMultistepScheduler":
-        options["clip_sample"] = True
-    scheduler = getattr(diffusers, name)(**options)
-    scheduler.set_timesteps(50)
+    scheduler = getattr(diffusers, name)(beta_schedule="linear")
+    if name == "DPMSolverMultistepScheduler":  # its own choice of times would be another
+        scheduler.set_timesteps(timesteps=list(range(980, -1, -20)))
+    else:
+        scheduler.set_timesteps(50)
     return scheduler, int(scheduler.timesteps[STEP])
 
 
-def _guided(output: Tensor, unconditional: Tensor | None, guidance: float) -> Tensor:
-    if unconditional is None:
-        return output
-    return unconditional + guidance * (output - unconditional)
-
-
-def _step(name: str, args: tuple[Any, ...]) -> Tensor:
-    x, output, unconditional, *_ = args
-    scheduler, t = _scheduler(name)
-    return scheduler.step(_guided(output, unconditional, args[11]), t, x, return_dict=False)[0]
-
-
-def ddim(*args: Any) -> Tensor:
-    return _step("DDIMScheduler", args)
-
-
-ddim_guided = ddim
-
-
-def ddpm(*args: Any) -> Tensor:
-    return _step("DDPMScheduler", args)
-
-
-def dpm_solver_pp(*args: Any) -> Tensor:
-    scheduler, _ = _scheduler("DPMSolverMultistepScheduler")
-    scheduler._step_index, scheduler.lower_order_nums = STEP, 1  # always the second-order step
-    scheduler.model_outputs = [args[4], args[4]]
-    return _step("DPMSolverMultistepScheduler", args)
+Step = Callable[[Tensor, Tensor, Tensor | None, float], Tensor]
 
 
 @cache
-def _compile(f: Any) -> Any:
-    return torch.compile(f)
+def _stepper(name: str) -> Step:
+    """A pipeline's step with its scheduler; what is compiled is this, without the set-up."""
+    scheduler, t = _scheduler(name)
+
+    def step(x: Tensor, output: Tensor, unconditional: Tensor | None, guidance: float) -> Tensor:
+        if unconditional is not None:
+            output = unconditional + guidance * (output - unconditional)
+        stepped: Tensor = scheduler.step(output, t, x, return_dict=False)[0]
+        return stepped
+
+    return step
+
+
+@cache
+def _compiled(name: str) -> Step:
+    step: Step = torch.compile(_stepper(name), dynamic=False)
+    return step
+
+
+def _given(*args: Any) -> tuple[Any, ...]:
+    return *args[:3], args[11]
+
+
+def ddim(*args: Any) -> Tensor:
+    return _stepper("DDIMScheduler")(*_given(*args))
 
 
 def ddim_compiled(*args: Any) -> Tensor:
-    return _compile(ddim)(*args)
+    return _compiled("DDIMScheduler")(*_given(*args))
 
 
-ddim_guided_compiled = ddim_compiled
+ddim_guided, ddim_guided_compiled = ddim, ddim_compiled
+
+
+def ddpm(*args: Any) -> Tensor:
+    return _stepper("DDPMScheduler")(*_given(*args))
 
 
 def ddpm_compiled(*args: Any) -> Tensor:
-    return _compile(ddpm)(*args)
+    return _compiled("DDPMScheduler")(*_given(*args))
+
+
+def _second_order(history: Tensor) -> str:
+    """DPM-Solver++ with `history` as the last prediction of x0: always the second-order step."""
+    name = "DPMSolverMultistepScheduler"
+    scheduler, _ = _scheduler(name)
+    scheduler._step_index, scheduler.lower_order_nums = STEP, 1
+    scheduler.model_outputs = [history, history]
+    return name
+
+
+def dpm_solver_pp(*args: Any) -> Tensor:
+    return _stepper(_second_order(args[4]))(*_given(*args))
 
 
 def dpm_solver_pp_compiled(*args: Any) -> Tensor:
-    return _compile(dpm_solver_pp)(*args)
+    return _compiled(_second_order(args[4]))(*_given(*args))

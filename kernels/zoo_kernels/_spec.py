@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.nn import Parameter
 
 from zoo_kernels import _dispatch
 from zoo_kernels._dispatch import Impl
@@ -121,10 +122,11 @@ class OpSpec:
         return {"reference": Impl(self.reference)} | {k: v for k, v in optional.items() if v}
 
     def __call__(self, *args: Any) -> Any:
-        """The op; under forward mode or torch.func, the reference itself, which differentiates."""
+        """The op; under forward mode or torch.func, the reference itself, which differentiates.
+        Where nothing watches the call (no gradient, tracing, mode or profiler), the backend."""
         if self.differentiable and _transformed(args):
             return self._transform(*args)
-        return self.op(*args)
+        return self.op(*args) if self.mutates or _watched(args) else self.direct(*args)
 
     def direct(self, *args: Any) -> Any:
         """Choose a backend and run it, skipping the dispatcher (about 10 us): no autograd, no
@@ -154,6 +156,23 @@ def _transformed(args: tuple[Any, ...]) -> bool:
 def _tangent(t: Tensor) -> Tensor | None:
     tangent: Tensor | None = forward_ad.unpack_dual(t).tangent
     return tangent
+
+
+def _watched(args: tuple[Any, ...]) -> bool:
+    """Would the dispatcher do more than run the backend?"""
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._len_torch_function_stack()
+        or torch.autograd._profiler_enabled()
+        or torch._C._get_tracing_state() is not None
+    ):
+        return True
+    tensors = [a for a in args if isinstance(a, Tensor)]
+    tensors += [t for a in args if isinstance(a, (list, tuple)) for t in a]
+    if any(type(t) is not Tensor and type(t) is not Parameter for t in tensors):
+        return True
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
 
 
 def _register(spec: OpSpec) -> "torch._ops.OpOverload[..., Any]":

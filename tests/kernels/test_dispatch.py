@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import zoo_kernels
 from zoo_kernels import _dispatch, _extension, build, rng, testing
@@ -101,6 +102,39 @@ def test_forcing_works_inside_a_compiled_graph(with_library):
     with zoo_kernels.backend("reference"):
         compiled(x)
     assert len(calls) == 1
+
+
+def test_the_dispatcher_is_passed_by_where_nothing_watches_a_call(with_library, monkeypatch):
+    """The same result either way, and the op wherever a gradient, a mode or a profiler asks."""
+    spec, _ = small_op("watched")
+    seen = []
+    monkeypatch.setattr(_dispatch, "run", record(seen, _dispatch.run))
+
+    class Mode(TorchDispatchMode):
+        def __torch_dispatch__(self, f, types, args=(), kwargs=None):
+            seen.append(str(f))
+            return f(*args, **(kwargs or {}))
+
+    x = torch.ones(3)
+    assert torch.equal(spec(x), spec.op(x)) and seen == ["run", "run"]
+    with Mode():
+        spec(x)
+    assert "test_watched" in seen[2]
+    with torch.profiler.profile() as profile:
+        spec(x)
+    assert any("test_watched" in event.key for event in profile.key_averages())
+    x.requires_grad_()
+    assert torch.equal(torch.autograd.grad(spec(x).sum(), x)[0], torch.full((3,), 2.0))
+    with torch.no_grad():
+        assert not spec(x).requires_grad
+
+
+def record(seen, f):
+    def recorded(*args):
+        seen.append("run")
+        return f(*args)
+
+    return recorded
 
 
 def test_an_unknown_backend_is_refused_with_the_possible_ones():

@@ -6,7 +6,7 @@ Auto-Encoding Variational Bayes, https://arxiv.org/abs/1312.6114. Shapes: B batc
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,6 +17,10 @@ from zoo_core.model import Batch, Loss
 from zoo_core.nn.distributions import Normal, Product, kl
 from zoo_core.rng import Rng
 from zoo_core.specs import LikelihoodKind
+
+if TYPE_CHECKING:
+    from zoo_core.data.dataset import Split
+    from zoo_core.training.diagnosis import Diagnosis
 
 __all__ = ["ELBO", "Draw", "ELBOLoss", "Joint", "divergence", "divergences", "draw", "elbo"]
 
@@ -123,3 +127,9 @@ class ELBOLoss:
         if len(levels) > 1:
             terms |= {f"kl_{l}": level for l, level in enumerate(levels, 1)}
         return Loss(total, {name: term.detach() for name, term in terms.items()})
+
+    def diagnose(self, model: Any, split: "Split") -> "Diagnosis":
+        """Active units, and levels that have collapsed."""
+        from zoo_core.likelihoods.collapse import diagnose
+
+        return diagnose(model, split)

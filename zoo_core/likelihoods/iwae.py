@@ -9,7 +9,7 @@ logarithm, event by event. Shapes: B batch, C draws decoded together; nats (B,).
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor
@@ -20,6 +20,10 @@ from zoo_core.likelihoods.elbo import Joint, draw
 from zoo_core.model import Batch, Loss
 from zoo_core.rng import Rng
 from zoo_core.specs import LikelihoodKind
+
+if TYPE_CHECKING:
+    from zoo_core.data.dataset import Split
+    from zoo_core.training.diagnosis import Diagnosis
 
 __all__ = ["IWAE", "IWAELoss", "LogMeanExp", "iwae", "log_weight", "log_weights"]
 
@@ -111,6 +115,12 @@ class IWAELoss:
         nats = -iwae(found).mean()
         terms = {"nats": nats, "elbo": -found.mean()}
         return Loss(nats, {name: term.detach() for name, term in terms.items()})
+
+    def diagnose(self, model: Any, split: "Split") -> "Diagnosis":
+        """Active units, and levels that have collapsed."""
+        from zoo_core.likelihoods.collapse import diagnose
+
+        return diagnose(model, split)
 
 
 def log_weights(

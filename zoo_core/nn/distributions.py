@@ -82,7 +82,7 @@ class RoundedNormal:
         above = low + high > 0  # mirrored, so that differences are taken in the lower tail
         low, high = torch.where(above, -high, low), torch.where(above, -low, high)
         log_high = torch.special.log_ndtr(high)
-        log_p = log_high + torch.log1p(-(torch.special.log_ndtr(low) - log_high).exp())
+        log_p: Tensor = log_high + torch.log1p(-(torch.special.log_ndtr(low) - log_high).exp())
         return _sum(log_p).to(self.mean.dtype)
 
 
@@ -189,10 +189,10 @@ class Product:
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density of x (B, Z), (B,)."""
         shapes = [part.mean.shape[1:] for part in self.parts]
-        split = x.split([shape.numel() for shape in shapes], 1)
+        split = torch.split(x, [shape.numel() for shape in shapes], 1)
         return torch.stack(
             [
-                p.log_prob(z.unflatten(1, s))
+                p.log_prob(z.reshape(-1, *s))
                 for p, z, s in zip(self.parts, split, shapes, strict=True)
             ]
         ).sum(0)

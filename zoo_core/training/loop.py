@@ -6,8 +6,8 @@ to the same bits (on the CPU) as one that never stopped.
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from zoo_core.training import state
 from zoo_core.training.config import TrainConfig
 from zoo_core.training.data import check_batch_size, check_fit
 from zoo_core.training.diagnosis import Diagnoses
+from zoo_core.training.ending import termination_deferred
 from zoo_core.training.fingerprint import fingerprint
 from zoo_core.training.log import JsonLines, postfix
 from zoo_core.training.optim import averaged
@@ -140,11 +141,14 @@ class _Run:
         self.log = JsonLines(log, keep=self.at.step)
 
     def go(self, progress: bool) -> None:
-        """The loop."""
+        """The loop; SIGTERM ends it after a step, and the process after a checkpoint."""
         self.model.train()
         config, total = self.config, self.config.steps
         hide = None if progress and self.processes.main else True
-        with tqdm(total=total, initial=self.at.step, unit="step", disable=hide) as bar:
+        with (
+            self._termination() as ended,
+            tqdm(total=total, initial=self.at.step, unit="step", disable=hide) as bar,
+        ):
             while self.at.step < total and not self.at.stopped:
                 started = time.monotonic()
                 reports = list(self._round())
@@ -157,9 +161,17 @@ class _Run:
                     self._evaluate(bar)
                 self.at.seconds += time.monotonic() - started
                 due = config.checkpoint_every and self.at.step % config.checkpoint_every == 0
-                if last or due or self.at.stopped:
+                if last or due or self.at.stopped or ended():
                     self._save()
                 bar.update()
+                if ended():
+                    break
+        if self.at.step < total and not self.at.stopped:
+            raise KeyboardInterrupt  # a handler of the program's own has let it live
+
+    def _termination(self) -> AbstractContextManager[Callable[[], bool]]:
+        """Of several processes none can leave the others waiting: they end at once."""
+        return termination_deferred() if self.processes.world == 1 else nullcontext(lambda: False)
 
     def finish(self) -> TrainResult:
         """Leave the model with the weights to use."""

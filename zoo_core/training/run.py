@@ -10,6 +10,7 @@ import torch
 from zoo_core import resolve
 from zoo_core.data import load_dataset
 from zoo_core.data.dataset import Dataset, Split
+from zoo_core.evaluation.quality import SampleQuality
 from zoo_core.model import GenerativeModel
 from zoo_core.registry import current
 from zoo_core.training.data import labelled
@@ -123,11 +124,38 @@ def _described(recipe: Recipe) -> dict[str, Any]:
 
 
 def _metrics(model: GenerativeModel, data: Dataset, recipe: Recipe) -> list[dict[str, Any]]:
-    """Likelihoods with their kind: on `valid`, and on `test` if the recipe reports it."""
+    """Likelihoods with their kind: on `valid`, and on `test` if the recipe reports it.
+
+    Of a model without one, the quality of its samples beside real events of that split.
+    """
     wanted = dict.fromkeys(s for s in ("valid", recipe.report) if s in data.splits)
-    by_default = [(s, None, {}) for s in wanted] if scores_by_likelihood(model) else []
+    scored = scores_by_likelihood(model)
+    quality = [] if scored else [row for name in wanted for row in _quality(name, model, data)]
+    by_default: list[tuple[str, str | None, Mapping[str, Any]]]
+    by_default = [(s, None, {}) for s in wanted if scored]
     further = [(recipe.report, method, options) for method, options in recipe.scores]
-    return [_metric(data.split(s), s, model, m, options) for s, m, options in by_default + further]
+    return quality + [
+        _metric(data.split(s), s, model, method, options)
+        for s, method, options in by_default + further
+    ]
+
+
+def _quality(split: str, model: GenerativeModel, data: Dataset) -> list[dict[str, Any]]:
+    compare = SampleQuality(data, split=split, conditional=model.condition.kind == "classes")
+    samples = model.sample(compare.n, cond=compare.classes)
+    return [
+        {
+            "split": split,
+            "score": row.label,
+            "value": row.value.value,
+            "std_err": row.value.std_err,
+            "real": row.real.value,
+            "null": row.null.value,
+            "n": row.n,
+            "n_reference": row.n_reference,
+        }
+        for row in compare(samples)
+    ]
 
 
 def _metric(

@@ -20,6 +20,11 @@ def card(repo: str, spec: ModelSpec, metadata: Mapping[str, Any]) -> str:
 
 def metric_text(metric: Mapping[str, Any]) -> str:
     """A recorded likelihood behind the sign of its relation to log p, or another metric."""
+    if {"score", "value", "std_err", "real", "null"} <= metric.keys():
+        return (
+            f"{metric['score']} {metric['value']:.4g} +- {metric['std_err']:.2g} "
+            f"(real {metric['real']:.4g}, null {metric['null']:.4g})"
+        )
     if not {"nats", "std_err", "bits_per_dim", "kind", "relation"} <= metric.keys():
         return ", ".join(f"{name} {_number(value)}" for name, value in metric.items())
     sign = LikelihoodKind(metric["kind"], metric["relation"]).sign
@@ -35,6 +40,8 @@ def metric_short(metric: Mapping[str, Any]) -> str:
     if {"nats", "kind", "relation"} <= metric.keys():
         sign = LikelihoodKind(metric["kind"], metric["relation"]).sign
         return f"{sign} {metric['nats']:.2f} nats"
+    if {"score", "value"} <= metric.keys():
+        return f"{metric['score']} {metric['value']:.4g}"
     named = ((k, v) for k, v in metric.items() if isinstance(v, int | float) and k != "n")
     return next((f"{name} {value:.4g}" for name, value in named), "")
 

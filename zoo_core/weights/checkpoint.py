@@ -27,7 +27,7 @@ from zoo_core.registry import current
 from zoo_core.resolve import build
 from zoo_core.specs import ModelSpec
 from zoo_core.weights.bounded import bounded
-from zoo_core.weights.layout import GOLDEN, METADATA, WEIGHTS
+from zoo_core.weights.layout import EVALUATION, GOLDEN, METADATA, WEIGHTS
 from zoo_core.weights.tensors import damaged, elements, load_state, weight_files
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def _describe(model: "GenerativeModel", spec: ModelSpec) -> dict[str, Any]:
 
 
 def _refuse_foreign(path: Path, spec: ModelSpec) -> None:
-    ours = {METADATA, WEIGHTS, GOLDEN, *(name for name, _ in spec.parts)}
+    ours = {METADATA, WEIGHTS, GOLDEN, EVALUATION, *(name for name, _ in spec.parts)}
     if path.is_file():
         raise OutputError(f"{path} is a file; a model is saved as a folder.", hint="name a folder")
     foreign = sorted(p.name for p in path.glob("*") if p.name not in ours) if path.exists() else []

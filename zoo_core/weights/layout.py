@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from zoo_core.errors import IntegrityError, UsageError
 
 __all__ = [
+    "EVALUATION",
     "GOLDEN",
     "METADATA",
     "STEMS",
@@ -24,6 +25,8 @@ __all__ = [
 ]
 
 METADATA, WEIGHTS, GOLDEN = "zoo.json", "model.safetensors", "golden.safetensors"
+EVALUATION = "evaluation.json"
+"""What was measured of the weights beside it; it is of no other, and saving anew drops it."""
 _SHARD = re.compile(r"[\w.-]+-\d{5}-of-\d{5}\.safetensors")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")

@@ -57,10 +57,10 @@ void coupling_values(zoo::Tensor out, zoo::Tensor ladj, const zoo::Tensor x, con
   Coupling a = problem(x, params, scale, shift_first, constant, begin, inverse);
   a.out = zoo::out<float>(out), a.ladj = zoo::out<float>(ladj);
   zoo::parallel_for(0, x.size(0), 1 + 8192 / a.d, [&](int64_t first, int64_t last) {
-    std::vector<float> log_s(2 * a.p.d1 * a.p.d2);
+    std::vector<float> scratch(2 * a.p.d1 * a.p.d2);
     for (int64_t b = first; b < last; ++b) {
       copy_passing(a, a.x, b);
-      a.ladj[b] = ZOO_UNIT(values_row)(a, b, log_s.data());
+      a.ladj[b] = ZOO_UNIT(values_row)(a, b, scratch.data());
     }
   });
 }
@@ -73,9 +73,10 @@ void coupling_backward(zoo::Tensor grad_x, zoo::Tensor grad_params, const zoo::T
   a.grad = zoo::in<float>(grad), a.grad_ladj = zoo::in<float>(grad_ladj);
   a.out = zoo::out<float>(grad_x), a.grad_params = zoo::out<float>(grad_params);
   zoo::parallel_for(0, x.size(0), 1 + 8192 / a.d, [&](int64_t first, int64_t last) {
+    std::vector<float> scratch(4 * a.p.d2);
     for (int64_t b = first; b < last; ++b) {
       copy_passing(a, a.grad, b);
-      ZOO_UNIT(gradients_row)(a, b, nullptr);
+      ZOO_UNIT(gradients_row)(a, b, scratch.data());
     }
   });
 }

@@ -11,11 +11,11 @@ ZOO_INLINE Scale scale_of(F r, float c) {
     const F u = r + c, e = exp_minus_abs(u);
     const I negative = u < 0.0f;
     Scale k;
-    k.log_s = where(negative, u, u * 0.0f);  // less log(1 + e), which the row sum takes at once
+    const F top = where(negative, e, splat(1.0f));  // s = top / (1 + e)
+    k.log_s = where(u > 0.0f, 0.0f, u);  // less log(1 + e), which the row sum takes at once
     k.factor = e + 1.0f;
-    const F per = 1.0f / k.factor;
-    k.s = INVERSE ? where(negative, 1.0f / e, e) + 1.0f : where(negative, e, splat(1.0f)) * per;
-    k.slope = where(negative, splat(1.0f), e) * per;
+    k.s = INVERSE ? k.factor / top : top / k.factor;
+    k.slope = where(negative, splat(1.0f), e) / k.factor;
     return k;
   }
   if (SCALE == 2) {
@@ -31,95 +31,135 @@ ZOO_INLINE Scale scale_of(F r, float c) {
   return {r, exp(INVERSE ? -r : r), splat(1.0f), splat(1.0f)};
 }
 
-// t and r of up to W neighbours
-ZOO_INLINE F parameter(const float* p, int64_t stride, int n) {
-  if (stride == 1) return load(p, n);
-  F v;
-  for (int i = 0; i < W; ++i) v[i] = p[(i < n ? i : n - 1) * stride];
-  return v;
+// `lines` lines as one without gaps: in place, or copied to `scratch`.
+ZOO_INLINE const float* dense(const float* p, const Layout& l, int64_t lines, float* scratch) {
+  if (lines == 1 && l.s2 == 1) return p;
+  for (int64_t i = 0; i < lines; ++i)
+    for (int64_t j = 0; j < l.d2; ++j) scratch[i * l.d2 + j] = p[i * l.s1 + j * l.s2];
+  return scratch;
 }
 
-ZOO_INLINE void put(float* p, int64_t stride, F v, int n) {
-  if (stride == 1) return store(p, v, n);
-  for (int i = 0; i < n; ++i) p[i * stride] = v[i];
+ZOO_INLINE void spread(const float* line, float* p, int64_t stride, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) p[i * stride] = line[i];
 }
 
-// In an order that depends on n alone, not on how the row was cut.
-ZOO_INLINE float row_sum(const float* p, int64_t n) {
-  F total = splat(0.0f);
-  int64_t e = 0;
-  for (; e + W <= n; e += W) total = total + load(p + e);
-  for (int i = 0; e + i < n; ++i) total[i] += p[e + i];
-  return sum(total);
+// The sum of log s: of logarithms, less that of factors in [1, 2], which is taken for 64 at once.
+struct LogSum {
+  F logs, factors;
+  int64_t room;  // for more factors
+};
+
+ZOO_INLINE void take_logarithm(LogSum& l) {
+  l = {l.logs - log(l.factors), splat(1.0f), 64};
 }
 
-// The sum of logarithms of n numbers in [1, 2], one logarithm for 64 of them.
-ZOO_INLINE float row_log_sum(const float* p, int64_t n) {
-  F total = splat(0.0f);
-  for (int64_t e = 0; e < n; e += 64 * W) {
-    F product = splat(1.0f);
-    const int64_t end = n < e + 64 * W ? n : e + 64 * W;
-    int64_t i = e;
-    for (; i + W <= end; i += W) product = product * load(p + i);
-    for (int k = 0; i + k < end; ++k) product[k] *= p[i + k];
-    total = total + log(product);
+template <int SCALE>
+ZOO_INLINE void add(LogSum& l, const Scale& k, int n) {
+  if (n == W) {
+    l.logs = l.logs + k.log_s;
+    if (SCALE == 1) l.factors = l.factors * k.factor;
+  } else {
+    for (int i = 0; i < n; ++i) l.logs[i] += k.log_s[i];
+    if (SCALE == 1)
+      for (int i = 0; i < n; ++i) l.factors[i] *= k.factor[i];
   }
-  return sum(total);
 }
+
+// One line of a row: n transformed elements and their parameters.
+struct Line {
+  const float *x, *t, *r;
+  float* out;
+};
 
 template <int SCALE, bool SHIFT_FIRST, bool INVERSE>
-ZOO_INLINE float values_of(const Coupling& a, int64_t b, float* log_s) {
-  const int64_t count = a.p.d1 * a.p.d2;
-  for (int64_t i = 0; i < a.p.d1; ++i) {
-    const float* t_at = a.params + b * a.p.sb + i * a.p.s1;
-    const float* r_at = t_at + a.p.sp;
-    const int64_t row = b * a.d + a.begin + i * a.p.d2;
-    for (int64_t j = 0; j < a.p.d2; j += W) {
-      const int n = a.p.d2 - j < W ? static_cast<int>(a.p.d2 - j) : W;
-      const F z = load(a.x + row + j, n), t = parameter(t_at + j * a.p.s2, a.p.s2, n);
-      const Scale k = scale_of<SCALE, INVERSE>(parameter(r_at + j * a.p.s2, a.p.s2, n), a.c);
-      F out;
-      if (INVERSE)
-        out = SHIFT_FIRST ? z * k.s - t : (z - t) * k.s;
-      else
-        out = SHIFT_FIRST ? k.s * (z + t) : k.s * z + t;
-      store(a.out + row + j, out, n);
-      store(log_s + i * a.p.d2 + j, k.log_s, n);
-      if (SCALE == 1) store(log_s + count + i * a.p.d2 + j, k.factor, n);
+ZOO_INLINE void values_lanes(const Line& a, int64_t j, int n, float c, LogSum& log_sum) {
+  const F z = load(a.x + j, n), t = load(a.t + j, n);
+  const Scale k = scale_of<SCALE, INVERSE>(load(a.r + j, n), c);
+  if (INVERSE)
+    store(a.out + j, SHIFT_FIRST ? z * k.s - t : (z - t) * k.s, n);
+  else
+    store(a.out + j, SHIFT_FIRST ? k.s * (z + t) : k.s * z + t, n);
+  add<SCALE>(log_sum, k, n);
+}
+
+// The next line is fetched meanwhile: lines are often whole pages, which hardware does not cross.
+template <int SCALE, bool SHIFT_FIRST, bool INVERSE>
+ZOO_INLINE void values_line(const Line& a, const Line& next, int64_t n, float c, LogSum& log_sum) {
+  for (int64_t j = 0; j < n;) {
+    const int64_t end = n < j + log_sum.room * W ? n : j + log_sum.room * W, begin = j;
+    for (; j + W <= end; j += W) {
+      for (const float* p : {next.x, next.t, next.r}) __builtin_prefetch(p + j);
+      __builtin_prefetch(next.out + j, 1);
+      values_lanes<SCALE, SHIFT_FIRST, INVERSE>(a, j, W, c, log_sum);
     }
+    if (j < end) {
+      values_lanes<SCALE, SHIFT_FIRST, INVERSE>(a, j, static_cast<int>(end - j), c, log_sum);
+      j = end;
+    }
+    if (SCALE == 1) log_sum.room -= (j - begin + W - 1) / W;
+    if (SCALE == 1 && log_sum.room == 0) take_logarithm(log_sum);
   }
-  float total = row_sum(log_s, count);
-  if (SCALE == 1) total -= row_log_sum(log_s + count, count);
+}
+
+// Lines of whole vectors one by one, others joined: the sum's order does not depend on the layout.
+template <int SCALE, bool SHIFT_FIRST, bool INVERSE>
+ZOO_INLINE float values_of(const Coupling& a, int64_t b, float* scratch) {
+  const int64_t lines = a.p.d2 % W ? a.p.d1 : 1, n = lines * a.p.d2;
+  LogSum log_sum = {splat(0.0f), splat(1.0f), 64};
+  for (int64_t i = 0; i < a.p.d1; i += lines) {
+    const float* at = a.params + b * a.p.sb + i * a.p.s1;
+    const float* after = at + lines * a.p.s1;
+    const int64_t row = b * a.d + a.begin + i * a.p.d2;
+    const Line line = {a.x + row, dense(at, a.p, lines, scratch),
+                       dense(at + a.p.sp, a.p, lines, scratch + n), a.out + row};
+    const Line next = {line.x + n, after, after + a.p.sp, line.out + n};
+    values_line<SCALE, SHIFT_FIRST, INVERSE>(line, next, n, a.c, log_sum);
+  }
+  take_logarithm(log_sum);
+  const float total = sum(log_sum.logs);
   return INVERSE ? -total : total;
 }
 
 template <int SCALE, bool SHIFT_FIRST, bool INVERSE>
-ZOO_INLINE void gradients_of(const Coupling& a, int64_t b, float*) {
+ZOO_INLINE void gradients_lanes(const float* x, const float* grad, const float* t_at,
+                                const float* r_at, float* gx, float* gt_at, float* gr_at, int n,
+                                float c, float gl) {
+  const F z = load(x, n), g = load(grad, n), t = load(t_at, n);
+  const Scale k = scale_of<SCALE, INVERSE>(load(r_at, n), c);
+  const F gz = g * k.s;
+  F gt, g_log;
+  if (INVERSE) {
+    gt = SHIFT_FIRST ? -g : -gz;
+    g_log = -gz * (SHIFT_FIRST ? z : z - t) + gl;
+  } else {
+    gt = SHIFT_FIRST ? gz : g;
+    g_log = gz * (SHIFT_FIRST ? z + t : z) + gl;
+  }
+  store(gx, gz, n);
+  store(gt_at, gt, n);
+  store(gr_at, g_log * k.slope, n);
+}
+
+template <int SCALE, bool SHIFT_FIRST, bool INVERSE>
+ZOO_INLINE void gradients_of(const Coupling& a, int64_t b, float* scratch) {
   const float gl = INVERSE ? -a.grad_ladj[b] : a.grad_ladj[b];
+  const int64_t n = a.p.d2, whole = n - n % W;
   for (int64_t i = 0; i < a.p.d1; ++i) {
-    const float* t_at = a.params + b * a.p.sb + i * a.p.s1;
-    const int64_t at = i * a.p.d2;  // the gradient's D2 is a multiple of the parameters'
-    float* gt_at = a.grad_params + b * a.g.sb + at / a.g.d2 * a.g.s1 + at % a.g.d2 * a.g.s2;
-    const float* r_at = t_at + a.p.sp;
-    const int64_t row = b * a.d + a.begin + i * a.p.d2;
-    for (int64_t j = 0; j < a.p.d2; j += W) {
-      const int n = a.p.d2 - j < W ? static_cast<int>(a.p.d2 - j) : W;
-      const F z = load(a.x + row + j, n), g = load(a.grad + row + j, n);
-      const F t = parameter(t_at + j * a.p.s2, a.p.s2, n);
-      const Scale k = scale_of<SCALE, INVERSE>(parameter(r_at + j * a.p.s2, a.p.s2, n), a.c);
-      const F gz = g * k.s;
-      F gt, g_log;
-      if (INVERSE) {
-        gt = SHIFT_FIRST ? -g : -gz;
-        g_log = -gz * (SHIFT_FIRST ? z : z - t) + gl;
-      } else {
-        gt = SHIFT_FIRST ? gz : g;
-        g_log = gz * (SHIFT_FIRST ? z + t : z) + gl;
-      }
-      store(a.out + row + j, gz, n);
-      put(gt_at + j * a.g.s2, a.g.s2, gt, n);
-      put(gt_at + a.g.sp + j * a.g.s2, a.g.s2, g_log * k.slope, n);
-    }
+    const int64_t at = i * n;  // the gradient's D2 is a multiple of the parameters'
+    const float* p = a.params + b * a.p.sb + i * a.p.s1;
+    float* gp = a.grad_params + b * a.g.sb + at / a.g.d2 * a.g.s1 + at % a.g.d2 * a.g.s2;
+    const float* t = dense(p, a.p, 1, scratch);
+    const float* r = dense(p + a.p.sp, a.p, 1, scratch + n);
+    const bool direct = a.g.s2 == 1;
+    float *gt = direct ? gp : scratch + 2 * n, *gr = direct ? gp + a.g.sp : scratch + 3 * n;
+    const int64_t row = b * a.d + a.begin + at;
+    const auto lanes = [&](int64_t j, int count) {
+      gradients_lanes<SCALE, SHIFT_FIRST, INVERSE>(a.x + row + j, a.grad + row + j, t + j, r + j,
+                                                   a.out + row + j, gt + j, gr + j, count, a.c, gl);
+    };
+    for (int64_t j = 0; j < whole; j += W) lanes(j, W);
+    if (whole < n) lanes(whole, static_cast<int>(n - whole));
+    if (!direct) spread(gt, gp, a.g.s2, n), spread(gr, gp + a.g.sp, a.g.s2, n);
   }
 }
 

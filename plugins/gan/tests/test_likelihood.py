@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import zoo_core as zoo
+from zoo_core.nn.distributions import RoundedNormal
 
 
 def linear(levels=None):
@@ -61,3 +62,21 @@ def test_ais_of_integers_scores_the_rounded_noisy_model():
     p = torch.bincount(drawn[:, 0] * 3 + drawn[:, 1], minlength=9) / len(z)
     assert float((found.nats.exp() - p).abs().max()) < 0.01
     assert math.isfinite(float(found.nats.min()))
+
+
+@pytest.mark.parametrize("std", [0.05, 0.5, 20.0])
+def test_probabilities_of_a_rounded_normal_sum_to_one_wherever_its_mean_is(std):
+    mean = torch.tensor([-30.0, -0.5, 0.2, 1.5, 3.7, 40.0], requires_grad=True)
+    rows = torch.arange(4)[:, None].expand(4, 6)
+    log_p = torch.stack([RoundedNormal(mean[:, None], std, 4).log_prob(r[:, None]) for r in rows])
+    assert torch.allclose(log_p.exp().sum(0), torch.ones(6), atol=1e-5)
+    (slope,) = torch.autograd.grad(log_p.sum(), mean)
+    assert bool(log_p.isfinite().all()) and bool(slope.isfinite().all())
+
+
+def test_draws_of_a_rounded_normal_follow_its_probabilities():
+    mean = torch.full((20_000, 1), 1.3)
+    x = RoundedNormal(mean, 0.8, 4).sample(zoo.Rng(0, 20_000), stream="x")
+    p = torch.stack([RoundedNormal(mean[:1], 0.8, 4).log_prob(torch.tensor([[k]])).exp()
+                     for k in range(4)]).flatten()  # fmt: skip
+    assert torch.allclose(torch.bincount(x.flatten()) / 20_000, p, atol=0.015)

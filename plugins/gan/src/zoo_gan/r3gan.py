@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_core import ConfigError, Range
-from zoo_gan.model import AdversarialModel, event_of
+from zoo_gan.model import FORMAT, AdversarialModel, event_of
 from zoo_gan.parts import SLOPE, Critic, Generator, width_of
 
 __all__ = ["R3GAN", "Config"]
@@ -67,6 +67,7 @@ class R3GAN(AdversarialModel):
         critic = _dense_critic(c) if dense else _image_critic(c)
         self.generator = Generator(body, c.classes)
         self.discriminator = Critic(critic, c.widths[0], c.classes)
+        self.to(memory_format=FORMAT)
 
 
 class Block(nn.Module):

@@ -43,4 +43,5 @@ def truncate(z: Tensor, threshold: float) -> Tensor:
     """
     a = torch.special.ndtr(torch.tensor(-threshold, dtype=torch.float64, device=z.device))
     lower = torch.special.ndtri(a + (1 - 2 * a) * torch.special.ndtr(-z.double().abs()))
-    return (-z.sign() * lower).to(z.dtype)
+    moved: Tensor = -z.sign() * lower
+    return moved.to(z.dtype)

@@ -18,8 +18,8 @@ from typing import Annotated
 
 from torch import nn
 
-from zoo_core import Range
-from zoo_gan.model import AdversarialModel, event_of
+from zoo_core import ConfigError, Range
+from zoo_gan.model import FORMAT, AdversarialModel, event_of
 from zoo_gan.parts import SLOPE, Critic, Generator, mlp, width_of
 
 __all__ = ["WGANGP", "Config"]
@@ -58,6 +58,7 @@ class WGANGP(AdversarialModel):
             features = prod(_coarse(c))
         self.generator = Generator(body, c.classes)
         self.discriminator = Critic(critic, features, c.classes)
+        self.to(memory_format=FORMAT)
 
 
 class _Up(nn.Sequential):
@@ -89,4 +90,6 @@ def _widths(c: Config) -> tuple[int, ...]:
 def _coarse(c: Config) -> tuple[int, int, int]:
     """Channels, rows and columns after the last halving."""
     _, height, width = c.shape
+    if (height | width) % (1 << c.halvings):
+        raise ConfigError(f"shape = {c.shape} cannot be halved {c.halvings} times.")
     return _widths(c)[-1], height >> c.halvings, width >> c.halvings

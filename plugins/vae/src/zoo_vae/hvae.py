@@ -17,7 +17,7 @@ Shapes: B batch, C channels, H rows, W columns, U units, Z latents of all levels
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from torch import Size, Tensor, nn
@@ -123,6 +123,11 @@ class HVAE(GenerativeModel):
         self.class_below = nn.Linear(c.classes, U[0], bias=False) if c.classes else None
         self.class_above = nn.Linear(c.classes, U[-1], bias=False) if c.classes else None
 
+    @property
+    def rungs(self) -> list[Stochastic]:
+        """The levels, coarsest first."""
+        return cast("list[Stochastic]", list(self.ladder))
+
     def prior(self, batch: int, cond: Tensor | None = None) -> "TopDown":
         """p(z) over flat codes (B, Z)."""
         return TopDown(self, batch, cond)
@@ -195,7 +200,7 @@ class TopDown(Levels):
         """Prior, posterior and value of each level, and the state h below the last."""
         model, levels = self.model, []
         h = model.start(self.batch, self.cond)
-        for l, (scale, level) in enumerate(zip(model.scales, model.ladder, strict=True)):
+        for l, (scale, level) in enumerate(zip(model.scales, model.rungs, strict=True)):
             if l and scale < model.scales[l - 1]:
                 h = model.up[scale](F.silu(h))
             p = level.prior(h)

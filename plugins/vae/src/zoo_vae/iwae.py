@@ -15,7 +15,7 @@ Shapes: B batch, C channels, H rows, W columns, Z latents of all levels, z_1 nea
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, cast
 
 from torch import Size, Tensor, nn
 
@@ -81,15 +81,15 @@ class IWAE(GenerativeModel):
     def prior(self, batch: int, cond: Tensor | None = None) -> "Chain":
         """p(z) over flat codes (B, Z), from the last level to the first."""
         e, last = self._one_hot(cond), len(self.shapes) - 1
-        links = [_normal(net, e) for net in reversed(self.down[1:])]
-        like = self.down[0].layers[0].weight
+        links = [_normal(net, e) for net in reversed(_nets(self.down)[1:])]
+        like = _nets(self.down)[0].like
         first = Normal.standard(batch, *self.shapes[-1], like=like)
         return Chain(self.shapes, first, links, order=range(last, -1, -1))
 
     def encode(self, x: Tensor, cond: Tensor | None = None) -> "Chain":
         """q(z|x) over flat codes (B, Z), for x (B, C, H, W), from the first level to the last."""
         e = self._one_hot(cond)
-        first, *links = (_normal(net, e) for net in self.up)
+        first, *links = (_normal(net, e) for net in _nets(self.up))
         seen = ordinal(x.flatten(1), self.config.levels, self.dtype)
         return Chain(self.shapes, first(seen), links, order=range(len(self.shapes)))
 
@@ -129,6 +129,10 @@ class Chain(Levels):
             q = link(found[before][1])
             found[l] = q, pick(l, q)
         return [found[l] for l in sorted(found)]
+
+
+def _nets(modules: nn.ModuleList) -> list[Mlp]:
+    return cast("list[Mlp]", list(modules))
 
 
 def _normal(net: Mlp, e: Tensor | None) -> Conditional:

@@ -12,7 +12,7 @@ import torch
 from torch import Size, Tensor
 
 from zoo_core import Rng
-from zoo_core.nn.distributions import Normal
+from zoo_core.nn.distributions import Normal, Product
 
 __all__ = ["Level", "Levels", "Pick", "flat", "split"]
 
@@ -44,8 +44,12 @@ class Levels(ABC):
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density of z (B, Z), (B,)."""
+        return self.given(z).log_prob(z)
+
+    def given(self, z: Tensor) -> Product:
+        """The conditionals at z (B, Z)."""
         known = split(z, self.shapes)
-        return torch.stack([q.log_prob(z) for q, z in self.walk(lambda l, q: known[l])]).sum(0)
+        return Product(tuple(q for q, _ in self.walk(lambda l, q: known[l])))
 
 
 def flat(levels: Sequence[Level]) -> Tensor:
@@ -55,5 +59,5 @@ def flat(levels: Sequence[Level]) -> Tensor:
 
 def split(z: Tensor, shapes: Sequence[Size]) -> list[Tensor]:
     """Codes (B, Z) as levels (B, *Z_l)."""
-    parts = z.split([shape.numel() for shape in shapes], 1)
-    return [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
+    parts = torch.split(z, [shape.numel() for shape in shapes], 1)
+    return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]

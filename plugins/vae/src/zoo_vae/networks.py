@@ -9,7 +9,7 @@ Shapes: B batch, C channels, H rows, W columns, K levels, F features a value.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,11 @@ class Mlp(nn.Module):
         self.act, self.dropout = act(), dropout
         self.classes = nn.Linear(classes, widths[1], bias=False) if classes else None
 
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the device and dtype that this works on."""
+        return cast(nn.Linear, self.layers[0]).weight
+
     def forward(self, h: Tensor, e: Tensor | None = None) -> Tensor:
         first, *others = self.layers
         h = first(h)
@@ -82,7 +87,7 @@ class ImageEncoder(nn.Module):
         self.dense = Mlp((inputs, *hidden, outputs), classes=classes, dropout=dropout)
 
     def forward(self, x: Tensor, e: Tensor | None = None) -> Tensor:
-        h = ordinal(x, self.levels, self.dense.layers[0].weight.dtype)
+        h = ordinal(x, self.levels, self.dense.like.dtype)
         for conv in self.convs:
             h = F.silu(conv(h))
         return self.dense(h.flatten(1), e)  # type: ignore[no-any-return]
@@ -138,7 +143,7 @@ class Head:
         h = full(h)
         if self.likelihood == "bernoulli":
             return Bernoulli(h)
-        h = h.unflatten(1, (-1, self.event.shape[0]))  # (B, F, C, H, W)
+        h = h.reshape(len(h), -1, *self.event.shape)  # (B, F, C, H, W)
         if self.likelihood == "categorical":
             return Categorical(h.movedim(1, -1))
         return DiscretizedLogistic(h[:, 0], h[:, 1] - 2, self.levels)  # a fresh scale of e^-2
@@ -162,10 +167,10 @@ def one_hot(cond: Tensor | None, classes: int | None, dtype: torch.dtype) -> Ten
 def _pixels(event: Event, halvings: int) -> int:
     """Places of an image after so many halvings; raises `ConfigError` where one is not even."""
     _, rows, columns = event.shape
-    scale = 2**halvings
+    scale = 1 << halvings
     if rows % scale or columns % scale:
         raise ConfigError(
             f"images of {rows}x{columns} cannot be halved {halvings} times.",
             hint="give fewer channels, one for each halving",
         )
-    return rows * columns // scale**2
+    return (rows // scale) * (columns // scale)

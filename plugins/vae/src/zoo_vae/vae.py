@@ -66,7 +66,7 @@ class VAE(GenerativeModel):
 
     def prior(self, batch: int, cond: Tensor | None = None) -> Normal:
         """p(z) = N(0, I) over (B, Z)."""
-        return Normal.standard(batch, self.config.latent, like=self.decoder.dense.layers[0].weight)
+        return Normal.standard(batch, self.config.latent, like=self.decoder.dense.like)
 
     def encode(self, x: Tensor, cond: Tensor | None = None) -> Normal:
         """q(z|x) over (B, Z), for x (B, C, H, W)."""

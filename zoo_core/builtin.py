@@ -11,6 +11,7 @@ from zoo_core.specs import (
     LikelihoodKind,
     LikelihoodSpec,
     LossSpec,
+    MetricSpec,
     SamplerSpec,
 )
 
@@ -62,6 +63,12 @@ def zoo_losses() -> list[LossSpec]:
             requires=("Encoder", "Decoder"),
             summary="minus the evidence lower bound, the KL term weighed by beta",
         ),
+        LossSpec(
+            "iwae",
+            "zoo_core.likelihoods.iwae:IWAELoss",
+            requires=("Encoder", "Decoder"),
+            summary="minus the importance-weighted bound from k draws",
+        ),
     ]
 
 
@@ -83,6 +90,7 @@ def zoo_likelihoods() -> list[LikelihoodSpec]:
             LikelihoodKind("exact", "equal"),
             requires=("Density",),
             summary="log p(x) of integer data",
+            events="integers",
         ),
         LikelihoodSpec(
             "exact_density",
@@ -90,6 +98,7 @@ def zoo_likelihoods() -> list[LikelihoodSpec]:
             LikelihoodKind("exact_density", "equal"),
             requires=("Density",),
             summary="log-density of real data",
+            events="reals",
         ),
         LikelihoodSpec(
             "elbo",
@@ -169,6 +178,12 @@ def zoo_datasets() -> list[DatasetSpec]:
             summary="8 Gaussians on a circle or 25 on a grid, known log p",
         ),
         DatasetSpec(
+            "photos",
+            "zoo_core.data.photos:Photos",
+            license="CC-BY-2.0",
+            summary="colour patches of the two photographs that come with scikit-learn",
+        ),
+        DatasetSpec(
             "npz",
             "zoo_core.data.npz:Npz",
             license="unstated",
@@ -180,6 +195,39 @@ def zoo_datasets() -> list[DatasetSpec]:
             license="unstated",
             summary="PNG and JPEG images from a folder: folder:PATH",
         ),
+    ]
+
+
+@hookimpl
+def zoo_metrics() -> list[MetricSpec]:
+    home = "zoo_core.evaluation"
+    return [
+        MetricSpec("pixels", f"{home}.features:Pixels", "features", summary="the raw values"),
+        MetricSpec(
+            "digits",
+            f"{home}.features:Digits",
+            "features",
+            summary="hidden layer of a classifier of 8x8 digits, bundled",
+        ),
+        MetricSpec(
+            "mnist",
+            f"{home}.features:MNIST",
+            "features",
+            summary="hidden layer of a classifier of binary 28x28 digits, bundled",
+        ),
+        MetricSpec(
+            "inception",
+            f"{home}.features:Inception",
+            "features",
+            optional=True,
+            summary="pool3 of FID's Inception network, through torch-fidelity (extra fid)",
+        ),
+        MetricSpec("frechet", f"{home}.frechet:Frechet", summary="Frechet distance of Gaussians"),
+        MetricSpec("kernel", f"{home}.kernel:Kernel", summary="kernel distance, unbiased MMD^2"),
+        MetricSpec("precision", f"{home}.manifold:Precision", summary="samples that look real"),
+        MetricSpec("recall", f"{home}.manifold:Recall", summary="real events that are reached"),
+        MetricSpec("density", f"{home}.manifold:Density", summary="how typical samples are"),
+        MetricSpec("coverage", f"{home}.manifold:Coverage", summary="neighbourhoods reached"),
     ]
 
 

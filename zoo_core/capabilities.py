@@ -100,6 +100,11 @@ class Bijection(Protocol):
 class Distribution(Protocol):
     """A batch of distributions, as encoders and decoders return them."""
 
+    @property
+    def mean(self) -> "Tensor":
+        """The mean, (B, ...), of integers as a real."""
+        ...
+
     def sample(self, rng: "Rng", *, stream: str, step: int = 0) -> "Tensor":
         """A draw (B, ...), differentiable in the parameters where the distribution allows."""
         ...

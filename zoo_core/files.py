@@ -1,17 +1,31 @@
-"""Files that are either the old ones or the new ones, never half of each."""
+"""Files that are either the old ones or the new ones, never half of each.
+
+What is being written is a hidden sibling, `.name.*.part`, and locked. One that nobody holds is of
+a process that was killed, and goes with the next writing of the same name.
+"""
 
 import ctypes
 import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 from zoo_core.errors import OutputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 __all__ = ["atomic_folder", "atomic_path", "cache_dir", "write_atomically", "writing"]
+
+_FRESH = 60.0
+"""Seconds for which a sibling may be there before its lock."""
 
 
 def cache_dir() -> Path:
@@ -31,16 +45,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
     except OSError as error:
         raise _unwritable(path, error) from error
     temporary = Path(name)
     try:
-        yield temporary
-        _sync(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        with _held(temporary):
+            yield temporary
+            _sync(temporary)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
@@ -62,6 +78,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path)
         temporary = Path(
             tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         )
@@ -69,16 +86,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise _unwritable(path, error) from error
     old = temporary.with_suffix(".old")
     try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                os.chmod(file, 0o666 & ~_umask())  # some writers make files only their owner reads
-                _sync(file)
-        os.chmod(temporary, 0o777 & ~_umask())
-        if path.exists() and not _exchange(temporary, path):
-            os.replace(path, old)
-        if not path.exists():
-            os.replace(temporary, path)
+        with _held(temporary):
+            yield temporary
+            _settle(temporary)
+            if path.exists() and not _exchange(temporary, path):
+                os.replace(path, old)
+            if not path.exists():
+                os.replace(temporary, path)
     except OSError as error:
         if old.exists() and not path.exists():
             os.replace(old, path)
@@ -99,6 +113,44 @@ def writing(folder: Path) -> Iterator[None]:
             f"the cache {folder} cannot be written ({error.strerror or error}).",
             hint="free some space, or name another folder: --cache-dir or HF_HUB_CACHE",
         ) from error
+
+
+def _clear(path: Path) -> None:
+    """Remove what writers of `path` left that were killed; what is fresh or held stays."""
+    for left in path.parent.glob(f".{escape(path.name)}.{'?' * 8}.part"):
+        with _held(left) as ours:
+            if ours and time.time() - left.lstat().st_mtime > _FRESH:
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[bool]:
+    """Inside the block other processes see that a file or folder is in use; False if they do so.
+
+    A lock ends with its process, however that ends. Where there are none, nothing is held.
+    """
+    handle = None
+    try:
+        if fcntl is not None:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = handle is not None
+    except OSError:
+        held = False
+    try:
+        yield held
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _settle(folder: Path) -> None:
+    """Everything in a folder on the disk, and as readable as the user's mask says."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            os.chmod(file, 0o666 & ~_umask())  # some writers make files only their owner reads
+            _sync(file)
+    os.chmod(folder, 0o777 & ~_umask())
 
 
 def _exchange(a: Path, b: Path) -> bool:

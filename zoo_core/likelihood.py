@@ -5,7 +5,8 @@ offset, so 0 bits is a perfect model of integer data (protocol: Theis et al., 20
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -20,7 +21,21 @@ from zoo_core.specs import LikelihoodKind
 if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
 
-__all__ = ["Likelihood", "LogLikelihood", "Mean", "log_likelihood", "log_mean_exp"]
+__all__ = ["Likelihood", "LogLikelihood", "Mean", "Scores", "log_likelihood", "log_mean_exp"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a likelihood may return where nats (B,) alone do not say enough.
+
+    `std_err` (B,) are their errors, `terms` (B,) each are nats that add up to them, and
+    `evaluations` (B,) counts the calls of the network.
+    """
+
+    nats: Tensor
+    std_err: Tensor | None = None
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+    evaluations: Tensor | None = None
 
 
 class Likelihood(Protocol):
@@ -33,8 +48,8 @@ class Likelihood(Protocol):
 
     def __call__(
         self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """Nats (B,), and their standard errors (B,) where the method is random."""
+    ) -> Tensor | tuple[Tensor, Tensor] | Scores:
+        """Nats (B,), with their standard errors (B,) where the method is random, or `Scores`."""
         ...
 
 
@@ -67,17 +82,22 @@ class Mean:
 class LogLikelihood:
     """Per-event log-likelihoods (B,) in nats, their kind, and their own standard errors (B,).
 
-    `std_err` is the error of each number itself (Monte Carlo); it is 0 for exact values.
+    `std_err` is the error of each number itself (Monte Carlo); it is 0 for exact values. Where
+    the method says so, `terms` (B,) each are nats that add up to `nats`, and `evaluations` (B,)
+    counts the calls of the network.
     """
 
     nats: Tensor
     kind: LikelihoodKind
     std_err: Tensor
     event: Event
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+    evaluations: Tensor | None = None
 
-    def bits_per_dim(self) -> Tensor:
-        """-nats / (D ln 2), (B,)."""
-        return -self.nats / (self.event.dims * math.log(2))
+    def bits_per_dim(self, term: str | None = None) -> Tensor:
+        """-nats / (D ln 2) of the whole or of one term, (B,)."""
+        nats = self.nats if term is None else self.terms[term]
+        return -nats / (self.event.dims * math.log(2))
 
     def mean(self) -> Mean:
         """The mean over events; its error counts the spread between events."""
@@ -104,27 +124,40 @@ def log_likelihood(
     score = likelihood(model, method, options)
     x = model.event.check(x)
     cond = model.condition.check(cond, len(x))
-    nats = torch.empty(len(x), dtype=torch.float64)
-    errors = torch.zeros_like(nats)
+    parts = []
     with (
         evaluating(model),
         tqdm(total=len(x), unit="event", disable=None if progress else True) as bar,
     ):
         for rows in batches(len(x), model.event, batch_size):
-            nats[rows], errors[rows] = _score(model, score, x, cond, Rng(seed, rows))
+            parts.append(_score(model, score, x, cond, Rng(seed, rows)))
             bar.update(len(rows))
-    return LogLikelihood(nats, score.kind, errors, model.event)
+    nats, errors = torch.cat([p.nats for p in parts]), torch.cat([_error(p) for p in parts])
+    terms = {name: torch.cat([p.terms[name] for p in parts]) for name in parts[0].terms}
+    counts = [p.evaluations for p in parts if p.evaluations is not None]
+    evaluations = torch.cat(counts) if counts else None
+    return LogLikelihood(nats, score.kind, errors, model.event, terms, evaluations)
 
 
 def _score(
     model: "GenerativeModel", score: Likelihood, x: Tensor, cond: Tensor | None, rng: Rng
-) -> tuple[Tensor, Tensor]:
-    """Nats and standard errors of the events that `rng.rows` names."""
+) -> Scores:
+    """The scores of the events that `rng.rows` names, in float64 on the CPU."""
     x = to_model(x[rng.rows], model)
     cond = None if cond is None else to_model(cond[rng.rows], model)
     found = score(model, x, cond, rng.to(model.device))
-    nats, error = found if isinstance(found, tuple) else (found, torch.zeros_like(found))
-    return nats.double().cpu(), error.double().cpu()
+    if not isinstance(found, Scores):
+        found = Scores(*found) if isinstance(found, tuple) else Scores(found)
+    return Scores(
+        found.nats.double().cpu(),
+        None if found.std_err is None else found.std_err.double().cpu(),
+        {name: term.double().cpu() for name, term in found.terms.items()},
+        None if found.evaluations is None else found.evaluations.cpu(),
+    )
+
+
+def _error(found: Scores) -> Tensor:
+    return torch.zeros_like(found.nats) if found.std_err is None else found.std_err
 
 
 def log_mean_exp(x: Tensor, dim: int) -> Tensor:

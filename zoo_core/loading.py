@@ -5,6 +5,7 @@ Weights are looked for in this order: bundled with a plugin, a path, the Hub's c
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,10 @@ def load(
 
     if found.converter is not None:
         return _converted(found).to(device=device, dtype=dtype)
-    return checkpoint.load(found.folder, device=device, dtype=dtype, origin=found.origin)
+    verified = found.snapshot.verified if found.snapshot else {}
+    return checkpoint.load(
+        found.folder, device=device, dtype=dtype, origin=found.origin, verified=verified
+    )
 
 
 @dataclass(frozen=True)
@@ -107,13 +111,13 @@ class Pulled:
 
 def pull(name: str, *, access: Access | None = None) -> Pulled:
     """Fetch the weights of a name into the cache, so that it loads offline; needs no torch."""
-    from zoo_core.weights.hub.cache import hashes
+    from zoo_core.weights.hub.cache import sha256_of
 
     found = find(name, access)
     got = found.snapshot
     if got is None:
         return Pulled(name, found.folder)
-    digests = {file.path: hashes(got.folder / file.path)["sha256"] for file in got.files}
+    digests = {file.path: sha256_of(got.folder / file.path, file) for file in got.files}
     size = sum(file.size for file in got.files)
     return Pulled(name, got.folder, got.repo, got.commit, digests, size)
 
@@ -191,7 +195,8 @@ def _fetched(
     from zoo_core.weights import layout
     from zoo_core.weights.hub.snapshot import snapshot
 
-    wanted = layout.wanted if converter is None else layout.foreign
+    by_hand = f"zoo convert hf://{repo} FOLDER --converter {converter}"
+    wanted = layout.wanted if converter is None else partial(layout.foreign, hint=by_hand)
     revision = _revision(revision, access)
     got = snapshot(repo, wanted, access, revision=revision, pins=pins or None, name=name)
     return Found(got.folder, got, converter)
@@ -201,7 +206,9 @@ def _converted(found: Found) -> "GenerativeModel":
     """A model from the files of others, by the converter that its tag names."""
     from zoo_core.weights import foreign
 
-    model = foreign.convert(foreign.read(found.folder), str(found.converter), {})
+    files = [file.path for file in found.snapshot.files] if found.snapshot else None
+    read = foreign.read(found.folder, files=files)
+    model = foreign.convert(read, str(found.converter), {})
     model.origin = found.origin
     return model
 

@@ -67,19 +67,22 @@ class ModelInfo:
     def row(self) -> dict[str, Any]:
         """The JSON form of one row of `zoo list`."""
         tag = self.tag
+        event = ((tag.metadata if tag else None) or {}).get("event")
+        discrete = isinstance(event, dict) and event.get("levels") is not None
         return {
             "name": self.name,
             "arch": self.spec.arch,
             "tag": tag.tag if tag else None,
             "family": self.spec.family,
             "density": self.spec.density,
-            "likelihood": self.spec.default_likelihood,
+            "likelihood": self.spec.likelihood_of(discrete=discrete),
             "status": tag.status if tag else "architecture",
             "plugin": self.plugin.name,
             "params": tag.params if tag else None,
             "size": tag.size if tag else None,
             "license": tag.license if tag else None,
             "source": tag.source if tag else None,
+            "metrics": tag.metrics if tag else [],
         }
 
 

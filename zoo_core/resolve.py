@@ -83,7 +83,7 @@ def likelihood(
 
 def fitting(kind: str, model: "GenerativeModel") -> list[Entry[Any]]:
     """The registered components of a kind whose required capabilities the model has."""
-    return [e for e in current().all(kind) if _fits_if_whole(model, e)]
+    return [e for e in current().all(kind) if _serves(model, e) and _fits_if_whole(model, e)]
 
 
 def _fits_if_whole(model: "GenerativeModel", entry: Entry[Any]) -> bool:
@@ -99,6 +99,12 @@ def _fits(model: "GenerativeModel", entry: Entry[Any]) -> bool:
     return all(has(model, c) for c in entry.spec.requires)
 
 
+def _serves(model: "GenerativeModel", entry: Entry[Any]) -> bool:
+    """Whether a likelihood is for the model's events; everything else is for all."""
+    serves = getattr(entry.spec, "serves", None)
+    return serves is None or serves(discrete=model.event.discrete)
+
+
 def _default(kind: str, model: "GenerativeModel", *, otherwise: str | None) -> str | None:
     """The default that the model's spec names, by the name that means it beyond doubt.
 
@@ -110,6 +116,8 @@ def _default(kind: str, model: "GenerativeModel", *, otherwise: str | None) -> s
     except UnknownNameError:
         return otherwise
     name: str | None = getattr(entry.spec, f"default_{kind}")
+    if kind == "likelihood":
+        name = entry.spec.likelihood_of(discrete=model.event.discrete)
     for dist in (entry.plugin.dist, CORE) if name is not None else ():
         owned = [e for e in current().all(kind) if e.spec.name == name and e.plugin.dist == dist]
         if any(_fits(model, e) for e in owned):

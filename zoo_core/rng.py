@@ -60,14 +60,14 @@ class Rng:
     def normal(self, shape: Sequence[int] = (), *, stream: str, step: int = 0) -> Tensor:
         """Standard normals (B, *shape), float32."""
         draws = philox.normal(
-            self.seed, self.rows, prod(shape), stream=self._stream(stream), step=step
+            self.seed, self.rows, prod(shape), stream=self.stream(stream), step=step
         )
         return draws.view(len(self), *shape)
 
     def uniform(self, shape: Sequence[int] = (), *, stream: str, step: int = 0) -> Tensor:
         """Uniforms in [0, 1) on a grid of 2^-24, (B, *shape), float32."""
         draws = philox.uniform(
-            self.seed, self.rows, prod(shape), stream=self._stream(stream), step=step
+            self.seed, self.rows, prod(shape), stream=self.stream(stream), step=step
         )
         return draws.view(len(self), *shape)
 
@@ -87,7 +87,8 @@ class Rng:
         copy.seed, copy.rows, copy._scope = self.seed, rows, scope
         return copy
 
-    def _stream(self, name: str) -> int:
+    def stream(self, name: str) -> int:
+        """The number of a stream, for kernels that draw from (seed, rows, stream, step) inside."""
         return _hash(f"{self._scope}{name}")
 
 

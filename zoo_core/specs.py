@@ -3,6 +3,7 @@
 A spec is everything the zoo needs to list, find and check a component without importing it.
 """
 
+import re
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -86,8 +87,10 @@ class Pretrained:
 
     @property
     def status(self) -> Literal["pinned", "unpinned"]:
-        """Pinned means a full commit and a hash for every file."""
-        return "pinned" if self.revision and self.sha256 else "unpinned"
+        """Pinned means a full commit, 40 hex digits, and a SHA-256 for every file."""
+        commit = re.fullmatch("[0-9a-f]{40}", self.revision or "")
+        hashed = all(re.fullmatch("[0-9a-f]{64}", digest) for _, digest in self.sha256)
+        return "pinned" if commit and hashed and self.sha256 else "unpinned"
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ class ModelSpec:
     config: str
     capabilities: tuple[str, ...] = ()
     default_likelihood: str | None = None
+    integer_likelihood: str | None = None
+    """The default where events are integers, if it is another one, such as a flow's bound."""
     default_sampler: str = "direct"
     default_loss: str | None = "nll"
     parts: tuple[tuple[str, str], ...] = ()
@@ -113,6 +118,10 @@ class ModelSpec:
     @property
     def name(self) -> str:
         return self.arch
+
+    def likelihood_of(self, *, discrete: bool) -> str | None:
+        """The default likelihood of models whose events are integers, or reals."""
+        return (discrete and self.integer_likelihood) or self.default_likelihood
 
 
 @dataclass(frozen=True)
@@ -149,6 +158,12 @@ class LikelihoodSpec:
     kind: LikelihoodKind
     requires: tuple[str, ...] = ()
     summary: str = ""
+    events: Literal["integers", "reals"] | None = None
+    """What it scores, where that is not both: it is offered to models of such events alone."""
+
+    def serves(self, *, discrete: bool) -> bool:
+        """Whether it scores integers, or reals."""
+        return self.events in (None, "integers" if discrete else "reals")
 
 
 @dataclass(frozen=True)
@@ -166,10 +181,17 @@ class DatasetSpec:
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """A feature extractor or a score over samples."""
+    """A feature extractor or a score over samples; the target is a frozen dataclass either way.
+
+    `features`: called as `(x, event) -> (N, F)`, with `accepts(event)` and an `identity` that
+    names its weights. `score`: called as `(generated: Cloud, reference: Cloud) -> Estimate`, with
+    `better` = "lower" or "higher". An `optional` one is used only where it is asked for.
+    """
 
     name: str
     target: str
+    kind: Literal["features", "score"] = "score"
+    optional: bool = False
     summary: str = ""
 
 

@@ -1,6 +1,6 @@
 """Everything that needs a CUDA device, in resumable pieces.
 
-    PYTHONPATH=kernels python benchmarks/gpu/run.py laws ceilings speed sampler loop
+    PYTHONPATH=kernels python benchmarks/gpu/run.py laws ceilings speed sampler loop ...
     TRITON_INTERPRET=1 PYTHONPATH=kernels python benchmarks/gpu/run.py --dry-run
 
 Each piece writes <piece>.json into $OUT (default gpu-results/): one entry an item, with device,
@@ -13,6 +13,10 @@ ceilings  a large copy and a large bf16 matrix product: what the other times are
 speed     every op and its peers, with its share of both ceilings
 sampler   pixels against those stored from the CPU; one launch against the loops it replaces
 loop      a captured denoising loop against the same loop launch by launch
+compile   what every kernel takes of this card, by the Triton that is here
+sanitize  the sampler under compute-sanitizer, where it is installed
+steps     train steps by recipe: as shipped, by the reference path, in bf16
+pipeline  50 DDIM steps of a U-Net against diffusers' pipeline with the same weights
 """
 
 import argparse
@@ -31,7 +35,17 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
-PIECES = ("laws", "ceilings", "speed", "sampler", "loop")
+PIECES = (
+    "laws",
+    "ceilings",
+    "speed",
+    "sampler",
+    "loop",
+    "compile",
+    "sanitize",
+    "steps",
+    "pipeline",
+)
 LIMIT_SECONDS = 540
 UNFINISHED = 3
 
@@ -44,8 +58,8 @@ def environment(device: str) -> dict[str, str]:
     """What the numbers depend on."""
     import triton
 
-    made = {"torch": torch.__version__, "triton": triton.__version__, "device": "interpreter"}
-    if device == "cuda":
+    made = {"torch": torch.__version__, "triton": triton.__version__, "device": "cpu"}
+    if device.startswith("cuda"):
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         done = subprocess.run(query, capture_output=True, text=True, check=False)
         made |= {"device": torch.cuda.get_device_name(), "driver": done.stdout.strip(),
@@ -76,6 +90,8 @@ class Results:
         start = time.monotonic()
         try:
             entry = item()
+        except OutOfTime:
+            raise
         except Exception as error:
             entry = {"failed": f"{type(error).__name__}: {error}"[:600]}
         self.entries[key] = entry

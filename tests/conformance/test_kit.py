@@ -180,12 +180,12 @@ def test_bundled_weights_are_held_to_their_golden_tensors(install, registry_of, 
         "from zoo_broken.models import Coins\nclass Mine(Coins):\n    pass\n"
     )
     source = MODEL.replace("zoo_broken.models:Coins", "zoo_bundled.model:Mine")
-    source = source.replace("capabilities", "default_likelihood='exact', capabilities")
-    registry = registry_of(install(source))
+    keywords = "default_likelihood='exact', paper='a paper', capabilities"
+    registry = registry_of(install(source.replace("capabilities", keywords)))
     folder = package / "weights" / "acme.x"
     with use(registry):
         model = zoo.create("acme")
-        model.save(folder, golden=golden.record(model))
+        model.save(folder, golden=golden.record(model), license="CC0-1.0", source="tests")
         assert zoo.list_models(pretrained=True) == ["acme.x"]
 
     def failed():
@@ -200,3 +200,40 @@ def test_bundled_weights_are_held_to_their_golden_tensors(install, registry_of, 
     assert "differ from the golden ones" in failed()[check]
     (folder / GOLDEN).unlink()
     assert "cannot be read" in failed()[check]
+
+
+TAG = """pretrained=(zoo.Pretrained("x", "me/m", {license!r}, {source!r}, {revision!r}, {pins!r},
+                          metrics={metrics!r}),), paper={paper!r}, capabilities"""
+STATED = {
+    "license": "MIT",
+    "source": "them",
+    "revision": None,
+    "pins": (),
+    "metrics": (("fid", 3.17),),
+    "paper": "https://arxiv.org/abs/2006.11239",
+}
+PINS = (("zoo.json", "0" * 64),)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({}, None),
+        ({"revision": "a" * 40, "pins": PINS}, None),
+        ({"license": "unstated"}, "acme.x states no license"),
+        ({"source": ""}, "acme.x states no source"),
+        ({"paper": ""}, "neither a recipe nor a paper"),
+        ({"revision": "main", "pins": PINS}, "a pinned tag has a commit"),
+        ({"revision": "a" * 40, "pins": (("zoo.json", "0"),)}, "a SHA-256 a file"),
+        ({"metrics": (("nats", -90.0),)}, "reports nats without `kind`"),
+        (
+            {"metrics": (("nats", -90.0), ("kind", "elbo"), ("relation", "lower"))},
+            None,
+        ),
+    ],
+)
+def test_registered_tags_state_what_they_are(install, registry_of, changed, message):
+    source = MODEL.replace("capabilities", TAG.format(**{**STATED, **changed}))
+    failures = plugin_failures(install, registry_of, source)
+    told = failures.get("check_tags_state_what_they_are")
+    assert told is None if message is None else message in told

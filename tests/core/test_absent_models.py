@@ -1,6 +1,8 @@
 """Asking for an architecture of an official plugin says why it is not there."""
 
+import sys
 from importlib.metadata import EntryPoint
+from types import ModuleType
 
 import pytest
 
@@ -19,9 +21,12 @@ def test_plugin_that_is_not_installed_is_named():
         registry().model("glow")
 
 
-def test_plugin_that_does_not_have_it_yet_is_named():
+def test_plugin_that_does_not_have_it_yet_is_named(monkeypatch):
+    older = ModuleType("older_flows")
+    older.ZOO_API = 1
+    monkeypatch.setitem(sys.modules, "older_flows", older)
     with pytest.raises(UnknownNameError, match="planned for density-zoo-flows"):
-        registry("zoo_flows.plugin").model("glow")
+        registry("older_flows").model("glow")
 
 
 def test_plugin_that_is_disabled_can_be_enabled():

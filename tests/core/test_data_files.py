@@ -444,16 +444,21 @@ def test_binarized_mnist_is_found_in_the_shared_folder_then_in_the_cache(
     monkeypatch.delenv("ZOO_SHARED", raising=False)
     with pytest.raises(NetworkError, match="binarized_mnist:PATH"):
         zoo.load_dataset("binarized_mnist", offline=True)
+    flipped = {k: 1 - x for k, x in small.items()}
+    cache, shared = tmp_path / "cache" / "data", tmp_path / "shared" / "data"
     places = [
-        texts(tmp_path / "cache" / "data" / "binarized_mnist", small),
-        packed(tmp_path / "cache" / "data" / "binarized_mnist.npz", small),
-        packed(tmp_path / "shared" / "data" / "binarized_mnist.npz", small),
+        (texts, cache / "binarized_mnist", small),
+        (packed, cache / "binarized_mnist.npz", flipped),
+        (packed, shared / "binarized_mnist.npz", small),
     ]
-    for place in places:
-        if "shared" in str(place):
+    for put, place, images in places:
+        put(place, images)
+        if place.parent == shared:
             monkeypatch.setenv("ZOO_SHARED", str(tmp_path / "shared"))
         data = zoo.load_dataset("binarized_mnist", offline=True)
-        assert str(place) in data.provenance
+        assert f"static MNIST, {place.name}: " in data.provenance
+        assert str(tmp_path) not in data.provenance
+        assert np.array_equal(data.split("test").x.flatten(1), images["test"])
 
 
 def test_downloading_goes_through_pooch_into_the_cache(tmp_path, small, monkeypatch):

@@ -1,6 +1,7 @@
 """Files and folders are the old ones or the new ones, never half of each."""
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -75,6 +76,53 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_pa
     ):
         (folder / "x").write_text("new")
     assert (path / "x").read_text() == "old" and names(tmp_path) == ["m"]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from zoo_core import files
+with getattr(files, sys.argv[1])(Path(sys.argv[2])) as place:
+    (place / "x" if place.is_dir() else place).write_text("half")
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no flock; parts stay there")
+@pytest.mark.parametrize("writer", ["atomic_folder", "atomic_path"])
+def test_what_a_killed_process_left_goes_with_the_next_writing(tmp_path, monkeypatch, writer):
+    """While it lives its part stays, though it looks old; after SIGKILL it is cleared away."""
+    monkeypatch.setattr(files, "_FRESH", -1)
+    path = tmp_path / "m"
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED, writer, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with child:
+        assert child.stdout.readline() == "writing\n"
+        with getattr(files, writer)(path) as place:
+            (place / "x" if place.is_dir() else place).write_text("whole")
+        assert [n.endswith(".part") for n in names(tmp_path)] == [True, False]
+        child.kill()
+    assert len(names(tmp_path)) == 2
+    write_atomically(tmp_path / "other", b"")
+    assert len(names(tmp_path)) == 3, "another name's writing leaves it alone"
+    with getattr(files, writer)(path) as place:
+        (place / "x" if place.is_dir() else place).write_text("new")
+    assert names(tmp_path) == ["m", "other"]
+
+
+def test_a_part_that_is_fresh_or_a_link_is_left(tmp_path):
+    (tmp_path / "victim").mkdir()
+    (tmp_path / ".m.abcdefgh.part").mkdir()
+    (tmp_path / ".n.abcdefgh.part").symlink_to(tmp_path / "victim")
+    os.utime(tmp_path / ".n.abcdefgh.part", (0, 0), follow_symlinks=False)
+    for name in "mn":
+        write_atomically(tmp_path / name, b"")
+    assert len(names(tmp_path)) == 5
 
 
 def test_a_full_disk_is_an_output_error_and_leaves_nothing(tmp_path, monkeypatch):

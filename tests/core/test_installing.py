@@ -199,7 +199,22 @@ def test_uvs_dry_run_becomes_a_plan(tmp_path):
             PluginError,
             "'gan' is short for it.* is not published",
         ),
-        ("error: No solution found: zoo-x needs torch>=99", PluginError, "no versions that fit"),
+        (
+            "error: No solution found\n  cause: Because there are no versions of\n"
+            "         density-zoo-gan and you require it",
+            PluginError,
+            "'gan' is short for it.* is not published",
+        ),
+        (
+            "error: No solution found\n  cause: Because density-zoo-gan==1.0 has no usable wheels",
+            PluginError,
+            "is not published as a wheel",
+        ),
+        (
+            "error: No solution found\n  cause: zoo-x needs torch>=99\n\nhint: relax",
+            PluginError,
+            r"no versions that fit .* zoo-x needs torch>=99 \[",
+        ),
     ],
 )
 def test_an_installer_that_refuses_is_understood(tmp_path, said, error, message):
@@ -234,6 +249,17 @@ def test_the_manifest_gives_the_request_back_and_keeps_no_password():
     assert again == Options("https://x.org/simple", ("/w",), no_index=True, pre=True)
     manifest.forget("zoo-acme")
     assert manifest.entries() == {}
+
+
+def test_a_command_is_shown_without_the_secrets_of_its_urls(tmp_path):
+    uv = fake(tmp_path / "uv", " + density-zoo-gan==1")
+    options = Options(
+        index_url="https://me:secret@x.org/simple", find_links=("https://t0k@y.org",)
+    )
+    plan = make_plan(uv, [wanted("gan")], options)
+    assert "https://me:secret@x.org/simple" in plan.command
+    told = "\n".join(plan.lines()) + str(plan.record())
+    assert "https://****@x.org/simple" in told and "secret" not in told and "t0k" not in told
 
 
 def test_disabling_keeps_the_rest_of_the_file():

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import zoo_core as zoo
-from zoo_core.errors import ConfigError, DataError, UnknownNameError
+from zoo_core.errors import ConfigError, DataError, NoCapabilityError, UnknownNameError
 from zoo_core.training import load_recipe, run_recipe
 from zoo_core.training.recipe import parse_recipe
 from zoo_core.weights import golden
@@ -172,6 +172,19 @@ def test_test_is_scored_only_where_the_recipe_reports_it(toys, tmp_path):
     assert [m["split"] for m in metrics] == ["valid"]
 
 
+def test_further_likelihoods_are_scored_on_the_reported_split(toys, tmp_path):
+    folder = run(load_recipe("toytable.digits"), tmp_path, overrides={"scores": ["exact"]})
+    valid, test, again = json.loads((folder / "zoo.json").read_text())["metrics"]
+    assert (valid["split"], test["split"]) == ("valid", "test")
+    assert again == test
+
+
+def test_a_likelihood_that_does_not_fit_is_refused_before_training(toys, tmp_path):
+    with pytest.raises(NoCapabilityError, match="'elbo' needs Encoder"):
+        run(load_recipe("toytable.digits"), tmp_path, overrides={"scores": [{"name": "elbo"}]})
+    assert not [*tmp_path.rglob("*.safetensors")]
+
+
 def test_stages_train_one_after_the_other_each_what_it_names(toys, tmp_path):
     recipe = parse_recipe(STAGES, name="staged")
     assert [s.train.steps for s in recipe.stages] == [6, 4]
@@ -235,6 +248,8 @@ def test_recipes_that_cannot_be_found_are_explained(toys, name, error, message):
         ('arch = "a"\ndata = "b"\n[train]\nsteps = "many"', "train.steps = 'many'"),
         ('arch = "a"\ndata = "b"\n[train]\nstepz = 1', r"unknown option train\.stepz"),
         ('arch = "a"\ndata = "b"\n[players.g]\nsteps = 1', r"unknown option players\.g\.steps"),
+        ('arch = "a"\ndata = "b"\nscores = [3]', r"scores\.0 = 3"),
+        ('arch = "a"\ndata = "b"\nscores = [{k = 3}]', r"scores\.0\.name is required"),
         ('arch = "a"\ndata = "b"\nstage = []', "stages need names"),
         ('arch = "a"\ndata = "b"\n[[stage]]\nname = "../x"', r"stage\.0\.name"),
         (

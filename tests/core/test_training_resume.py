@@ -1,5 +1,7 @@
 """Checkpoints: a resumed training is the uninterrupted one, bit by bit; a kill loses nothing."""
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -248,8 +250,6 @@ def test_a_full_disk_keeps_the_previous_checkpoint(monkeypatch, tmp_path):
 
 def die_while_writing(out):
     """In a child process: half of the second checkpoint is written when SIGKILL comes."""
-    import os
-
     real, writes = state.save_file, iter(range(100))
 
     def save_file(tensors, path, **kwargs):
@@ -262,15 +262,62 @@ def die_while_writing(out):
     run(out)
 
 
-def test_a_kill_in_the_middle_of_writing_a_checkpoint_loses_nothing(whole, tmp_path):
+def in_a_child(function, *arguments):
+    """Call a function of this module with paths, in a process of its own."""
     child = (
         "import importlib.util, pathlib, sys\n"
         f"spec = importlib.util.spec_from_file_location({__name__!r}, {str(Path(__file__))!r})\n"
         "module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)\n"
         "spec.loader.exec_module(module)\n"
-        f"module.die_while_writing(pathlib.Path({str(tmp_path)!r}))\n"
+        f"module.{function}(*map(pathlib.Path, {[str(a) for a in arguments]!r}))\n"
     )
-    died = subprocess.run([sys.executable, "-c", child], capture_output=True, timeout=120)
+    return subprocess.run([sys.executable, "-c", child], capture_output=True, timeout=120)
+
+
+def be_terminated(out):
+    """In a child: SIGTERM comes in the middle of step 8, two steps after a checkpoint."""
+    real, count = loop.optimize, iter(range(10**6))
+
+    def optimize(*args):
+        if next(count) == 21:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*args)
+
+    loop.optimize = optimize
+    run(out)
+
+
+def test_sigterm_waits_for_a_checkpoint_of_the_step_under_way(whole, tmp_path):
+    ended = in_a_child("be_terminated", tmp_path)
+    assert ended.returncode == -signal.SIGTERM, ended.stderr.decode()
+    last = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+    assert last["event"] == "checkpoint" and last["step"] % CONFIG.checkpoint_every
+    resumed, _ = run(tmp_path, resume=True)
+    assert equal(resumed.state_dict(), whole[0].state_dict())
+
+
+def test_a_training_whose_sigterm_is_handled_is_interrupted_and_not_finished(tmp_path):
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append(signal.getsignal))
+    real, count = loop.optimize, iter(range(10**6))
+
+    def optimize(*args):
+        if next(count) == 5:
+            signal.raise_signal(signal.SIGTERM)
+        return real(*args)
+
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "optimize", optimize)
+            with pytest.raises(KeyboardInterrupt):
+                run(tmp_path)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(heard) == 1 and (tmp_path / state.CHECKPOINT).exists()
+
+
+def test_a_kill_in_the_middle_of_writing_a_checkpoint_loses_nothing(whole, tmp_path):
+    died = in_a_child("die_while_writing", tmp_path)
     assert died.returncode == -signal.SIGKILL, died.stderr.decode()
     assert list(tmp_path.glob("*.part")) + list(tmp_path.glob(".*.part"))
     resumed, _ = run(tmp_path, resume=True)

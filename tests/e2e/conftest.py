@@ -18,6 +18,7 @@ from zoo_core.registry import Registry, use
 OURS = re.compile(r"(?i)density.zoo|zoo_|__editable__|__pycache__|.*\.pth$")
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE / "places"))
 
 
 def _install(site, dist, points, version="1.0"):
@@ -102,6 +103,14 @@ class Ended:
     @property
     def json(self):
         return json.loads(self.out)
+
+
+@pytest.fixture
+def place(tmp_path, third_party):
+    """An environment of a user, with the core in it and a folder for wheels beside it."""
+    from place import Place
+
+    return Place(tmp_path, third_party)
 
 
 @pytest.fixture

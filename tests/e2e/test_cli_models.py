@@ -124,6 +124,14 @@ def test_a_limit_takes_a_permutation_by_the_seed_and_says_so(zoo):
     assert "50 of" not in zoo("likelihood", "dice.fair", "--data", "digits", "--quiet").err
 
 
+def test_a_map_needs_conditionals_and_a_file_it_can_write(zoo, home):
+    arguments = ("likelihood", "dice.fair", "--data", "digits", "--map")
+    refused = zoo(*arguments, "map.png")
+    assert refused.code == 2 and "Conditionals" in refused.err
+    assert zoo(*arguments, "map.jpg").code == 7
+    assert not list(home.glob("map.*"))
+
+
 def test_data_lists_and_describes_data_sets(zoo):
     rows = {row["name"]: row for row in zoo("data", "--json").json}
     assert {"digits", "ising", "moons", "npz"} <= rows.keys()

@@ -159,13 +159,33 @@ def test_a_long_download_goes_on_as_long_as_it_gets_on(hub, commit, files, monke
     assert zoo.load(MODEL).config.side == 2
 
 
-@pytest.mark.parametrize("where", ["GET /api", WEIGHTS])
-def test_a_stalled_server_is_given_up(hub, commit, cache, monkeypatch, where):
+def test_a_hub_that_accepts_and_hangs_fails_in_under_five_seconds(hub, commit, cache, monkeypatch):
+    """Nothing is cached, nothing is set, and the pauses are the real ones."""
+    monkeypatch.setattr(client, "_PAUSES", (0.5, 1.0, 2.0, 4.0))
+    hub.fail("GET /api", "stall", 8, times=99)
+    start = time.monotonic()
+    with pytest.raises(NetworkError, match=r"no answer within 3\.5 s") as caught:
+        zoo.load(MODEL)
+    assert time.monotonic() - start < 5 and no_leftovers(cache)
+    assert "HF_HUB_ETAG_TIMEOUT" in caught.value.hint
+
+
+def test_a_listing_that_trickles_is_given_up_unless_the_user_waits(hub, commit, monkeypatch):
+    """Each packet comes in time; the library's own timeout would wait for ever."""
+    hub.fail("GET /api", "slow", 1, times=99)
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "0.4")
+    with pytest.raises(NetworkError, match=r"no answer within 0\.4 s"):
+        zoo.load(MODEL)
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "20")
+    assert zoo.load(MODEL).config.side == 2
+
+
+def test_a_download_that_stalls_is_given_up(hub, commit, cache, monkeypatch):
     from huggingface_hub import constants
 
     for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
         monkeypatch.setattr(constants, name, 0.1)
-    hub.fail(where, "stall", 0.5, times=99)
+    hub.fail(WEIGHTS, "stall", 0.5, times=99)
     start = time.monotonic()
     with pytest.raises(NetworkError, match="ReadTimeout"):
         zoo.load(MODEL)

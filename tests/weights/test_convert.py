@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 import torch
+from netlike import CONFIG, NET, others
 from safetensors.torch import load_file, save_file
 
 import zoo_core as zoo
@@ -34,22 +35,6 @@ def zoo_models():
 def zoo_converters():
     return [ConverterSpec("netlike", "{module}_net:NetLike", "mini_ar", "net.0, net.1 of others")]
 """
-NET = r"""
-from dataclasses import dataclass
-from zoo_core.weights.foreign import Converted, renamed
-
-RULES = {r"net\.0\.(.*)": r"first.\1", r"net\.1\.(.*)": r"last.\1"}
-
-@dataclass(frozen=True)
-class NetLike:
-    hidden: int | None = None
-
-    def __call__(self, foreign):
-        folder = "unet" if "unet" in foreign.tensors else ""
-        config = foreign.configs.get("unet/config.json" if folder else "config.json", {})
-        options = {"side": config.get("size", 2), "hidden": self.hidden or config.get("width", 8)}
-        return Converted(options, renamed(foreign.tensors[folder], RULES))
-"""
 
 
 @pytest.fixture
@@ -62,16 +47,6 @@ def converter(install, registry_of):
 @pytest.fixture
 def model(converter):
     return zoo.create("mini_ar", side=2, hidden=8)
-
-
-def others(model):
-    """The model's tensors under the names of others."""
-    names = {"first": "net.0", "last": "net.1"}
-    state = model.state_dict().items()
-    return {f"{names[k.split('.')[0]]}.{k.split('.')[1]}": v.clone() for k, v in state}
-
-
-CONFIG = json.dumps({"_class_name": "Net", "size": 2, "width": 8, "unknown": 1})
 
 
 def root_layout(folder, tensors):

@@ -1,6 +1,8 @@
 """Loading from the Hub: resolve once, fetch once, verify before use, and no request too many."""
 
 import io
+import json
+import os
 import subprocess
 import sys
 import time
@@ -175,6 +177,38 @@ def test_a_damaged_file_is_set_aside_and_fetched_again(hub, commit, cache):
     assert [line.rpartition("/")[2] for line in hub.lines()[1:]] == [WEIGHTS]
     assert blob.read_bytes() == data
     assert (cache / "models--me--mini" / "quarantine" / blob.name).exists()
+
+
+def test_weights_are_hashed_once_a_load(hub, commit, cache, monkeypatch):
+    """After a download, from the cache, and where a pull prints the hashes."""
+    import hashlib
+
+    hashed, real = [], hashlib.file_digest
+
+    def counted(file, name):
+        hashed.append(os.path.basename(file.name))
+        return real(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    blob = hub.repos["me/mini"].commits[commit][WEIGHTS]
+    digest = hashlib.sha256(blob).hexdigest()
+    for action, name in (
+        (zoo.load, f"{digest}.zoo.incomplete"),
+        (zoo.load, WEIGHTS),
+        (zoo.pull, WEIGHTS),
+    ):
+        hashed.clear()
+        action(MODEL)
+        assert hashed.count(name) == 1 and {digest, WEIGHTS} & set(hashed) <= {name}
+
+
+def test_weights_that_are_not_those_of_their_metadata_are_refused(hub, commit, files):
+    """The Hub's hash is right; the one in zoo.json is compared with it, not computed again."""
+    data = json.loads(files[METADATA])
+    data["files"][WEIGHTS]["sha256"] = "0" * 64
+    hub.add("me/mini", files | {METADATA: json.dumps(data).encode()})
+    with pytest.raises(IntegrityError, match="not the one recorded in zoo.json"):
+        zoo.load(MODEL)
 
 
 def test_a_revision_shares_blobs_with_another(hub, commit, files, cache):

@@ -22,6 +22,8 @@ VERBS = {
     "info": "Everything that is known of a model, without its weights.",
     "sample": "Draw events from a model into a PNG grid or an npz file.",
     "likelihood": "Score a data set: log p with its kind, bits per dimension.",
+    "evaluate": "Measure a model: likelihood, sample quality, speed, beside a null baseline.",
+    "compare": "Models side by side: one table, one HTML report.",
     "train": "Train a model by a recipe.",
     "pull": "Fetch weights from the Hub, and pin what they were.",
     "push": "Publish a model on the Hub, in one commit.",

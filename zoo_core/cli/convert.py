@@ -42,22 +42,22 @@ def command(
     """
     from zoo_core.weights import foreign
 
-    path, origin = _path(settings, source)
+    path, files, origin = _path(settings, source)
     limits: dict[str, Any] = {"memory": None if memory is None else memory << 20}
     limits["seconds"] = seconds
     if converter is None:
-        _plain(path, out, limits)
+        _plain(path, out, {"files": files, **limits})
         return show(settings, {"out": str(out)}, [f"wrote {out}"])
-    model = foreign.convert(foreign.read(path, **limits), converter, options)
+    model = foreign.convert(foreign.read(path, files=files, **limits), converter, options)
     model.origin = origin
     model.save(out, license=licence, source=source, converter=converter)
     show(settings, {"out": str(out), "arch": model.spec.arch}, [f"{model.spec.arch} in {out}"])
 
 
-def _path(settings: Settings, source: str) -> tuple[Path, str | None]:
-    """Where the checkpoint is; one on the Hub is fetched."""
+def _path(settings: Settings, source: str) -> tuple[Path, list[str] | None, str | None]:
+    """Where the checkpoint is; one on the Hub is fetched, and of it what was verified counts."""
     if not source.startswith("hf://"):
-        return Path(source).expanduser(), None
+        return Path(source).expanduser(), None, None
     from zoo_core.weights.hub.snapshot import snapshot
     from zoo_core.weights.layout import foreign
 
@@ -68,10 +68,10 @@ def _path(settings: Settings, source: str) -> tuple[Path, str | None]:
     got = snapshot(
         name.repo, lambda names: foreign(names, pickles=True), settings.access, revision=revision
     )
-    return got.folder, got.name
+    return got.folder, [file.path for file in got.files], got.name
 
 
-def _plain(path: Path, out: Path, limits: dict[str, Any]) -> None:
+def _plain(path: Path, out: Path, options: dict[str, Any]) -> None:
     """One file of tensors into a safetensors file, under the same names."""
     from safetensors.torch import save_file
 
@@ -82,7 +82,7 @@ def _plain(path: Path, out: Path, limits: dict[str, Any]) -> None:
         raise OutputError(
             f"{out} is no .safetensors file.", hint="name one, or --converter for a model's folder"
         )
-    found = foreign.read(path, **limits).tensors
+    found = foreign.read(path, **options).tensors
     if len(found) != 1:
         raise UsageError(
             f"{path} holds several checkpoints: {', '.join(found)}.", hint="name one file of them"

@@ -11,7 +11,7 @@ from zoo_core.cli.describe import describe
 from zoo_core.cli.list import likelihood_text
 from zoo_core.cli.printing import fields, heading, metric_text, show, size_text, table
 from zoo_core.registry import Entry, ModelInfo, current
-from zoo_core.specs import import_target
+from zoo_core.specs import LikelihoodSpec, import_target
 
 __all__ = ["command"]
 
@@ -53,8 +53,16 @@ def _collect(found: ModelInfo) -> dict[str, Any]:
 
 def _fitting(kind: str, found: ModelInfo) -> list[dict[str, Any]]:
     """The registered components whose required capabilities the spec names."""
-    entries = current().all(kind)
-    return [_component(e) for e in entries if {*e.spec.requires} <= {*found.spec.capabilities}]
+    able = [e for e in current().all(kind) if {*e.spec.requires} <= {*found.spec.capabilities}]
+    return [_component(e) for e in able if _serves(e.spec, found)]
+
+
+def _serves(spec: Any, found: ModelInfo) -> bool:
+    """Whether a likelihood is for the events of these weights; an architecture may have either."""
+    event = ((found.tag and found.tag.metadata) or {}).get("event")
+    if not isinstance(spec, LikelihoodSpec) or not isinstance(event, Mapping):
+        return True
+    return spec.serves(discrete=event.get("levels") is not None)
 
 
 def _component(entry: Entry[Any]) -> dict[str, Any]:
@@ -76,7 +84,7 @@ def _weights(found: ModelInfo) -> dict[str, Any]:
     if tag is None:
         return {}
     metadata: Mapping[str, Any] = tag.metadata or {}
-    kept = ("event", "condition", "metrics", "files")
+    kept = ("event", "condition", "files")
     return {
         "source": tag.source,
         "folder": str(tag.folder) if tag.folder else None,
@@ -84,7 +92,7 @@ def _weights(found: ModelInfo) -> dict[str, Any]:
         "repo": tag.hub.repo if tag.hub else None,
         "revision": tag.hub.revision if tag.hub else None,
         "sha256": dict(tag.hub.sha256) if tag.hub else {},
-        "metrics": [dict(tag.hub.metrics)] if tag.hub and tag.hub.metrics else [],
+        "metrics": tag.metrics,
         "weights_config": metadata.get("config"),
         **{key: metadata[key] for key in kept if key in metadata},
     }
@@ -103,7 +111,7 @@ def _lines(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _overview(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    text = likelihood_text(current(), found.spec.default_likelihood).strip()
+    text = likelihood_text(current(), value["likelihood"]).strip()
     yield "family", value["family"]
     yield "density", value["density"]
     yield "likelihood", text

@@ -1,5 +1,6 @@
 """`zoo likelihood`: score a data set, and say what kind of number that is."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,6 +35,13 @@ __all__ = ["command"]
     help="auto: a model conditioned on classes takes the data's labels.",
 )
 @click.option("--limit", type=Count, metavar="N", help="Score N events drawn by the seed.")
+@click.option(
+    "--map",
+    "heat_map",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write -log p of each value: a .png heat map or an .npz file.",
+)
 @batch_size
 @hub_options()
 @click.pass_obj
@@ -47,6 +55,7 @@ def command(
     options: dict[str, Any],
     cond: str,
     limit: int | None,
+    heat_map: Path | None,
     batch_size: int | None,
 ) -> None:
     """Score a split of a data set by the model NAME.
@@ -55,6 +64,7 @@ def command(
     before the number says whether it is log p itself (=), a bound (>=, <=) or an estimate (~).
     """
     from zoo_core import resolve
+    from zoo_core.cli.heat_map import check_map, write_map
     from zoo_core.cli.models import dataset, load
 
     found = dataset(settings, data, data_options)
@@ -62,22 +72,31 @@ def command(
     model = load(settings, name)
     _check_event(found, model)
     score = resolve.likelihood(model, method, options)
+    if heat_map is not None:
+        check_map(heat_map, model)
     seed = settings.seed or 0
     rows = _rows(len(events.x), limit, seed)
+    given = _condition(model, events, rows) if cond == "auto" else None
     scored = model.log_likelihood(
         events.x[rows],
-        cond=_condition(model, events, rows) if cond == "auto" else None,
+        cond=given,
         method=score,
         seed=seed,
         batch_size=batch_size,
         progress=settings.progress,
     )
     mean = scored.mean()
-    method = method or model.spec.default_likelihood
+    method = method or model.spec.likelihood_of(discrete=model.event.discrete)
     value = _value(mean, model=name, data=data, split=split, method=method)
     if limit is not None and limit < len(events.x):
         remark(settings, f"{limit} of {len(events.x)} events, a permutation by seed {seed}")
-    show(settings, value, [_line(mean, f"{data} {split}")])
+    lines = [_line(mean, f"{data} {split}")]
+    if heat_map is not None:
+        names = {"model": name, "data": data, "split": split}
+        most = write_map(heat_map, model, events.x[rows], given, names, batch_size=batch_size)
+        value["map"] = str(heat_map)
+        lines.append(f"{heat_map}: -log p of each value, at most {most:.3f} nats")
+    show(settings, value, lines)
 
 
 def _check_event(data: "Dataset", model: "GenerativeModel") -> None:

@@ -16,7 +16,7 @@ from zoo_core.cli.printing import remark, show
 from zoo_core.errors import PluginError, UsageError, ZooError, did_you_mean
 from zoo_core.installing import manifest
 from zoo_core.installing.environment import here
-from zoo_core.installing.installer import Options, installed, run, uninstall_command
+from zoo_core.installing.installer import Options, installed, run, shown, uninstall_command
 from zoo_core.installing.outcome import Outcome, admit, plugins_of
 from zoo_core.installing.plan import Plan, make_plan
 from zoo_core.installing.wanted import normalized, wanted
@@ -171,7 +171,7 @@ def _go(settings: Settings, plans: Sequence[Plan], yes: bool) -> bool:
         why = f"{environment.kind} environment" if environment.tool else "neither uv nor pip"
         raise PluginError(
             f"zoo does not install into {environment.prefix} ({why}).",
-            hint=" && ".join(commands),
+            hint=shown([" && ".join(commands)]),
         )
     return _sure(settings, yes)
 

@@ -7,9 +7,18 @@ from typing import Any
 import click
 
 from zoo_core.cli.command import Settings
-from zoo_core.weights.card import metric_text
+from zoo_core.weights.card import metric_short, metric_text
 
-__all__ = ["fields", "heading", "metric_text", "remark", "show", "size_text", "table"]
+__all__ = [
+    "fields",
+    "heading",
+    "metric_short",
+    "metric_text",
+    "remark",
+    "show",
+    "size_text",
+    "table",
+]
 
 
 def show(settings: Settings, value: Any, text: Iterable[str]) -> None:

@@ -66,7 +66,8 @@ class BinarizedMNIST:
                 k: Split(torch.from_numpy(x.reshape(-1, 1, 28, 28))) for k, x in splits.items()
             },
             license="CC-BY-SA-3.0",
-            provenance=f"static MNIST, {place}: "
+            binarization="static",
+            provenance=f"static MNIST, {place.name}: "
             + "; ".join(_label(k, x) for k, x in splits.items()),
         )
 

@@ -6,7 +6,7 @@ int64, reals as float32; `Split.batch` gives them in the types that models take.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -52,6 +52,8 @@ class Dataset:
     license: str
     provenance: str
     truth: Callable[[Tensor], Tensor] | None = None
+    binarization: Literal["static", "dynamic", "threshold"] | None = None
+    """How bits were made of grey levels, if they were: numbers of different kinds differ."""
 
     def __post_init__(self) -> None:
         if not self.splits:

@@ -12,7 +12,7 @@ from torch import Tensor
 from zoo_core.data.event import Event
 from zoo_core.errors import UsageError
 
-__all__ = ["MAX_PIXELS", "drawable", "grid", "grid_layout", "scatter", "shade"]
+__all__ = ["MAX_PIXELS", "drawable", "grid", "grid_layout", "heat", "scatter", "shade"]
 
 MAX_PIXELS = 1 << 26
 GAP = 2
@@ -35,6 +35,11 @@ def shade(x: Tensor, event: Event, low: float, high: float) -> Tensor:
     if event.levels is not None:
         low, high = 0, event.levels - 1
     return ((images - low) / max(high - low, 1e-12) * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def heat(t: Tensor) -> Tensor:
+    """Colours (N, 3, H, W) in [0, 1] of t (N, H, W) in [0, 1]: black, red, yellow, white."""
+    return (3 * t[:, None] - torch.arange(3).view(3, 1, 1)).clamp(0, 1).float()
 
 
 def grid_layout(

@@ -61,7 +61,10 @@ class Moons:
 class Gaussians:
     """Equally likely round Gaussians: 8 on a circle of radius 2, or 25 on a 5x5 grid of pitch 2.
 
-    `sd` is 0.02 on the circle and 0.05 on the grid if it is not given.
+    `sd` is 0.02 on the circle and 0.05 on the grid if it is not given. With `levels` K, events
+    are the cells (1, 1, 2) that the same points fall into on a K x K grid over [-3, 3]^2 (on the
+    circle) or [-6, 6]^2, and log p is that of the cell: points in the plane for models of
+    integers. What lies outside counts for the cell at the border.
     """
 
     train: Size = 10_000
@@ -70,10 +73,48 @@ class Gaussians:
     seed: Seed = 0
     layout: Literal["ring", "grid"] = "ring"
     sd: Annotated[float | None, Range(1e-3, 10.0)] = None
+    levels: Annotated[int, Range(2, 4096)] | None = None
 
     def __call__(self) -> Dataset:
         k, sd = len(self.means), self.noise
-        return _points("gaussians", self, f"{k} Gaussians ({self.layout}), sd {sd:g}", classes=k)
+        text = f"{k} Gaussians ({self.layout}), sd {sd:g}"
+        if self.levels is None:
+            return _points("gaussians", self, text, classes=k)
+        return generated(
+            "gaussians",
+            Event((1, 1, 2), levels=self.levels),
+            draw=self._draw_cells,
+            truth=self._log_cells,
+            sizes={"train": self.train, "valid": self.valid, "test": self.test},
+            seed=self.seed,
+            provenance=f"{text}, cells of a {self.levels}x{self.levels} grid",
+            classes=k,
+        )
+
+    @property
+    def half(self) -> float:
+        """Half the side of the square that cells divide."""
+        return {"ring": 3.0, "grid": 6.0}[self.layout]
+
+    def _draw_cells(self, rng: Rng) -> tuple[Tensor, Tensor]:
+        x, y = self.draw(rng)
+        assert self.levels is not None
+        cells = ((x.float().double() / self.half + 1) / 2 * self.levels).floor()
+        return cells.long().clamp(0, self.levels - 1)[:, None, None], y
+
+    def _log_cells(self, cells: Tensor) -> Tensor:
+        r"""log 1/K \sum_k \prod_d (F(b_d) - F(a_d)) for cells [a, b) of a normal's F."""
+        assert self.levels is not None
+        edges = torch.linspace(-self.half, self.half, self.levels + 1, dtype=torch.float64)
+        edges[0], edges[-1] = -math.inf, math.inf
+        places = torch.unique(self.means)
+        z = (edges - places[:, None]) / self.noise  # (M, K + 1)
+        table = _log_mass(z[:, :-1], z[:, 1:])  # (M, K): every coordinate a mean can have
+        place = torch.searchsorted(places, self.means)  # (K, 2)
+        at = cells.reshape(-1, 2).long()
+        parts = [table[place[:, d]][:, at[:, d]] for d in range(2)]  # (K, N) each
+        found: Tensor = (parts[0] + parts[1]).logsumexp(0)
+        return found - math.log(len(self.means))
 
     @property
     def noise(self) -> float:
@@ -184,6 +225,15 @@ def _arcs(t: Tensor) -> Tensor:
     """The two half circles of the moons at angles t (T,): (2, T, 2)."""
     upper = torch.stack([t.cos(), t.sin()], -1)
     return torch.stack([upper, torch.tensor([1.0, 0.5], dtype=t.dtype) - upper])
+
+
+def _log_mass(a: Tensor, b: Tensor) -> Tensor:
+    """log (F(b) - F(a)) of the standard normal, from the nearer tail."""
+    flip = (a + b) > 0
+    a, b = torch.where(flip, -b, a), torch.where(flip, -a, b)
+    high, low = torch.special.log_ndtr(b), torch.special.log_ndtr(a)
+    mass: Tensor = high + torch.log1p(-(low - high).exp())
+    return mass
 
 
 def _log_mixture(x: Tensor, means: Tensor, log_w: Tensor, sd: float) -> Tensor:

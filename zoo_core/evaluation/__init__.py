@@ -1,1 +1,1 @@
-"""To be filled."""
+"""How good a model is: likelihood with its kind, sample quality, speed, and comparisons."""

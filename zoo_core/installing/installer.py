@@ -29,6 +29,7 @@ __all__ = [
     "pins",
     "resolve",
     "run",
+    "shown",
     "uninstall_command",
 ]
 
@@ -36,6 +37,7 @@ KEPT = (CORE, "torch")
 """Distributions whose versions installing a plugin never changes."""
 _UNREACHABLE = ("NewConnectionError", "Max retries exceeded", "name resolution",
                 "ConnectTimeout", "ProxyError", "error sending request")  # fmt: skip
+_USER = re.compile(r"(?<=://)[^/\s@]+@")
 _UV_LINE = re.compile(r"^ ([+-]) (\S+?)==(\S+)", re.MULTILINE)
 
 
@@ -115,6 +117,11 @@ def uninstall_command(environment: Environment, dists: Sequence[str]) -> list[st
     return [*_verb(environment, "uninstall"), *sure, *dists]
 
 
+def shown(command: Sequence[str]) -> str:
+    """A command as it may be read over a shoulder: without the users and passwords of URLs."""
+    return _USER.sub("****@", " ".join(command))
+
+
 def resolve(
     environment: Environment, wanted: Sequence[Wanted], options: Options, folder: Path
 ) -> list[Change]:
@@ -142,7 +149,7 @@ def run(command: Sequence[str], *, quiet: bool = False) -> None:
         if quiet:
             print(done.stdout, done.stderr, file=sys.stderr)
         raise PluginError(
-            f"the installer ended with {done.returncode}: {' '.join(command)}.",
+            f"the installer ended with {done.returncode}: {shown(command)}.",
             hint="what it printed is above",
         )
 
@@ -184,7 +191,7 @@ def _reported(item: dict[str, Any]) -> Change:
     dist = normalized(item["metadata"]["name"])
     info = item["download_info"]
     hashes = info.get("archive_info", {}).get("hashes", {})
-    return Change(dist, item["metadata"]["version"], installed(dist), info["url"],
+    return Change(dist, item["metadata"]["version"], installed(dist), shown([info["url"]]),
                   hashes.get("sha256"))  # fmt: skip
 
 
@@ -206,8 +213,7 @@ def _ask(command: list[str]) -> "subprocess.CompletedProcess[str]":
 
 def _refusal(output: str, wanted: Sequence[Wanted]) -> ZooError:
     """Why the installer finds no way, in one line and a hint."""
-    last = [line.strip() for line in output.splitlines() if "ERROR" in line or "error" in line]
-    said = " ".join(dict.fromkeys(last[:3])) or " ".join(output.split())[-400:]
+    said = _said(output)
     if any(sign in output for sign in _UNREACHABLE):
         return NetworkError(
             f"the index cannot be reached: {said}", hint="--find-links FOLDER --offline, or later"
@@ -222,12 +228,23 @@ def _refusal(output: str, wanted: Sequence[Wanted]) -> ZooError:
     )
 
 
+def _said(output: str) -> str:
+    """Pip's lines of errors, or what uv says after its `error:`."""
+    lines = [line.strip() for line in output.splitlines() if "ERROR" in line]
+    told = output.partition("error:")[2].partition("\nhint:")[0]
+    return " ".join(dict.fromkeys(lines[:3])) or " ".join((told or output).split())[:400]
+
+
 def _lacks(output: str, dist: str) -> bool:
-    """Whether the installer says that it knows no version of a distribution at all."""
-    spelled = "[-_.]".join(map(re.escape, dist.split("-")))
-    lines = [line for line in output.splitlines() if re.search(rf"(?i)\b{spelled}\b", line)]
-    none = any("from versions: none" in line for line in lines)
-    return none or any("was not found in" in line for line in lines)
+    """Whether the installer says that it knows no version, or no wheel, of a distribution."""
+    name = "[-_.]".join(map(re.escape, dist.split("-")))
+    none = (
+        rf"\b{name} \(from versions: none\)",
+        rf"no versions of {name}(?= and| ?[.,])",
+        rf"\b{name} was not found in",
+        rf"\b{name}==\S+ has no (usable )?wheels",
+    )
+    return any(re.search(text, " ".join(output.split()), re.IGNORECASE) for text in none)
 
 
 def _unpublished(want: Wanted, said: str) -> PluginError:

@@ -19,6 +19,7 @@ from zoo_core.installing.installer import (
     pins,
     resolve,
     run,
+    shown,
 )
 from zoo_core.installing.wanted import Wanted, normalized
 from zoo_core.registry import known_plugins
@@ -48,8 +49,8 @@ class Plan:
             "changes": [asdict(c) for c in self.changes],
             "resolved": self.resolved,
             "keeps": pins(),
-            "command": list(self.command),
-            "run_yourself": list(self.advice),
+            "command": [shown([part]) for part in self.command],
+            "run_yourself": [shown([line]) for line in self.advice],
             "note": RIGHTS,
         }
 
@@ -69,9 +70,9 @@ class Plan:
         yield f"note     {RIGHTS}"
         if self.advice:
             yield _owner(self.environment)
-            yield from (f"  {line}" for line in self.advice)
+            yield from (f"  {shown([line])}" for line in self.advice)
         else:
-            yield f"command  {' '.join(self.command)}"
+            yield f"command  {shown(self.command)}"
 
     def act(self, *, quiet: bool = False) -> None:
         """Run the command, held to the versions that were shown."""

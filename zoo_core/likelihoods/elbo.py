@@ -6,7 +6,7 @@ Auto-Encoding Variational Bayes, https://arxiv.org/abs/1312.6114. Shapes: B batc
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,11 +14,45 @@ from torch import Tensor
 from zoo_core.capabilities import Distribution
 from zoo_core.config import Range
 from zoo_core.model import Batch, Loss
-from zoo_core.nn.distributions import Normal, kl
+from zoo_core.nn.distributions import Normal, Product, kl
 from zoo_core.rng import Rng
 from zoo_core.specs import LikelihoodKind
 
-__all__ = ["ELBO", "ELBOLoss", "divergence", "elbo"]
+if TYPE_CHECKING:
+    from zoo_core.data.dataset import Split
+    from zoo_core.training.diagnosis import Diagnosis
+
+__all__ = ["ELBO", "Draw", "ELBOLoss", "Joint", "divergence", "divergences", "draw", "elbo"]
+
+
+class Draw(NamedTuple):
+    """A draw z of q(z|x), and what the bounds need to know at it."""
+
+    z: Tensor
+    q: Distribution
+    prior: Distribution
+    p: Distribution
+    """The likelihood p(x|z)."""
+
+
+@runtime_checkable
+class Joint(Protocol):
+    """A posterior whose levels are found along with the prior's and the likelihood, in one pass.
+
+    Its draws hold the conditionals q(z_l | z_<l, x) and p(z_l | z_<l) at z, a `Product` each.
+    """
+
+    def draw(self, rng: Rng, *, stream: str, step: int = 0) -> Draw: ...
+
+
+def draw(
+    model: Any, q: Distribution, cond: Tensor | None, rng: Rng, *, stream: str = "z", step: int = 0
+) -> Draw:
+    """A draw of the posterior q = `model.encode(x, cond)`, with its prior and likelihood."""
+    if isinstance(q, Joint):
+        return q.draw(rng, stream=stream, step=step)
+    z = q.sample(rng, stream=stream, step=step)
+    return Draw(z, q, model.prior(len(z), cond), model.decode(z, cond))
 
 
 def elbo(
@@ -39,9 +73,16 @@ def elbo(
 
 def divergence(q: Distribution, prior: Distribution, z: Tensor) -> Tensor:
     """KL(q || prior), (B,): closed for normals, else log q(z) - log p(z) at a draw of q."""
+    return divergences(q, prior, z).sum(1)
+
+
+def divergences(q: Distribution, prior: Distribution, z: Tensor) -> Tensor:
+    """The divergence of each of L levels, (B, L); L is 1 unless both are a `Product`."""
+    if isinstance(q, Product) and isinstance(prior, Product):
+        return torch.stack([kl(*parts) for parts in zip(q.parts, prior.parts, strict=True)], 1)
     if isinstance(q, Normal) and isinstance(prior, Normal):
-        return kl(q, prior)
-    return q.log_prob(z) - prior.log_prob(z)
+        return kl(q, prior)[:, None]
+    return (q.log_prob(z) - prior.log_prob(z))[:, None]
 
 
 @dataclass(frozen=True)
@@ -56,27 +97,39 @@ class ELBO:
     def __call__(
         self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng
     ) -> tuple[Tensor, Tensor]:
-        q, prior = model.encode(x, cond), model.prior(len(x), cond)
-        draws = []
-        for step in range(self.samples):
-            z = q.sample(rng, stream="z", step=step)
-            draws.append(elbo(x, z, q=q, prior=prior, p=model.decode(z, cond)).double())
-        bound = torch.stack(draws)
+        q = model.encode(x, cond)
+        draws = (draw(model, q, cond, rng, step=step) for step in range(self.samples))
+        bound = torch.stack([elbo(x, **d._asdict()).double() for d in draws])
         return bound.mean(0), bound.std(0) / self.samples**0.5
 
 
 @dataclass(frozen=True)
 class ELBOLoss:
-    """Minus the bound at one draw of z, averaged over the batch; the KL term weighs `beta`."""
+    """Minus the bound at one draw of z, averaged over the batch; the KL term weighs `beta`.
+
+    The terms are of beta = 1: `nats` is minus the bound, `kl` its second part, `kl_l` level l's.
+    """
 
     beta: Annotated[float, Range(0, 1e6)] = 1.0
+    warmup: Annotated[int, Range(0, 1 << 31)] = 0
+    """Steps over which beta rises linearly from 0 (Sonderby et al., 2016)."""
+    free_bits: Annotated[float, Range(0, 1e6)] = 0.0
+    """Nats that each level may spend before they count (Kingma et al., 2016, eq. 15)."""
 
     def __call__(self, model: Any, batch: Batch, rng: Rng, step: int) -> Loss:
         x, cond = batch
-        q, prior = model.encode(x, cond), model.prior(len(x), cond)
-        z = q.sample(rng, stream="z", step=step)
-        reconstruction = model.decode(z, cond).log_prob(x).mean()
-        penalty = divergence(q, prior, z).mean()
-        terms = {"nats": penalty - reconstruction, "kl": penalty}
-        total = self.beta * penalty - reconstruction
+        found = draw(model, model.encode(x, cond), cond, rng, step=step)
+        reconstruction = found.p.log_prob(x).mean()
+        levels = divergences(found.q, found.prior, found.z).mean(0)
+        beta = self.beta * min(1.0, (step + 1) / (self.warmup + 1))
+        total = beta * levels.clamp(min=self.free_bits).sum() - reconstruction
+        terms = {"nats": levels.sum() - reconstruction, "kl": levels.sum()}
+        if len(levels) > 1:
+            terms |= {f"kl_{l}": level for l, level in enumerate(levels, 1)}
         return Loss(total, {name: term.detach() for name, term in terms.items()})
+
+    def diagnose(self, model: Any, split: "Split") -> "Diagnosis":
+        """Active units, and levels that have collapsed."""
+        from zoo_core.likelihoods.collapse import diagnose
+
+        return diagnose(model, split)

@@ -9,19 +9,25 @@ logarithm, event by event. Shapes: B batch, C draws decoded together; nats (B,).
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor
 
 from zoo_core.capabilities import Distribution
 from zoo_core.config import Range
+from zoo_core.likelihoods.elbo import Joint, draw
+from zoo_core.model import Batch, Loss
 from zoo_core.rng import Rng
 from zoo_core.specs import LikelihoodKind
 
-__all__ = ["IWAE", "LogMeanExp", "iwae", "log_weight"]
+if TYPE_CHECKING:
+    from zoo_core.data.dataset import Split
+    from zoo_core.training.diagnosis import Diagnosis
 
-_CHUNK_VALUES = 1 << 20
+__all__ = ["IWAE", "IWAELoss", "LogMeanExp", "iwae", "log_weight", "log_weights"]
+
+_CHUNK_VALUES = 1 << 19  # more spill from the caches
 
 
 def log_weight(
@@ -84,8 +90,7 @@ class IWAE:
     ) -> tuple[Tensor, Tensor]:
         q, total = model.encode(x, cond), LogMeanExp()
         for steps in self._chunks(x):
-            draws = [q.sample(rng, stream="z", step=step) for step in steps]
-            total.add(_log_weights(model, x, cond, q, draws))
+            total.add(log_weights(model, x, cond, q, rng, steps))
         return total.value()
 
     def _chunks(self, x: Tensor) -> Iterator[range]:
@@ -94,14 +99,46 @@ class IWAE:
             yield range(start, min(start + size, self.k))
 
 
-def _log_weights(
-    model: Any, x: Tensor, cond: Tensor | None, q: Distribution, draws: list[Tensor]
+@dataclass(frozen=True)
+class IWAELoss:
+    """Minus the bound from k draws, averaged over the batch; k = 1 is the ELBO's.
+
+    Its gradient is that of eq. 14, sum_i w_i / (sum_j w_j) grad log w_i.
+    """
+
+    k: Annotated[int, Range(1, 100_000)] = 50
+
+    def __call__(self, model: Any, batch: Batch, rng: Rng, step: int) -> Loss:
+        x, cond = batch
+        steps = range(step * self.k, (step + 1) * self.k)
+        found = log_weights(model, x, cond, model.encode(x, cond), rng, steps)
+        nats = -iwae(found).mean()
+        terms = {"nats": nats, "elbo": -found.mean()}
+        return Loss(nats, {name: term.detach() for name, term in terms.items()})
+
+    def diagnose(self, model: Any, split: "Split") -> "Diagnosis":
+        """Active units, and levels that have collapsed."""
+        from zoo_core.likelihoods.collapse import diagnose
+
+        return diagnose(model, split)
+
+
+def log_weights(
+    model: Any, x: Tensor, cond: Tensor | None, q: Distribution, rng: Rng, steps: range
 ) -> Tensor:
-    """Log-weights (C, B) of C draws of q, each (B, ...), decoded together."""
-    z, c = torch.cat(draws), len(draws)
-    x, cond = _repeat(x, c), None if cond is None else _repeat(cond, c)
-    log_joint: Tensor = model.decode(z, cond).log_prob(x) + model.prior(len(z), cond).log_prob(z)
-    return log_joint.view(c, -1) - torch.stack([q.log_prob(z) for z in draws])
+    """Log-weights (C, B) of the draws `steps` of q = `model.encode(x, cond)`.
+
+    They are decoded together, unless q finds them with their likelihoods, one pass a draw.
+    """
+    if isinstance(q, Joint):
+        draws = (draw(model, q, cond, rng, step=step) for step in steps)
+        return torch.stack([log_weight(x, **d._asdict()) for d in draws])
+    zs, c = [q.sample(rng, stream="z", step=step) for step in steps], len(steps)
+    z, xs, conds = torch.cat(zs), _repeat(x, c), None if cond is None else _repeat(cond, c)
+    log_joint: Tensor = model.decode(z, conds).log_prob(xs) + model.prior(len(z), conds).log_prob(
+        z
+    )
+    return log_joint.view(c, -1) - torch.stack([q.log_prob(z) for z in zs])
 
 
 def _repeat(x: Tensor, times: int) -> Tensor:

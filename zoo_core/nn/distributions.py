@@ -12,10 +12,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo_core.rng import Rng
+from zoo_kernels import mixture_logistics
 
-__all__ = ["Bernoulli", "Categorical", "Normal", "kl"]
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "DiscretizedLogistic",
+    "Normal",
+    "Product",
+    "RoundedNormal",
+    "kl",
+    "kl_by_unit",
+]
 
 _LOG_2PI = math.log(2 * math.pi)
+_FAR = 1e3
+"""Standard deviations at which a normal tail is none."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +55,56 @@ class Normal:
 
 
 @dataclass(frozen=True)
+class RoundedNormal:
+    """round(N(mean, std^2)), held in 0..K-1: integers (B, *S) for reals `mean` (B, *S).
+
+        P(k) = Phi((k + 1/2 - mean) / std) - Phi((k - 1/2 - mean) / std)
+
+    with the tails in the first and the last level.
+    """
+
+    mean: Tensor
+    std: float
+    levels: int
+
+    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
+        """int64 (B, *S)."""
+        eps = rng.normal(self.mean.shape[1:], stream=stream, step=step)
+        noisy = self.mean.double() + self.std * eps
+        return noisy.round().clamp(0, self.levels - 1).long()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-probability of x (B, *S), (B,)."""
+        far = torch.tensor(_FAR, dtype=torch.float64, device=x.device)
+        mean = self.mean.double()
+        low = torch.where(x == 0, -far, (x - 0.5 - mean) / self.std)
+        high = torch.where(x == self.levels - 1, far, (x + 0.5 - mean) / self.std)
+        above = low + high > 0  # mirrored, so that differences are taken in the lower tail
+        low, high = torch.where(above, -high, low), torch.where(above, -low, high)
+        log_high = torch.special.log_ndtr(high)
+        log_p: Tensor = log_high + torch.log1p(-(torch.special.log_ndtr(low) - log_high).exp())
+        return _sum(log_p).to(self.mean.dtype)
+
+
+@dataclass(frozen=True)
 class Bernoulli:
     """P(x_i = 1) = sigmoid(logits_i), x in {0, 1}; `logits` are (B, *S)."""
 
     logits: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """P(x_i = 1), (B, *S)."""
+        return self.logits.sigmoid()
 
     def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
         """int64 (B, *S)."""
         return rng.bernoulli(self.logits, stream=stream, step=step)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Log-probability of x (B, *S), (B,)."""
-        x = x.to(self.logits.dtype)
-        return _sum(x * F.logsigmoid(self.logits) + (1 - x) * F.logsigmoid(-self.logits))
+        """Log-probability of x (B, *S), sum_i x_i l_i - log(1 + exp l_i), (B,)."""
+        l = self.logits.flatten(1)
+        return (x.flatten(1).to(l.dtype) * l).sum(1) - F.softplus(l).sum(1)
 
 
 @dataclass(frozen=True)
@@ -63,6 +112,12 @@ class Categorical:
     """P(x_i = k) = softmax(logits_i)_k, x in 0..K-1; `logits` are (B, *S, K)."""
 
     logits: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """sum_k k P(x_i = k), (B, *S)."""
+        p = self.logits.softmax(-1)
+        return p @ torch.arange(p.shape[-1], device=p.device, dtype=p.dtype)
 
     def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
         """int64 (B, *S)."""
@@ -74,11 +129,85 @@ class Categorical:
         return _sum(log_p.gather(-1, x.long().unsqueeze(-1)).squeeze(-1))
 
 
+@dataclass(frozen=True)
+class DiscretizedLogistic:
+    """The mass of a logistic in the bins of K levels; `location` and `log_scale` are (B, *S).
+
+    Level k lies at v = 2k/(K-1) - 1, its bin reaches half way to the next levels, and the outer
+    bins hold all that lies beyond: p(k) = sigmoid((v + 1/(K-1) - m)/s) - sigmoid((v - 1/(K-1) -
+    m)/s). Kingma et al., 2016, https://arxiv.org/abs/1606.04934, section 5.2.
+    """
+
+    location: Tensor
+    log_scale: Tensor
+    levels: int
+
+    @property
+    def mean(self) -> Tensor:
+        """sum_k k p(k) = sum_{k >= 1} P(x >= k), (B, *S)."""
+        rate = (-self._log_scale).exp()
+        edges = torch.arange(1, 2 * self.levels - 1, 2) / (self.levels - 1) - 1
+        total = torch.zeros_like(self.location)
+        for edge in edges.tolist():
+            total += ((self.location - edge) * rate).sigmoid()
+        return total
+
+    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
+        """int64 (B, *S): the bin in which a draw of the logistic falls."""
+        u = rng.uniform(self.location.shape[1:], stream=stream, step=step).to(self.location.dtype)
+        v = self.location + self._log_scale.exp() * u.logit()
+        top = self.levels - 1
+        return ((v + 1) * (top / 2)).round().clamp(0, top).long()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-probability of x (B, *S), (B,)."""
+        location, log_scale = self.location.flatten(1), self.log_scale.flatten(1)
+        params = torch.stack((torch.zeros_like(location), location, log_scale), 1)
+        return mixture_logistics.log_prob(x.flatten(1).unsqueeze(1), params, levels=self.levels)
+
+    @property
+    def _log_scale(self) -> Tensor:
+        return self.log_scale.clamp(min=mixture_logistics.reference.LEAST_LOG_SCALE)
+
+
+@dataclass(frozen=True)
+class Product:
+    """Independent normals of several shapes over codes z (B, Z), their flat draws side by side."""
+
+    parts: tuple[Normal, ...]
+
+    @property
+    def mean(self) -> Tensor:
+        """(B, Z)."""
+        return torch.cat([part.mean.flatten(1) for part in self.parts], 1)
+
+    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
+        """(B, Z), differentiable."""
+        draws = [p.sample(rng, stream=f"{stream}{l}", step=step) for l, p in enumerate(self.parts)]
+        return torch.cat([draw.flatten(1) for draw in draws], 1)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-density of x (B, Z), (B,)."""
+        shapes = [part.mean.shape[1:] for part in self.parts]
+        split = torch.split(x, [shape.numel() for shape in shapes], 1)
+        return torch.stack(
+            [
+                p.log_prob(z.reshape(-1, *s))
+                for p, z, s in zip(self.parts, split, shapes, strict=True)
+            ]
+        ).sum(0)
+
+
 def kl(q: Normal, p: Normal) -> Tensor:
     """KL(q || p) in closed form, summed over S: (B,)."""
+    return _sum(kl_by_unit(q, p))
+
+
+def kl_by_unit(q: Normal, p: Normal) -> Tensor:
+    """KL(q_i || p_i) of each coordinate, (B, *S)."""
     var_ratio = (2 * (q.log_std - p.log_std)).exp()
     gap = (q.mean - p.mean) * (-p.log_std).exp()
-    return _sum(0.5 * (var_ratio + gap.square() - 1) + p.log_std - q.log_std)
+    return 0.5 * (var_ratio + gap.square() - 1) + p.log_std - q.log_std
 
 
 def _sum(x: Tensor) -> Tensor:

@@ -193,7 +193,7 @@ def _slogdet(model: GenerativeModel, x: Tensor, cond: Tensor | None) -> float:
         return z.flatten()
 
     jacobian: Tensor = torch.func.jacrev(forward)(x.flatten())
-    return float(torch.linalg.slogdet(jacobian)[1])
+    return float(torch.linalg.slogdet(jacobian.detach())[1])
 
 
 def _conditional_log_p(model: GenerativeModel, x: Tensor, cond: Tensor | None) -> Tensor:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,7 @@ from zoo_core.capabilities import capability
 from zoo_core.errors import ConfigError
 from zoo_core.specs import import_target
 from zoo_core.testing.subjects import Inapplicable, PluginSubject
+from zoo_core.weights.tags import tags_of
 
 __all__ = ["PLUGIN_CHECKS", "is_frozen_dataclass"]
 
@@ -107,6 +109,33 @@ def check_other_targets_import(subject: PluginSubject) -> None:
             )
 
 
+def check_tags_state_what_they_are(subject: PluginSubject) -> None:
+    """Weights have a licence, a source, a recipe or a paper, and numbers of a stated kind."""
+    for entry in subject.declared("model"):
+        for tag in tags_of(entry.spec):
+            name = f"{tag.arch}.{tag.tag}"
+            if tag.status != "recipe":
+                for field in ("license", "source"):
+                    stated = getattr(tag, field)
+                    assert stated not in ("", "unstated"), f"{name} states no {field}"
+                assert tag.recipe or entry.spec.paper, f"{name} has neither a recipe nor a paper"
+            for metric in tag.metrics:
+                _check_metric(name, metric)
+            if tag.hub is not None and tag.hub.sha256:
+                assert tag.status == "pinned", (
+                    f"{name} has hashes and the revision {tag.hub.revision!r}; a pinned tag has "
+                    "a commit, 40 hex digits, and a SHA-256 a file"
+                )
+
+
+def _check_metric(name: str, metric: Mapping[str, Any]) -> None:
+    likelihood = {"nats", "bits_per_dim", "nll"} & metric.keys()
+    assert not likelihood or {"kind", "relation"} <= metric.keys(), (
+        f"{name} reports {', '.join(sorted(likelihood))} without `kind` and `relation`: a bound "
+        "is no value of log p"
+    )
+
+
 def _check_component(kind: str, spec: Any) -> None:
     target = import_target(spec.target)
     where = f"{kind} {spec.name!r}: {spec.target}"
@@ -157,4 +186,5 @@ PLUGIN_CHECKS = [
     check_names_are_its_own,
     check_components_are_frozen_dataclasses,
     check_other_targets_import,
+    check_tags_state_what_they_are,
 ]

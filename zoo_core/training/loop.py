@@ -6,8 +6,8 @@ to the same bits (on the CPU) as one that never stopped.
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,12 @@ from zoo_core import resolve
 from zoo_core.data.dataset import Dataset
 from zoo_core.errors import ConfigError, OutputError, UsageError
 from zoo_core.model import GenerativeModel
+from zoo_core.sampling import evaluating
 from zoo_core.training import state
 from zoo_core.training.config import TrainConfig
 from zoo_core.training.data import check_batch_size, check_fit
+from zoo_core.training.diagnosis import Diagnoses
+from zoo_core.training.ending import termination_deferred
 from zoo_core.training.fingerprint import fingerprint
 from zoo_core.training.log import JsonLines, postfix
 from zoo_core.training.optim import averaged
@@ -79,7 +82,7 @@ def train(
     objective = resolve.loss(model, loss, {})
     with trainable(model, parameters), _forked(model.device):
         actors = make_actors(model, objective, config, players or {})
-        run = _Run(model, dataset, config, actors, processes)
+        run = _Run(model, dataset, config, objective, actors, processes)
         marks = fingerprint(model, dataset, objective, config, players or {}, parameters)
         run.open(None if out is None else Path(out), marks, resume=resume)
         if resume and run.at.step == 0 and progress and processes.main:
@@ -96,6 +99,7 @@ class _Run:
         model: GenerativeModel,
         data: Dataset,
         config: TrainConfig,
+        objective: Any,
         actors: Sequence[Actor],
         processes: Processes,
     ) -> None:
@@ -103,6 +107,8 @@ class _Run:
         self.split = data.split("train")
         check_batch_size(config.batch_size, len(self.split.x), processes.world)
         self.valid = data.split("valid") if config.eval_every else None
+        self.objective, self.warned = objective, set[str]()
+        self.shown = data.splits.get("valid", self.split)
         self.likelihood = config.evaluate == "likelihood" and scores_by_likelihood(model)
         if (config.keep_best or config.patience) and not self.likelihood and len(actors) > 1:
             raise ConfigError(
@@ -135,11 +141,14 @@ class _Run:
         self.log = JsonLines(log, keep=self.at.step)
 
     def go(self, progress: bool) -> None:
-        """The loop."""
+        """The loop; SIGTERM ends it after a step, and the process after a checkpoint."""
         self.model.train()
         config, total = self.config, self.config.steps
         hide = None if progress and self.processes.main else True
-        with tqdm(total=total, initial=self.at.step, unit="step", disable=hide) as bar:
+        with (
+            self._termination() as ended,
+            tqdm(total=total, initial=self.at.step, unit="step", disable=hide) as bar,
+        ):
             while self.at.step < total and not self.at.stopped:
                 started = time.monotonic()
                 reports = list(self._round())
@@ -147,13 +156,22 @@ class _Run:
                 last = self.at.step == total
                 if last or self.at.step % config.log_every == 0:
                     self._report(reports, bar)
+                    self._diagnose(loud=progress)
                 if config.eval_every and (last or self.at.step % config.eval_every == 0):
                     self._evaluate(bar)
                 self.at.seconds += time.monotonic() - started
                 due = config.checkpoint_every and self.at.step % config.checkpoint_every == 0
-                if last or due or self.at.stopped:
+                if last or due or self.at.stopped or ended():
                     self._save()
                 bar.update()
+                if ended():
+                    break
+        if self.at.step < total and not self.at.stopped:
+            raise KeyboardInterrupt  # a handler of the program's own has let it live
+
+    def _termination(self) -> AbstractContextManager[Callable[[], bool]]:
+        """Of several processes none can leave the others waiting: they end at once."""
+        return termination_deferred() if self.processes.world == 1 else nullcontext(lambda: False)
 
     def finish(self) -> TrainResult:
         """Leave the model with the weights to use."""
@@ -218,6 +236,18 @@ class _Run:
             name = "loss" if len(self.actors) == 1 else report.player
             terms |= {name: report.loss} | report.terms
         postfix(bar, terms, self.model.event.dims)
+
+    def _diagnose(self, *, loud: bool) -> None:
+        """Log what the loss says of the averaged weights; a warning is shown once."""
+        if not (isinstance(self.objective, Diagnoses) and self.processes.main):
+            return
+        with averaged(self._emas()), evaluating(self.model):
+            found = self.objective.diagnose(self.model, self.shown)
+        self.log.write(step=self.at.step, event="diagnosis", **found.record())
+        if found.warning and found.warning not in self.warned:
+            self.warned.add(found.warning)
+            if loud:
+                tqdm.write(f"step {self.at.step}: {found.warning}", file=sys.stderr)
 
     def _save(self) -> None:
         if self.checkpoint is not None and self.processes.main:

@@ -3,6 +3,7 @@
 arch = "made"                     data = "digits"          # or [data] with name and options
 license = "Apache-2.0"            source = "where it comes from"
 report = "test"                   # score the test split once, at the end
+scores = [{name = "iwae", k = 5000}]  # by further likelihoods than the default, on that split
 [model]                           # options of the architecture's Config
 [loss]                            # name = "nll" and its options
 [train]                           # TrainConfig
@@ -34,6 +35,7 @@ _KEYS: dict[str, Any] = {
     "license": str,
     "source": str,
     "report": str,
+    "scores": list,
     "model": dict,
     "loss": (str, dict),
     "train": dict,
@@ -71,6 +73,7 @@ class Recipe:
     license: str = "unstated"
     source: str = "unstated"
     report: Literal["valid", "test"] = "valid"
+    scores: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     text: str = ""
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
@@ -112,6 +115,7 @@ def parse_recipe(
         data_options=data_options,
         model=table.get("model", {}),
         stages=_stages(table),
+        scores=_scores(table),
         text=text,
         overrides=overrides,
         **configs.to_dict(configs.from_dict(_Labels, _labels(table))),
@@ -165,6 +169,19 @@ class _Labels:
 
 def _labels(table: Mapping[str, Any]) -> dict[str, Any]:
     return {k: table[k] for k in ("license", "source", "report") if k in table}
+
+
+def _scores(table: Mapping[str, Any]) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    """Names and options of the likelihoods that `scores` lists."""
+    found = []
+    for i, given in enumerate(table.get("scores", [])):
+        if not isinstance(given, str | dict):
+            raise ConfigError(f"scores.{i} = {given!r}; give a name, or a table with a name.")
+        name, options = _named(given, f"scores.{i}")
+        if name is None:
+            raise ConfigError(f"scores.{i}.name is required.", hint="e.g. {name = 'iwae'}")
+        found.append((name, options))
+    return tuple(found)
 
 
 def _stages(table: Mapping[str, Any]) -> tuple[Stage, ...]:

@@ -10,6 +10,7 @@ import torch
 from zoo_core import resolve
 from zoo_core.data import load_dataset
 from zoo_core.data.dataset import Dataset, Split
+from zoo_core.evaluation.quality import SampleQuality
 from zoo_core.model import GenerativeModel
 from zoo_core.registry import current
 from zoo_core.training.data import labelled
@@ -40,7 +41,7 @@ def run_recipe(
 
     `seed` replaces the recipe's for parameters, data order and noise. Checkpoints and logs are in
     `out`, one folder a stage where there are stages; `resume` continues from them. `valid` is
-    scored at the end, and `test`, once, if the recipe reports it.
+    scored at the end, and `test`, once, if the recipe reports it; the `scores` are that split's.
     """
     out = Path(out)
     if overrides:
@@ -51,6 +52,8 @@ def run_recipe(
         recipe = replace(recipe, stages=tuple(stages))
     data = load_dataset(recipe.data, **recipe.data_options)
     model = _build(recipe).to(device)
+    for method, options in recipe.scores:  # what is misspelt is refused before hours of training
+        resolve.likelihood(model, method, options)
     results = [
         train(
             model,
@@ -121,16 +124,47 @@ def _described(recipe: Recipe) -> dict[str, Any]:
 
 
 def _metrics(model: GenerativeModel, data: Dataset, recipe: Recipe) -> list[dict[str, Any]]:
-    """Likelihoods with their kind: on `valid`, and on `test` if the recipe reports it."""
-    wanted = [s for s in ("valid", recipe.report) if s in data.splits]
-    if not scores_by_likelihood(model):
-        return []
-    return [_metric(name, model, data.split(name)) for name in dict.fromkeys(wanted)]
+    """Likelihoods with their kind: on `valid`, and on `test` if the recipe reports it.
+
+    Of a model without one, the quality of its samples beside real events of that split.
+    """
+    wanted = dict.fromkeys(s for s in ("valid", recipe.report) if s in data.splits)
+    scored = scores_by_likelihood(model)
+    quality = [] if scored else [row for name in wanted for row in _quality(name, model, data)]
+    by_default: list[tuple[str, str | None, Mapping[str, Any]]]
+    by_default = [(s, None, {}) for s in wanted if scored]
+    further = [(recipe.report, method, options) for method, options in recipe.scores]
+    return quality + [
+        _metric(data.split(s), s, model, method, options)
+        for s, method, options in by_default + further
+    ]
 
 
-def _metric(name: str, model: GenerativeModel, split: Split) -> dict[str, Any]:
+def _quality(split: str, model: GenerativeModel, data: Dataset) -> list[dict[str, Any]]:
+    compare = SampleQuality(data, split=split, conditional=model.condition.kind == "classes")
+    samples = model.sample(compare.n, cond=compare.classes)
+    return [
+        {
+            "split": split,
+            "score": row.label,
+            "value": row.value.value,
+            "std_err": row.value.std_err,
+            "real": row.real.value,
+            "null": row.null.value,
+            "n": row.n,
+            "n_reference": row.n_reference,
+        }
+        for row in compare(samples)
+    ]
+
+
+def _metric(
+    split: Split, name: str, model: GenerativeModel, method: str | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
     x, cond = labelled(model, (split.x, split.y))
-    mean = model.log_likelihood(x, cond=cond).mean()
+    found = model.log_likelihood(x, cond=cond, method=method, **options)
+    mean, calls = found.mean(), found.evaluations
+    terms = {term: float(found.bits_per_dim(term).mean()) for term in found.terms}
     return {
         "split": name,
         "n": mean.n,
@@ -140,4 +174,6 @@ def _metric(name: str, model: GenerativeModel, split: Split) -> dict[str, Any]:
         "std_err": mean.std_err,
         "bits_per_dim": mean.bits_per_dim,
         "bits_per_dim_std_err": mean.bits_per_dim_std_err,
+        **({"terms_bits_per_dim": terms} if terms else {}),
+        **({} if calls is None else {"evaluations": float(calls.double().mean())}),
     }

@@ -7,7 +7,7 @@ from typing import Any
 from zoo_core.registry import current
 from zoo_core.specs import LikelihoodKind, ModelSpec
 
-__all__ = ["card", "metric_text"]
+__all__ = ["card", "metric_short", "metric_text"]
 
 _HUB_LICENCES = {"apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0"}
 _HUB_LICENCES |= {"cc-by-nc-sa-4.0", "bsd-3-clause", "openrail", "gpl-3.0"}
@@ -20,6 +20,11 @@ def card(repo: str, spec: ModelSpec, metadata: Mapping[str, Any]) -> str:
 
 def metric_text(metric: Mapping[str, Any]) -> str:
     """A recorded likelihood behind the sign of its relation to log p, or another metric."""
+    if {"score", "value", "std_err", "real", "null"} <= metric.keys():
+        return (
+            f"{metric['score']} {metric['value']:.4g} +- {metric['std_err']:.2g} "
+            f"(real {metric['real']:.4g}, null {metric['null']:.4g})"
+        )
     if not {"nats", "std_err", "bits_per_dim", "kind", "relation"} <= metric.keys():
         return ", ".join(f"{name} {_number(value)}" for name, value in metric.items())
     sign = LikelihoodKind(metric["kind"], metric["relation"]).sign
@@ -28,6 +33,17 @@ def metric_text(metric: Mapping[str, Any]) -> str:
         f"log p {sign} {metric['nats']:.3f} +- {metric['std_err']:.3f} nats, "
         f"{metric['bits_per_dim']:.4f} bits/dim ({metric['kind']}{n})"
     )
+
+
+def metric_short(metric: Mapping[str, Any]) -> str:
+    """The same in a table's cell: `= -90.17 nats`, or the first of the metrics, `fid 3.17`."""
+    if {"nats", "kind", "relation"} <= metric.keys():
+        sign = LikelihoodKind(metric["kind"], metric["relation"]).sign
+        return f"{sign} {metric['nats']:.2f} nats"
+    if {"score", "value"} <= metric.keys():
+        return f"{metric['score']} {metric['value']:.4g}"
+    named = ((k, v) for k, v in metric.items() if isinstance(v, int | float) and k != "n")
+    return next((f"{name} {value:.4g}" for name, value in named), "")
 
 
 def _header(spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[str]:

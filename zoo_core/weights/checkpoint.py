@@ -27,7 +27,7 @@ from zoo_core.registry import current
 from zoo_core.resolve import build
 from zoo_core.specs import ModelSpec
 from zoo_core.weights.bounded import bounded
-from zoo_core.weights.layout import GOLDEN, METADATA, WEIGHTS
+from zoo_core.weights.layout import EVALUATION, GOLDEN, METADATA, WEIGHTS
 from zoo_core.weights.tensors import damaged, elements, load_state, weight_files
 
 if TYPE_CHECKING:
@@ -73,17 +73,19 @@ def load(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     origin: str | None = None,
+    verified: Mapping[Path, str] | None = None,
 ) -> "GenerativeModel":
     """Read a model's folder; raises `IntegrityError` or `ConfigError` naming file and remedy.
 
-    `origin` is the commit on the Hub that the folder is, which saving records.
+    `origin` is the commit on the Hub that the folder is, which saving records; `verified` are
+    the SHA-256 of files that were hashed just now, which are not hashed again.
     """
-    metadata = read_metadata(folder)
+    metadata, verified = read_metadata(folder), verified or {}
     spec = _spec(metadata)
-    parts = {name: load(folder / name) for name, _ in spec.parts}
+    parts = {name: load(folder / name, verified=verified) for name, _ in spec.parts}
     weights = weight_files(folder)
     for path in weights:
-        _verify(path, metadata)
+        _verify(path, metadata, verified.get(path))
     dtype_kept = _dtype(folder, metadata)
     with torch.random.fork_rng(devices=[]), bounded(elements(weights), str(folder / METADATA)):
         model = build(spec, {**metadata["config"], **parts}).to(dtype_kept)
@@ -193,7 +195,7 @@ def _describe(model: "GenerativeModel", spec: ModelSpec) -> dict[str, Any]:
 
 
 def _refuse_foreign(path: Path, spec: ModelSpec) -> None:
-    ours = {METADATA, WEIGHTS, GOLDEN, *(name for name, _ in spec.parts)}
+    ours = {METADATA, WEIGHTS, GOLDEN, EVALUATION, *(name for name, _ in spec.parts)}
     if path.is_file():
         raise OutputError(f"{path} is a file; a model is saved as a folder.", hint="name a folder")
     foreign = sorted(p.name for p in path.glob("*") if p.name not in ours) if path.exists() else []
@@ -204,9 +206,9 @@ def _refuse_foreign(path: Path, spec: ModelSpec) -> None:
         )
 
 
-def _verify(path: Path, metadata: Mapping[str, Any]) -> None:
+def _verify(path: Path, metadata: Mapping[str, Any], known: str | None) -> None:
     if not path.is_file():
         raise IntegrityError(f"{path} is missing.", hint="write or download the folder anew")
     recorded = metadata["files"].get(path.name, {}).get("sha256")
-    if recorded is not None and sha256(path) != recorded:
+    if recorded is not None and (known or sha256(path)) != recorded:
         raise damaged(path, f"its SHA-256 is not the one recorded in {METADATA}")

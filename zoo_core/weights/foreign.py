@@ -8,7 +8,7 @@ that a plugin declares makes the options and the state dict of an architecture o
 import json
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -74,27 +74,41 @@ def renamed(tensors: Mapping[str, Tensor], rules: Mapping[str, str]) -> dict[str
     return found
 
 
-def read(source: Path, *, memory: int | None = None, seconds: int = 600) -> Foreign:
-    """Read a checkpoint, a folder or one file; pickles by a child process with limits."""
+def read(
+    source: Path,
+    *,
+    files: Collection[str] | None = None,
+    memory: int | None = None,
+    seconds: int = 600,
+) -> Foreign:
+    """Read a checkpoint, a folder or one file; pickles by a child process with limits.
+
+    `files` are the paths in the folder that count, by default all: of a cached snapshot, those
+    that were verified.
+    """
     limits = {"memory": memory, "seconds": seconds}
     if source.is_file():
         return Foreign({}, {"": _read_file(source, limits)})
     if not source.is_dir():
         raise DataError(f"{source} is neither a file nor a folder.")
-    folders = [source, *sorted(p for p in source.iterdir() if p.is_dir())]
-    files = {f: [PurePosixPath(p.name) for p in f.iterdir() if p.is_file()] for f in folders}
+    found = [p for pattern in ("*", "*/*") for p in sorted(source.glob(pattern)) if p.is_file()]
+    paths = {p.relative_to(source).as_posix(): p for p in found}
+    if files is not None:
+        paths = {name: path for name, path in paths.items() if name in files}
     tensors = {
         _name(folder, source): _read_folder(folder, names, limits)
-        for folder, names in files.items()
-        if foreign_weights(names)
+        for folder in sorted({path.parent for path in paths.values()})
+        if foreign_weights(
+            names := [PurePosixPath(p.name) for p in paths.values() if p.parent == folder]
+        )  # fmt: skip
     }
     if not tensors:
         raise DataError(
             f"{source} holds no checkpoint.",
             hint=f"known names: {', '.join(STEMS)} + .safetensors",
         )
-    texts = [p for f in folders for p in sorted(f.glob("*.json")) if not is_index(p.name)]
-    return Foreign({p.relative_to(source).as_posix(): _json(p) for p in texts}, tensors)
+    texts = [n for n in paths if n.endswith(".json") and not is_index(n)]
+    return Foreign({name: _json(paths[name]) for name in texts}, tensors)
 
 
 def convert(foreign: Foreign, converter: str, options: Mapping[str, Any]) -> "GenerativeModel":

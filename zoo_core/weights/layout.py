@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from zoo_core.errors import IntegrityError, UsageError
 
 __all__ = [
+    "EVALUATION",
     "GOLDEN",
     "METADATA",
     "STEMS",
@@ -24,10 +25,13 @@ __all__ = [
 ]
 
 METADATA, WEIGHTS, GOLDEN = "zoo.json", "model.safetensors", "golden.safetensors"
+EVALUATION = "evaluation.json"
+"""What was measured of the weights beside it; it is of no other, and saving anew drops it."""
 _SHARD = re.compile(r"[\w.-]+-\d{5}-of-\d{5}\.safetensors")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 _ENDINGS = (".safetensors", ".safetensors.index.json", ".bin", ".pt", ".ckpt")
+_BY_HAND = "zoo convert hf://org/name FOLDER --converter NAME"
 _DEPTH = 4
 """Folders that parts of parts may be deep."""
 
@@ -52,7 +56,7 @@ def wanted(names: Iterable[str]) -> list[str]:
     return sorted(map(str, ours))
 
 
-def foreign(names: Iterable[str], *, pickles: bool = False) -> list[str]:
+def foreign(names: Iterable[str], *, pickles: bool = False, hint: str = _BY_HAND) -> list[str]:
     """The files that a converter needs of a repository: JSON, and per folder the best weights."""
     paths = [p for n in names if len((p := PurePosixPath(n)).parts) <= 2]
     folders = sorted({p.parent for p in paths}, key=str)
@@ -61,7 +65,7 @@ def foreign(names: Iterable[str], *, pickles: bool = False) -> list[str]:
         found = f" ({', '.join(map(str, weights[:3]))} can run code when read)" if weights else ""
         raise UsageError(
             f"the repository holds no weights as safetensors{found}.",
-            hint="zoo convert hf://org/name FOLDER --converter NAME",
+            hint=hint,
         )
     keep = [w for w in weights if pickles or not is_pickle(w.name)]
     return sorted({str(p) for p in paths if p.name.endswith("config.json")}

@@ -36,6 +36,13 @@ class Tag:
     metadata: dict[str, Any] | None = None
     hub: Pretrained | None = None
 
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """What was recorded with the weights, or what their source reports."""
+        if self.hub is not None:
+            return [dict(self.hub.metrics)] if self.hub.metrics else []
+        return list((self.metadata or {}).get("metrics") or [])
+
 
 def tags_of(spec: ModelSpec) -> list[Tag]:
     """The tags of an architecture, sorted by name."""

@@ -22,25 +22,27 @@ def _check(x: Tensor, weight: Tensor, log_scale: Tensor, shift: Tensor) -> None:
                              f"not {tuple(t.shape)}")  # fmt: skip
 
 
-def _ladj(x: Tensor, weight: Tensor, log_scale: Tensor) -> Tensor:
+def _ladj(x: Tensor, weight: Tensor, log_scale: Tensor, logabsdet: Tensor | None) -> Tensor:
     places = math.prod(x.shape[2:])
-    each = log_scale.sum() + torch.linalg.slogdet(weight).logabsdet
-    return (places * each).expand(x.shape[0])
+    if logabsdet is None:
+        logabsdet = torch.linalg.slogdet(weight).logabsdet
+    return (places * (log_scale.sum() + logabsdet)).expand(x.shape[0])
 
 
 def actnorm_conv(
-    x: Tensor, weight: Tensor, *, log_scale: Tensor, shift: Tensor
+    x: Tensor, weight: Tensor, *, log_scale: Tensor, shift: Tensor, logabsdet: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(y, ladj) of y = weight (exp(log_scale) x + shift)."""
+    """(y, ladj) of y = weight (exp(log_scale) x + shift); `logabsdet` is that of weight (), where
+    it is known, as that of a product of triangular matrices is."""
     _check(x, weight, log_scale, shift)
     folded, bias = weight * log_scale.exp(), weight @ shift
     y = torch.baddbmm(bias[:, None], folded.expand(len(x), -1, -1), x.flatten(2, -1)
                       if x.dim() > 2 else x.unsqueeze(-1))  # fmt: skip
-    return y.reshape(x.shape), _ladj(x, weight, log_scale)
+    return y.reshape(x.shape), _ladj(x, weight, log_scale, logabsdet)
 
 
 def actnorm_conv_inverse(
-    y: Tensor, weight: Tensor, *, log_scale: Tensor, shift: Tensor
+    y: Tensor, weight: Tensor, *, log_scale: Tensor, shift: Tensor, logabsdet: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """(x, ladj) of x = exp(-log_scale) (weight^-1 y - shift), the inverse folded likewise."""
     _check(y, weight, log_scale, shift)
@@ -49,4 +51,4 @@ def actnorm_conv_inverse(
     bias = -(-log_scale).exp() * shift
     x = torch.baddbmm(bias[:, None], folded.expand(len(y), -1, -1), y.flatten(2, -1)
                       if y.dim() > 2 else y.unsqueeze(-1))  # fmt: skip
-    return x.reshape(y.shape), -_ladj(y, weight, log_scale)
+    return x.reshape(y.shape), -_ladj(y, weight, log_scale, logabsdet)

@@ -1,30 +1,128 @@
-"""The skeleton is discovered, loads and declares nothing."""
+"""What the distribution declares and ships: specs, recipes, weights and their numbers."""
 
-from importlib.metadata import entry_points
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from zoo_core.hookspecs import ZooHooks
-from zoo_core.plugins import Plugins
-from zoo_core.testing import conformance
+import zoo_core as zoo
+from zoo_core.data import load_dataset
+from zoo_core.errors import NoCapabilityError
+from zoo_core.evaluation.quality import SampleQuality
+from zoo_core.training import load_recipe
+from zoo_core.weights import golden
 
-HOOKS = [name for name in vars(ZooHooks) if name.startswith("zoo_")]
-
-test_conformance = conformance("gan")
-
-
-@pytest.fixture(scope="module")
-def plugins():
-    return Plugins(entry_points(group="density_zoo", name="gan"), disabled=(), strict=True)
+ARCHS = ("dcgan", "wgan_gp", "r3gan")
+TAGS = tuple(path.name for path in (Path(__file__).parent / "../src/zoo_gan/weights").glob("*.*"))
 
 
-def test_plugin_loads_with_status_ok(plugins):
-    record = plugins.records["gan"]
-    assert (record.status, record.dist, record.problems) == ("ok", "density-zoo-gan", [])
+def metrics(tag, split="test"):
+    metadata = json.loads((zoo.info(tag).tag.folder / "zoo.json").read_text())
+    return {m["score"]: m for m in metadata["metrics"] if m["split"] == split}
 
 
-def test_plugin_declares_nothing_yet(plugins):
-    specs = [
-        spec for hook in HOOKS for record, spec in plugins.collect(hook) if record.name == "gan"
-    ]
-    assert specs == []
+def test_listing_the_family_imports_no_torch():
+    code = (
+        "import sys, zoo_core as zoo; print(*zoo.list_models(family='gan'));"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert {*ARCHS, *TAGS} <= set(found.stdout.split())
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_config_says_what_is_wrong(arch):
+    with pytest.raises(zoo.ConfigError, match=f"{arch}.latent = 0 is out of range"):
+        zoo.create(arch, latent=0)
+    with pytest.raises(zoo.ConfigError, match="unknown option"):
+        zoo.create(arch, latnt=4)
+
+
+@pytest.mark.parametrize(
+    ("arch", "options", "message"),
+    [
+        ("dcgan", {"kernels": (4,)}, "give at least two that make an image"),
+        ("dcgan", {"kernels": (4, 5)}, r"kernels\[1\] = 5; after the first one"),
+        ("r3gan", {"shape": (1, 6, 6), "patch": 4}, "cannot be divided by"),
+        ("r3gan", {"group": 7}, "does not divide into groups of 7"),
+        ("wgan_gp", {"shape": (2, 2)}, r"it must be \(C, H, W\) for images or \(D,\)"),
+        ("wgan_gp", {"shape": (1, 10, 8)}, "cannot be halved 2 times"),
+    ],
+)
+def test_sizes_that_make_no_network_are_refused(arch, options, message):
+    with pytest.raises(zoo.ConfigError, match=message):
+        zoo.create(arch, **options)
+
+
+@pytest.mark.parametrize(("size", "kernels"), [(64, (4,) * 5), (28, (7, 4, 4)), (8, (2, 4, 4))])
+def test_kernels_of_dcgan_say_the_resolution(size, kernels):
+    model = zoo.create("dcgan", channels=2, kernels=kernels, width=2, latent=3)
+    assert model.event == zoo.Event((2, size, size), low=-1.0, high=1.0)
+    assert model.sample(2).shape == (2, 2, size, size)
+
+
+def test_a_loss_needs_a_model_with_two_networks():
+    with pytest.raises(NoCapabilityError, match="relativistic"):
+        zoo.create("made", shape=(1, 2, 2), hidden=4).players("relativistic")
+
+
+def test_every_tag_is_bundled_and_small():
+    assert {f"{arch}.digits" for arch in ARCHS} <= set(TAGS)
+    for tag in TAGS:
+        folder = zoo.info(tag).tag.folder
+        assert sum(p.stat().st_size for p in folder.iterdir()) < 8e6
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_recipe_builds_the_model_that_the_weights_are_of(tag):
+    recipe, info = load_recipe(tag), zoo.info(tag)
+    assert info.tag is not None and info.tag.status == "bundled"
+    described = info.tag.metadata["recipe"]
+    assert described["sha256"] == recipe.sha256 and described["overrides"] == {}
+    assert zoo.create(recipe.arch, **recipe.model).config == zoo.load(tag).config
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_bundled_weights_reproduce_their_golden_tensors(tag):
+    golden.check(zoo.load(tag), zoo.info(tag).tag.folder)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_bundled_digits_score_what_they_state(arch):
+    compare = SampleQuality(
+        load_dataset("digits"), features=["pixels"], scores=["frechet", "precision", "coverage"]
+    )
+    stated = metrics(f"{arch}.digits")
+    for row in compare(zoo.load(f"{arch}.digits").sample(compare.n)):
+        assert row.value.value == pytest.approx(stated[row.label]["value"], abs=0.01)
+        assert row.real.value == pytest.approx(stated[row.label]["real"], abs=1e-6)
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_bundled_weights_beat_the_null_baseline_and_stand_beside_real_data(tag):
+    found = metrics(tag)
+    scores = ("precision", "recall", "density", "coverage", "fd")
+    assert {f"{score}_pixels" for score in scores} <= found.keys()
+    for name, m in found.items():
+        if name.startswith(("fd_", "precision_", "coverage_")):
+            worse = m["value"] > m["null"] if name.startswith("fd_") else m["value"] < m["null"]
+            assert not worse, name
+
+
+@pytest.mark.parametrize("tag", [tag for tag in TAGS if tag.startswith("r3gan.")])
+def test_r3gan_covers_nine_tenths_of_what_real_data_cover(tag):
+    found = metrics(tag)["coverage_pixels"]
+    assert found["value"] >= 0.9 * found["real"]
+
+
+def test_readme_states_the_recorded_numbers():
+    text = (Path(__file__).parent / "../README.md").read_text()
+    rows = re.findall(r"^\| `(\w+\.\w+)` \| `(\w+)` \| ([\d.-]+) \| ([\d.-]+) \|", text, re.M)
+    assert {tag for tag, *_ in rows} == set(TAGS)
+    for tag, score, value, real in rows:
+        stated = metrics(tag)[score]
+        assert f"{stated['value']:.3f}" == value and f"{stated['real']:.3f}" == real, (tag, score)

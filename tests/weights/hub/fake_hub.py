@@ -316,7 +316,10 @@ class _Handler(BaseHTTPRequestHandler):
     # answering
 
     def json(self, data, status=200):
-        self.send(status, json.dumps(data).encode(), {"Content-Type": "application/json"})
+        body, headers = json.dumps(data).encode(), {"Content-Type": "application/json"}
+        if self.flaw and self.flaw.kind == "slow":
+            return self.slowly(status, body, headers, self.flaw.value)
+        self.send(status, body, headers)
 
     def send(self, status, data, headers=None):
         self.head(status, len(data), headers or {})

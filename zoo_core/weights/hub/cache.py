@@ -23,7 +23,7 @@ from zoo_core.files import write_atomically, writing
 from zoo_core.weights.hub.access import check_file, check_repo, is_commit, is_digest
 from zoo_core.weights.hub.client import Commit, Listed
 
-__all__ = ["Store", "fits", "hashes", "stores"]
+__all__ = ["Store", "fits", "hashes", "sha256_of", "stores"]
 
 _PREFIX = "models--"
 
@@ -153,12 +153,21 @@ def stores(root: Path) -> list[Store]:
 
 
 def fits(path: Path, file: Listed, pin: str | None = None) -> bool:
-    """Whether bytes have the listed size and hash, and the pinned SHA-256 if there is one."""
+    """Whether bytes have the listed size and hash, and the pinned SHA-256 if there is one.
+
+    The Hub names weights by their SHA-256, which is then the only hash to compute.
+    """
     if path.stat().st_size != file.size:
         return False
+    if len(file.digest) == 64:
+        return pin in (None, file.digest) and _sha256(path) == file.digest
     found = hashes(path)
-    name = "sha256" if len(file.digest) == 64 else "git"
-    return found[name] == file.digest and pin in (None, found["sha256"])
+    return found["git"] == file.digest and pin in (None, found["sha256"])
+
+
+def sha256_of(path: Path, file: Listed) -> str:
+    """The SHA-256 of a verified file; the listing's own, where that is one."""
+    return file.digest if len(file.digest) == 64 else _sha256(path)
 
 
 def hashes(path: Path) -> Mapping[str, str]:
@@ -170,3 +179,8 @@ def hashes(path: Path) -> Mapping[str, str]:
             sha256.update(chunk)
             git.update(chunk)
     return {"sha256": sha256.hexdigest(), "git": git.hexdigest()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

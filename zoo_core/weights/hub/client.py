@@ -4,6 +4,9 @@ Sessions, tokens and offline switches are huggingface_hub's; retries and checks 
 its metadata request is not retried, and neither is a 5xx in the middle of a download.
 """
 
+import os
+import queue
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +29,8 @@ _PAUSES = (0.5, 1.0, 2.0, 4.0)
 _CONNECT, _LONGEST_WAIT = 2.0, 60.0
 _UNREACHABLE, _INTERRUPTED = 1.5, 30.0
 """Seconds without an answer until a listing, and a download that has begun, are given up."""
+_ANSWER = 3.5
+"""Seconds that one request for a listing may take altogether; `HF_HUB_ETAG_TIMEOUT` says more."""
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
 _WORTH = 8 << 20
 """Bytes between two breaks by which a download gets on, so that its attempts are counted anew."""
@@ -54,7 +59,7 @@ def commit_of(repo: str, revision: str | None, access: Access) -> Commit:
     tail = "" if revision is None else f"/revision/{quote(revision, safe='')}"
     url = f"{access.url}/api/models/{repo}{tail}?blobs=true"
     with _errors(repo, revision or "main", access):
-        return _parse(repo, _retried(lambda: _json(url, access)))
+        return _parse(repo, _retried(lambda: _within(_patience(), lambda: _json(url, access))))
 
 
 def download(repo: str, sha: str, file: Listed, part: Path, access: Access) -> None:
@@ -96,6 +101,39 @@ def _json(url: str, access: Access) -> Any:
     response = _session().get(url, **_arguments(access, {}))
     _check(response)
     return response.json()
+
+
+def _patience() -> float:
+    """Seconds to wait for a listing."""
+    try:
+        return float(os.environ.get("HF_HUB_ETAG_TIMEOUT", ""))
+    except ValueError:
+        return _ANSWER
+
+
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """`call()` in a thread, which is left behind after so many seconds.
+
+    The library's timeouts are for one address and one packet: a resolver that hangs, a name with
+    many dead addresses and an answer that trickles outlast them.
+    """
+    answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put((call(), None))
+        except BaseException as error:
+            answers.put((None, error))
+
+    threading.Thread(target=ask, daemon=True, name="density-zoo listing").start()
+    try:
+        answer, error = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise _transport("ReadTimeout")(f"no answer within {seconds:g} s") from None
+    if error is not None:
+        raise error
+    found: T = answer
+    return found
 
 
 def _arguments(access: Access, headers: dict[str, str]) -> dict[str, Any]:

@@ -70,7 +70,8 @@ def translate(
     reason = redact(f"{type(error).__name__}: {error}".rstrip(": "), token)
     return NetworkError(
         f"{what}: {url} cannot be reached or does not answer as the Hub does ({reason}).",
-        hint="check the connection, HTTPS_PROXY, SSL_CERT_FILE and HF_ENDPOINT, and try again",
+        hint="check the connection, HTTPS_PROXY, SSL_CERT_FILE and HF_ENDPOINT, and try again; "
+        "a slow Hub: HF_HUB_ETAG_TIMEOUT=30",
     )
 
 

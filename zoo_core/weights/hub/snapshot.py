@@ -33,6 +33,11 @@ class Snapshot:
     def name(self) -> str:
         return f"hf://{self.repo}@{self.commit}"
 
+    @property
+    def verified(self) -> dict[Path, str]:
+        """The SHA-256 of the weights, by path: those by which the Hub names large files."""
+        return {self.folder / f.path: f.digest for f in self.files if len(f.digest) == 64}
+
 
 def snapshot(
     repo: str,
@@ -62,10 +67,8 @@ def snapshot(
         raise _offline(name, store, missing if known is not None else [])
     commit = _resolve(store, revision, known, access)
     found, missing = _look(store, commit, wanted, pins)
-    if missing:
-        for file in missing:
-            _fetch(store, commit, file, pins.get(file.path), access)
-        found, missing = _look(store, commit, wanted, pins)
+    for file in missing:
+        _fetch(store, commit, file, pins.get(file.path), access)
     return _snapshot(store, commit, found)
 
 

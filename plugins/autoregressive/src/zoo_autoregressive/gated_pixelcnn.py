@@ -27,8 +27,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_autoregressive import fused
-from zoo_autoregressive.heads import categorical_log_prob, features_per_value, ordinal, to_logits
+from zoo_autoregressive.heads import (
+    categorical_log_prob,
+    features_per_value,
+    ordinal,
+    split_channels,
+)
 from zoo_autoregressive.layers import ChannelConv, channel_groups, gate
+from zoo_autoregressive.raster import one_hot, raster_order
 from zoo_core import Condition, Event, Fixed, GenerativeModel, Range
 
 __all__ = ["Config", "GatedPixelCNN"]
@@ -157,8 +163,7 @@ class GatedPixelCNN(GenerativeModel):
 
     def order(self) -> Tensor:
         """Pixels in raster order, the channels of a pixel in turn, int64 (D,)."""
-        C, H, W = self.config.shape
-        return torch.arange(C * H * W).view(C, H * W).T.flatten()
+        return raster_order(*self.config.shape)
 
     def begin(self, batch: int, cond: Tensor | None = None) -> list[Memory]:
         """The cache of images of which nothing is known: a memory a layer."""
@@ -230,11 +235,8 @@ class GatedPixelCNN(GenerativeModel):
 
     def one_hot(self, cond: Tensor | None) -> Tensor | None:
         """e_c (B, classes), or None without classes."""
-        if cond is None or self.config.classes is None:
-            return None
-        return F.one_hot(cond, self.config.classes).to(self.dtype)
+        return one_hot(cond, self.config.classes, self.dtype)
 
     def _split(self, f: Tensor) -> Tensor:
         """Head outputs (B, C F, H, W) as logits (B, C, H, W, K)."""
-        f = f.view(len(f), self.config.shape[0], -1, *f.shape[2:]).movedim(2, -1)
-        return to_logits(f, self.config.levels)
+        return split_channels(f, self.config.shape[0], self.config.levels)

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ChannelConv", "MaskedLinear", "channel_groups", "gate"]
+from zoo_autoregressive.passes import Pass, RasterConv
+
+__all__ = ["ChannelConv", "MaskedLinear", "Surroundings", "channel_groups", "gate"]
 
 
 class MaskedLinear(nn.Linear):
@@ -46,6 +48,23 @@ class ChannelConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight * self.mask if self.masked else self.weight
         return F.conv2d(x, weight, self.bias)
+
+
+class Surroundings(nn.Module):
+    """A k x k convolution of type A in two parts: the rows above, and the pixels to the left."""
+
+    def __init__(self, inputs: int, outputs: int, k: int) -> None:
+        super().__init__()
+        self.above = RasterConv(inputs, outputs, k // 2, k, left=k // 2)
+        self.left = RasterConv(inputs, outputs, 1, k // 2, left=k // 2 - 1)
+
+    def vertical(self, above: Tensor, run: Pass) -> None:
+        """The first part, kept in the pass, of inputs one row above its places."""
+        run.keep(self, run.conv(self.above, above))
+
+    def horizontal(self, left: Tensor, run: Pass) -> Tensor:
+        """Both, of inputs one column to the left."""
+        return run.kept(self) + run.conv(self.left, left)
 
 
 def channel_groups(features: int, channels: int) -> Tensor:

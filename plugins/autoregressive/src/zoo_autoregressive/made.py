@@ -7,7 +7,8 @@ https://arxiv.org/abs/1502.03509. One masked network gives all conditionals in o
     f_d = c_d + (V * M_V) h_L + (A * M_A) v,  M_V[d, k] = 1[d > m(k)]                    (eq. 9)
     log p(x) = sum_d log softmax(f_d)[x_d]
 
-v holds the values x_1..x_D in raster order on a scale from -1 to 1; A are direct connections,
+v holds the values x_1..x_D in the model's order on a scale from -1 to 1: row by row, channel by
+channel, or in a random order that a seed fixes (section 4.2). A are direct connections,
 M_A[d, d'] = 1[d > d']. The degrees m(k) in 1..D-1 are not drawn: they rise evenly over the units
 of a layer. Units that see only the first i values are then a prefix of every layer, and sampling
 computes each unit once, when the last value it sees is known: a sample costs one forward pass.
@@ -18,7 +19,7 @@ Shapes: B batch, D = C H W positions, U units, K levels, F features a value (1 i
 """
 
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,19 +28,25 @@ from torch.nn import functional as F
 from zoo_autoregressive.heads import categorical_log_prob, features_per_value, ordinal, to_logits
 from zoo_autoregressive.layers import MaskedLinear
 from zoo_core import Condition, Event, GenerativeModel, Range
+from zoo_core.data.order import permutation
 
 __all__ = ["MADE", "Config"]
 
 
 @dataclass(frozen=True)
 class Config:
-    """Event, width and depth. `classes` makes the model class-conditional."""
+    """Event, width and depth. `classes` makes the model class-conditional.
+
+    `order_seed` fixes the order where it is random.
+    """
 
     shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
     levels: Annotated[int, Range(2, 65536)] = 2
     classes: Annotated[int, Range(1, 65536)] | None = None
     hidden: Annotated[int, Range(1, 65536)] = 500
     layers: Annotated[int, Range(1, 64)] = 2
+    order: Literal["raster", "random"] = "raster"
+    order_seed: Annotated[int, Range(0, (1 << 63) - 1)] = 0
     direct: bool = True
     residual: bool = False
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
@@ -57,6 +64,8 @@ class Cache:
 class MADE(GenerativeModel):
     """A masked MLP; `logits` is one pass, `conditional` one prefix of it."""
 
+    places: Tensor
+
     def __init__(self, config: Config | None = None) -> None:
         c = config or Config()
         condition = Condition("classes", c.classes) if c.classes else None
@@ -72,11 +81,14 @@ class MADE(GenerativeModel):
         self.classes = nn.ModuleList(
             nn.Linear(c.classes, n, bias=False) for n in widths if c.classes
         )
+        places = self._places()
+        self.register_buffer("places", places, persistent=False)
+        self._order: list[int] = places.tolist()
         self._prefix = torch.searchsorted(m, torch.arange(D), right=True).tolist()
 
     def logits(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """All conditionals in one pass, (B, C, H, W) -> (B, C, H, W, K)."""
-        v = self._encode(x.flatten(1))
+        v = self._encode(x.flatten(1)[:, self.places])
         *shifts, shift = self._shifts(cond)
         h = v
         for l, layer in enumerate(self._layers()):
@@ -84,6 +96,7 @@ class MADE(GenerativeModel):
         f = self.head(h) + shift
         if self.direct is not None:
             f = f + self.direct(v)
+        f = f.view(len(x), self.event.dims, -1)[:, self.places.argsort()]
         return to_logits(f.view(*x.shape, -1), self.config.levels)
 
     def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -91,8 +104,8 @@ class MADE(GenerativeModel):
         return categorical_log_prob(self.logits(x, cond), x)
 
     def order(self) -> Tensor:
-        """Raster order, channel by channel, int64 (D,)."""
-        return torch.arange(self.event.dims)
+        """Channel by channel in raster order, or the random order, int64 (D,)."""
+        return torch.tensor(self._order)
 
     def begin(self, batch: int, cond: Tensor | None = None) -> Cache:
         """The cache of events of which nothing is known."""
@@ -103,7 +116,7 @@ class MADE(GenerativeModel):
     def conditional(self, x: Tensor, i: int, cache: Cache) -> tuple[Tensor, Cache]:
         """Logits (B, K) of value i given the first i values of x."""
         if i > 0:
-            cache.v[:, i - 1] = self._encode(x.flatten(1)[:, i - 1])
+            cache.v[:, i - 1] = self._encode(x.flatten(1)[:, self._order[i - 1]])
             self._grow(i, cache)
         n = features_per_value(self.config.levels)
         rows = slice(i * n, (i + 1) * n)
@@ -125,6 +138,13 @@ class MADE(GenerativeModel):
         """The output of layer l: y, or h + y from the second residual layer on."""
         y = F.dropout(y, self.config.dropout, self.training)
         return h + y if self.config.residual and l > 0 else y
+
+    def _places(self) -> Tensor:
+        """Which flat position is drawn 1st, 2nd, .. D-th."""
+        c, D = self.config, self.event.dims
+        if c.order == "raster":
+            return torch.arange(D)
+        return permutation(c.order_seed, D, stream="made order")
 
     def _layers(self) -> list[MaskedLinear]:
         return cast("list[MaskedLinear]", list(self.hidden))

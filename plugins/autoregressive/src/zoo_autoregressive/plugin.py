@@ -1,5 +1,7 @@
 """What this family declares to the zoo; it imports no torch."""
 
+from typing import Any
+
 from zoo_core import ModelSpec, SamplerSpec, hookimpl
 
 __all__ = ["ZOO_API", "zoo_models", "zoo_samplers"]
@@ -10,31 +12,68 @@ ZOO_API = 1
 @hookimpl
 def zoo_models() -> list[ModelSpec]:
     return [
-        ModelSpec(
-            arch="made",
-            family="autoregressive",
-            density="explicit/tractable",
-            target="zoo_autoregressive.made:MADE",
-            config="zoo_autoregressive.made:Config",
-            capabilities=("Density", "Conditionals"),
-            default_likelihood="exact",
-            default_sampler="sequential",
-            summary="masked autoencoder: every conditional in one pass of an MLP",
-            paper="https://arxiv.org/abs/1502.03509",
-            tiny=(("shape", (1, 3, 3)), ("hidden", 16)),
+        _model(
+            "made",
+            "MADE",
+            "masked autoencoder: every conditional in one pass of an MLP",
+            "https://arxiv.org/abs/1502.03509",
+            hidden=16,
         ),
-        ModelSpec(
-            arch="gated_pixelcnn",
-            family="autoregressive",
-            density="explicit/tractable",
-            target="zoo_autoregressive.gated_pixelcnn:GatedPixelCNN",
-            config="zoo_autoregressive.gated_pixelcnn:Config",
-            capabilities=("Density", "Conditionals"),
-            default_likelihood="exact",
-            default_sampler="sequential",
-            summary="two stacks of gated masked convolutions, optionally class-conditional",
-            paper="https://arxiv.org/abs/1606.05328",
-            tiny=(("shape", (1, 3, 3)), ("hidden", 4), ("layers", 3), ("head", 4)),
+        _model(
+            "row_lstm",
+            "RowLSTM",
+            "PixelRNN from row to row: each pixel sees a triangle above it",
+            "https://arxiv.org/abs/1601.06759",
+            hidden=4,
+            layers=2,
+            head=4,
+        ),
+        _model(
+            "diagonal_bilstm",
+            "DiagonalBiLSTM",
+            "PixelRNN along both diagonals: each pixel sees all before it",
+            "https://arxiv.org/abs/1601.06759",
+            hidden=4,
+            layers=2,
+            head=4,
+        ),
+        _model(
+            "pixelcnn",
+            "PixelCNN",
+            "one stack of masked convolutions, by channel groups",
+            "https://arxiv.org/abs/1601.06759",
+            hidden=4,
+            layers=2,
+            head=4,
+        ),
+        _model(
+            "gated_pixelcnn",
+            "GatedPixelCNN",
+            "two stacks of gated masked convolutions, optionally class-conditional",
+            "https://arxiv.org/abs/1606.05328",
+            hidden=4,
+            layers=3,
+            head=4,
+        ),
+        _model(
+            "multiscale_pixelcnn",
+            "MultiscalePixelCNN",
+            "gated blocks at full, half and quarter resolution: the best on a CPU",
+            "https://arxiv.org/abs/1606.05328",
+            hidden=(4, 6),
+            blocks=(1, 1),
+            head=4,
+        ),
+        _model(
+            "pixelcnn_pp",
+            "PixelCNNPP",
+            "gated residual blocks in a causal U, with a discretized mixture of logistics",
+            "https://arxiv.org/abs/1701.05517",
+            hidden=4,
+            shape=(1, 2, 3),
+            levels=3,
+            blocks=(1, 1),
+            mixtures=2,
         ),
     ]
 
@@ -49,3 +88,20 @@ def zoo_samplers() -> list[SamplerSpec]:
             summary="one value after another from its conditional; completes partly known events",
         )
     ]
+
+
+def _model(arch: str, model: str, summary: str, paper: str, **tiny: Any) -> ModelSpec:
+    """A model of the module that has its name; all have exact likelihoods and one sampler."""
+    return ModelSpec(
+        arch=arch,
+        family="autoregressive",
+        density="explicit/tractable",
+        target=f"zoo_autoregressive.{arch}:{model}",
+        config=f"zoo_autoregressive.{arch}:Config",
+        capabilities=("Density", "Conditionals"),
+        default_likelihood="exact",
+        default_sampler="sequential",
+        summary=summary,
+        paper=paper,
+        tiny=tuple({"shape": (1, 3, 3), **tiny}.items()),
+    )

@@ -1,5 +1,247 @@
-"""What this family declares to the zoo; it imports no torch. Nothing is declared yet."""
+"""What this family declares to the zoo; it imports no torch."""
 
-__all__ = ["ZOO_API"]
+from zoo_core import (
+    ConverterSpec,
+    LikelihoodKind,
+    LikelihoodSpec,
+    LossSpec,
+    ModelSpec,
+    Pretrained,
+    SamplerSpec,
+    hookimpl,
+)
+
+__all__ = [
+    "ZOO_API",
+    "zoo_converters",
+    "zoo_likelihoods",
+    "zoo_losses",
+    "zoo_models",
+    "zoo_samplers",
+]
 
 ZOO_API = 1
+_DISCRETE, _CONTINUOUS = "zoo_diffusion.times:DiscreteTime", "zoo_diffusion.times:ContinuousTime"
+_DDPM, _SCORE_SDE = "https://arxiv.org/abs/2006.11239", "https://arxiv.org/abs/2011.13456"
+_TINY_MLP = ("network", {"type": "mlp", "hidden": 16, "layers": 1})
+
+
+def _model(
+    arch: str,
+    cls: str,
+    summary: str,
+    paper: str,
+    *,
+    time: str,
+    sampler: str,
+    loss: str,
+    pretrained: tuple[Pretrained, ...] = (),
+    tiny: tuple[tuple[str, object], ...] = (),
+) -> ModelSpec:
+    return ModelSpec(
+        arch=arch,
+        family="diffusion",
+        density="explicit/score",
+        target=f"zoo_diffusion.{arch}:{cls}",
+        config=f"zoo_diffusion.{arch}:Config",
+        capabilities=("Denoiser", time),
+        default_likelihood="vlb",
+        default_sampler=sampler,
+        default_loss=loss,
+        summary=summary,
+        paper=paper,
+        pretrained=pretrained,
+        tiny=(_TINY_MLP, *tiny),
+    )
+
+
+def _hub(converter: str, source: str, **repositories: str) -> tuple[Pretrained, ...]:
+    """Tags of repositories on the Hub, in diffusers' layout; their models state Apache-2.0."""
+    return tuple(
+        Pretrained(tag, repo, license="Apache-2.0", source=source, converter=converter)
+        for tag, repo in repositories.items()
+    )
+
+
+_DDPM_HUB = (
+    Pretrained(
+        "mnist",
+        "1aurent/ddpm-mnist",
+        license="MIT",
+        source="https://huggingface.co/1aurent/ddpm-mnist",
+        converter="diffusers_ddpm",
+    ),
+    *_hub(
+        "diffusers_ddpm",
+        _DDPM,
+        cifar10="google/ddpm-cifar10-32",
+        celebahq256="google/ddpm-celebahq-256",
+        celebahq256_ema="google/ddpm-ema-celebahq-256",
+        bedroom256="google/ddpm-bedroom-256",
+        bedroom256_ema="google/ddpm-ema-bedroom-256",
+        church256="google/ddpm-church-256",
+        church256_ema="google/ddpm-ema-church-256",
+        cat256="google/ddpm-cat-256",
+        cat256_ema="google/ddpm-ema-cat-256",
+    ),
+)
+_NCSN_HUB = _hub(
+    "diffusers_ncsnpp",
+    _SCORE_SDE,
+    celebahq256="google/ncsnpp-celebahq-256",
+    ffhq256="google/ncsnpp-ffhq-256",
+    ffhq1024="google/ncsnpp-ffhq-1024",
+    church256="google/ncsnpp-church-256",
+    bedroom256="google/ncsnpp-bedroom-256",
+)
+
+
+@hookimpl
+def zoo_models() -> list[ModelSpec]:
+    return [
+        _model(
+            "ddpm",
+            "DDPM",
+            "a chain of T denoising steps, trained on L_simple or its bound",
+            "https://arxiv.org/abs/2006.11239",
+            time=_DISCRETE,
+            sampler="ddim",
+            loss="simple",
+            pretrained=_DDPM_HUB,
+            tiny=(("timesteps", 20), ("beta_last", 0.4)),
+        ),
+        _model(
+            "vp_sde",
+            "VPSDE",
+            "variance-preserving SDE in continuous time, trained by score matching",
+            "https://arxiv.org/abs/2011.13456",
+            time=_CONTINUOUS,
+            sampler="dpmpp_2m",
+            loss="simple",
+        ),
+        _model(
+            "ve_sde",
+            "VESDE",
+            "variance-exploding SDE: the model of NCSN++ checkpoints",
+            "https://arxiv.org/abs/2011.13456",
+            time=_CONTINUOUS,
+            sampler="dpmpp_2m",
+            loss="vlb",
+            pretrained=_NCSN_HUB,
+        ),
+        _model(
+            "edm",
+            "EDM",
+            "preconditioned denoiser over noise levels, sampled by Heun's method",
+            "https://arxiv.org/abs/2206.00364",
+            time=_CONTINUOUS,
+            sampler="heun",
+            loss="edm",
+        ),
+        _model(
+            "vdm",
+            "VDM",
+            "variational diffusion with a learned schedule and Fourier features",
+            "https://arxiv.org/abs/2107.00630",
+            time=_CONTINUOUS,
+            sampler="ancestral",
+            loss="vdm",
+            tiny=(("levels", 3), ("gamma_min", -5.0), ("schedule_hidden", 4)),
+        ),
+    ]
+
+
+@hookimpl
+def zoo_losses() -> list[LossSpec]:
+    return [
+        LossSpec(
+            "simple",
+            "zoo_diffusion.losses:Simple",
+            requires=("zoo_diffusion.parameterization:Predictor",),
+            summary="error of the network's own output at uniform times",
+        ),
+        LossSpec(
+            "vlb",
+            "zoo_diffusion.losses:VLBLoss",
+            requires=(_DISCRETE,),
+            summary="variational bound of a chain of T steps",
+        ),
+        LossSpec(
+            "vlb",
+            "zoo_diffusion.losses:ContinuousVLBLoss",
+            requires=(_CONTINUOUS,),
+            summary="variational bound of continuous time, even in log-SNR",
+        ),
+        LossSpec(
+            "vdm",
+            "zoo_diffusion.vdm:VDMLoss",
+            requires=("zoo_diffusion.vdm:LearnsSchedule",),
+            summary="continuous bound that also learns the schedule",
+        ),
+        LossSpec(
+            "edm",
+            "zoo_diffusion.edm:EDMLoss",
+            requires=("zoo_diffusion.edm:Preconditioned",),
+            summary="weighted denoising error at log-normal noise levels",
+        ),
+    ]
+
+
+@hookimpl
+def zoo_samplers() -> list[SamplerSpec]:
+    summaries = {
+        "ancestral": ("Ancestral", "the chain's own steps"),
+        "ddim": ("DDIM", "few steps along the flow; eta adds noise"),
+        "heun": ("Heun", "second order, two calls a step, with churn"),
+        "dpmpp_2m": ("DPMpp2M", "second order, one call a step"),
+        "ode": ("ODE", "the probability flow, adaptively, its error held for each row"),
+    }
+    return [
+        SamplerSpec(name, f"zoo_diffusion.samplers:{cls}", requires=("Denoiser",), summary=text)
+        for name, (cls, text) in summaries.items()
+    ]
+
+
+@hookimpl
+def zoo_likelihoods() -> list[LikelihoodSpec]:
+    return [
+        LikelihoodSpec(
+            "vlb",
+            "zoo_diffusion.likelihoods:VLB",
+            LikelihoodKind("elbo", "lower"),
+            requires=(_DISCRETE,),
+            summary="variational bound of a chain of T steps, term by term",
+        ),
+        LikelihoodSpec(
+            "vlb",
+            "zoo_diffusion.likelihoods:ContinuousVLB",
+            LikelihoodKind("elbo", "lower"),
+            requires=(_CONTINUOUS,),
+            summary="variational bound of continuous time, or of T steps of it",
+        ),
+        LikelihoodSpec(
+            "ode",
+            "zoo_diffusion.ode:ODELikelihood",
+            LikelihoodKind("ode_estimate", "estimate"),
+            requires=("Denoiser",),
+            summary="density of the probability flow",
+        ),
+    ]
+
+
+@hookimpl
+def zoo_converters() -> list[ConverterSpec]:
+    return [
+        ConverterSpec(
+            "diffusers_ddpm",
+            "zoo_diffusion.convert:FromDDPM",
+            arch="ddpm",
+            summary="UNet2DModel of diffusers with a DDPM or DDIM scheduler",
+        ),
+        ConverterSpec(
+            "diffusers_ncsnpp",
+            "zoo_diffusion.convert:FromNCSN",
+            arch="ve_sde",
+            summary="NCSN++ of diffusers with its variance-exploding scheduler",
+        ),
+    ]

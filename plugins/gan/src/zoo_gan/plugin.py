@@ -1,5 +1,114 @@
-"""What this family declares to the zoo; it imports no torch. Nothing is declared yet."""
+"""What this family declares to the zoo; it imports no torch."""
 
-__all__ = ["ZOO_API"]
+from zoo_core import ConverterSpec, LossSpec, ModelSpec, SamplerSpec, hookimpl
+
+__all__ = ["ZOO_API", "zoo_converters", "zoo_losses", "zoo_models", "zoo_samplers"]
 
 ZOO_API = 1
+
+_ADVERSARIES = "zoo_gan.model:Adversaries"
+
+
+@hookimpl
+def zoo_models() -> list[ModelSpec]:
+    return [
+        ModelSpec(
+            arch="dcgan",
+            family="gan",
+            density="implicit",
+            target="zoo_gan.dcgan:DCGAN",
+            config="zoo_gan.dcgan:Config",
+            capabilities=("Generator", _ADVERSARIES),
+            default_loss="non_saturating",
+            summary="convolutions with batch normalization; reads the tutorial's weights",
+            paper="https://arxiv.org/abs/1511.06434",
+            tiny=(("channels", 1), ("kernels", (2, 4)), ("width", 4), ("latent", 4)),
+        ),
+        ModelSpec(
+            arch="wgan_gp",
+            family="gan",
+            density="implicit",
+            target="zoo_gan.wgan_gp:WGANGP",
+            config="zoo_gan.wgan_gp:Config",
+            capabilities=("Generator", _ADVERSARIES),
+            default_loss="wasserstein",
+            summary="Wasserstein critic held to slope 1 by a gradient penalty; images or vectors",
+            paper="https://arxiv.org/abs/1704.00028",
+            tiny=(("shape", (1, 4, 4)), ("width", 4), ("latent", 4), ("halvings", 1)),
+        ),
+        ModelSpec(
+            arch="r3gan",
+            family="gan",
+            density="implicit",
+            target="zoo_gan.r3gan:R3GAN",
+            config="zoo_gan.r3gan:Config",
+            capabilities=("Generator", _ADVERSARIES),
+            default_loss="relativistic",
+            summary="relativistic game with R1 and R2 in residual networks; images or vectors",
+            paper="https://arxiv.org/abs/2501.05441",
+            tiny=(
+                ("shape", (1, 4, 4)),
+                ("levels", 5),
+                ("classes", 3),
+                ("latent", 4),
+                ("widths", (4, 4)),
+                ("group", 4),
+                ("patch", 1),
+            ),
+        ),
+    ]
+
+
+@hookimpl
+def zoo_losses() -> list[LossSpec]:
+    needs = ("Generator", _ADVERSARIES)
+    return [
+        LossSpec(
+            "non_saturating",
+            "zoo_gan.losses:NonSaturating",
+            requires=needs,
+            summary="the game of the first GANs, G maximizing log D",
+        ),
+        LossSpec(
+            "hinge",
+            "zoo_gan.losses:Hinge",
+            requires=needs,
+            summary="scores beyond a margin of 1 count no more",
+        ),
+        LossSpec(
+            "wasserstein",
+            "zoo_gan.losses:Wasserstein",
+            requires=needs,
+            summary="distance of mean scores, D's slope held at 1 by a gradient penalty",
+        ),
+        LossSpec(
+            "relativistic",
+            "zoo_gan.losses:Relativistic",
+            requires=needs,
+            summary="real and generated scores compared in pairs, with R1 and R2",
+        ),
+    ]
+
+
+@hookimpl
+def zoo_samplers() -> list[SamplerSpec]:
+    return [
+        SamplerSpec(
+            "truncated",
+            "zoo_gan.samplers:Truncated",
+            requires=("Generator", _ADVERSARIES),
+            summary="latents cut off at a threshold: fidelity for variety",
+        )
+    ]
+
+
+@hookimpl
+def zoo_converters() -> list[ConverterSpec]:
+    return [
+        ConverterSpec(
+            "dcgan_tutorial",
+            "zoo_gan.convert:DCGANTutorial",
+            arch="dcgan",
+            summary="generators in the layout of the PyTorch DCGAN tutorial",
+        )
+    ]

@@ -1,5 +1,52 @@
-"""What this family declares to the zoo; it imports no torch. Nothing is declared yet."""
+"""What this family declares to the zoo; it imports no torch."""
 
-__all__ = ["ZOO_API"]
+from zoo_core import ModelSpec, hookimpl
+
+__all__ = ["ZOO_API", "zoo_models"]
 
 ZOO_API = 1
+
+
+@hookimpl
+def zoo_models() -> list[ModelSpec]:
+    return [
+        ModelSpec(
+            arch="vae",
+            family="vae",
+            density="explicit/approximate",
+            target="zoo_vae.vae:VAE",
+            config="zoo_vae.vae:Config",
+            capabilities=("Encoder", "Decoder"),
+            default_likelihood="elbo",
+            default_loss="elbo",
+            summary="normal codes between two networks, dense or convolutional",
+            paper="https://arxiv.org/abs/1312.6114",
+            tiny=(("shape", (1, 2, 4)), ("latent", 2), ("hidden", (8,)), ("channels", (4,))),
+        ),
+        ModelSpec(
+            arch="iwae",
+            family="vae",
+            density="explicit/approximate",
+            target="zoo_vae.iwae:IWAE",
+            config="zoo_vae.iwae:Config",
+            capabilities=("Encoder", "Decoder"),
+            default_likelihood="elbo",
+            default_loss="iwae",
+            summary="one or more levels of normal codes, trained on the importance-weighted bound",
+            paper="https://arxiv.org/abs/1509.00519",
+            tiny=(("shape", (1, 2, 3)), ("latent", (3, 2)), ("hidden", (6, 4))),
+        ),
+        ModelSpec(
+            arch="hvae",
+            family="vae",
+            density="explicit/approximate",
+            target="zoo_vae.hvae:HVAE",
+            config="zoo_vae.hvae:Config",
+            capabilities=("Encoder", "Decoder"),
+            default_likelihood="elbo",
+            default_loss="elbo",
+            summary="a ladder of convolutional levels, inferred from the top down",
+            paper="https://arxiv.org/abs/1602.02282",
+            tiny=(("shape", (1, 4, 2)), ("channels", (4,)), ("blocks", (3,)), ("latent", (1,))),
+        ),
+    ]

@@ -1,0 +1,107 @@
+"""Multi-scale gated PixelCNN: gated blocks in a causal U, the best a CPU can train in an hour.
+
+The layers of Gated PixelCNN (van den Oord et al., 2016), https://arxiv.org/abs/1606.05328, at
+full, half and quarter resolution in the manner of PixelCNN++ (`trunk.py`). Most of the work is
+done where there are few pixels and each sees far: at a quarter a 2 x 3 convolution spans 8 x 12
+pixels. With gate(y_1, y_2) = tanh(y_1) sigmoid(y_2), a one-hot class e_c, and u the partner's
+output on the way down (blocks on the way up only), a block is
+
+    v' = v + gate(v_conv(v) + v_skip(u_v) + V_v e_c)
+    g = gate(h_conv(h) + link(v') + h_skip(u_h) + V_h e_c),   h' = h + out(g)
+
+The head is relu, 1 x 1, relu, 1 x 1 on h; a channel sees those before it in the first 1 x 1.
+
+Shapes: B batch, C channels, H rows, W columns, U units.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo_autoregressive.heads import Categorical
+from zoo_autoregressive.layers import gate
+from zoo_autoregressive.passes import Pass, RasterConv
+from zoo_autoregressive.raster import CONSTANTS, RasterModel
+from zoo_autoregressive.trunk import Trunk
+from zoo_core import ConfigError, Range
+
+__all__ = ["Config", "MultiscalePixelCNN"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Event, widths and blocks a scale, finest first. `classes` makes it class-conditional."""
+
+    shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
+    levels: Annotated[int, Range(2, 65536)] = 2
+    classes: Annotated[int, Range(1, 65536)] | None = None
+    hidden: Annotated[tuple[int, ...], Range(1, 65536)] = (16, 40, 64)
+    blocks: Annotated[tuple[int, ...], Range(1, 256)] = (1, 1, 3)
+    kernel: Literal[3, 5, 7, 9, 11] = 7
+    head: Annotated[int, Range(1, 65536)] = 32
+    dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.hidden or len(self.hidden) != len(self.blocks):
+            raise ConfigError(
+                f"hidden = {self.hidden} and blocks = {self.blocks}; each scale has one of both.",
+                hint="e.g. hidden = [16, 40, 64], blocks = [1, 1, 3]",
+            )
+
+
+class MultiscalePixelCNN(RasterModel):
+    """`Trunk` of gated blocks with a categorical head."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        c = config or Config()
+        super().__init__(c)
+        self.trunk = Trunk(
+            c.shape[0] + CONSTANTS,
+            c.hidden,
+            c.blocks,
+            c.kernel,
+            lambda U, skip: GatedBlock(U, c.classes, c.dropout, skip=skip),
+        )
+        self.head = Categorical(c.hidden[0], c.head, c.shape[0], c.levels)
+
+    def vertical(self, above: Tensor, run: Pass) -> None:
+        self.trunk.vertical(above, run)
+
+    def horizontal(self, left: Tensor, here: Tensor, run: Pass) -> Tensor:
+        return self.trunk.horizontal(left, run)
+
+
+class GatedBlock(nn.Module):
+    """One block of both stacks, of U units; `skip` says whether it has a partner."""
+
+    def __init__(self, U: int, classes: int | None, dropout: float, *, skip: bool) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.v_conv = RasterConv(U, 2 * U, 2, 3, left=1)
+        self.h_conv = RasterConv(U, 2 * U, 2, 2, left=1)
+        self.link = nn.Conv2d(U, 2 * U, 1)
+        self.out = nn.Conv2d(U, U, 1)
+        self.v_skip = nn.Conv2d(U, 2 * U, 1, bias=False) if skip else None
+        self.h_skip = nn.Conv2d(U, 2 * U, 1, bias=False) if skip else None
+        self.V = nn.Linear(classes, 4 * U, bias=False) if classes else None
+
+    def vertical(self, v: Tensor, skip: Tensor | None, run: Pass) -> Tensor:
+        V_v, V_h = (0.0, 0.0) if self.V is None else self.V(run.e)[..., None, None].chunk(2, 1)
+        y = run.conv(self.v_conv, v) + V_v
+        if self.v_skip is not None:
+            y = y + self.v_skip(skip)
+        v = v + self._drop(gate(y))
+        run.keep(self.link, self.link(v) + V_h)
+        return v
+
+    def horizontal(self, h: Tensor, skip: Tensor | None, run: Pass) -> Tensor:
+        y = run.conv(self.h_conv, h) + run.kept(self.link)
+        if self.h_skip is not None:
+            y = y + self.h_skip(skip)
+        added: Tensor = self.out(self._drop(gate(y)))
+        return h + added
+
+    def _drop(self, y: Tensor) -> Tensor:
+        return F.dropout(y, self.dropout, self.training)

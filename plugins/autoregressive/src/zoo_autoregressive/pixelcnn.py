@@ -1,0 +1,95 @@
+"""PixelCNN: one stack of masked convolutions (van den Oord et al., 2016).
+
+Pixel recurrent neural networks, https://arxiv.org/abs/1601.06759, section 3.3 and table 1:
+
+    h = conv_A k x k (x)                                  mask A: not the pixel's own channel
+    h = h + out(relu(mid(relu(enter(relu(h))))))          L times; mid is 3 x 3, all of mask B
+    f = W_2 relu(W_1 relu(h))                             1 x 1, mask B
+
+enter is 1 x 1 from 2U to U features, out from U to 2U. Features are split into C groups; group c
+sees the channels up to c of its own pixel (mask B), or those before c (mask A). Masks leave a
+blind spot above to the right that grows with depth, which Gated PixelCNN removes. A class c adds
+V e_c after conv_A and after each mid.
+
+Shapes: B batch, C channels, H rows, W columns, U units.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo_autoregressive.heads import Grouped
+from zoo_autoregressive.layers import ChannelConv, Surroundings, channel_groups
+from zoo_autoregressive.passes import Pass, RasterConv
+from zoo_autoregressive.raster import CONSTANTS, RasterModel
+from zoo_core import Range
+
+__all__ = ["Config", "PixelCNN"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Event, width U and depth, and the first layer's k. `classes` makes it class-conditional."""
+
+    shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
+    levels: Annotated[int, Range(2, 65536)] = 2
+    classes: Annotated[int, Range(1, 65536)] | None = None
+    hidden: Annotated[int, Range(1, 65536)] = 16
+    layers: Annotated[int, Range(1, 256)] = 15
+    kernel: Literal[3, 5, 7, 9, 11] = 7
+    head: Annotated[int, Range(1, 65536)] = 32
+    dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
+
+
+class PixelCNN(RasterModel):
+    """A stack of residual blocks of masked convolutions."""
+
+    grouped = True
+
+    def __init__(self, config: Config | None = None) -> None:
+        c = config or Config()
+        super().__init__(c)
+        C, U = c.shape[0], 2 * c.hidden
+        self.first = Surroundings(C + CONSTANTS, U, c.kernel)
+        g = channel_groups(U, C)
+        self.here = ChannelConv(torch.arange(C), g, strict=True) if C > 1 else None
+        self.V = nn.Linear(c.classes, U, bias=False) if c.classes else None
+        self.blocks = nn.ModuleList(Block(c) for _ in range(c.layers))
+        self.head = Grouped(U, c.head, C, c.levels)
+
+    def vertical(self, above: Tensor, run: Pass) -> None:
+        self.first.vertical(above, run)
+
+    def horizontal(self, left: Tensor, here: Tensor, run: Pass) -> Tensor:
+        h = self.first.horizontal(left, run)
+        if self.V is not None:
+            h = h + self.V(run.e)[..., None, None]
+        if self.here is not None:
+            h = h + self.here(here[:, : self.config.shape[0]])
+        for block in cast("list[Block]", list(self.blocks)):
+            h = block(h, run)
+        return h
+
+
+class Block(nn.Module):
+    """h + out(relu(mid(relu(enter(relu(h))))))."""
+
+    def __init__(self, c: Config) -> None:
+        super().__init__()
+        U, C = c.hidden, c.shape[0]
+        wide, narrow = channel_groups(2 * U, C), channel_groups(U, C)
+        self.dropout = c.dropout
+        self.enter = ChannelConv(wide, narrow)
+        self.mid = RasterConv(U, U, 2, 3, left=1, mask=narrow <= narrow[:, None])
+        self.out = ChannelConv(narrow, wide)
+        self.V = nn.Linear(c.classes, U, bias=False) if c.classes else None
+
+    def forward(self, h: Tensor, run: Pass) -> Tensor:
+        y = run.conv(self.mid, F.relu(self.enter(F.relu(h))))
+        if self.V is not None:
+            y = y + self.V(run.e)[..., None, None]
+        added: Tensor = self.out(F.dropout(F.relu(y), self.dropout, self.training))
+        return h + added

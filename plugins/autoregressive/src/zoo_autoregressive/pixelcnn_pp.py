@@ -1,0 +1,116 @@
+"""PixelCNN++: gated residual blocks in a causal U, mixtures of logistics (Salimans et al., 2017).
+
+https://arxiv.org/abs/1701.05517. `trunk.py` has the U, `heads.Mixture` the discretized mixture of
+logistics (section 2.1) with the bin width of the data's own K levels and the coupling of channels
+(section 2.2). With f = concat_elu, f(y) = elu([y, -y]), a one-hot class e_c, and u the partner's
+output on the way down (blocks on the way up only), a block is
+
+    y = f(v_in(f(v)) + v_skip(f(u_v))),               v' = v + glu(v_out(drop(y)) + V_v e_c)
+    y = f(h_in(f(h)) + link(f(v')) + h_skip(f(u_h))), h' = h + glu(h_out(drop(y)) + V_h e_c)
+
+where glu(a, b) = a sigmoid(b); _in and _out are 2 x 3 convolutions in v and 2 x 2 in h. The
+official code has 5 blocks at each of 3 scales on the way down and 5, 6, 6 on the way up; here the
+coarsest scale has 10 and the ways are symmetric.
+
+Shapes: B batch, C = 1 or 3 channels, H rows, W columns, U units, M mixtures.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo_autoregressive.heads import Mixture
+from zoo_autoregressive.passes import Pass, RasterConv
+from zoo_autoregressive.raster import CONSTANTS, RasterModel
+from zoo_autoregressive.trunk import Trunk
+from zoo_core import ConfigError, Range
+
+__all__ = ["Config", "PixelCNNPP"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Event, width, and blocks a scale, finest first. `classes` makes it class-conditional."""
+
+    shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (3, 32, 32)
+    levels: Annotated[int, Range(2, 65536)] = 256
+    classes: Annotated[int, Range(1, 65536)] | None = None
+    hidden: Annotated[int, Range(1, 65536)] = 160
+    blocks: Annotated[tuple[int, ...], Range(1, 256)] = (5, 5, 10)
+    kernel: Literal[3, 5, 7, 9, 11] = 5
+    mixtures: Annotated[int, Range(1, 64)] = 10
+    dropout: Annotated[float, Range(0.0, 0.99)] = 0.5
+
+    def __post_init__(self) -> None:
+        if self.shape[0] not in (1, 3):
+            raise ConfigError(
+                f"shape = {self.shape}; the mixture of logistics is for 1 or 3 channels.",
+                hint="multiscale_pixelcnn and gated_pixelcnn take any number of channels",
+            )
+        if not self.blocks:
+            raise ConfigError("blocks = (); it has a number for each scale, e.g. [5, 5, 10].")
+
+
+class PixelCNNPP(RasterModel):
+    """`Trunk` of gated residual blocks with a mixture head."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        c = config or Config()
+        super().__init__(c)
+        self.trunk = Trunk(
+            c.shape[0] + CONSTANTS,
+            [c.hidden] * len(c.blocks),
+            c.blocks,
+            c.kernel,
+            lambda U, skip: ResidualBlock(U, c.classes, c.dropout, skip=skip),
+        )
+        self.head = Mixture(c.hidden, c.mixtures, c.shape[0], c.levels)
+
+    def vertical(self, above: Tensor, run: Pass) -> None:
+        self.trunk.vertical(above, run)
+
+    def horizontal(self, left: Tensor, here: Tensor, run: Pass) -> Tensor:
+        return self.trunk.horizontal(left, run)
+
+
+class ResidualBlock(nn.Module):
+    """One block of both stacks, of U units; `skip` says whether it has a partner."""
+
+    def __init__(self, U: int, classes: int | None, dropout: float, *, skip: bool) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.v_in = RasterConv(2 * U, U, 2, 3, left=1)
+        self.v_out = RasterConv(2 * U, 2 * U, 2, 3, left=1)
+        self.h_in = RasterConv(2 * U, U, 2, 2, left=1)
+        self.h_out = RasterConv(2 * U, 2 * U, 2, 2, left=1)
+        self.link = nn.Conv2d(2 * U, U, 1, bias=False)
+        self.v_skip = nn.Conv2d(2 * U, U, 1, bias=False) if skip else None
+        self.h_skip = nn.Conv2d(2 * U, U, 1, bias=False) if skip else None
+        self.V_v = nn.Linear(classes, 2 * U, bias=False) if classes else None
+        self.V_h = nn.Linear(classes, 2 * U, bias=False) if classes else None
+
+    def vertical(self, v: Tensor, skip: Tensor | None, run: Pass) -> Tensor:
+        y = run.conv(self.v_in, concat_elu(v))
+        if self.v_skip is not None and skip is not None:
+            y = y + self.v_skip(concat_elu(skip))
+        v = v + self._gated(self.v_out, self.V_v, y, run)
+        run.keep(self.link, self.link(concat_elu(v)))
+        return v
+
+    def horizontal(self, h: Tensor, skip: Tensor | None, run: Pass) -> Tensor:
+        y = run.conv(self.h_in, concat_elu(h)) + run.kept(self.link)
+        if self.h_skip is not None and skip is not None:
+            y = y + self.h_skip(concat_elu(skip))
+        return h + self._gated(self.h_out, self.V_h, y, run)
+
+    def _gated(self, out: RasterConv, V: nn.Linear | None, y: Tensor, run: Pass) -> Tensor:
+        y = run.conv(out, F.dropout(concat_elu(y), self.dropout, self.training))
+        return F.glu(y if V is None else y + V(run.e)[..., None, None], 1)
+
+
+def concat_elu(y: Tensor) -> Tensor:
+    """elu([y, -y]), (B, U, ., .) -> (B, 2U, ., .)."""
+    return F.elu(torch.cat((y, -y), 1))

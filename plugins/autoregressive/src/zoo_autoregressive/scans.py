@@ -1,0 +1,176 @@
+"""Long short-term memories over images, along rows or diagonals, `Whole` or `Cached`.
+
+A cell turns its pre-activation y = [o f i g] and the memory c before it into
+
+    c' = sigmoid(f) c + sigmoid(i) tanh(g),    h' = sigmoid(o) tanh(c')
+
+PixelRNN (van den Oord et al., 2016), https://arxiv.org/abs/1601.06759, eq. 3; here `y` is what
+enters a cell from its own layer's input, and the scans add what comes from its neighbours:
+
+    row         y + above(h of the row above, three columns wide), c of the pixel above
+    diagonal    y + above(h of the pixel above) + beside(h of the pixel to the left), c of the left
+    mirrored    a diagonal scan from the right, moved one row down so that it sees nothing new
+
+Whole diagonal scans are skewed: row r is moved r columns to the right, and a diagonal is a column.
+Outside the image h and c are zero.
+
+Shapes: B batch, U units, H rows, W columns; y (B, 4U, H, W), h and c (B, U, H, W).
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo_autoregressive.passes import Cached, Pass, Whole
+
+__all__ = ["DiagonalCell", "RowCell", "diagonal_scan", "lstm", "mirrored_scan", "row_scan"]
+
+
+class RowCell(nn.Module):
+    """The state-to-state convolution of Row LSTM, 1 x 3."""
+
+    def __init__(self, U: int) -> None:
+        super().__init__()
+        self.above = nn.Conv2d(U, 4 * U, (1, 3), padding=(0, 1))
+
+
+class DiagonalCell(nn.Module):
+    """The state-to-state convolution of Diagonal BiLSTM, 2 x 1 in the skewed map."""
+
+    def __init__(self, U: int) -> None:
+        super().__init__()
+        self.above = nn.Conv2d(U, 4 * U, 1)
+        self.beside = nn.Conv2d(U, 4 * U, 1, bias=False)
+
+
+def lstm(y: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """(h', c'), eq. 3."""
+    o, f, i, g = y.chunk(4, 1)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
+def row_scan(m: RowCell, y: Tensor, run: Pass) -> Tensor:
+    """h at the places of the pass."""
+    return _whole_rows(m, y) if isinstance(run, Whole) else _next_in_row(m, y, _cached(run))
+
+
+def diagonal_scan(m: DiagonalCell, y: Tensor, run: Pass) -> Tensor:
+    """h at the places of the pass, from the left."""
+    if isinstance(run, Whole):
+        return _whole_diagonals(m, y)
+    return _next_in_diagonal(m, y, _cached(run))
+
+
+def mirrored_scan(m: DiagonalCell, y: Tensor, run: Pass) -> Tensor:
+    """h of the row above the places of the pass, from the right."""
+    if isinstance(run, Whole):
+        h = _whole_diagonals(m, y.flip(-1)).flip(-1)
+        return F.pad(h, (0, 0, 1, 0))[:, :, :-1]
+    return _mirrored_row(m, y, _cached(run))
+
+
+def _whole_rows(m: RowCell, y: Tensor) -> Tensor:
+    h = c = y.new_zeros(len(y), y.shape[1] // 4, 1, y.shape[3])
+    rows = []
+    for row in y.unbind(2):
+        h, c = lstm(row.unsqueeze(2) + m.above(h), c)
+        rows.append(h)
+    return torch.cat(rows, 2)
+
+
+def _whole_diagonals(m: DiagonalCell, y: Tensor) -> Tensor:
+    H, W = y.shape[2:]
+    inside = _skew(y.new_ones(1, 1, H, W))
+    weight = torch.cat((m.above.weight, m.beside.weight), 2)  # (4U, U, 2, 1): above, own row
+    h = c = y.new_zeros(len(y), y.shape[1] // 4, H, 1)
+    columns = []
+    for column, here in zip(_skew(y).unbind(3), inside.unbind(3), strict=True):
+        h, c = lstm(column[..., None] + F.conv2d(F.pad(h, (0, 0, 1, 0)), weight, m.above.bias), c)
+        h, c = h * here[..., None], c * here[..., None]
+        columns.append(h)
+    return _unskew(torch.cat(columns, 3), W)
+
+
+def _skew(x: Tensor) -> Tensor:
+    """Row r moved r columns to the right, (B, U, H, W) -> (B, U, H, W + H - 1)."""
+    H, W = x.shape[2:]
+    skewed = F.pad(x, (0, H)).flatten(2)[..., : H * (W + H - 1)]
+    return skewed.reshape(*x.shape[:3], W + H - 1)
+
+
+def _unskew(x: Tensor, W: int) -> Tensor:
+    """The inverse of `_skew`."""
+    H = x.shape[2]
+    return F.pad(x.flatten(2), (0, H)).view(*x.shape[:3], W + H)[..., :W]
+
+
+@dataclass
+class _State:
+    """What a cell remembers at row r; `h` and `c` are of the newest pixel of each column."""
+
+    r: int
+    h: Tensor  # (B, U, 1, W)
+    c: Tensor  # (B, U, 1, W)
+    above: Tensor  # (B, 4U, 1, W), what the row above contributes
+    y: Tensor  # (B, 4U, 1, W), the inputs of the newest pixels: for the mirrored scan
+
+
+def _next_in_row(m: RowCell, y: Tensor, run: Cached) -> Tensor:
+    at, s = _columns(run), _state(m, y, run)
+    h, s.c[..., at] = lstm(y + s.above[..., at], s.c[..., at])
+    s.h[..., at] = h
+    return h
+
+
+def _next_in_diagonal(m: DiagonalCell, y: Tensor, run: Cached) -> Tensor:
+    at, s = _columns(run), _state(m, y, run)
+    left = slice(at.start - 1, at.start)
+    h = c = y.new_zeros(len(y), y.shape[1] // 4, 1, 1)
+    if at.start > 0:
+        h, c = s.h[..., left], s.c[..., left]
+    h, c = lstm(y + s.above[..., at] + m.beside(h), c)
+    s.h[..., at], s.c[..., at] = h, c
+    return h
+
+
+def _mirrored_row(m: DiagonalCell, y: Tensor, run: Cached) -> Tensor:
+    """The scan of a row follows when the next one begins; until then its inputs are kept."""
+    at, s = _columns(run), _state(m, y, run)
+    if at.start == 0 and run.r > 0:
+        _scan_from_the_right(m, s)
+    s.y[..., at] = y
+    return s.h[..., at]
+
+
+def _scan_from_the_right(m: DiagonalCell, s: _State) -> None:
+    h = c = s.h.new_zeros(*s.h.shape[:3], 1)
+    for i in reversed(range(s.h.shape[3])):
+        at = slice(i, i + 1)
+        h, c = lstm(s.y[..., at] + s.above[..., at] + m.beside(h), c)
+        s.h[..., at] = h
+
+
+def _state(m: RowCell | DiagonalCell, y: Tensor, run: Cached) -> _State:
+    """The cell's state in the current row."""
+    if m not in run.memory.scans:
+        zeros = y.new_zeros(len(y), y.shape[1] // 4, 1, run.width)
+        wide = y.new_zeros(len(y), y.shape[1], 1, run.width)
+        run.memory.scans[m] = _State(run.r, zeros, zeros.clone(), m.above(zeros), wide)
+    s = cast(_State, run.memory.scans[m])
+    if s.r != run.r:
+        s.r, s.above = run.r, m.above(s.h)
+    return s
+
+
+def _columns(run: Cached) -> slice:
+    assert run.c is not None  # states advance pixel by pixel
+    return slice(run.c, run.c + 1)
+
+
+def _cached(run: Pass) -> Cached:
+    assert isinstance(run, Cached)  # there are two ways through a network
+    return run

@@ -1,0 +1,112 @@
+"""A causal U: two stacks of blocks at full, half, quarter... resolution, and back with skips.
+
+The shape of PixelCNN++ (Salimans et al., 2017), https://arxiv.org/abs/1701.05517, sections 2.3
+and 2.4. The vertical stack v at (r, c) sees the rows above r, the horizontal stack h also the
+pixels to the left of c in row r. Both begin with what lies around the pixel, without it:
+
+    v = k columns of the n rows r - n .. r - 1,    h = n columns c - n .. c - 1 of row r
+
+Later convolutions include their own place: 2 x 3 centred in v, 2 x 2 up and to the left in h, and
+each block of h sees that of v. With stride 2 they halve the resolution, and a transposed 2 x 2
+doubles it (the paper's vertical one is 2 x 3). On the way up a block sees its partner's output on
+the way down. Blocks of the two architectures differ; this file takes them as they are.
+
+Shapes: B batch, C channels, H rows, W columns, U units; scales are numbered from the finest.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol, cast
+
+from torch import Tensor, nn
+
+from zoo_autoregressive.passes import Pass, RasterConv
+
+__all__ = ["Block", "Trunk"]
+
+Stack = Literal["vertical", "horizontal"]
+
+
+class Block(Protocol):
+    """One block of both stacks; `skip` is its partner's output, where it has a partner."""
+
+    def vertical(self, v: Tensor, skip: Tensor | None, run: Pass) -> Tensor:
+        """v' (B, U, ., .); what the horizontal block needs of it is kept in the pass."""
+        ...
+
+    def horizontal(self, h: Tensor, skip: Tensor | None, run: Pass) -> Tensor:
+        """h' (B, U, ., .)."""
+        ...
+
+
+class Trunk(nn.Module):
+    """Features of every pixel from all the earlier ones; `make(units, skip)` makes a block.
+
+    `units[s]` is the width at scale s and `blocks[s]` the number of blocks on each way; the
+    coarsest scale has but one way.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        units: Sequence[int],
+        blocks: Sequence[int],
+        kernel: int,
+        make: Callable[[int, bool], nn.Module],
+    ) -> None:
+        super().__init__()
+        n, U = kernel // 2, units[0]
+        finer, coarser = units[:-1], units[1:]
+        self.v_first = RasterConv(inputs, U, n, kernel, left=n)
+        self.h_first = RasterConv(inputs, U, 1, n, left=n - 1)
+        self.link = nn.Conv2d(U, U, 1)
+        self.down, self.up = nn.ModuleDict(), nn.ModuleDict()
+        for stack, k in (("vertical", 3), ("horizontal", 2)):
+            self.down[stack] = nn.ModuleList(
+                RasterConv(a, b, 2, k, left=1, stride=2)
+                for a, b in zip(finer, coarser, strict=True)
+            )
+            self.up[stack] = nn.ModuleList(
+                nn.ConvTranspose2d(b, a, 2, 2) for a, b in zip(finer, coarser, strict=True)
+            )
+        self.before = nn.ModuleList(
+            nn.ModuleList(make(U, False) for _ in range(n))
+            for U, n in zip(units, blocks, strict=True)
+        )
+        self.after = nn.ModuleList(
+            nn.ModuleList(make(U, True) for _ in range(n))
+            for U, n in zip(finer, blocks[:-1], strict=True)
+        )
+
+    def vertical(self, above: Tensor, run: Pass) -> None:
+        """The vertical stack; `above` (B, I, ., W) is one row above the places of the pass."""
+        v = run.conv(self.v_first, above)
+        run.keep(self.link, self.link(v))
+        self._walk("vertical", 0, v, run)
+
+    def horizontal(self, left: Tensor, run: Pass) -> Tensor:
+        """Features (B, U, ., .); `left` (B, I, ., .) is one column to the left."""
+        h = run.conv(self.h_first, left) + run.kept(self.link)
+        return self._walk("horizontal", 0, h, run)
+
+    def _walk(self, stack: Stack, s: int, x: Tensor, run: Pass) -> Tensor:
+        """Down from scale s and up again, where x is at this pass's places."""
+        outputs = []
+        for block in _blocks(self.before, s):
+            x = getattr(block, stack)(x, None, run)
+            outputs.append(x)
+        if s == len(self.after):
+            return x
+        y = run.down(_item(self.down[stack], s), x)
+        y = None if y is None else self._walk(stack, s + 1, y, run.coarser())
+        x = run.up(_item(self.up[stack], s), y)
+        for block in _blocks(self.after, s):
+            x = getattr(block, stack)(x, outputs.pop(), run)
+        return x
+
+
+def _blocks(modules: nn.ModuleList, s: int) -> list[Block]:
+    return cast("list[Block]", list(cast(nn.ModuleList, modules[s])))
+
+
+def _item(modules: nn.Module, s: int) -> Any:
+    return cast(nn.ModuleList, modules)[s]

@@ -1,0 +1,68 @@
+"""DDPM (Ho et al., 2020): a chain of T denoising steps, https://arxiv.org/abs/2006.11239.
+
+q(x_t | x_0) = N(alpha_t x_0, sigma_t^2) with alpha_t^2 = prod_{i <= t} (1 - beta_i), reversed by
+p(x_{t-1} | x_t) = N(mu(x_t, x_hat), small or large variance) (eqs. 4, 6, 7). The network predicts
+the noise, v or x_0; it is trained on L_simple (eq. 14) or on the bound (eq. 5).
+
+Shapes: B batch, S the event's shape.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from torch import Tensor
+
+from zoo_core import Event, GenerativeModel, Range
+from zoo_diffusion.conditioning import class_condition, labels
+from zoo_diffusion.networks import MLPConfig, NetworkConfig, apply, build
+from zoo_diffusion.parameterization import at_time, to_x0
+from zoo_diffusion.schedules import Betas, cosine_betas, linear_betas, scaled_linear_betas
+
+__all__ = ["DDPM", "Config"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """The event, the network and the betas. `optional` lets a class be left out."""
+
+    shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
+    levels: Annotated[int, Range(2, 65536)] | None = None
+    classes: Annotated[int, Range(1, 65536)] | None = None
+    optional: bool = True
+    network: NetworkConfig = MLPConfig()
+    prediction: Literal["epsilon", "v", "x0"] = "epsilon"
+    timesteps: Annotated[int, Range(1, 1 << 20)] = 1000
+    betas: Literal["linear", "scaled_linear", "cosine"] = "linear"
+    beta_first: Annotated[float, Range(0.0, 0.999, open=True)] = 1e-4
+    beta_last: Annotated[float, Range(0.0, 0.999, open=True)] = 0.02
+    variance: Literal["small", "large"] = "small"
+    fourier: Annotated[tuple[int, ...], Range(-8, 16)] = ()
+
+
+class DDPM(GenerativeModel):
+    """A denoiser of T steps; between them, log alpha is interpolated."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        c = config or Config()
+        condition = class_condition(c.classes, optional=c.optional)
+        super().__init__(c, Event(c.shape, levels=c.levels), condition)
+        self.prediction, self.timesteps, self.variance = c.prediction, c.timesteps, c.variance
+        self.schedule = Betas(_betas(c))
+        inputs = c.shape[0] * (1 + 2 * len(c.fourier))
+        self.network = build(c.network, c.shape, inputs=inputs, labels=labels(self.condition))
+
+    def predict(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        """The network's output (B, *S) at x_t (B, *S), t (B,); step i = t T is its time i - 1."""
+        return apply(self, x_t, (t.double() * self.timesteps - 1).clamp(min=0), cond)
+
+    def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        """E[x_0 | x_t], (B, *S)."""
+        alpha, sigma = at_time(self.schedule, t, x_t)
+        return to_x0(self.predict(x_t, t, cond), self.prediction, x_t, alpha, sigma)
+
+
+def _betas(c: Config) -> Tensor:
+    if c.betas == "cosine":
+        return cosine_betas(c.timesteps)
+    make = linear_betas if c.betas == "linear" else scaled_linear_betas
+    return make(c.timesteps, c.beta_first, c.beta_last)

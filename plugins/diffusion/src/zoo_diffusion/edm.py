@@ -1,0 +1,105 @@
+"""EDM (Karras et al., 2022): one preconditioned denoiser, https://arxiv.org/abs/2206.00364.
+
+D(x; sigma) = c_skip x + c_out F(c_in x; c_noise) with (table 1)
+
+    c_skip = s_d^2 / (sigma^2 + s_d^2)           c_in = 1 / sqrt(sigma^2 + s_d^2)
+    c_out = sigma s_d / sqrt(sigma^2 + s_d^2)    c_noise = log(sigma) / 4
+
+trained on lambda(sigma) |D - x|^2 with lambda = (sigma^2 + s_d^2) / (sigma s_d)^2 and log sigma
+normal. Networks take 1000 c_noise, for their embeddings are made for times of that size.
+
+Shapes: B batch, S the event's shape.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from zoo_core import Event, GenerativeModel, Range
+from zoo_core.model import Batch, Loss
+from zoo_core.rng import Rng
+from zoo_diffusion.conditioning import class_condition, drop, label, labels
+from zoo_diffusion.features import fourier_features
+from zoo_diffusion.networks import MLPConfig, NetworkConfig, build
+from zoo_diffusion.parameterization import Prediction, at_time, per_row
+from zoo_diffusion.scale import to_network
+from zoo_diffusion.schedules import Karras
+from zoo_diffusion.times import ContinuousTime
+
+__all__ = ["EDM", "Config", "EDMLoss", "Preconditioned"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """The event, the network, sigma's range, and the deviation s_d of what the network sees."""
+
+    shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
+    levels: Annotated[int, Range(2, 65536)] | None = None
+    classes: Annotated[int, Range(1, 65536)] | None = None
+    network: NetworkConfig = MLPConfig()
+    sigma_min: Annotated[float, Range(0.0, 1.0, open=True)] = 0.002
+    sigma_max: Annotated[float, Range(1.0, 1e5)] = 80.0
+    sigma_data: Annotated[float, Range(0.0, 100.0, open=True)] = 0.5
+    rho: Annotated[float, Range(1.0, 100.0)] = 7.0
+    fourier: Annotated[tuple[int, ...], Range(-8, 16)] = ()
+
+
+class EDM(GenerativeModel):
+    """A denoiser at every noise level in [sigma_min, sigma_max]; t is even in sigma^(1/rho)."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        c = config or Config()
+        super().__init__(c, Event(c.shape, levels=c.levels), class_condition(c.classes))
+        self.prediction: Prediction = "x0"
+        self.start = 0.0
+        self.schedule = Karras(c.sigma_min, c.sigma_max, c.rho)
+        inputs = c.shape[0] * (1 + 2 * len(c.fourier))
+        self.network = build(c.network, c.shape, inputs=inputs, labels=labels(self.condition))
+
+    def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        """D(x_t; sigma_t), (B, *S)."""
+        return self.denoise_at(x_t, at_time(self.schedule, t, x_t)[1], cond)
+
+    predict = denoise
+
+    def denoise_at(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
+        """D(x; sigma) at sigma (B, 1, ..., 1)."""
+        s_d = self.config.sigma_data
+        total = sigma.square() + s_d**2
+        c_skip, c_out, c_in = s_d**2 / total, sigma * s_d / total.sqrt(), 1 / total.sqrt()
+        waves = fourier_features(x, self.config.fourier)[:, x.shape[1] :]
+        inputs = torch.cat((c_in * x, waves), 1).to(self.dtype)
+        time, wide = 250 * sigma.flatten().log(), torch.promote_types(self.dtype, torch.float32)
+        F_x: Tensor = self.network(inputs, time.to(wide), label(self.condition, cond, x))
+        return c_skip * x + c_out * F_x.to(x.dtype)
+
+
+@runtime_checkable
+class Preconditioned(ContinuousTime, Protocol):
+    """A denoiser by noise level; what `EDMLoss` needs."""
+
+    def denoise_at(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
+        """D(x; sigma) at sigma (B, 1, ..., 1)."""
+        ...
+
+
+@dataclass(frozen=True)
+class EDMLoss:
+    """lambda(sigma) |D - x|^2 with log sigma ~ N(p_mean, p_std^2) (table 1)."""
+
+    p_mean: Annotated[float, Range(-10, 10)] = -1.2
+    p_std: Annotated[float, Range(0.01, 10)] = 1.2
+    drop: Annotated[float, Range(0, 1)] = 0.1
+
+    def __call__(self, model: Any, batch: Batch, rng: Rng, step: int) -> Loss:
+        x = to_network(model.event, batch[0], torch.float32)
+        cond = drop(model, batch[1], self.drop, rng, step)
+        log_sigma = self.p_mean + self.p_std * rng.normal(stream="sigma", step=step)
+        sigma = per_row(log_sigma.exp(), x)
+        eps = rng.normal(x.shape[1:], stream="eps", step=step)
+        s_d = model.config.sigma_data
+        weight = (sigma.square() + s_d**2) / (sigma * s_d).square()
+        error = (weight * (model.denoise_at(x + sigma * eps, sigma, cond) - x).square()).mean()
+        return Loss(error, {"edm": error.detach()})

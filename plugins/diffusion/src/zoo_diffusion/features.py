@@ -1,0 +1,18 @@
+"""Fourier features of noisy values (Kingma et al., 2021, app. C)."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["fourier_features"]
+
+
+def fourier_features(z: Tensor, exponents: Sequence[int]) -> Tensor:
+    """z (B, C, ...) with sin(2^n pi z) and cos(2^n pi z) as further channels.
+
+    At low noise they tell levels apart whose distance in [-1, 1] is about 2^-n.
+    """
+    waves = [f(2.0**n * math.pi * z) for n in exponents for f in (torch.sin, torch.cos)]
+    return torch.cat((z, *waves), 1)

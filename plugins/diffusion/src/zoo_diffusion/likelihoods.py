@@ -1,0 +1,182 @@
+"""`log_likelihood(method="vlb")`: the bound of `bound.py` over all steps, or an estimate of it.
+
+Each time has noise of its own, and the times of an estimate are spread evenly (one random shift an
+event). The standard error is that of systematic sampling: neighbouring times have nearly the same
+mean, so half their squared differences estimate the variance (Wolter, 2007, sec. 8.2).
+
+Shapes: B batch, S the event's shape, N times.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from zoo_core import Range, Rng
+from zoo_core.likelihood import Scores
+from zoo_core.specs import LikelihoodKind
+from zoo_diffusion import bound
+from zoo_diffusion.scale import to_network
+from zoo_diffusion.schedules import log_snr, time_at
+from zoo_diffusion.times import DiscreteTime
+
+__all__ = ["VLB", "ContinuousVLB"]
+
+
+@dataclass(frozen=True)
+class VLB:
+    """The bound of a chain of T steps: terms `L_T`, `L_t` (summed), `L_0`, in nats.
+
+    `times` steps are drawn for each event, 0 means every one; L_T and L_0 are always computed.
+    `clip` bounds x_hat to the data's range, as published numbers do.
+    """
+
+    times: Annotated[int, Range(0, 1 << 20)] = 64
+    clip: bool = True
+
+    @property
+    def kind(self) -> LikelihoodKind:
+        return LikelihoodKind("elbo", "lower", f"vlb, {_count(self.times)}")
+
+    def __call__(self, model: DiscreteTime, x: Tensor, cond: Tensor | None, rng: Rng) -> Scores:
+        z = to_network(model.event, x, torch.float32)  # type: ignore[attr-defined]
+        inner = model.timesteps - 1
+        each = [
+            self._step(model, z, cond, rng, i, j) for j, i in enumerate(self._steps(rng, inner))
+        ]
+        total, error = _mean(each, like=z)
+        terms = {
+            "L_T": -bound.prior_kl(model.schedule, z),
+            "L_t": -inner * total,
+            "L_0": self._decode(model, x, z, cond, rng),
+        }
+        evaluations = torch.full((len(x),), len(each) + 1)
+        return Scores(_sum(terms), inner * error, terms, evaluations)
+
+    def _steps(self, rng: Rng, inner: int) -> list[Tensor]:
+        """Steps 2..T, (B,) each: all, or `times` of them."""
+        n = self.times
+        if n == 0 or n >= inner:
+            return [torch.full((len(rng),), i, device=rng.device) for i in range(2, inner + 2)]
+        u = rng.uniform(stream="vlb/times").double()
+        return [2 + ((u + j) / n * inner).long().clamp(max=inner - 1) for j in range(n)]
+
+    def _step(
+        self, model: DiscreteTime, x: Tensor, cond: Tensor | None, rng: Rng, i: Tensor, j: int
+    ) -> Tensor:
+        return bound.step_kl(model, i, x, self._denoised(model, x, cond, rng, i, j + 1)[0])
+
+    def _decode(self, model: Any, x: Tensor, z: Tensor, cond: Tensor | None, rng: Rng) -> Tensor:
+        i = torch.ones(len(x), device=x.device, dtype=torch.long)
+        mean = self._denoised(model, z, cond, rng, i, 0)[0]
+        deviation = bound.last_variance(model).sqrt().to(x.device)
+        if model.event.discrete:
+            return bound.discretized_gaussian(model.event, x, mean, deviation)
+        return bound.gaussian(z, mean, deviation)
+
+    def _denoised(
+        self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng, i: Tensor, draw: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        eps = rng.normal(x.shape[1:], stream="vlb/eps", step=draw).to(x.dtype)
+        return denoised(model, x, i.double() / model.timesteps, eps, cond, clip=self.clip)
+
+
+@dataclass(frozen=True)
+class ContinuousVLB:
+    """The bound of a model of continuous time: terms `prior`, `diffusion`, `decoder`, in nats.
+
+    `steps` T is the number of steps, 0 for infinitely many; more steps give a better bound.
+    `times` are drawn for each event (0: all T), evenly over the log-SNR if T is infinite.
+    """
+
+    steps: Annotated[int, Range(0, 1 << 20)] = 0
+    times: Annotated[int, Range(0, 1 << 20)] = 64
+    clip: bool = True
+
+    @property
+    def kind(self) -> LikelihoodKind:
+        T = str(self.steps) if self.steps else "inf"
+        return LikelihoodKind("elbo", "lower", f"vlb, T={T}, {_count(self.times)}")
+
+    def __call__(self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng) -> Scores:
+        z = to_network(model.event, x, torch.float32)
+        t0 = bound.decoder_time(model.schedule, model.event, model.start)
+        draw = self._finite if self.steps else self._infinite
+        each, factor = draw(model, z, cond, rng, t0)
+        total, error = _mean(each, like=z)
+        terms = {
+            "prior": -bound.prior_kl(model.schedule, z),
+            "diffusion": -factor * total,
+            "decoder": self._decode(model, x, z, cond, rng, t0),
+        }
+        evaluations = torch.full((len(x),), len(each) + int(not model.event.discrete))
+        return Scores(_sum(terms), factor * error, terms, evaluations)
+
+    def _infinite(
+        self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng, t0: float
+    ) -> tuple[list[Tensor], float]:
+        """1/2 |eps - eps_hat|^2 at times even in gamma, and the length of gamma's range."""
+        ends = log_snr(model.schedule, torch.tensor([t0, 1.0], device=x.device))
+        u, n = rng.uniform(stream="vlb/times").double(), max(1, self.times)
+        even = (u + torch.arange(n, device=u.device).unsqueeze(1)) / n  # (N, B)
+        each = []
+        for j, t in enumerate(time_at(model.schedule, ends[0] + (ends[1] - ends[0]) * even)):
+            eps = rng.normal(x.shape[1:], stream="vlb/eps", step=j + 1).to(x.dtype)
+            x_hat, alpha, sigma = denoised(model, x, t, eps, cond, clip=self.clip)
+            each.append(0.5 * bound.squared_noise_error(x, x_hat, alpha, sigma))
+        return each, float(ends[0] - ends[1])
+
+    def _finite(
+        self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng, t0: float
+    ) -> tuple[list[Tensor], float]:
+        """1/2 (SNR(s) - SNR(t)) |x - x_hat|^2 at some of T steps even in t, and T."""
+        T = self.steps
+        n = min(self.times or T, T)
+        u = rng.uniform(stream="vlb/times").double()
+        each = []
+        for j in range(n):
+            i = 1 + (u * 0 + j if n == T else (u + j) / n * T).long().clamp(max=T - 1)
+            s, t = (t0 + (1 - t0) * (i + k).double() / T for k in (-1, 0))
+            eps = rng.normal(x.shape[1:], stream="vlb/eps", step=j + 1).to(x.dtype)
+            x_hat, alpha, sigma = denoised(model, x, t, eps, cond, clip=self.clip)
+            gain = torch.expm1(log_snr(model.schedule, s) - log_snr(model.schedule, t))
+            each.append(0.5 * gain * bound.squared_noise_error(x, x_hat, alpha, sigma))
+        return each, float(T)
+
+    def _decode(
+        self, model: Any, x: Tensor, z: Tensor, cond: Tensor | None, rng: Rng, t0: float
+    ) -> Tensor:
+        t = z.new_full((len(z),), t0, dtype=torch.float64)
+        eps = rng.normal(z.shape[1:], stream="vlb/eps", step=0).to(z.dtype)
+        if model.event.discrete:
+            return bound.level_decoder(model.event, x, *bound.noisy(model, z, t, eps))
+        x_hat, alpha, sigma = denoised(model, z, t, eps, cond, clip=False)
+        return bound.gaussian(z, x_hat, (sigma / alpha).double())
+
+
+def denoised(
+    model: Any, x: Tensor, t: Tensor, eps: Tensor, cond: Tensor | None, *, clip: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x_hat (B, *S) at z_t of x and noise, with alpha_t and sigma_t."""
+    z, alpha, sigma = bound.noisy(model, x, t, eps)
+    x_hat = model.denoise(z, t, cond)
+    return (x_hat.clamp(-1, 1) if clip and model.event.discrete else x_hat), alpha, sigma
+
+
+def _mean(each: list[Tensor], *, like: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean over N times and its error, (B,) each."""
+    if not each:
+        zero = like.new_zeros(len(like), dtype=torch.float64)
+        return zero, zero
+    values = torch.stack(each)
+    error = (0.5 * values.diff(dim=0).square().sum(0)).sqrt() / len(each)
+    return values.mean(0), error
+
+
+def _sum(terms: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(terms.values())).sum(0)
+
+
+def _count(times: int) -> str:
+    return f"{times} times" if times else "all times"

@@ -1,0 +1,107 @@
+"""Training objectives: the simple loss, and the bound itself in discrete or continuous time.
+
+    simple   E |m - m_hat|^2 of whatever the network predicts (Ho et al., 2020, eq. 14)
+    vlb      L_0 and the L_t of `bound.py`, one step drawn for each example
+
+Totals are a value's mean, so that learning rates do not depend on the event's size; terms are
+nats an event. Shapes: B batch, S the event's shape.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from zoo_core import Range
+from zoo_core.model import Batch, Loss
+from zoo_core.rng import Rng
+from zoo_diffusion import bound
+from zoo_diffusion.conditioning import drop
+from zoo_diffusion.parameterization import convert
+from zoo_diffusion.scale import to_network
+from zoo_diffusion.schedules import log_snr, time_at
+from zoo_diffusion.times import DiscreteTime, stratified
+
+__all__ = ["ContinuousVLBLoss", "Simple", "VLBLoss"]
+
+
+@dataclass(frozen=True)
+class Simple:
+    """The unweighted error of the network's own output, at uniform times."""
+
+    drop: Annotated[float, Range(0, 1)] = 0.1
+
+    def __call__(self, model: Any, batch: Batch, rng: Rng, step: int) -> Loss:
+        x, cond, eps = _inputs(model, batch, rng, step, self.drop)
+        u = stratified(rng, stream="t", step=step)
+        z, alpha, sigma = bound.noisy(model, x, _uniform_time(model, u), eps)
+        m = model.predict(z, _uniform_time(model, u), cond)
+        want = convert(x, z, alpha, sigma, have="x0", want=model.prediction)
+        if model.prediction == "epsilon":
+            want = eps
+        error = (m - want).square().mean()
+        return Loss(error, {"simple": error.detach()})
+
+
+@dataclass(frozen=True)
+class VLBLoss:
+    """Minus the bound of a chain of T steps, one step of each example."""
+
+    drop: Annotated[float, Range(0, 1)] = 0.1
+
+    def __call__(self, model: Any, batch: Batch, rng: Rng, step: int) -> Loss:
+        x, cond, eps = _inputs(model, batch, rng, step, self.drop)
+        T = model.timesteps
+        i = 1 + (stratified(rng, stream="t", step=step) * T).long().clamp(max=T - 1)
+        z, _, _ = bound.noisy(model, x, i.double() / T, eps)
+        x_hat = model.denoise(z, i.double() / T, cond)
+        kl = bound.step_kl(model, i.clamp(min=2), x, x_hat)
+        first = _decoded(model, batch[0], x, x_hat)
+        each = T * torch.where(i == 1, first, kl)
+        total = each.mean() / model.event.dims
+        nats = total.detach() * model.event.dims + bound.prior_kl(model.schedule, x).mean()
+        return Loss(total.to(x.dtype), {"nats": nats})
+
+
+@dataclass(frozen=True)
+class ContinuousVLBLoss:
+    """The bound of continuous time at log-SNRs drawn uniformly, so that every one counts alike."""
+
+    drop: Annotated[float, Range(0, 1)] = 0.1
+
+    def __call__(self, model: Any, batch: Batch, rng: Rng, step: int) -> Loss:
+        x, cond, eps = _inputs(model, batch, rng, step, self.drop)
+        t0 = bound.decoder_time(model.schedule, model.event, model.start)
+        ends = log_snr(model.schedule, torch.tensor([t0, 1.0], device=x.device))
+        u = stratified(rng, stream="t", step=step)
+        t = time_at(model.schedule, ends[0] + (ends[1] - ends[0]) * u)
+        z, alpha, sigma = bound.noisy(model, x, t, eps)
+        x_hat = model.denoise(z, t, cond)
+        error = bound.squared_noise_error(x, x_hat, alpha, sigma)
+        total = 0.5 * float(ends[0] - ends[1]) * error.mean() / model.event.dims
+        return Loss(total.to(x.dtype), {"diffusion": total.detach() * model.event.dims})
+
+
+def _inputs(
+    model: Any, batch: Batch, rng: Rng, step: int, share: float
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Events in the network's range, labels with some dropped, and noise."""
+    x = to_network(model.event, batch[0], torch.float32)
+    eps = rng.normal(x.shape[1:], stream="eps", step=step).to(x.dtype)
+    return x, drop(model, batch[1], share, rng, step), eps
+
+
+def _uniform_time(model: Any, u: Tensor) -> Tensor:
+    """t (B,) of u in [0, 1): one of the model's steps, or between its start and 1."""
+    if isinstance(model, DiscreteTime):
+        T = model.timesteps
+        return (1 + (u * T).long().clamp(max=T - 1)).double() / T
+    return model.start + (1 - model.start) * u  # type: ignore[no-any-return]
+
+
+def _decoded(model: Any, x: Tensor, z: Tensor, mean: Tensor) -> Tensor:
+    deviation = bound.last_variance(model).sqrt().to(mean.device)
+    if not model.event.discrete:
+        return -bound.gaussian(z, mean, deviation)
+    return -bound.discretized_gaussian(model.event, x, mean, deviation)

@@ -1,0 +1,109 @@
+"""Residual and attention blocks of U-Nets, with the tensor names of diffusers' checkpoints.
+
+    ResNet block    h = conv2(silu(norm2(conv1(silu(norm1(x))) + V silu(e))))    (x' + h) / scale
+    attention       x + W_o softmax(q k' / sqrt(d)) v                                    / scale
+
+Ho et al., 2020 (DDPM), https://arxiv.org/abs/2006.11239; Song et al., 2021 (NCSN++: FIR resampling
+after Zhang, 2019, and 1 / sqrt(2) residuals), https://arxiv.org/abs/2011.13456.
+
+Shapes: B batch, C channels, H rows, W columns, E size of the time's embedding.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["Attention", "Resample", "ResnetBlock", "resample"]
+
+Resample = Literal["up", "down", "fir_up", "fir_down"]
+_FIR = (1.0, 3.0, 3.0, 1.0)
+
+
+def resample(x: Tensor, how: Resample) -> Tensor:
+    """Twice or half the size: nearest neighbour and means, or the FIR filter [1, 3, 3, 1]."""
+    if how == "up":
+        return F.interpolate(x, scale_factor=2.0, mode="nearest")
+    if how == "down":
+        return F.avg_pool2d(x, 2)
+    C = x.shape[1]
+    f = torch.tensor(_FIR, device=x.device, dtype=x.dtype)
+    kernel = torch.outer(f, f) / f.sum() ** 2
+    kernel = kernel.expand(C, 1, 4, 4)
+    if how == "fir_up":
+        return F.conv_transpose2d(x, 4 * kernel, stride=2, padding=1, groups=C)
+    return F.conv2d(x, kernel, stride=2, padding=1, groups=C)
+
+
+class ResnetBlock(nn.Module):
+    """Two convolutions with the time's embedding between; `scale_shift` modulates norm2 by it."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        E: int,
+        *,
+        groups: int,
+        groups_out: int | None = None,
+        eps: float,
+        dropout: float = 0.0,
+        scale: float = 1.0,
+        scale_shift: bool = False,
+        how: Resample | None = None,
+        shortcut: bool | None = None,
+    ) -> None:
+        super().__init__()
+        self.scale, self.scale_shift, self.how, self.dropout = scale, scale_shift, how, dropout
+        self.norm1 = nn.GroupNorm(groups, inputs, eps=eps)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.time_emb_proj = nn.Linear(E, 2 * outputs if scale_shift else outputs)
+        self.norm2 = nn.GroupNorm(groups_out or groups, outputs, eps=eps)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        needs = inputs != outputs if shortcut is None else shortcut
+        self.conv_shortcut = nn.Conv2d(inputs, outputs, 1) if needs else None
+        nn.init.zeros_(self.conv2.weight)
+
+    def forward(self, x: Tensor, e: Tensor) -> Tensor:
+        """x (B, C, H, W) and silu(embedding) e (B, E)."""
+        h = F.silu(self.norm1(x))
+        if self.how is not None:
+            x, h = resample(x, self.how), resample(h, self.how)
+        h = self._modulated(self.conv1(h), self.time_emb_proj(e)[:, :, None, None])
+        h = self.conv2(F.dropout(F.silu(h), self.dropout, self.training))
+        out = (x if self.conv_shortcut is None else self.conv_shortcut(x)) + h
+        return out if self.scale == 1.0 else out / self.scale
+
+    def _modulated(self, h: Tensor, v: Tensor) -> Tensor:
+        if not self.scale_shift:
+            out: Tensor = self.norm2(h + v)
+            return out
+        a, b = v.chunk(2, 1)
+        return self.norm2(h) * (1 + a) + b
+
+
+class Attention(nn.Module):
+    """Self-attention over pixels with heads of `head` channels; no norm without groups."""
+
+    def __init__(
+        self, C: int, *, head: int, groups: int | None, eps: float, scale: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.heads, self.scale = C // head, scale
+        self.group_norm = None if groups is None else nn.GroupNorm(groups, C, eps=eps)
+        self.to_q, self.to_k, self.to_v = (nn.Linear(C, C) for _ in range(3))
+        self.to_out = nn.ModuleList([nn.Linear(C, C)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        B, C, H, W = x.shape
+        h = x if self.group_norm is None else self.group_norm(x)
+        tokens = h.flatten(2).transpose(1, 2)  # (B, H W, C)
+        q, k, v = (self._split(f(tokens)) for f in (self.to_q, self.to_k, self.to_v))
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, H * W, C)
+        out = x + self.to_out[0](y).transpose(1, 2).reshape(B, C, H, W)
+        return out if self.scale == 1.0 else out / self.scale
+
+    def _split(self, t: Tensor) -> Tensor:
+        return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, H W, d)

@@ -1,0 +1,58 @@
+"""Embeddings of a time: sinusoids (Ho et al., 2020), random Fourier features (Song et al., 2021).
+
+Shapes: B batch, E size of the embedding.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Fourier", "Positional", "TimeMLP"]
+
+_PERIOD = 10_000.0
+
+
+class Positional(nn.Module):
+    """[sin(w_i t), cos(w_i t)] with w_i = 10000^(-i / (E/2 - shift)); `flip` puts cos first."""
+
+    def __init__(self, size: int, *, flip: bool = False, shift: float = 1.0) -> None:
+        super().__init__()
+        self.size, self.flip, self.shift = size, flip, shift
+
+    def forward(self, time: Tensor) -> Tensor:
+        half = self.size // 2
+        i = torch.arange(half, device=time.device, dtype=time.dtype)
+        w = torch.exp(-math.log(_PERIOD) * i / (half - self.shift))
+        angle = time[:, None] * w
+        parts = (angle.cos(), angle.sin()) if self.flip else (angle.sin(), angle.cos())
+        return nn.functional.pad(torch.cat(parts, -1), (0, self.size % 2))
+
+
+class Fourier(nn.Module):
+    """[sin(2 pi w_i log t), cos(2 pi w_i log t)], w_i ~ N(0, 16^2) fixed; `flip`: cos first."""
+
+    weight: Tensor
+
+    def __init__(self, size: int, *, flip: bool = False) -> None:
+        super().__init__()
+        self.flip = flip
+        self.register_buffer("weight", 16.0 * torch.randn(size))
+
+    def forward(self, time: Tensor) -> Tensor:
+        angle = time.log()[:, None] * self.weight.to(time.dtype) * (2 * math.pi)
+        parts = (angle.cos(), angle.sin()) if self.flip else (angle.sin(), angle.cos())
+        return torch.cat(parts, -1)
+
+
+class TimeMLP(nn.Module):
+    """Linear, SiLU, Linear."""
+
+    def __init__(self, inputs: int, size: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(inputs, size)
+        self.linear_2 = nn.Linear(size, size)
+
+    def forward(self, e: Tensor) -> Tensor:
+        out: Tensor = self.linear_2(nn.functional.silu(self.linear_1(e)))
+        return out

@@ -1,0 +1,38 @@
+"""Between events and what networks see: integers as a grid in [-1, 1], reals as they are."""
+
+import torch
+from torch import Tensor
+
+from zoo_core import Event
+
+__all__ = ["bounds", "grid", "spacing", "to_event", "to_network"]
+
+
+def spacing(event: Event) -> float:
+    """The distance of neighbouring levels in [-1, 1], 2 / (K - 1)."""
+    assert event.levels is not None
+    return 2 / (event.levels - 1)
+
+
+def grid(event: Event, like: Tensor) -> Tensor:
+    """All levels in [-1, 1], (K,)."""
+    assert event.levels is not None
+    k = torch.arange(event.levels, device=like.device, dtype=like.dtype)
+    return k * spacing(event) - 1
+
+
+def to_network(event: Event, x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Events (B, *S) as reals."""
+    return x.to(dtype) * spacing(event) - 1 if event.discrete else x.to(dtype)
+
+
+def to_event(event: Event, x: Tensor) -> Tensor:
+    """The nearest events of reals (B, *S)."""
+    if event.levels is not None:
+        return ((x.float() + 1) / spacing(event)).round().clamp(0, event.levels - 1).long()
+    return x if event.low is None and event.high is None else x.clamp(event.low, event.high)
+
+
+def bounds(event: Event) -> float | None:
+    """The largest |x_0| in the network's range, where it is bounded."""
+    return 1.0 if event.discrete else None

@@ -1,0 +1,75 @@
+"""The variance-exploding SDE (Song et al., 2021), the model of NCSN++ checkpoints.
+
+x_t = x_0 + sigma_t eps with sigma_t from sigma_min to sigma_max in equal ratios (eq. 30,
+https://arxiv.org/abs/2011.13456). The network gives the score of images in [0, 1]; y = 2 x - 1 has
+twice the noise and half the score: score_y(y; sigma) = F(x; sigma / 2) / 2.
+
+Shapes: B batch, S the event's shape.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from zoo_core import Event, GenerativeModel, Range
+from zoo_diffusion.networks import MLPConfig, NetworkConfig, build
+from zoo_diffusion.parameterization import Prediction, at_time, to_x0
+
+__all__ = ["VESDE", "Config", "Geometric"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """The event, the network, and sigma's ends for data in [0, 1]."""
+
+    shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
+    levels: Annotated[int, Range(2, 65536)] | None = None
+    network: NetworkConfig = MLPConfig()
+    sigma_min: Annotated[float, Range(0.0, 1.0, open=True)] = 0.01
+    sigma_max: Annotated[float, Range(1.0, 1e6)] = 50.0
+
+
+@dataclass(frozen=True)
+class Geometric:
+    """sigma_t = low (high / low)^t."""
+
+    low: float
+    high: float
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return torch.ones_like(t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return (self.low * (self.high / self.low) ** t.double()).to(t.dtype)
+
+    def time_at(self, log_snr: Tensor) -> Tensor:
+        """t where the log-SNR has a value, float64."""
+        ratio = torch.tensor(self.high / self.low, dtype=torch.float64).log()
+        low = torch.tensor(self.low, dtype=torch.float64).log()
+        return ((-0.5 * log_snr.double() - low) / ratio).clamp(0, 1)
+
+
+class VESDE(GenerativeModel):
+    """A score at every noise level."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        c = config or Config()
+        super().__init__(c, Event(c.shape, levels=c.levels))
+        self.prediction: Prediction = "score"
+        self.start = 0.0
+        self.schedule = Geometric(2 * c.sigma_min, 2 * c.sigma_max)
+        self.network = build(c.network, c.shape)
+
+    def predict(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        """The score (B, *S) at x_t (B, *S) in [-1, 1] and t (B,)."""
+        sigma = 0.5 * self.schedule.sigma(t.double())
+        time = sigma.to(torch.promote_types(self.dtype, torch.float32))
+        F_x: Tensor = self.network((0.5 * (x_t + 1)).to(self.dtype), time)
+        return 0.5 * F_x.to(x_t.dtype)
+
+    def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        """E[x_0 | x_t], (B, *S)."""
+        alpha, sigma = at_time(self.schedule, t, x_t)
+        return to_x0(self.predict(x_t, t, cond), self.prediction, x_t, alpha, sigma)

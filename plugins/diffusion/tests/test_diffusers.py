@@ -1,0 +1,170 @@
+"""diffusers' checkpoints and schedulers: the same outputs, the same trajectories."""
+
+import json
+
+import pytest
+import torch
+
+import zoo_core as zoo
+from zoo_core.errors import IntegrityError
+from zoo_core.rng import Rng
+from zoo_core.weights import foreign
+from zoo_diffusion.samplers import DDIM, Ancestral
+from zoo_diffusion.walk import Options, start, states
+
+diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
+
+COMMON = {"sample_size": 8, "in_channels": 3, "out_channels": 3, "layers_per_block": 1}
+DDPM_NET = COMMON | {
+    "block_out_channels": (8, 16),
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+    "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+    "norm_num_groups": 4,
+    "norm_eps": 1e-6,
+    "attention_head_dim": None,
+    "downsample_padding": 0,
+    "flip_sin_to_cos": False,
+    "freq_shift": 1,
+}
+SKIP_NET = COMMON | {
+    "block_out_channels": (32, 32, 64),
+    "down_block_types": ("SkipDownBlock2D", "AttnSkipDownBlock2D", "SkipDownBlock2D"),
+    "up_block_types": ("SkipUpBlock2D", "AttnSkipUpBlock2D", "SkipUpBlock2D"),
+    "norm_num_groups": None,
+    "norm_eps": 1e-6,
+    "attention_head_dim": None,
+    "mid_block_scale_factor": 2**0.5,
+    "time_embedding_type": "fourier",
+    "center_input_sample": True,
+    "freq_shift": 0,
+    "flip_sin_to_cos": True,
+}
+NETS = {
+    "ddpm": DDPM_NET,
+    "heads": DDPM_NET | {"attention_head_dim": 4, "downsample_padding": 1, "layers_per_block": 2},
+    "learned": DDPM_NET | {"time_embedding_type": "learned", "num_train_timesteps": 1000},
+    "labelled": DDPM_NET | {"num_class_embeds": 5, "flip_sin_to_cos": True, "freq_shift": 0},
+    "scale_shift": DDPM_NET
+    | {
+        "resnet_time_scale_shift": "scale_shift",
+        "down_block_types": ("ResnetDownsampleBlock2D", "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        "downsample_type": "resnet",
+        "upsample_type": "resnet",
+    },
+    "no_middle": DDPM_NET | {"add_attention": False},
+    "ncsnpp": SKIP_NET,
+}
+
+
+def unet(name):
+    torch.manual_seed(0)
+    return diffusers.UNet2DModel(**NETS[name]).eval()
+
+
+def convert(folder, converter="diffusers_ddpm"):
+    return foreign.convert(foreign.read(folder), converter, {})
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_network_of_a_folder_gives_the_same_outputs(name, tmp_path):
+    theirs = unet(name)
+    theirs.save_pretrained(tmp_path)
+    ours = convert(tmp_path, "diffusers_ncsnpp" if name == "ncsnpp" else "diffusers_ddpm")
+    x, t = torch.randn(2, 3, 8, 8), torch.tensor([3, 961])
+    label = torch.tensor([0, 4]) if name == "labelled" else None
+    with torch.no_grad():
+        want = theirs(x, t, class_labels=label).sample
+        have = ours.network(x, t.float(), label)
+    assert torch.allclose(have, want, rtol=1e-5, atol=1e-5)
+    assert ours.event == zoo.Event((3, 8, 8), levels=256)
+
+
+@pytest.mark.parametrize("layout", ["root", "subfolder"])
+def test_pipeline_loads_in_both_layouts_with_its_scheduler(layout, tmp_path):
+    net = unet("ddpm")
+    scheduler = diffusers.DDPMScheduler(
+        num_train_timesteps=50, beta_schedule="squaredcos_cap_v2", variance_type="fixed_large",
+        prediction_type="v_prediction",
+    )  # fmt: skip
+    if layout == "subfolder":
+        diffusers.DDPMPipeline(net, scheduler).save_pretrained(tmp_path)
+    else:
+        net.save_pretrained(tmp_path)
+        scheduler.save_pretrained(tmp_path)
+        (tmp_path / "model_index.json").write_text("{}")
+    model = convert(tmp_path)
+    c = model.config
+    assert (c.timesteps, c.betas, c.variance, c.prediction) == (50, "cosine", "large", "v")
+    i = torch.arange(1, 51, dtype=torch.float64) / 50
+    assert torch.allclose(
+        model.schedule.alpha(i) ** 2, scheduler.alphas_cumprod.double(), rtol=2e-5
+    )
+
+
+def test_old_names_of_attention_are_read(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    unet("ddpm").save_pretrained(tmp_path)
+    path = tmp_path / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    for new, name in old.items():
+        tensors = {k.replace(f".{new}.", f".{name}."): v for k, v in tensors.items()}
+    save_file(tensors, path)
+    assert any(".query." in k for k in tensors)
+    convert(tmp_path)
+
+
+def test_checkpoint_of_another_kind_is_refused_by_what_it_is(tmp_path):
+    unet("ddpm").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    path = tmp_path / "config.json"
+    for change, text in (
+        ({"_class_name": "UNet2DConditionModel"}, "UNet2DConditionModel"),
+        ({"act_fn": "gelu"}, "act_fn = 'gelu' has no counterpart"),
+        ({"down_block_types": ["KDownBlock2D", "DownBlock2D"]}, "KDownBlock2D"),
+    ):
+        path.write_text(json.dumps(config | change))
+        with pytest.raises(IntegrityError, match=text):
+            convert(tmp_path)
+
+
+@pytest.mark.parametrize("steps", [100, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("variance", ["fixed_small", "fixed_large"])
+def test_ddpm_trajectory_is_that_of_the_scheduler(steps, variance, tmp_path, monkeypatch):
+    from diffusers.schedulers import scheduling_ddpm
+
+    scheduler = diffusers.DDPMScheduler(num_train_timesteps=steps, variance_type=variance)
+    diffusers.DDPMPipeline(unet("ddpm"), scheduler).save_pretrained(tmp_path)
+    model, rng = convert(tmp_path), Rng(3, 2)
+    drawn = iter(range(steps))
+
+    def noise(shape, **_):
+        return rng.normal(shape[1:], stream="step", step=next(drawn))
+
+    monkeypatch.setattr(scheduling_ddpm, "randn_tensor", noise)
+    scheduler.set_timesteps(steps)
+    _compare(model, Ancestral(steps=steps), scheduler, rng)
+
+
+@pytest.mark.parametrize("steps", [20, 50])
+def test_ddim_trajectory_is_that_of_the_scheduler(steps, tmp_path):
+    scheduler = diffusers.DDIMScheduler(num_train_timesteps=1000)
+    scheduler.set_timesteps(steps)
+    net = unet("ddpm")
+    # an untrained network's flow magnifies 1e-7 to 1e-2 within 50 steps, theirs as ours
+    torch.nn.init.normal_(net.conv_out.weight, std=0.01)
+    net.save_pretrained(tmp_path)
+    _compare(convert(tmp_path), DDIM(steps=steps, spacing="leading"), scheduler, Rng(3, 2))
+
+
+def _compare(model, sampler, scheduler, rng):
+    """x after every step, from the same start."""
+    theirs = start(model, rng)
+    ours = states(model, rng, None, sampler.plan(model), Options())
+    with torch.no_grad():
+        for t, have in zip(scheduler.timesteps, ours, strict=True):
+            output = model.network(theirs, t.float().expand(len(theirs)))
+            theirs = scheduler.step(output, t, theirs).prev_sample
+            assert (have - theirs).abs().max() < 1e-4, int(t)

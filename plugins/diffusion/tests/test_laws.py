@@ -1,0 +1,356 @@
+"""Laws on a linear-Gaussian problem whose score is known: orders, equalities in law, bounds."""
+
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+import zoo_core as zoo
+from zoo_core.rng import Rng
+from zoo_diffusion import bound, flow
+from zoo_diffusion.churn import heun
+from zoo_diffusion.likelihoods import VLB, ContinuousVLB
+from zoo_diffusion.ode import Drift, ODELikelihood, rademacher
+from zoo_diffusion.parameterization import ScoreAt, at_time, convert, to_x0
+from zoo_diffusion.samplers import DDIM, ODE, Ancestral, Heun
+from zoo_diffusion.scale import spacing
+from zoo_diffusion.schedules import VP, Betas, Karras, LogSNR, linear_betas
+from zoo_diffusion.walk import Options, Plan, Walk, loop, start
+from zoo_kernels import denoise
+from zoo_kernels.denoise import reference as columns
+
+MEAN = torch.tensor([0.5, -0.3], dtype=torch.float64)
+STD = torch.tensor([0.6, 1.4], dtype=torch.float64)
+KINDS = ("epsilon", "x0", "v", "score")
+
+
+def levels_at(schedule, t):
+    """alpha and sigma at one time, (1,) each."""
+    t = torch.tensor([t], dtype=torch.float64)
+    return schedule.alpha(t), schedule.sigma(t)
+
+
+@dataclass(frozen=True)
+class Nothing:
+    pass
+
+
+class Exact(zoo.GenerativeModel):
+    """E[x_0 | x_t] of N(MEAN, STD^2), given as a network would, in continuous time."""
+
+    def __init__(self, schedule, prediction="x0", *, first=1e-5, levels=None, std=STD, mean=MEAN):
+        super().__init__(Nothing(), zoo.Event((2,), levels=levels))
+        self.schedule, self.prediction, self.start = schedule, prediction, first
+        self.std, self.mean = std, mean
+        self.unused = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+
+    def denoise(self, x_t, t, cond=None):
+        a, s = at_time(self.schedule, t, x_t.double())
+        gain = a * self.std**2 / ((a * self.std) ** 2 + s**2)
+        return (self.mean + gain * (x_t - a * self.mean)).to(x_t.dtype)
+
+    def predict(self, x_t, t, cond=None):
+        a, s = at_time(self.schedule, t, x_t)
+        return convert(self.denoise(x_t, t), x_t, a, s, have="x0", want=self.prediction)
+
+    def flow(self, x_1, alpha, sigma):
+        """Where the probability flow carries x_1 exactly."""
+        a, s = levels_at(self.schedule, 1.0)
+        spread = [((k * self.std) ** 2 + n**2).sqrt() for k, n in ((a, s), (alpha, sigma))]
+        return alpha * self.mean + spread[1] / spread[0] * (x_1 - a * self.mean)
+
+    def log_p(self, x, t):
+        """log density at time t."""
+        a, s = levels_at(self.schedule, t)
+        p = torch.distributions.Normal(a * self.mean, ((a * self.std) ** 2 + s**2).sqrt())
+        return p.log_prob(x.double()).sum(1)
+
+
+class ExactChain(Exact):
+    """The same as a chain of T steps."""
+
+    def __init__(self, T, variance="small", **options):
+        super().__init__(Betas(linear_betas(T, 0.1 / T, 20 / T)), **options)
+        del self.start
+        self.timesteps, self.variance = T, variance
+
+
+def path_to(model, n, end):
+    """n steps that stop at a time before the data."""
+    t = torch.linspace(1, end, n + 1, dtype=torch.float64)
+    return Walk(t[:-1], model.schedule.alpha(t), model.schedule.sigma(t))
+
+
+def table(builder):
+    return lambda m, w: Plan.along(w, builder(w.alpha, w.sigma, prediction=m.prediction))
+
+
+def heun_plan(m, w):
+    return heun(m.schedule, w, m.prediction, gamma=0.0, within=(0, 1), noise=1.0)
+
+
+SOLVERS = {
+    "ddim": (1, table(denoise.ddim)),
+    "dpmpp_2m": (2, table(denoise.dpm_solver_pp)),
+    "heun": (2, heun_plan),
+}
+
+
+@pytest.mark.parametrize("prediction", ["x0", "epsilon", "v"])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_solver_converges_at_its_order(solver, prediction):
+    order, plan = SOLVERS[solver]
+    model = Exact(VP(0.1, 8.0), prediction)
+    rng, steps, errors = Rng(0, 64), (16, 32, 64), []
+    for n in steps:
+        path = path_to(model, n, 0.2)
+        exact = model.flow(start(model, rng).double(), path.alpha[-1], path.sigma[-1])
+        got = loop(model, rng, None, plan(model, path), Options())
+        errors.append(float((got - exact).square().mean().sqrt()))
+    slope = -torch.tensor(errors).log2().diff().mean()
+    assert order - 0.3 < float(slope) < order + 0.7, errors
+
+
+def test_adaptive_flow_keeps_its_tolerance():
+    model = Exact(VP())
+    path = flow.Flow(model, None)
+    first, last = path.ends(0.01)
+    u = torch.randn(16, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    a, s = levels_at(VP(), 0.01)
+    exact, errors = model.flow(u, a, s), []
+    for tolerance in (1e-3, 1e-5, 1e-7):
+        solved = flow.solve(path.velocity, u, last, first, rtol=tolerance, atol=tolerance)
+        errors.append(float((solved.y - exact).abs().max()))
+        assert errors[-1] < 30 * tolerance
+    assert errors[2] < errors[1] < errors[0]
+
+
+def test_row_of_the_adaptive_flow_does_not_depend_on_the_others():
+    model = Exact(Karras())
+    path = flow.Flow(model, None)
+    first, last = path.ends(0.0)
+    u = 3 * torch.randn(9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    whole = flow.solve(path.velocity, u, last, first, rtol=1e-4, atol=1e-4)
+    alone = flow.solve(path.velocity, u[4:5], last, first, rtol=1e-4, atol=1e-4)
+    assert torch.allclose(whole.y[4:5], alone.y, atol=1e-12)
+    assert whole.evaluations[4] == alone.evaluations[0]
+
+
+@pytest.mark.parametrize("schedule", [VP(), Karras(), LogSNR(-8, 6)], ids=["vp", "ve", "snr"])
+@pytest.mark.parametrize(
+    "sampler", [DDIM(steps=200), Heun(steps=30), Heun(steps=50, churn=5.0), ODE()], ids=str
+)
+def test_samples_have_the_data_s_mean_and_covariance(sampler, schedule):
+    model = Exact(schedule, first=1e-3 if isinstance(schedule, VP) else 0.0)
+    x = model.sample(4096, sampler=sampler).double()
+    assert torch.allclose(x.mean(0), MEAN, atol=0.1)
+    assert torch.allclose(x.std(0), STD, rtol=0.07)
+    assert abs(float(x.T.cov()[0, 1])) < 0.06
+
+
+def moments(table, path, model):
+    """Mean and variance after every step of a table for "x0", exactly, from N(0, 1)."""
+    m, v = torch.zeros(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    for row, a, s in zip(table.double(), path.alpha, path.sigma, strict=False):
+        gain = a * STD**2 / ((a * STD) ** 2 + s**2)
+        slope = row[columns.C_X0] * gain + row[columns.C_X] + row[columns.C_M] * gain
+        shift = (row[columns.C_X0] + row[columns.C_M]) * MEAN * (1 - gain * a / 1)
+        m, v = slope * m + shift, slope**2 * v + row[columns.S] ** 2
+    return m, v
+
+
+@pytest.mark.parametrize("variance", ["small", "large"])
+def test_ancestral_moments_come_to_the_data_s_as_steps_grow(variance):
+    model, errors = Exact(VP()), []
+    for n in (100, 200, 400, 800):
+        plan = Ancestral(steps=n, variance=variance).plan(model)
+        path = Walk(plan.times, plan.alpha, plan.sigma)
+        m, v = moments(plan.steps.table, path, model)
+        errors.append(float((m - MEAN).abs().max() + (v - STD**2).abs().max()))
+    slope = -torch.tensor(errors).log2().diff().mean()
+    assert 0.7 < float(slope) < 1.3 and errors[-1] < 0.05, errors
+
+
+def test_ddim_without_noise_is_deterministic_and_with_eta_one_is_ancestral():
+    model = ExactChain(40, prediction="epsilon")
+    assert not DDIM(steps=40).plan(model).steps.noisy
+    one = model.sample(64, sampler=DDIM(steps=40, eta=1.0))
+    assert torch.allclose(one, model.sample(64, sampler=Ancestral(steps=40)), atol=2e-5)
+    assert not torch.allclose(one, model.sample(64, sampler=DDIM(steps=40)), atol=0.1)
+
+
+@pytest.mark.parametrize("schedule", [LogSNR(-10, 18), Karras(0.002, 4000.0)], ids=["vp", "ve"])
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-6])
+def test_flow_likelihood_is_the_exact_log_density(schedule, tolerance):
+    model = Exact(schedule, first=0.0)
+    x = MEAN + STD * torch.randn(8, 2, generator=torch.Generator().manual_seed(0)).double()
+    method = ODELikelihood(rtol=tolerance, atol=tolerance, probes=0)
+    found = model.log_likelihood(x.float(), method=method)
+    assert (found.nats - model.log_p(x.float(), 0.0)).abs().max() < 20 * tolerance + 2e-3
+    assert found.kind.relation == "estimate" and (found.evaluations > 6).all()
+
+
+def test_hutchinson_s_trace_is_the_exact_one_in_the_mean():
+    torch.manual_seed(0)
+    model = zoo.create("vp_sde", network={"type": "mlp", "hidden": 16, "layers": 1}).double()
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    x, rows = torch.randn(3, 2), torch.arange(3)
+    y, phi = torch.cat((x.double(), torch.zeros(3, 1)), 1), torch.full((3,), 0.7).double()
+    path = flow.Flow(model, None)
+    exact = Drift(path, None)(y, phi, rows)[:, -1]
+    probed = torch.stack(
+        [Drift(path, rademacher(1, x, Rng(0, 3), k))(y, phi, rows)[:, -1] for k in range(256)]
+    )
+    assert ((probed.mean(0) - exact).abs() < 4 * probed.std(0) / 16 + 1e-9).all()
+    whole = Drift(path, rademacher(256, x, Rng(0, 3), 0))(y, phi, rows)[:, -1]
+    assert torch.allclose(whole, probed.mean(0))
+
+
+@pytest.mark.parametrize(("variance", "most"), [("small", 2.5), ("large", 0.6)])
+def test_bound_of_a_chain_lies_below_the_exact_log_likelihood_and_is_tight(variance, most):
+    """The large variance is best for Gaussian data, the small one for points (Ho et al., 3.2)."""
+    model = ExactChain(200, variance)
+    x = (MEAN + STD * torch.randn(512, 2, generator=torch.Generator().manual_seed(0))).float()
+    found = model.log_likelihood(x, method=VLB(times=0))
+    gap = model.log_p(x, 0.0) - found.nats
+    error = float(gap.std()) / len(gap) ** 0.5
+    assert -3 * error < float(gap.mean()) < most
+    total = sum(found.terms.values())
+    assert torch.allclose(total, found.nats) and set(found.terms) == {"L_T", "L_t", "L_0"}
+
+
+def test_bound_of_continuous_time_rises_with_the_steps_to_below_the_exact():
+    model = Exact(LogSNR(-8.0, 8.0), first=0.0)
+    x = (MEAN + STD * torch.randn(1024, 2, generator=torch.Generator().manual_seed(0))).float()
+    found = [
+        model.log_likelihood(x, method=ContinuousVLB(steps=T, times=0)).nats for T in (5, 20, 80)
+    ]
+    found.append(model.log_likelihood(x, method=ContinuousVLB(times=80)).nats)
+    exact = model.log_p(x, 0.0)
+    means = [float((exact - nats).mean()) for nats in found]
+    assert means[0] > means[1] > means[2] > means[3] - 0.01
+    error = float((exact - found[3]).std()) / len(x) ** 0.5
+    assert -3 * error < means[3] < 0.1
+
+
+@pytest.mark.parametrize("variance", ["small", "large"])
+def test_every_divergence_is_non_negative(variance):
+    model = ExactChain(50, variance)
+    generator = torch.Generator().manual_seed(0)
+    i = torch.arange(2, 51)
+    x, x_hat = torch.randn(2, 49, 2, generator=generator)
+    assert (bound.step_kl(model, i, x, x_hat) >= 0).all()
+    assert (bound.prior_kl(model.schedule, x) >= 0).all()
+    if variance == "small":  # 1/2 (SNR(s) - SNR(t)) |x - x_hat|^2
+        t = i.double() / 50
+        snr = [(model.schedule.alpha(k) / model.schedule.sigma(k)) ** 2 for k in (t - 0.02, t)]
+        want = 0.5 * (snr[0] - snr[1]) * (x - x_hat).double().square().sum(1)
+        assert torch.allclose(bound.step_kl(model, i, x, x_hat), want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("have", KINDS)
+@pytest.mark.parametrize("want", KINDS)
+def test_parameterizations_convert_into_each_other(have, want):
+    generator = torch.Generator().manual_seed(0)
+    x0, eps = torch.randn(2, 5, 3, dtype=torch.float64, generator=generator)
+    alpha, sigma = torch.tensor(0.8, dtype=torch.float64), torch.tensor(0.6, dtype=torch.float64)
+    x_t = alpha * x0 + sigma * eps
+    all_kinds = {"x0": x0, "epsilon": eps, "v": alpha * eps - sigma * x0, "score": -eps / sigma}
+    got = convert(all_kinds[have], x_t, alpha, sigma, have=have, want=want)
+    assert torch.allclose(got, all_kinds[want], atol=1e-12)
+    assert torch.allclose(to_x0(all_kinds[have], have, x_t, alpha, sigma), x0, atol=1e-12)
+
+
+def test_score_at_a_time_is_the_gradient_of_the_log_density():
+    model = Exact(VP())
+    x = torch.randn(4, 2, dtype=torch.float64, requires_grad=True)
+    (want,) = torch.autograd.grad(model.log_p(x, 0.3).sum(), x)
+    assert torch.allclose(ScoreAt(model, 0.3).score(x), want, atol=1e-10)
+
+
+@pytest.mark.parametrize("levels", [2, 17, 256])
+def test_decoders_sum_to_one_over_the_data_s_own_levels(levels):
+    event = zoo.Event((1,), levels=levels)
+    x = torch.arange(levels).unsqueeze(1)
+    for mean, deviation in ((0.0, 0.5), (-1.3, 0.01), (0.4, 3.0)):
+        at = torch.full((levels, 1), mean, dtype=torch.float64)
+        log_p = bound.discretized_gaussian(event, x, at, torch.tensor(deviation).double())
+        assert math.isclose(float(log_p.exp().sum()), 1.0, rel_tol=1e-9)
+        one = torch.ones(levels, 1, dtype=torch.float64)
+        log_p = bound.level_decoder(event, x, at, one, deviation * one)
+        assert math.isclose(float(log_p.exp().sum()), 1.0, rel_tol=1e-9)
+
+
+def test_data_are_decoded_where_the_noise_tells_their_levels_apart():
+    """256 levels: the gamma of -13.3 that Kingma et al. chose; 17 levels: -8."""
+    schedule = LogSNR(-20.0, 5.0)
+    for levels, gamma in ((256, -13.6), (17, -8.05), (2, -2.5)):
+        t = bound.decoder_time(schedule, zoo.Event((1,), levels=levels), 0.0)
+        assert abs(float(schedule.gamma(torch.tensor(t))) - gamma) < 0.1
+
+
+@pytest.mark.parametrize("arch", ["ddpm", "vdm", "vp_sde", "edm"])
+def test_bound_of_integers_sums_to_at_most_one(arch):
+    """Were a term missing, or counted once instead of T times, the sum would exceed one."""
+    torch.manual_seed(0)
+    small = {"network": {"type": "mlp", "hidden": 8, "layers": 1}, "shape": (1,), "levels": 3}
+    options = {"timesteps": 20, "beta_first": 0.1, "beta_last": 0.3} if arch == "ddpm" else {}
+    model = zoo.create(arch, **small, **options)
+    x = torch.arange(3).repeat(32).unsqueeze(1)
+    found = model.log_likelihood(x, method="vlb", times=0 if arch == "ddpm" else 256).nats
+    total = float(found.view(32, 3).mean(0).exp().sum())
+    assert 0.01 < total < 1.0
+
+
+def test_estimate_from_some_steps_agrees_with_all_of_them():
+    """Protocol: the sum over T is T times the mean, and its error is told."""
+    model = ExactChain(300, mean=MEAN + 0.3)  # a wrong denoiser, so that terms differ
+    x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    whole = model.log_likelihood(x, method=VLB(times=0))
+    part = model.log_likelihood(x, method=VLB(times=40), seed=1)
+    gap = part.nats - whole.nats
+    assert abs(float(gap.mean())) < 4 * float(gap.std()) / 8
+    z = gap / (part.std_err.square() + whole.std_err.square()).sqrt()
+    assert 0.3 < float(z.std()) < 2.5
+    assert (part.evaluations == 41).all() and (whole.evaluations == 300).all()
+
+
+def test_uniform_dequantization_has_the_offset_of_the_levels_width():
+    """bits/dim of [-1, 1] data is that of the density plus log2((K - 1) / 2): 6.99 for 256."""
+    std, zero = torch.tensor(0.5, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    model = Exact(LogSNR(-14.0, 16.0), first=0.0, levels=33, std=std, mean=zero)
+    x = torch.tensor([[16, 20], [10, 8]])
+    method = ODELikelihood(probes=0, dequantization="uniform", draws=8)
+    found = model.log_likelihood(x, method=method)
+    edges = torch.stack([(x + k) * spacing(model.event) - 1 for k in (-0.5, 0.5)]).double()
+    cdf = torch.distributions.Normal(zero, std).cdf(edges)
+    exact = (cdf[1] - cdf[0]).log().sum(1)
+    assert (found.nats - exact).abs().max() < 0.15
+    assert math.isclose(-math.log2(spacing(zoo.Event((1,), levels=256))), 6.9944, abs_tol=1e-4)
+
+
+def test_gaussian_dequantization_is_a_bound_on_what_the_levels_hold():
+    """A flow of two sharp peaks, one a level, gives each its probability of one half."""
+
+    class Peaks(Exact):
+        def denoise(self, x_t, t, cond=None):
+            a, s = at_time(self.schedule, t, x_t)
+            return torch.tanh(a * x_t / s**2)
+
+    model = Peaks(LogSNR(-10.0, 12.0), first=0.0, levels=2)
+    x = torch.tensor([[0, 1], [1, 1]] * 32)
+    found = model.log_likelihood(x, method=ODELikelihood(probes=0, rtol=1e-4, atol=1e-4))
+    assert abs(float(found.bits_per_dim().mean()) - 1.0) < 0.05
+
+
+def test_sampling_every_way_gives_a_row_the_same_whatever_else_is_drawn():
+    torch.manual_seed(0)
+    model = zoo.create(
+        "vdm", shape=(1,), levels=5, network={"type": "mlp", "hidden": 8, "layers": 1}
+    )
+    for sampler in ("ancestral", "ddim", "heun", "dpmpp_2m"):
+        whole = model.sample(6, sampler=sampler, steps=5)
+        assert torch.equal(model.sample(2, sampler=sampler, steps=5, first_row=4), whole[4:])
+    assert model.sample(3, sampler="ode", rtol=1e-2, atol=1e-2).shape == (3, 1)

@@ -1,0 +1,139 @@
+"""What samplers are asked for beside steps: guidance, known values, traces, spacings."""
+
+import pytest
+import torch
+
+import zoo_core as zoo
+from zoo_core.errors import ConfigError, UsageError
+from zoo_diffusion.samplers import DDIM, Ancestral, DPMpp2M, Heun
+from zoo_diffusion.walk import times
+
+TINY = {"network": {"type": "mlp", "hidden": 16, "layers": 1}}
+SOLVERS = ("ancestral", "ddim", "heun", "dpmpp_2m")
+
+
+def labelled():
+    torch.manual_seed(0)
+    model = zoo.create("ddpm", shape=(1, 2, 2), levels=5, classes=3, timesteps=20, **TINY)
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.5)
+    return model
+
+
+@pytest.mark.parametrize("sampler", SOLVERS)
+def test_guidance_goes_from_no_class_to_the_class(sampler):
+    model = labelled()
+    options = {"sampler": sampler, "steps": 6, "seed": 1}
+    given = model.sample(8, cond=2, **options)
+    none = model.sample(8, **options)
+    assert torch.equal(model.sample(8, cond=2, guidance=1.0, **options), given)
+    assert torch.equal(model.sample(8, cond=2, guidance=0.0, **options), none)
+    assert not torch.equal(given, none)
+    assert not torch.equal(model.sample(8, cond=2, guidance=4.0, **options), given)
+
+
+def test_guidance_without_a_class_is_refused():
+    with pytest.raises(UsageError, match="needs a class"):
+        labelled().sample(1, guidance=3.0)
+    with pytest.raises(UsageError, match="needs a class"):
+        zoo.create("vp_sde", **TINY).sample(1, guidance=3.0)
+    strict = zoo.create("ddpm", classes=3, optional=False, **TINY)
+    with pytest.raises(UsageError, match="needs a class"):
+        strict.sample(1, cond=0, guidance=3.0)
+
+
+def test_dropped_labels_train_the_model_without_a_class():
+    model = labelled()
+    batch = (torch.randint(5, (16, 1, 2, 2)), torch.zeros(16, dtype=torch.long))
+    losses = {d: model.players("simple", drop=d)["model"].loss for d in (0.0, 1.0)}
+    for share, trained in ((0.0, 0), (1.0, 3)):
+        model.zero_grad()
+        losses[share](batch, zoo.Rng(0, 16), 0).total.backward()
+        assert model.network.label.weight.grad.abs().sum(1).nonzero().flatten().tolist() == [
+            trained
+        ]
+
+
+@pytest.mark.parametrize("sampler", SOLVERS)
+def test_known_values_stay_and_the_others_follow_from_them(sampler):
+    model = labelled()
+    values = torch.tensor([[[4, 0], [0, 0]]])
+    mask = torch.tensor([[[True, False], [False, False]]])
+    options = {"sampler": sampler, "steps": 6, "fixed": (values, mask)}
+    x = model.sample(16, **options)
+    assert (x[:, 0, 0, 0] == 4).all()
+    free = model.sample(16, sampler=sampler, steps=6)
+    assert not torch.equal(x.flatten(1)[:, 1:], free.flatten(1)[:, 1:])
+    assert torch.equal(model.sample(4, **options), x[:4])
+
+
+@pytest.mark.parametrize(("sampler", "calls"), [("ddim", 6), ("dpmpp_2m", 6), ("heun", 11)])
+def test_trace_shows_the_denoised_events_of_every_call(sampler, calls):
+    seen = []
+    model = labelled()
+    x = model.sample(3, sampler=sampler, steps=6, trace=lambda j, events: seen.append((j, events)))
+    assert [j for j, _ in seen] == list(range(calls))
+    assert all(e.shape == x.shape and e.dtype == x.dtype for _, e in seen)
+
+
+def test_spacings_fall_from_the_noise_to_where_the_model_starts():
+    chain, flow = zoo.create("ddpm", **TINY), zoo.create("vp_sde", **TINY)
+    for model, end in ((chain, 1e-3), (flow, 1e-3)):
+        for spacing in ("uniform", "quadratic", "karras"):
+            t = times(model, 12, spacing)
+            assert t[0] == pytest.approx(1.0, abs=1e-6) and (t.diff() < 0).all()
+            assert t[-1] == pytest.approx(1 / 12 if spacing == "uniform" else end)
+    assert (times(chain, 50, "leading") * 1000 - 1).round().tolist() == list(range(980, -1, -20))
+    assert (times(chain, 1000, "uniform") * 1000 - 1).round().tolist() == list(range(999, -1, -1))
+    with pytest.raises(UsageError, match="chains of discrete steps"):
+        times(flow, 10, "leading")
+    with pytest.raises(UsageError, match="the chain has 1000"):
+        times(chain, 1001, "leading")
+
+
+def test_every_update_of_fixed_steps_is_one_row_of_a_table():
+    model = zoo.create("edm", **TINY)
+    for sampler, rows in (
+        (DDIM(steps=7), 7),
+        (Ancestral(steps=7), 7),
+        (DPMpp2M(steps=7), 7),
+        (Heun(steps=7), 13),
+        (Heun(steps=7, churn=3.0, churn_min=0.0, churn_max=1e9), 13 + 6),
+    ):
+        plan = sampler.plan(model)
+        assert len(plan.steps) == len(plan.times) == len(plan.calls) == rows
+        assert sum(plan.calls) == min(rows, 13)
+
+
+def test_threshold_bounds_x_0_by_a_quantile():
+    model = labelled()
+    assert model.sample(4, steps=5, threshold=0.9).shape == (4, 1, 2, 2)
+
+
+def test_sampler_serves_a_plain_denoiser_of_another_plugin():
+    class Plain(zoo.GenerativeModel):
+        class schedule:  # noqa: N801
+            alpha = staticmethod(lambda t: torch.cos(1.5707 * t))
+            sigma = staticmethod(lambda t: torch.sin(1.5707 * t))
+
+        def __init__(self):
+            super().__init__(DDIM(), zoo.Event((2,)))
+
+        def denoise(self, x_t, t, cond=None):
+            return 0.5 * x_t
+
+    for sampler in SOLVERS:
+        assert Plain().sample(3, sampler=sampler, steps=4).shape == (3, 2)
+
+
+@pytest.mark.parametrize("arch", ["ddpm", "vp_sde", "ve_sde", "edm", "vdm"])
+def test_config_says_what_is_wrong(arch):
+    with pytest.raises(ConfigError, match=f"{arch}.levels = 1 is out of range"):
+        zoo.create(arch, levels=1)
+    with pytest.raises(ConfigError, match="a U-Net is for images"):
+        zoo.create(arch, network={"type": "unet"})
+    unet = {"type": "unet", "channels": [8, 8, 8], "down": ["plain"] * 3, "groups": 4}
+    with pytest.raises(ConfigError, match="cannot be halved 2 times"):
+        zoo.create(arch, shape=(1, 6, 6), network=unet)
+    with pytest.raises(ConfigError, match="give one of each a level"):
+        zoo.create(arch, shape=(1, 8, 8), network=unet | {"down": ["plain"]})

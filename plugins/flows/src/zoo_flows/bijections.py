@@ -1,0 +1,177 @@
+"""Invertible maps with tractable Jacobians, each a module of two directions.
+
+    y, ladj = layer(x, h)              ladj = log |det dy/dx|
+    x, ladj = layer.inverse(y, h)      ladj = log |det dx/dy|
+
+Shapes: B batch, C channels or features, x (B, C) or (B, C, H, W); the context h (B, E) or None;
+ladj (B,) in nats.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo_kernels.coupling import actnorm_conv, actnorm_conv_inverse
+
+__all__ = ["PLU", "ActNorm", "Bijection", "Chain", "Flip", "LinearStep", "Squeeze"]
+
+
+class Bijection(nn.Module, ABC):
+    """A map and its inverse; `h` is what the model is conditioned on, where it is."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """y and log |det dy/dx|."""
+
+    @abstractmethod
+    def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x and log |det dx/dy|."""
+
+
+class Chain(Bijection):
+    """One bijection after another; their log-determinants add up."""
+
+    def __init__(self, layers: Iterable[Bijection]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        total = x.new_zeros(len(x))
+        for layer in self.layers:
+            x, ladj = layer(x, h)
+            total = total + ladj
+        return x, total
+
+    def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        total = y.new_zeros(len(y))
+        for layer in reversed(self.layers):
+            assert isinstance(layer, Bijection)
+            y, ladj = layer.inverse(y, h)
+            total = total + ladj
+        return y, total
+
+
+class ActNorm(Bijection):
+    """y = exp(log_scale) x + shift, a channel each (Glow, section 3.1).
+
+    The first training batch sets both so that y has mean 0 and variance 1. The average over all
+    processes does, where there are several, so that they start alike.
+    """
+
+    ready: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(channels))
+        self.shift = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("ready", torch.tensor(False))
+        self._known_ready = False  # so that a device is asked once
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.prepare(x)
+        s = self._over(self.log_scale, x)
+        return s.exp() * x + self._over(self.shift, x), self._ladj(x)
+
+    def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        s = self._over(self.log_scale, y)
+        return (y - self._over(self.shift, y)) * (-s).exp(), -self._ladj(y)
+
+    @torch.no_grad()
+    def prepare(self, x: Tensor) -> None:
+        """Set the parameters from x, if this is the first batch of a training."""
+        if not self.training or self._known_ready:
+            return
+        self._known_ready = True
+        if bool(self.ready):
+            return
+        rows = x.transpose(0, 1).flatten(1).double()
+        moments = torch.stack([rows.mean(1), rows.square().mean(1)])
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(moments, torch.distributed.ReduceOp.SUM)
+            moments /= torch.distributed.get_world_size()
+        mean, square = moments
+        log_scale = -0.5 * (square - mean.square() + 1e-6).log()  # a constant channel stays finite
+        self.log_scale.copy_(log_scale)
+        self.shift.copy_(-mean * log_scale.exp())
+        self.ready.fill_(True)
+
+    def _ladj(self, x: Tensor) -> Tensor:
+        return (math.prod(x.shape[2:]) * self.log_scale.sum()).expand(len(x))
+
+    @staticmethod
+    def _over(v: Tensor, x: Tensor) -> Tensor:
+        return v.view(-1, *[1] * (x.dim() - 2))
+
+
+class PLU(nn.Module):
+    """An invertible matrix W = P L (U + diag(sign exp(log_s))) (Glow, eq. 10), from a rotation.
+
+    L is unit lower and U strictly upper triangular, P a fixed permutation; log |det W| is the sum
+    of log_s.
+    """
+
+    p: Tensor
+    sign: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        q, _ = torch.linalg.qr(torch.randn(channels, channels))
+        p, l, u = torch.linalg.lu(q)
+        s = u.diagonal()
+        self.register_buffer("p", p)
+        self.register_buffer("sign", s.sign())
+        self.lower, self.upper = nn.Parameter(l.tril(-1)), nn.Parameter(u.triu(1))
+        self.log_s = nn.Parameter(s.abs().log())
+
+    def forward(self) -> Tensor:
+        """W (C, C)."""
+        eye = torch.eye(len(self.p), dtype=self.p.dtype, device=self.p.device)
+        return self.p @ (self.lower.tril(-1) + eye) @ (
+            self.upper.triu(1) + torch.diag(self.sign * self.log_s.exp())
+        )  # fmt: skip
+
+
+class LinearStep(Bijection):
+    """Actnorm and an invertible 1x1 convolution (for vectors: a matrix), folded into one."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = ActNorm(channels)
+        self.matrix = PLU(channels)
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.norm.prepare(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return actnorm_conv(x, self.matrix(), **self._known())
+
+    def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        with torch.autocast(y.device.type, enabled=False):
+            return actnorm_conv_inverse(y, self.matrix(), **self._known())
+
+    def _known(self) -> dict[str, Tensor]:
+        norm, logabsdet = self.norm, self.matrix.log_s.sum()
+        return {"log_scale": norm.log_scale, "shift": norm.shift, "logabsdet": logabsdet}
+
+
+class Flip(Bijection):
+    """The features in reverse order."""
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x.flip(1), x.new_zeros(len(x))
+
+    def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return y.flip(1), y.new_zeros(len(y))
+
+
+class Squeeze(Bijection):
+    """2x2 blocks of pixels become channels, (C, H, W) -> (4C, H/2, W/2) (RealNVP, section 3.6)."""
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return F.pixel_unshuffle(x, 2), x.new_zeros(len(x))
+
+    def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return F.pixel_shuffle(y, 2), y.new_zeros(len(y))

@@ -1,0 +1,119 @@
+"""`Flow`: what a flow is, and what follows from its bijection.
+
+    z = f(T(x)),   log p(x) = log N(z; 0, I) + log |det df/dy| + log |det dT/dx|
+
+T is the visible preprocessing and f the `transform` that a model sets. Where events are integers,
+x is x + u with u from the model's `dequantizer`: `log_prob` takes reals, and `deq_bound` bounds
+the probability of the integers.
+
+Shapes: B batch, S the event's shape, D its size; z (B, D), context h (B, E).
+"""
+
+from abc import ABC
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo_core import Condition, ConfigError, GenerativeModel, Rng, ZooError
+from zoo_core.errors import NoCapabilityError
+from zoo_core.nn.distributions import Normal
+from zoo_flows.bijections import Bijection
+from zoo_flows.dequantization import dequantizer
+from zoo_flows.preprocessing import Preprocess, event_of, preprocessing
+
+__all__ = ["Flow", "NotFiniteError"]
+
+
+class NotFiniteError(ZooError):
+    """A density or a sample that overflows the floating-point format."""
+
+
+class Flow(GenerativeModel, ABC):
+    """A base N(0, I) and a bijection; subclasses set `transform` after this constructor."""
+
+    transform: Bijection
+
+    def __init__(
+        self, config: Any, shape: tuple[int, ...], *, levels: int | None, classes: int | None,
+        vector: int | None, preprocess: Preprocess,
+    ) -> None:  # fmt: skip
+        if len(shape) not in (1, 3):
+            raise ConfigError(f"shape = {shape}; it must be (D,) or (C, H, W).")
+        super().__init__(config, event_of(shape, levels, preprocess), _condition(classes, vector))
+        self.context_features = classes or vector or 0
+        self.dequantizer = dequantizer(self.event, preprocess)
+        self.preprocess = preprocessing(self.event, preprocess)
+
+    def forward_and_ladj(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """z (B, D) and log |det dz/dx| (B,) of reals x, or of dequantized integers.
+
+        Integers themselves are taken at the middle of their level, x + 1/2.
+        """
+        h = self._context(cond)
+        y, ladj = self.preprocess(x if x.is_floating_point() else x.to(self.dtype) + 0.5)
+        z, more = self.transform(y, h)
+        return z, ladj + more
+
+    def inverse_and_ladj(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x (B, *S), reals, and log |det dx/dz| (B,)."""
+        y, ladj = self.transform.inverse(z, self._context(cond))
+        x, more = self.preprocess.inverse(y.view(len(y), *self.event.shape))
+        return x, ladj + more
+
+    def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """log p(x | cond) in nats of reals x (B, *S), or of dequantized integers: (B,)."""
+        if not x.is_floating_point():
+            raise NoCapabilityError(
+                "a flow has a density of reals; the probability of integers is an integral.",
+                hint="method='deq_bound' bounds it from below",
+            )
+        z, ladj = self.forward_and_ladj(x, cond)
+        log_p = self._base(len(z), like=z).log_prob(z) + ladj
+        if not self.training:
+            _check_finite(log_p, "log p")
+        return log_p
+
+    def sample_rows(self, rng: Rng, cond: Tensor | None = None) -> Tensor:
+        """One event a row: f^-1 of a draw of N(0, I), rounded down where events are integers."""
+        base = self._base(len(rng), like=torch.empty(0, device=rng.device, dtype=self.dtype))
+        x, _ = self.inverse_and_ladj(base.sample(rng, stream="z"), cond)
+        _check_finite(x, "x")
+        return self.to_event(x)
+
+    def to_event(self, x: Tensor) -> Tensor:
+        """Reals as events: rounded down to the levels there are, or cut to the range."""
+        if self.event.levels is not None:
+            return x.floor().clamp(0, self.event.levels - 1).long()
+        return x.clamp(self.event.low, self.event.high) if self.event.high is not None else x
+
+    def _base(self, batch: int, *, like: Tensor) -> Normal:
+        return Normal.standard(batch, self.event.dims, like=like)
+
+    def _context(self, cond: Tensor | None) -> Tensor | None:
+        """h (B, E): the class as one-hot, or the vector."""
+        if cond is None:
+            return None
+        if self.condition.classes is not None:
+            return F.one_hot(cond, self.condition.classes).to(self.dtype)
+        return cond.to(self.dtype)
+
+
+def _condition(classes: int | None, vector: int | None) -> Condition | None:
+    if classes and vector:
+        raise ConfigError(f"classes = {classes} and vector = {vector}; set one of them.")
+    if vector:
+        return Condition("vector", shape=(vector,))
+    return Condition("classes", classes) if classes else None
+
+
+def _check_finite(values: Tensor, what: str) -> None:
+    """Raise `NotFiniteError` unless every row is finite."""
+    finite = values.flatten(1).isfinite().all(1) if values.dim() > 1 else values.isfinite()
+    if not bool(finite.all()):
+        raise NotFiniteError(
+            f"{what} of {int((~finite).sum())} of {len(finite)} events is not finite in "
+            f"{values.dtype}: the parameters or the events are too large for it.",
+            hint="try dtype=torch.float64, or train with train.clip = 1",
+        )

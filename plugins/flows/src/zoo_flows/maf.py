@@ -1,0 +1,157 @@
+"""Masked autoregressive flow (Papamakarios, Pavlakou & Murray, 2017).
+
+https://arxiv.org/abs/1705.07057. N layers, between which the order of the features turns around:
+
+    x_i = u_i exp(alpha_i) + mu_i,   (mu_i, alpha_i) = f_i(x_1..x_{i-1})        (eqs. 3-4)
+
+f is one MADE with residual layers (Nash & Durkan, 2019), whose hidden units have degrees that rise
+evenly from 0 to D - 1; a unit of degree m sees x_1..x_m. Actnorm stands before each layer where
+the paper has batch normalization, whose density of an event would depend on the batch. Scales are
+bounded, alpha = 3 tanh(r / 3).
+
+Density costs one pass. **Sampling costs D steps** a layer: x_i needs x_1..x_{i-1}. No unit is
+computed twice: with sorted degrees those that x_i completes are a slice of every layer, so that
+the D steps of a layer cost as many multiplications as one pass.
+
+Images are taken as vectors, in raster order. Shapes: B batch, D features, U units, z (B, D).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo_core import Range
+from zoo_flows.bijections import ActNorm, Bijection, Chain, Flip
+from zoo_flows.flow import Flow
+from zoo_flows.networks import start_at
+from zoo_flows.preprocessing import Preprocess
+from zoo_kernels import coupling
+
+__all__ = ["MAF", "Config"]
+
+_BOUND = 3.0
+
+
+@dataclass(frozen=True)
+class Config:
+    """Event, preprocessing, condition, and size. Without `levels` events are reals."""
+
+    shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
+    levels: Annotated[int, Range(2, 65536)] | None = None
+    classes: Annotated[int, Range(1, 65536)] | None = None
+    vector: Annotated[int, Range(1, 65536)] | None = None
+    preprocess: Preprocess = Preprocess()
+    layers: Annotated[int, Range(1, 64)] = 5
+    hidden: Annotated[int, Range(1, 65536)] = 256
+    blocks: Annotated[int, Range(0, 64)] = 1
+    """Residual layers after the first."""
+    dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
+
+
+class Masked(nn.Linear):
+    """y = b + (W * M) x, M[k, d] = 1 where output k may see input d."""
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__(mask.shape[1], mask.shape[0])
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight * self.mask, self.bias)
+
+    def part(self, x: Tensor, rows: slice) -> Tensor:
+        """Outputs `rows` of inputs x (B, n), where they see exactly the first n inputs."""
+        return F.linear(x, self.weight[rows, : x.shape[1]], self.bias[rows])
+
+
+class Autoregressive(Bijection):
+    """One layer: u = (x - mu) exp(-alpha), with mu and alpha from a residual MADE."""
+
+    def __init__(self, config: Config, features: int, context: int) -> None:
+        super().__init__()
+        D, U = features, config.hidden
+        x, m = torch.arange(1, D + 1), torch.arange(U) * D // U  # numbers of x, degrees of units
+        self.first = Masked(m[:, None] >= x)
+        self.blocks = nn.ModuleList(Masked(m[:, None] >= m) for _ in range(config.blocks))
+        self.last = Masked(x.repeat(2)[:, None] > m)
+        start_at(self.last, None)
+        self.context = nn.Linear(context, U, bias=False) if context else None
+        self.dropout = config.dropout
+        self._seen = torch.searchsorted(m, torch.arange(D), right=True).tolist()
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y = self._shifted(self.first(x), h)
+        for block in self.blocks:
+            y = y + F.dropout(F.relu(block(F.relu(y))), self.dropout, self.training)
+        params = self.last(F.relu(y)).to(x.dtype).view(len(x), 2, -1)
+        return coupling.inverse(x, params, scale="tanh", constant=_BOUND)
+
+    def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """D steps; step i computes the units of degree i, which see x_1..x_i, and then x_{i+1}."""
+        batch, D = y.shape
+        x, params = torch.zeros_like(y), y.new_empty(batch, 2, D)
+        layers = 1 + len(self.blocks)
+        units = [y.new_empty(batch, self.first.out_features) for _ in range(layers)]
+        shift = None if self.context is None else self.context(h)
+        done = 0
+        for i in range(D):
+            new = slice(done, self._seen[i])
+            self._grow(x[:, :i], new, units, shift)
+            done = new.stop
+            top = F.relu(units[-1][:, :done])
+            params[:, 0, i : i + 1] = self.last.part(top, slice(i, i + 1))
+            params[:, 1, i : i + 1] = self.last.part(top, slice(D + i, D + i + 1))
+            here = slice(i, i + 1)
+            x[:, here] = coupling.forward(
+                y[:, here], params[:, :, here], scale="tanh", constant=_BOUND
+            )[0]
+        return coupling.forward(y, params, scale="tanh", constant=_BOUND)
+
+    def _grow(self, x: Tensor, new: slice, units: list[Tensor], shift: Tensor | None) -> None:
+        """Compute the units `new` of every layer, before their nonlinearity."""
+        if new.start == new.stop:
+            return
+        y = self.first.part(x, new)
+        units[0][:, new] = y if shift is None else y + shift[:, new]
+        for l, block in enumerate(self.blocks):
+            assert isinstance(block, Masked)
+            seen = F.relu(units[l][:, : new.stop])
+            units[l + 1][:, new] = units[l][:, new] + F.relu(block.part(seen, new))
+
+    def _shifted(self, y: Tensor, h: Tensor | None) -> Tensor:
+        return y if self.context is None else y + self.context(h)
+
+
+class MAF(Flow):
+    """Autoregressive affine layers over a vector, or over the values of an image."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        c = config or Config()
+        super().__init__(
+            c, c.shape, levels=c.levels, classes=c.classes, vector=c.vector,
+            preprocess=c.preprocess,
+        )  # fmt: skip
+        self.transform = Chain([Flatten(), *self._layers()])
+
+    def _layers(self) -> Iterator[Bijection]:
+        d = self.event.dims
+        for i in range(self.config.layers):
+            if i:
+                yield Flip()
+            yield ActNorm(d)
+            yield Autoregressive(self.config, d, self.context_features)
+
+
+class Flatten(Bijection):
+    """An event as a vector; the model gives it its shape back."""
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x.flatten(1), x.new_zeros(len(x))
+
+    def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return y, y.new_zeros(len(y))

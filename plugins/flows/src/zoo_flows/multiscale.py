@@ -1,0 +1,65 @@
+"""The multi-scale architecture: half of the channels are done after each scale.
+
+    (z_l, x_{l+1}) = f_l(x_l),   z = (z_1, ..., z_L)          (RealNVP, section 3.6, eqs. 13-16)
+
+Shapes: B batch, x (B, C, H, W), z (B, D) with D = C H W.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from zoo_core import ConfigError
+from zoo_flows.bijections import Bijection
+
+__all__ = ["MultiScale", "check_sides"]
+
+
+class MultiScale(Bijection):
+    """Scales one after the other; the last half of the channels of all but the last is split off.
+
+    `shapes` are those of the images that leave each scale, before the split.
+    """
+
+    def __init__(
+        self, scales: Sequence[Bijection], shapes: Sequence[tuple[int, int, int]]
+    ) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(scales)
+        self.shapes = [(c // 2, h, w) for c, h, w in shapes[:-1]] + [shapes[-1]]
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        done: list[Tensor] = []
+        total = x.new_zeros(len(x))
+        for scale in self.scales:
+            x, ladj = scale(x, h)
+            total = total + ladj
+            if len(done) < len(self.scales) - 1:
+                x, z = x.chunk(2, 1)
+                done.append(z)
+        return torch.cat([z.flatten(1) for z in [*done, x]], 1), total
+
+    def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        parts = torch.split(y, [math.prod(shape) for shape in self.shapes], 1)
+        done = [z.reshape(len(y), *shape) for z, shape in zip(parts, self.shapes, strict=True)]
+        x, total = done.pop(), y.new_zeros(len(y))
+        for scale in reversed(self.scales):
+            assert isinstance(scale, Bijection)
+            x, ladj = scale.inverse(x, h)
+            total = total + ladj
+            if done:
+                x = torch.cat([x, done.pop()], 1)
+        return x, total
+
+
+def check_sides(shape: tuple[int, ...], halvings: int) -> None:
+    """Raise `ConfigError` unless an image's sides can be halved so often; nothing is padded."""
+    factor = 2**halvings
+    if any(side % factor for side in shape[1:]):
+        raise ConfigError(
+            f"images of shape {shape} cannot be halved {halvings} times: the sides must be "
+            f"multiples of {factor}, and a flow never pads.",
+            hint="set fewer scales",
+        )

@@ -1,0 +1,101 @@
+"""RealNVP (Dinh, Sohl-Dickstein & Bengio, 2017), https://arxiv.org/abs/1605.08803.
+
+Affine couplings z_b = exp(s(x_a)) x_b + t(x_a) (eqs. 7-8). An image goes through scales; in each,
+N couplings between the colours of a checkerboard, a squeeze, N couplings between the halves of the
+channels, and half of the channels are done. The last scale has N + 1 checkerboard couplings
+(section 4.1). A vector goes through 2N couplings between its halves.
+
+Actnorm stands before each coupling where the paper has batch normalization, whose density of an
+event would depend on the batch. Scales are bounded, log s = 2 tanh(r / 2), as in section 4.1.
+
+Shapes: B batch, x (B, D) or (B, C, H, W), z (B, D). Sampling costs one pass.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from zoo_core import Range
+from zoo_flows.bijections import ActNorm, Bijection, Chain, Squeeze
+from zoo_flows.couplings import AffineCoupling, CheckerboardCoupling
+from zoo_flows.flow import Flow
+from zoo_flows.multiscale import MultiScale, check_sides
+from zoo_flows.networks import MLP, ResidualConvNet
+from zoo_flows.preprocessing import Preprocess
+
+__all__ = ["Config", "RealNVP"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Event, preprocessing, condition, and size. Without `levels` events are reals."""
+
+    shape: Annotated[tuple[int, ...], Range(1, 4096)] = (1, 28, 28)
+    levels: Annotated[int, Range(2, 65536)] | None = None
+    classes: Annotated[int, Range(1, 65536)] | None = None
+    vector: Annotated[int, Range(1, 65536)] | None = None
+    preprocess: Preprocess = Preprocess()
+    scales: Annotated[int, Range(1, 8)] = 2
+    """Of images; their sides are halved once less often."""
+    layers: Annotated[int, Range(1, 64)] = 3
+    hidden: Annotated[int, Range(1, 4096)] = 64
+    blocks: Annotated[int, Range(0, 64)] = 4
+    """Residual blocks of each coupling's network."""
+    dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
+
+
+class RealNVP(Flow):
+    """Affine couplings of an image by checkerboard and channels, or of a vector by halves."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        c = config or Config()
+        super().__init__(
+            c, c.shape, levels=c.levels, classes=c.classes, vector=c.vector,
+            preprocess=c.preprocess,
+        )  # fmt: skip
+        self.transform = self._image() if len(c.shape) == 3 else Chain(self._vector())
+
+    def _vector(self) -> Iterator[Bijection]:
+        c, d = self.config, self.event.dims
+        for i in range(2 * c.layers):
+            m = d - d // 2 if i % 2 == 0 or d == 1 else d // 2
+            net = MLP(
+                d - m, 2 * m, hidden=c.hidden, blocks=c.blocks, dropout=c.dropout,
+                context=self.context_features,
+            )  # fmt: skip
+            yield ActNorm(d)
+            yield AffineCoupling(net, m, first=i % 2 == 0)
+
+    def _image(self) -> MultiScale:
+        c = self.config
+        check_sides(c.shape, c.scales)
+        channels, height, width = self.event.shape
+        scales, shapes = [], []
+        for scale in range(c.scales):
+            last = scale == c.scales - 1
+            layers = list(self._checkerboards(channels, (height, width), c.layers + last))
+            if not last:
+                channels, height, width = 4 * channels, height // 2, width // 2
+                layers += [Squeeze(), *self._channels(channels)]
+            scales.append(Chain(layers))
+            shapes.append((channels, height, width))
+            channels //= 2
+        return MultiScale(scales, shapes)
+
+    def _checkerboards(self, channels: int, side: tuple[int, int], n: int) -> Iterator[Bijection]:
+        for i in range(n):
+            yield ActNorm(channels)
+            yield CheckerboardCoupling(self._net(channels, 2 * channels), side, parity=i % 2)
+
+    def _channels(self, channels: int) -> Iterator[Bijection]:
+        half = channels // 2
+        for i in range(self.config.layers):
+            yield ActNorm(channels)
+            yield AffineCoupling(self._net(half, 2 * half), half, first=i % 2 == 0)
+
+    def _net(self, n: int, m: int) -> ResidualConvNet:
+        c = self.config
+        return ResidualConvNet(
+            n, m, hidden=c.hidden, blocks=c.blocks, dropout=c.dropout,
+            context=self.context_features,
+        )  # fmt: skip

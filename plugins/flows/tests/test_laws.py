@@ -1,0 +1,258 @@
+"""The laws of flows: they invert, tell their Jacobian, normalize, and reach a Gaussian exactly."""
+
+import math
+
+import pytest
+import torch
+
+import zoo_core as zoo
+from zoo_core import Rng
+from zoo_flows.flow import NotFiniteError
+
+SMALL = {"hidden": 12}
+MODELS = {
+    "realnvp_vector": ("realnvp", {"shape": (5,), "layers": 2, "blocks": 1, **SMALL}),
+    "realnvp_image": ("realnvp", {"shape": (2, 4, 8), "layers": 2, "blocks": 1, **SMALL}),
+    "realnvp_three_scales": (
+        "realnvp", {"shape": (1, 8, 8), "scales": 3, "layers": 1, "blocks": 1, **SMALL}),
+    "glow": ("glow", {"shape": (1, 8, 4), "steps": 2, **SMALL}),
+    "glow_rgb": ("glow", {"shape": (3, 4, 4), "scales": 1, "steps": 2, **SMALL}),
+    "maf_vector": ("maf", {"shape": (6,), "layers": 3, "blocks": 2, **SMALL}),
+    "maf_image": ("maf", {"shape": (1, 3, 4), "layers": 2, "hidden": 40}),
+    "nsf_vector": ("nsf_coupling", {"shape": (5,), "steps": 2, "bins": 5, **SMALL}),
+    "nsf_image": ("nsf_coupling", {"shape": (2, 4, 4), "steps": 1, "blocks": 1, **SMALL}),
+}  # fmt: skip
+LINE_AND_PLANE = {
+    "realnvp": {"layers": 2, "blocks": 1},
+    "maf": {"layers": 3},
+    "nsf_coupling": {"steps": 2},
+}
+CONDITIONS = {"alone": {}, "classes": {"classes": 3}, "vector": {"vector": 2}}
+FLOAT32 = 2e-5
+"""How far x comes back off in float32, relative to the larger of 1 and its size."""
+
+
+def scrambled(arch, std=0.05, **options):
+    """A model far from its fresh parameters, which are the identity in many places."""
+    torch.manual_seed(0)
+    model = zoo.create(arch, **options).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(std * torch.randn_like(p))
+    return model
+
+
+def reals(model, n):
+    shape = (n, *model.event.shape)
+    generator = torch.Generator().manual_seed(1)
+    if model.event.high is not None:
+        return torch.rand(shape, generator=generator).to(model.dtype)
+    return 2 * torch.randn(shape, generator=generator).to(model.dtype)
+
+
+def conditions(model, n):
+    if model.condition.classes is not None:
+        return torch.arange(n) % model.condition.classes
+    if model.condition.kind == "none":
+        return None
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(n, *model.condition.shape, generator=generator).to(model.dtype)
+
+
+def round_trip(model, n):
+    """How far x -> z -> x strays, relatively, and by how much the log-determinants differ."""
+    x, cond = reals(model, n), conditions(model, n)
+    with torch.no_grad():
+        z, ladj = model.forward_and_ladj(x, cond)
+        back, other = model.inverse_and_ladj(z, cond)
+    gap = ((back - x).abs() / x.abs().clamp(min=1)).max()
+    return float(gap), float(((ladj + other).abs() / ladj.abs().clamp(min=1)).max())
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("name", MODELS)
+def test_inverse_undoes_forward_in_float64(name, condition):
+    arch, options = MODELS[name]
+    model = scrambled(arch, **options, **CONDITIONS[condition]).double()
+    gap, ladj = round_trip(model, 16)
+    assert gap < 1e-9 and ladj < 1e-9
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_inverse_undoes_forward_in_float32(name):
+    arch, options = MODELS[name]
+    gap, ladj = round_trip(scrambled(arch, **options), 64)
+    assert gap < FLOAT32 and ladj < FLOAT32
+
+
+@pytest.mark.parametrize("preprocess", [{}, {"logit": 0.05}], ids=["plain", "logit"])
+@pytest.mark.parametrize("name", MODELS)
+def test_log_determinant_is_that_of_the_autograd_jacobian(name, preprocess):
+    arch, options = MODELS[name]
+    model = scrambled(arch, **options, preprocess=preprocess, classes=3).double()
+    x, cond = reals(model, 2), conditions(model, 2)
+    for row in range(2):
+        one = cond[row : row + 1]
+
+        def forward(flat, one=one):
+            return model.forward_and_ladj(flat.view(1, *model.event.shape), one)[0].flatten()
+
+        jacobian = torch.func.jacrev(forward)(x[row].flatten()).detach()
+        ladj = model.forward_and_ladj(x[row : row + 1], one)[1].detach()
+        assert abs(float(torch.linalg.slogdet(jacobian).logabsdet - ladj)) < 1e-8
+
+
+@pytest.mark.parametrize("arch", LINE_AND_PLANE)
+@pytest.mark.parametrize("dims", [1, 2])
+def test_density_integrates_to_one(arch, dims):
+    model = scrambled(arch, 0.1, shape=(dims,), hidden=8, **LINE_AND_PLANE[arch]).double()
+    n = {1: 10_001, 2: 401}[dims]
+    axis = torch.linspace(-8, 8, n, dtype=torch.float64)
+    x = torch.cartesian_prod(*[axis] * dims).view(-1, dims)
+    with torch.no_grad():
+        total = sum(model.log_prob(part).exp().sum() for part in x.split(100_000))
+    assert abs(float(total) * (16 / (n - 1)) ** dims - 1) < 2e-3
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_samples_score_what_their_noise_says(name):
+    arch, options = MODELS[name]
+    model = scrambled(arch, **options, classes=3).double()
+    rng, cond = Rng(3, 8), conditions(model, 8)
+    with torch.no_grad():
+        x = model.sample_rows(rng, cond)
+        z = rng.normal((model.event.dims,), stream="z").double()
+        _, ladj = model.inverse_and_ladj(z, cond)
+        want = -0.5 * (z.square() + math.log(2 * math.pi)).sum(1) - ladj
+        assert torch.allclose(model.log_prob(x, cond), want, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("arch", LINE_AND_PLANE)
+def test_a_gaussian_is_fit_exactly(arch):
+    generator = torch.Generator().manual_seed(0)
+    root = torch.tensor([[1.5, 0.0], [1.0, 0.4]], dtype=torch.float64)
+    x = torch.randn(500, 2, generator=generator, dtype=torch.float64) @ root.T + 3
+    best = torch.distributions.MultivariateNormal(x.mean(0), x.T.cov(correction=0))
+    torch.manual_seed(0)
+    model = zoo.create(arch, shape=(2,), hidden=8, **LINE_AND_PLANE[arch]).double().train()
+    optimizer = torch.optim.LBFGS(
+        model.parameters(), max_iter=80, line_search_fn="strong_wolfe", tolerance_change=1e-8
+    )
+
+    def nll():
+        optimizer.zero_grad()
+        loss = -model.log_prob(x).mean()
+        loss.backward()
+        return loss
+
+    optimizer.step(nll)
+    gap = float(-model.log_prob(x).mean().detach() + best.log_prob(x).mean())
+    assert gap < 5e-3  # at most as good as the best Gaussian up to here, or better by overfitting
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_reach_every_parameter(name, condition):
+    arch, options = MODELS[name]
+    model = scrambled(arch, **options, **CONDITIONS[condition]).train()
+    x, cond = reals(model, 6), conditions(model, 6)
+    (-model.log_prob(x, cond).mean()).backward()
+    for parameter, p in model.named_parameters():
+        assert p.grad is not None and p.grad.isfinite().all(), parameter
+        assert p.grad.any() or p.numel() == 0, parameter
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_extreme_parameters_give_finite_numbers_or_a_clear_error(name):
+    arch, options = MODELS[name]
+    model = scrambled(arch, std=20.0, **options)
+    x = 5 * reals(model, 8)
+    for act in (lambda: model.log_prob(x), lambda: model.sample(8)):
+        try:
+            with torch.no_grad():
+                found = act()
+        except NotFiniteError as error:
+            assert "not finite" in str(error) and error.hint
+        else:
+            assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("bins", [2, 8, 64])
+def test_a_spline_coupling_stays_finite_where_its_parameters_are_twenty_times_too_large(bins):
+    model = scrambled("nsf_coupling", shape=(4,), steps=1, bins=bins, hidden=8)
+    with torch.no_grad():
+        for layer in model.transform.layers[1::2]:
+            layer.net.last.weight.mul_(20)
+            layer.net.last.bias.copy_(20 * torch.randn_like(layer.net.last.bias))
+        x = 3 * torch.randn(512, 4, generator=torch.Generator().manual_seed(0))
+        z, ladj = model.forward_and_ladj(x)
+        back, other = model.inverse_and_ladj(z)
+    assert all(t.isfinite().all() for t in (z, ladj, back, other))
+
+
+def test_a_class_or_a_vector_changes_the_density():
+    for arch, options in MODELS.values():
+        model = scrambled(arch, **options, classes=2)
+        x = reals(model, 4)
+        zero, one = (model.log_prob(x, torch.full((4,), c)) for c in (0, 1))
+        assert torch.all((zero - one).abs() > 1e-4)
+
+
+def test_maf_density_sees_no_later_value_and_every_earlier_one():
+    model = scrambled("maf", shape=(5,), layers=1, hidden=40, blocks=2).double()
+    x = reals(model, 1)[0]
+    jacobian = torch.func.jacrev(lambda v: model.forward_and_ladj(v[None])[0][0])(x)
+    assert torch.all(jacobian.triu(1) == 0) and int((jacobian != 0).sum()) == 15
+
+
+def test_maf_costs_as_many_steps_as_dimensions_and_computes_no_unit_twice():
+    model = scrambled("maf", shape=(7,), layers=1, hidden=30)
+    rows = []
+    layer = model.transform.layers[-1]
+    plain = layer.first.part
+    layer.first.part = lambda x, new: rows.append((x.shape[1], new)) or plain(x, new)
+    model.sample(1)
+    assert [seen for seen, _ in rows] == list(range(7))
+    assert [new.start for _, new in rows] == [0, *[new.stop for _, new in rows[:-1]]]
+    assert rows[-1][1].stop == 30
+
+
+def test_actnorm_starts_from_the_first_batch_and_from_no_other():
+    for arch, options in MODELS.values():
+        torch.manual_seed(0)
+        model = zoo.create(arch, **options).train()
+        x = 3 + 5 * reals(model, 256)
+        model.log_prob(x)
+        before = [p.clone() for p in model.parameters()]
+        model.log_prob(10 * x)
+        assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+        with torch.no_grad():
+            z, _ = model.eval().forward_and_ladj(x)
+        assert abs(float(z.mean())) < 0.5 and 0.3 < float(z.std()) < 3
+
+
+@pytest.mark.parametrize("arch", ["realnvp", "glow", "nsf_coupling"])
+def test_sides_that_cannot_be_halved_are_refused_not_padded(arch):
+    with pytest.raises(zoo.ConfigError, match="never pads"):
+        zoo.create(arch, shape=(1, 6, 9))
+
+
+def test_shapes_and_conditions_that_make_no_sense_are_refused():
+    with pytest.raises(zoo.ConfigError, match=r"\(D,\) or \(C, H, W\)"):
+        zoo.create("maf", shape=(3, 3))
+    with pytest.raises(zoo.ConfigError, match="set one of them"):
+        zoo.create("maf", classes=2, vector=3)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_networks_in_half_precision_leave_the_maps_in_single(name):
+    arch, options = MODELS[name]
+    model = scrambled(arch, **options).train()
+    x = reals(model, 32)
+    model.log_prob(x)  # actnorm starts
+    with torch.autocast("cpu", torch.bfloat16):
+        half, ladj = model.forward_and_ladj(x)
+        (-model.log_prob(x).mean()).backward()
+    z, want = model.forward_and_ladj(x)
+    assert half.dtype == ladj.dtype == torch.float32
+    assert torch.allclose(half, z, atol=0.2) and torch.allclose(ladj, want, atol=0.02 * z.shape[1])

@@ -1,0 +1,118 @@
+"""Generators in the layout of the PyTorch DCGAN tutorial: `main.0.weight`, `main.1.weight`, ...
+
+https://docs.pytorch.org/tutorials/beginner/dcgan_faces_tutorial.html. Latents, width, channels and
+kernels are read off the shapes, and the resolution follows from the kernels (`dcgan.resolution`).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zoo_core.errors import IntegrityError, UsageError
+from zoo_core.weights.foreign import Converted, Foreign, renamed
+
+__all__ = ["DCGANTutorial"]
+
+_RULES = {
+    r"main\.(\d+)\.(weight|bias|running_mean|running_var|num_batches_tracked)": (
+        r"generator.main.\1.\2"
+    )
+}
+
+
+@dataclass(frozen=True)
+class DCGANTutorial:
+    """`key` names the generator in a checkpoint that holds several networks, e.g. `netG`."""
+
+    key: str | None = None
+
+    def __call__(self, foreign: Foreign) -> Converted:
+        """A generator without a discriminator, of images in [-1, 1]."""
+        tensors = _generator(foreign, self.key)
+        convolutions = _convolutions(tensors)
+        latent, width = convolutions[0].shape[0], convolutions[-1].shape[0]
+        options = {
+            "channels": convolutions[-1].shape[1],
+            "kernels": [w.shape[-1] for w in convolutions],
+            "latent": latent,
+            "width": width,
+            "critic": False,
+        }
+        for i, w in enumerate(convolutions[:-1]):
+            want = width << (len(convolutions) - 2 - i)
+            if w.shape[1] != want:
+                raise IntegrityError(
+                    f"convolution {i} has {w.shape[1]} channels, expected {want}: in the "
+                    f"tutorial's layout they halve at each step, down to {width}."
+                )
+        return Converted(options, renamed(tensors, _RULES) | _counters(tensors))
+
+
+def _generator(foreign: Foreign, key: str | None) -> dict[str, Tensor]:
+    """The generator's state dict, under whatever key the checkpoint nests it."""
+    places = {
+        ".".join(filter(None, (folder, prefix))): _under(prefix, tensors)
+        for folder, tensors in foreign.tensors.items()
+        for prefix in _prefixes(tensors)
+    }
+    if key is not None:
+        found = {p: t for p, t in places.items() if p == key or p == f"{key}.module"}
+    else:
+        found = places
+    if len(found) == 1:
+        return next(iter(found.values()))
+    names = ", ".join(repr(p) for p in places) or "none"
+    if not places:
+        raise IntegrityError(
+            "no generator in the layout of the DCGAN tutorial (main.0.weight, ...).",
+            hint="the checkpoint is of another architecture, or of a discriminator alone",
+        )
+    raise UsageError(
+        f"key = {key!r} names no generator; generators are under {names}."
+        if key is not None
+        else f"the checkpoint holds several generators, under {names}.",
+        hint=f"choose one: --set key={next(iter(places))}",
+    )
+
+
+def _prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Where generators are: a convolution from 1 x 1, then batch normalization."""
+    first = re.compile(r"(?:(.*)\.)?main\.0\.weight")
+    found = [m.group(1) or "" for name in tensors if (m := first.fullmatch(name))]
+    return [p for p in found if (f"{p}." if p else "") + "main.1.running_mean" in tensors]
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{prefix}." if prefix else ""
+    return {
+        name.removeprefix(start): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(f"{start}main.")
+    }
+
+
+def _convolutions(tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    """Weights (in, out, k, k) of the transposed convolutions, in order."""
+    names = [n for n, t in tensors.items() if n.endswith(".weight") and t.ndim == 4]
+    names.sort(key=lambda name: int(name.split(".")[1]))
+    weights = [tensors[name] for name in names]
+    fits = [int(n.split(".")[1]) for n in names] == [3 * i for i in range(len(names))]
+    chained = all(a.shape[1] == b.shape[0] for a, b in zip(weights, weights[1:], strict=False))
+    square = all(w.shape[2] == w.shape[3] for w in weights)
+    if len(weights) < 2 or not (fits and chained and square):
+        shapes = ", ".join(f"{n} {tuple(tensors[n].shape)}" for n in names[:6])
+        raise IntegrityError(
+            "the convolutions are not the DCGAN tutorial's: every third layer of `main`, square, "
+            f"each taking what the one before gives; found {shapes}."
+        )
+    return weights
+
+
+def _counters(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The counts of batches that checkpoints of torch before 0.4.1 do not hold."""
+    layers = [n.removesuffix(".running_mean") for n in tensors if n.endswith(".running_mean")]
+    absent = [n for n in layers if f"{n}.num_batches_tracked" not in tensors]
+    return {f"generator.{n}.num_batches_tracked": torch.tensor(0) for n in absent}

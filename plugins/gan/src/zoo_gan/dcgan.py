@@ -1,0 +1,143 @@
+"""DCGAN: Unsupervised Representation Learning with Deep Convolutional GANs (Radford et al., 2016).
+
+https://arxiv.org/abs/1511.06434. G is a stack of transposed convolutions with batch normalization
+and rectifiers, D its mirror image with leaky ones (section 3). Samples are drawn with the stored
+statistics, so that a row does not depend on its batch.
+
+Layers are named as in the PyTorch tutorial, whose state dicts convert. `kernels` of G say what
+happens to the resolution, from 1 x 1 on:
+
+| kernel | stride, padding | n becomes |
+|---|---|---|
+| the first, k | 1, 0 | k |
+| 4 | 2, 1 | 2 n |
+| 3 | 2, 1 | 2 n - 1 |
+| 1, at the end | 1, 2 | n - 4 |
+
+(4, 4, 4, 4, 4) are the tutorial's 64 pixels; (4, 4, 4, 4), (7, 4, 4) and (4, 3, 4, 4) give 32, 28
+and 28.
+
+Shapes: B batch, C channels, L latents.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from torch import Tensor, nn
+
+from zoo_core import ConfigError, Event, Range
+from zoo_gan.model import AdversarialModel, channels_last
+from zoo_gan.parts import SLOPE
+
+__all__ = ["DCGAN", "Config", "resolution"]
+
+_STD = 0.02
+"""Of all weights at first (section 3 and the tutorial)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Images, latents and size; channels double with each step down from `width`.
+
+    Without `levels` images are reals in [-1, 1]. `critic = False` leaves out D, as for a converted
+    generator.
+    """
+
+    channels: Annotated[int, Range(1, 64)] = 3
+    levels: Annotated[int, Range(2, 65536)] | None = None
+    kernels: Annotated[tuple[int, ...], Range(1, 16)] = (4, 4, 4, 4, 4)
+    latent: Annotated[int, Range(1, 4096)] = 100
+    width: Annotated[int, Range(1, 4096)] = 64
+    critic: bool = True
+
+
+class DCGAN(AdversarialModel):
+    """Convolutions with batch normalization."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        c = config or Config()
+        n = resolution(c.kernels)
+        bounds = {} if c.levels else {"low": -1.0, "high": 1.0}
+        super().__init__(c, Event((c.channels, n, n), levels=c.levels, **bounds), latent=c.latent)
+        self.generator = Generator(c)
+        self.discriminator = Discriminator(c) if c.critic else None
+        self.apply(_initialize)
+        channels_last(self)
+
+
+class Generator(nn.Module):
+    """(B, L) -> (B, C, H, W) in [-1, 1]."""
+
+    def __init__(self, c: Config) -> None:
+        super().__init__()
+        widths = (c.latent, *_widths(c), c.channels)
+        layers: list[nn.Module] = []
+        for i, k in enumerate(c.kernels):
+            layers.append(
+                nn.ConvTranspose2d(widths[i], widths[i + 1], k, *_steps(i, k), bias=False)
+            )
+            if i + 1 < len(c.kernels):
+                layers += [nn.BatchNorm2d(widths[i + 1]), nn.ReLU(inplace=True)]
+        self.main = nn.Sequential(*layers, nn.Tanh())
+
+    def forward(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        x: Tensor = self.main(z[:, :, None, None])
+        return x
+
+
+class Discriminator(nn.Module):
+    """(B, C, H, W) -> scores (B,), before the tutorial's sigmoid."""
+
+    def __init__(self, c: Config) -> None:
+        super().__init__()
+        widths = (c.latent, *_widths(c), c.channels)
+        layers: list[nn.Module] = []
+        for i, k in reversed(list(enumerate(c.kernels))):
+            outputs = widths[i] if i else 1
+            layers.append(nn.Conv2d(widths[i + 1], outputs, k, *_steps(i, k), bias=False))
+            if 0 < i < len(c.kernels) - 1:
+                layers.append(nn.BatchNorm2d(outputs))
+            if i:
+                layers.append(nn.LeakyReLU(SLOPE, inplace=True))
+        self.main = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        score: Tensor = self.main(x)
+        return score.flatten()
+
+
+def resolution(kernels: Sequence[int]) -> int:
+    """Rows and columns of the images; raises `ConfigError` for kernels that make none."""
+    n = 1
+    for i, k in enumerate(kernels):
+        stride, padding = _steps(i, k)
+        n = (n - 1) * stride - 2 * padding + k
+    if len(kernels) < 2 or n < 1:
+        raise ConfigError(f"kernels = {tuple(kernels)}; give at least two that make an image.")
+    return n
+
+
+def _steps(i: int, kernel: int) -> tuple[int, int]:
+    """Stride and padding of convolution i of the generator."""
+    if i == 0:
+        return 1, 0
+    known = {4: (2, 1), 3: (2, 1), 1: (1, 2)}
+    if kernel not in known:
+        raise ConfigError(
+            f"kernels[{i}] = {kernel}; after the first one, kernels are 4, 3 or 1.",
+            hint="4 doubles the resolution, 3 makes it 2 n - 1, 1 cuts two pixels off each side",
+        )
+    return known[kernel]
+
+
+def _widths(c: Config) -> tuple[int, ...]:
+    """Channels between the convolutions of the generator."""
+    return tuple(c.width << i for i in reversed(range(len(c.kernels) - 1)))
+
+
+def _initialize(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, std=_STD)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, _STD)

@@ -1,0 +1,3 @@
+from zoo_core.testing import conformance
+
+test_conformance = conformance("gan")

@@ -1,0 +1,86 @@
+"""Variational autoencoder (Kingma & Welling, 2014; Rezende, Mohamed & Wierstra, 2014).
+
+https://arxiv.org/abs/1312.6114. A code z of a normal prior explains an event x, and an encoder
+approximates what z explains a given x:
+
+    p(z) = N(0, I),  p(x|z) = prod_i p(x_i | f(z)),  q(z|x) = N(mu(x), diag sigma(x)^2)   (eq. 9)
+    log p(x) >= E_q[log p(x|z)] - KL(q(z|x) || p(z))                                      (eq. 3)
+
+The bound, its importance-weighted kin and their losses are the core's (`zoo_core.likelihoods`);
+`ELBOLoss(beta=4)` trains a beta-VAE (Higgins et al., 2017). With `channels` the networks are
+convolutional.
+
+Shapes: B batch, C channels, H rows, W columns, Z latents.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from torch import Tensor
+
+from zoo_core import Condition, Event, GenerativeModel, Range, Rng
+from zoo_core.capabilities import Distribution
+from zoo_core.nn.distributions import Normal
+from zoo_vae.networks import ImageDecoder, ImageEncoder, Likelihood, full, one_hot
+
+__all__ = ["VAE", "Config"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Event, likelihood and networks. `classes` makes the model class-conditional.
+
+    `hidden` are the widths of the encoder's dense layers, the decoder's are the same in reverse;
+    `channels` are those of halving convolutions before (and after) them, none for an MLP.
+    """
+
+    shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
+    levels: Annotated[int, Range(2, 65536)] = 2
+    classes: Annotated[int, Range(1, 65536)] | None = None
+    likelihood: Likelihood = "bernoulli"
+    latent: Annotated[int, Range(1, 65536)] = 50
+    hidden: Annotated[tuple[int, ...], Range(1, 65536)] = (500, 500)
+    channels: Annotated[tuple[int, ...], Range(1, 65536)] = ()
+    dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
+
+
+class VAE(GenerativeModel):
+    """One level of normal codes between two networks."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        c = config or Config()
+        event = Event(c.shape, levels=c.levels)
+        super().__init__(c, event, Condition("classes", c.classes) if c.classes else None)
+        self.encoder = ImageEncoder(
+            event, c.channels, c.hidden, 2 * c.latent, classes=c.classes, dropout=c.dropout
+        )
+        self.decoder = ImageDecoder(
+            event,
+            c.channels,
+            c.hidden[::-1],
+            c.latent,
+            c.likelihood,
+            classes=c.classes,
+            dropout=c.dropout,
+        )
+
+    def prior(self, batch: int, cond: Tensor | None = None) -> Normal:
+        """p(z) = N(0, I) over (B, Z)."""
+        return Normal.standard(batch, self.config.latent, like=self.decoder.dense.like)
+
+    def encode(self, x: Tensor, cond: Tensor | None = None) -> Normal:
+        """q(z|x) over (B, Z), for x (B, C, H, W)."""
+        mean, log_std = full(self.encoder(x, self._one_hot(cond))).chunk(2, 1)
+        return Normal(mean, log_std)
+
+    def decode(self, z: Tensor, cond: Tensor | None = None) -> Distribution:
+        """p(x|z) over (B, C, H, W), for z (B, Z)."""
+        return self.decoder(z, self._one_hot(cond))  # type: ignore[no-any-return]
+
+    def sample_rows(self, rng: Rng, cond: Tensor | None = None) -> Tensor:
+        """x ~ p(x|z), z ~ p(z)."""
+        z = self.prior(len(rng), cond).sample(rng, stream="z")
+        return self.decode(z, cond).sample(rng, stream="x")
+
+    def _one_hot(self, cond: Tensor | None) -> Tensor | None:
+        return one_hot(cond, self.config.classes, self.dtype)

@@ -1,0 +1,131 @@
+"""`zoo compare`: models side by side, in one table and one report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo_core.cli.command import Command, Settings
+from zoo_core.cli.options import Count, hub_options, settings_option
+from zoo_core.cli.printing import remark, show, table
+from zoo_core.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from zoo_core.evaluation.compare import Comparison
+
+__all__ = ["command"]
+
+_SUFFIXES = (".html", ".md")
+
+
+@click.command("compare", cls=Command)
+@click.argument("names", nargs=-1, metavar="MODEL...")
+@click.option("--data", metavar="NAME", help="Data set (default: the one of the first model).")
+@settings_option("an option of the data set", "--data-option", "data_options")
+@click.option("--split", default="test", show_default=True, metavar="NAME", help="Its split.")
+@click.option("--samples", "n", type=Count, metavar="N", help="Samples of each model.")
+@click.option("--features", multiple=True, metavar="NAME", help="Feature extractor (repeatable).")
+@click.option("--limit", type=Count, metavar="N", help="Score N events drawn by the seed.")
+@click.option(
+    "--out",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a report: .html or .md (repeatable).",
+)
+@click.option(
+    "--study",
+    type=click.Choice(["toy"]),
+    help="Train one model of each family on data with known p(x), and compare with the truth.",
+)
+@click.option(
+    "--minutes", type=float, metavar="M", help="Of training for each model of the study."
+)
+@hub_options()
+@click.pass_obj
+def command(
+    settings: Settings,
+    names: tuple[str, ...],
+    data: str | None,
+    data_options: dict[str, Any],
+    split: str,
+    n: int | None,
+    features: tuple[str, ...],
+    limit: int | None,
+    out: tuple[Path, ...],
+    study: str | None,
+    minutes: float | None,
+) -> None:
+    """Measure every MODEL on the same events with the same seeds.
+
+    Likelihoods are ranked only among those of the same relation to log p. Unequal parameters,
+    data or training budgets are pointed out.
+    """
+    for path in out:
+        if path.suffix.lower() not in _SUFFIXES:
+            raise OutputError(f"{path} has suffix {path.suffix!r}; it must be .html or .md.")
+    if study is not None:
+        return _study(settings, names, minutes, out)
+    if not names:
+        raise UsageError("no model was named.", hint="zoo compare made.digits glow.digits")
+    from zoo_core.cli.models import dataset, load
+    from zoo_core.evaluation.compare import budget_of, compare
+    from zoo_core.evaluation.record import data_of
+    from zoo_core.loading import find
+
+    folders = {name: find(name, settings.access).folder for name in names}
+    found = (
+        dataset(settings, data, data_options)
+        if data is not None
+        else data_of(folders[names[0]], **data_options)
+    )
+    result = compare(
+        [(name, load(settings, name)) for name in folders],
+        found,
+        split=split,
+        budgets={name: budget_of(folder) for name, folder in folders.items()},
+        seed=settings.seed or 0,
+        progress=settings.progress,
+        n=n,
+        features=features or None,
+        limit=limit,
+    )
+    _write(out, result)
+    _print(settings, result)
+
+
+def _print(settings: Settings, found: "Comparison") -> None:
+    from zoo_core.evaluation.report import COLUMNS, rows
+
+    for warning in found.warnings:
+        remark(settings, f"not equal: {warning}")
+    show(settings, found.record(), table([name for name, _ in COLUMNS], rows(found)))
+
+
+def _write(paths: tuple[Path, ...], found: "Comparison") -> None:
+    from zoo_core.evaluation.report import html, markdown
+    from zoo_core.files import write_atomically
+
+    for path in paths:
+        text = html(found) if path.suffix.lower() == ".html" else markdown(found)
+        write_atomically(path, text.encode())
+
+
+def _study(
+    settings: Settings, names: tuple[str, ...], minutes: float | None, out: tuple[Path, ...]
+) -> None:
+    """The study prints and writes its own report: the truth is part of it."""
+    from zoo_core.evaluation.study import MINUTES, run_study
+    from zoo_core.evaluation.study_report import html, markdown, text
+    from zoo_core.files import write_atomically
+
+    found = run_study(
+        names or None,
+        minutes=minutes or MINUTES,
+        seed=settings.seed or 0,
+        progress=settings.progress,
+    )
+    for path in out:
+        written = html(found) if path.suffix.lower() == ".html" else markdown(found)
+        write_atomically(path, written.encode())
+    show(settings, found.record(), text(found))

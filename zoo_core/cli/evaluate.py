@@ -1,0 +1,246 @@
+"""`zoo evaluate`: measure a model, and say beside what each number stands."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo_core.cli.command import Command, Settings
+from zoo_core.cli.options import Count, batch_size, hub_options, settings_option
+from zoo_core.cli.printing import fields, remark, show, size_text, table
+from zoo_core.errors import DataError, IntegrityError
+
+if TYPE_CHECKING:
+    from zoo_core.data.dataset import Dataset
+    from zoo_core.evaluation.record import Comparison
+
+__all__ = ["command", "lines"]
+
+
+@click.command("evaluate", cls=Command)
+@click.argument("name")
+@click.option(
+    "--data", metavar="NAME", help="Data set (default: the one the model's recipe names)."
+)
+@settings_option("an option of the data set", "--data-option", "data_options")
+@click.option("--split", default="test", show_default=True, metavar="NAME", help="Its split.")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice(["likelihood", "quality", "speed"]),
+    help="Measure only this (repeatable; default: all three).",
+)
+@click.option("--method", metavar="NAME", help="Likelihood (default: the architecture's own).")
+@settings_option("an option of the likelihood")
+@click.option("--limit", type=Count, metavar="N", help="Score N events drawn by the seed.")
+@click.option("--sampler", metavar="NAME", help="Sampler (default: the architecture's own).")
+@settings_option("an option of the sampler", "--sampler-set", "sampler_options")
+@click.option("--samples", "n", type=Count, metavar="N", help="Samples, and real events beside.")
+@click.option(
+    "--features",
+    multiple=True,
+    metavar="NAME",
+    help="Feature extractor (repeatable; default: all).",
+)
+@click.option("--inception-weights", metavar="FILE", help="Local weights of --features inception.")
+@batch_size
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the JSON here as well."
+)
+@click.option("--record", is_flag=True, help="Keep the result beside the weights.")
+@click.option("--verify", is_flag=True, help="Check what is recorded with the weights again.")
+@hub_options()
+@click.pass_obj
+def command(
+    settings: Settings,
+    name: str,
+    data: str | None,
+    data_options: dict[str, Any],
+    split: str,
+    only: tuple[str, ...],
+    method: str | None,
+    options: dict[str, Any],
+    limit: int | None,
+    sampler: str | None,
+    sampler_options: dict[str, Any],
+    n: int | None,
+    features: tuple[str, ...],
+    inception_weights: str | None,
+    batch_size: int | None,
+    out: Path | None,
+    record: bool,
+    verify: bool,
+) -> None:
+    """Measure the model NAME: its likelihood with its kind, sample quality, and speed.
+
+    Every number stands beside the same number of held-out real data and of a null baseline that
+    has learned nothing, and has a standard error. Events are never a prefix.
+    """
+    from zoo_core.cli.models import load
+    from zoo_core.evaluation.evaluate import PARTS, evaluate
+    from zoo_core.evaluation.features import Inception
+    from zoo_core.evaluation.record import weights_of, write_record
+    from zoo_core.loading import find
+
+    folder = find(name, settings.access).folder
+    model = load(settings, name)
+    found = _dataset(settings, folder, data, data_options)
+    if verify:
+        return _verify(settings, folder, model, found, batch_size)
+    wanted = [Inception(weights=inception_weights) if f == "inception" else f for f in features]
+    result = evaluate(
+        model,
+        found,
+        split=split,
+        parts=[p for p in PARTS if p in (only or PARTS)],
+        method=method,
+        options=options,
+        limit=limit,
+        sampler=sampler,
+        sampler_options=sampler_options,
+        n=n,
+        features=wanted or None,
+        seed=settings.seed or 0,
+        batch_size=batch_size,
+        progress=settings.progress,
+        about={"name": name, "weights": weights_of(folder)},
+    )
+    if out is not None:
+        from zoo_core.files import write_atomically
+
+        write_atomically(out, (json.dumps(result.record, indent=2) + "\n").encode())
+    if record:
+        remark(settings, f"recorded in {write_record(folder, result.record)}")
+    show(settings, result.record, lines(result.record))
+
+
+def lines(record: Mapping[str, Any]) -> Iterator[str]:
+    """The record as people read it."""
+    data = record["data"]
+    yield from fields(
+        [
+            ("model", f"{record['model'].get('name')} ({record['model']['density']})"),
+            ("data", f"{data['name']} {data['split']}, {data['size']} events"),
+            ("binarization", data["binarization"]),
+            ("likelihood", _likelihood(record["likelihood"])),
+        ]
+    )
+    if record["likelihood"]:
+        yield from _nulls(record["likelihood"])
+    if record["quality"]:
+        yield ""
+        yield from _quality(record["quality"])
+    if record["speed"]:
+        yield ""
+        yield from fields(_speed(record["speed"]))
+    verdict = record["verdict"]
+    yield ""
+    yield f"{'beats' if verdict['pretrained'] else 'does NOT beat'} the null: {verdict['why']}"
+
+
+def _likelihood(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return "none"
+    from zoo_core.specs import LikelihoodKind
+
+    sign = LikelihoodKind(found["kind"], found["relation"]).sign
+    whole = "every event once" if found["every_event"] else "drawn by the seed"
+    return (
+        f"log p {sign} {found['nats']:.3f} +- {found['std_err']:.3f} nats, "
+        f"{found['bits_per_dim']:.4f} +- {found['bits_per_dim_std_err']:.4f} bits/dim "
+        f"({found['kind']}, n={found['n']}, {whole}, dequantization {found['dequantization']})"
+    )
+
+
+def _nulls(found: Mapping[str, Any]) -> Iterator[str]:
+    truth = found["truth"]
+    rows = [
+        (n["name"], n["kind"], f"{n['nats']:.3f}", f"{n['gap']:+.3f} +- {n['gap_std_err']:.3f}")
+        for n in found["null"]
+    ]
+    if found["bdmc_gap"]:
+        gap = found["bdmc_gap"]
+        yield (
+            f"on events simulated from the model AIS is at most {gap['value']:.3f} +- "
+            f"{gap['std_err']:.3f} nats below log p (BDMC)"
+        )
+    if truth:
+        rows.append(("truth", "exact", "", f"{-truth['gap']:+.3f} +- {truth['gap_std_err']:.3f}"))
+    yield from table(("beside", "kind", "nats", "model minus it"), rows, right="nats")
+
+
+def _quality(found: Mapping[str, Any]) -> Iterator[str]:
+    rows = [
+        (
+            s["label"],
+            f"{s['value']['value']:.4g} +- {s['value']['std_err']:.2g}",
+            f"{s['real']['value']:.4g} +- {s['real']['std_err']:.2g}",
+            f"{s['null']['value']:.4g} +- {s['null']['std_err']:.2g}",
+            s["better"],
+        )
+        for s in found["scores"]
+    ]
+    yield from table(("score", "model", "real", f"null ({found['null']})", "better"), rows)
+    yield (
+        f"{found['n']} samples, as many of {found['split']} as real; reference "
+        f"{found['reference']['n']} of {found['reference']['split']}"
+    )
+
+
+def _speed(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    evaluations = found["network_evaluations"]
+    return [
+        ("images a second", f"{found['images_per_second']:.1f}"),
+        ("first image", f"{found['first_image_seconds']:.4f} s"),
+        ("network evaluations", evaluations if evaluations is not None else "one fused call"),
+        ("parameters", found["parameters"]),
+        ("peak memory", f"{size_text(found['peak_bytes'])} ({found['peak_of']})"),
+        ("on", f"{found['device']}, {found['threads']} thread(s), n={found['n']}"),
+    ]
+
+
+def _dataset(
+    settings: Settings, folder: Path, name: str | None, options: dict[str, Any]
+) -> "Dataset":
+    from zoo_core.cli.models import dataset
+    from zoo_core.evaluation.record import data_of
+
+    return dataset(settings, name, options) if name is not None else data_of(folder, **options)
+
+
+def _verify(
+    settings: Settings, folder: Path, model: Any, data: "Dataset", batch_size: int | None
+) -> None:
+    """Everything recorded with the weights, measured again."""
+    from zoo_core.evaluation import record as records
+    from zoo_core.weights.checkpoint import read_metadata
+
+    metrics = read_metadata(folder).get("metrics") or []
+    found = records.verify_metrics(model, data, metrics)
+    kept = records.read_record(folder)
+    if kept is not None:
+        again = records.verify(
+            model, data, kept, batch_size=batch_size, progress=settings.progress
+        )
+        found += again[1]
+    if not found:
+        raise DataError(
+            f"nothing that can be checked is recorded in {folder}.",
+            hint=f"zoo evaluate {folder} --record",
+        )
+    show(settings, [_row(c) for c in found], map(str, found))
+    wrong = [c for c in found if not c.agrees]
+    if wrong:
+        raise IntegrityError(f"{len(wrong)} of {len(found)} recorded numbers differ: {wrong[0]}.")
+
+
+def _row(found: "Comparison") -> dict[str, Any]:
+    return {
+        "what": found.what,
+        "recorded": found.recorded,
+        "now": found.now,
+        "tolerance": found.tolerance,
+        "agrees": found.agrees,
+    }

@@ -1,0 +1,86 @@
+"""Clouds of features: what scores of sample quality are computed from.
+
+Shapes: N points, F features, k the number of neighbours. Everything is in float64; distances are
+computed in blocks of bounded memory.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from zoo_core.errors import UsageError
+
+__all__ = ["Cloud", "Estimate", "distance_blocks"]
+
+_BLOCK_VALUES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its standard error."""
+
+    value: float
+    std_err: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.4g} +- {self.std_err:.2g}"
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """Features (N, F) of N events; what scores derive from them is computed once, on demand."""
+
+    points: Tensor
+    derived: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.points.ndim != 2 or len(self.points) < 2:
+            raise UsageError(
+                f"features have shape {tuple(self.points.shape)}; expected (N, F) with N >= 2."
+            )
+        if not bool(self.points.isfinite().all()):
+            raise UsageError("features hold NaN or infinite values; no score is defined.")
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """(F,), float64."""
+        return self.points.double().mean(0)
+
+    @cached_property
+    def cov(self) -> Tensor:
+        """(F, F), float64, with N - 1 in the denominator."""
+        off = self.points.double() - self.mean
+        return off.T @ off / (len(self) - 1)
+
+    def radii(self, k: int) -> Tensor:
+        """Squared distance of each point to its k-th nearest other point, (N,)."""
+        if not 1 <= k < len(self):
+            raise UsageError(f"k = {k}; {len(self)} points have neighbours 1 to {len(self) - 1}.")
+        return self.derive(f"radii{k}", lambda: _radii(self, k))
+
+    def derive(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        """What `compute` gives, kept under a name."""
+        if name not in self.derived:
+            self.derived[name] = compute()
+        return self.derived[name]
+
+
+def distance_blocks(a: Cloud, b: Cloud) -> Iterator[Tensor]:
+    """Squared distances from the points of `a`, some at a time, to all of `b`: (n, N_b)."""
+    center = b.mean
+    x, y = (a.points.double() - center), (b.points.double() - center)
+    norm = y.square().sum(1)
+    for part in torch.split(x, max(1, _BLOCK_VALUES // len(b))):
+        yield torch.addmm(norm, part, y.T, alpha=-2).add_(part.square().sum(1, keepdim=True))
+
+
+def _radii(cloud: Cloud, k: int) -> Tensor:
+    """The nearest point of all is the point itself: the k-th neighbour is the (k+1)-th nearest."""
+    nearest = [d.topk(k + 1, dim=1, largest=False) for d in distance_blocks(cloud, cloud)]
+    return torch.cat([found.values.max(1).values for found in nearest])

@@ -1,0 +1,204 @@
+"""`zoo.compare`: models of all families on one data set, by one protocol.
+
+A likelihood stands with its kind and its relation to log p, and is ranked only among numbers of
+the same relation: a bound that is lower than an exact value need not be of a worse model.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo_core.capabilities import has
+from zoo_core.data.dataset import Dataset
+from zoo_core.evaluation.evaluate import Evaluation, evaluate
+from zoo_core.evaluation.quality import Quality
+from zoo_core.model import GenerativeModel
+from zoo_core.sampling import evaluating, to_model
+from zoo_core.specs import LikelihoodKind
+from zoo_core.training.data import labelled
+from zoo_core.weights.checkpoint import read_metadata
+
+__all__ = ["Budget", "Comparison", "Entry", "budget_of", "compare", "headline_scores", "warnings"]
+
+_TOLERANCE = 0.10
+_MAPS = 6
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a model was given: parameters, data, seconds of training."""
+
+    parameters: int
+    data: str | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One model of a comparison."""
+
+    name: str
+    evaluation: Evaluation
+    budget: Budget
+    codes: str
+    """What latent codes it has: `exact`, `inferred`, `prior only` or `none`."""
+    maps: Tensor | None = None
+    """Bits of each value of a few events given the earlier ones, (M, *S)."""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return self.evaluation.record
+
+    @property
+    def likelihood(self) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = self.record["likelihood"]
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Models measured on the same split, with the same seeds and sample counts."""
+
+    data: Dataset
+    split: str
+    entries: list[Entry]
+    seed: int
+    warnings: list[str]
+    shown: Tensor | None = None
+    """The events that the maps are of, (M, *S)."""
+
+    def rank(self, entry: Entry) -> str:
+        """The place among likelihoods of the same relation, e.g. `1 of 2 (=)`."""
+        own = entry.likelihood
+        if own is None:
+            return "-"
+        peers = [e.likelihood for e in self.entries if e.likelihood]
+        same = sorted((p["nats"] for p in peers if p["relation"] == own["relation"]), reverse=True)
+        sign = LikelihoodKind(own["kind"], own["relation"]).sign
+        return f"{same.index(own['nats']) + 1} of {len(same)} ({sign})"
+
+    def record(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "data": self.data.name,
+            "split": self.split,
+            "seed": self.seed,
+            "warnings": self.warnings,
+            "models": [
+                {
+                    **e.record,
+                    "name": e.name,
+                    "rank": self.rank(e),
+                    "codes": e.codes,
+                    "notes": e.notes,
+                }
+                for e in self.entries
+            ],
+        }
+
+
+def compare(
+    models: Sequence[tuple[str, GenerativeModel]],
+    data: Dataset,
+    *,
+    split: str = "test",
+    budgets: Mapping[str, Budget] | None = None,
+    seed: int = 0,
+    progress: bool = False,
+    **options: Any,
+) -> Comparison:
+    """Evaluate named models on a split; `options` are those of `evaluate`.
+
+    `budgets` say what each model was given, so that unequal ones are pointed out; without them
+    only parameters are compared.
+    """
+    shown = data.split(split).x[:0]
+    entries = []
+    for name, model in models:
+        found = evaluate(
+            model,
+            data,
+            split=split,
+            seed=seed,
+            progress=progress,
+            about={"name": name},
+            **options,
+        )
+        parameters = sum(p.numel() for p in model.parameters())
+        budget = (budgets or {}).get(name) or Budget(parameters)
+        shown, maps = _maps(model, data, split, seed)
+        entries.append(Entry(name, found, budget, _codes(model), maps))
+    return Comparison(data, split, entries, seed, list(warnings(entries)), shown)
+
+
+def budget_of(folder: Path) -> Budget:
+    """What a saved model was given, as its zoo.json records it."""
+    metadata = read_metadata(folder)
+    recipe, training = metadata.get("recipe") or {}, metadata.get("training") or {}
+    data = metadata.get("data") or {}
+    return Budget(
+        int(metadata.get("params") or 0),
+        data.get("name") or recipe.get("name"),
+        training.get("seconds"),
+    )
+
+
+def warnings(entries: Sequence[Entry]) -> Iterator[str]:
+    """What makes the comparison unfair: budgets that differ by more than 10 %."""
+    named = [(e.name, e.budget) for e in entries]
+    for what, unit in (("parameters", ""), ("seconds", " s of training")):
+        sizes = [(name, getattr(b, what)) for name, b in named if getattr(b, what)]
+        if len(sizes) > 1:
+            (small, a), (large, b) = min(sizes, key=_size), max(sizes, key=_size)
+            if b > (1 + _TOLERANCE) * a:
+                yield (
+                    f"{what} differ by more than 10 %: {small} has {a:,.0f}{unit}, "
+                    f"{large} {b:,.0f}{unit}"
+                )
+    data = {b.data for _, b in named if b.data}
+    if len(data) > 1:
+        yield f"the models were trained on different data: {', '.join(sorted(data))}"
+    unknown = [name for name, b in named if b.seconds is None]
+    if unknown:
+        yield f"the training budget is not recorded of {', '.join(unknown)}"
+
+
+def headline_scores(entry: Entry) -> dict[str, Quality]:
+    """The scores on the most special features, by name."""
+    found = entry.evaluation.quality
+    return {q.score: q for q in found if q.features == found[0].features}
+
+
+def _size(named: tuple[str, float]) -> float:
+    return named[1]
+
+
+def _codes(model: GenerativeModel) -> str:
+    if has(model, "Bijection"):
+        return "exact"
+    if has(model, "Encoder"):
+        return "inferred"
+    return "prior only" if has(model, "Decoder") or has(model, "Generator") else "none"
+
+
+def _maps(
+    model: GenerativeModel, data: Dataset, split: str, seed: int
+) -> tuple[Tensor, Tensor | None]:
+    """A few events that the seed draws, and the bits of each of their values, if there are any."""
+    from zoo_core.evaluation.scoring import choose
+
+    held = data.split(split)
+    rows = choose(seed, len(held), _MAPS)
+    x, cond = labelled(model, held.batch(rows))
+    if not has(model, "Conditionals") or data.event.levels is None:
+        return held.x[rows], None
+    x = to_model(x, model)
+    with evaluating(model):
+        logits: Tensor = model.logits(x, None if cond is None else to_model(cond, model))  # type: ignore[operator]
+    nats = logits.log_softmax(-1).gather(-1, x.unsqueeze(-1)).squeeze(-1)
+    return held.x[rows], (-nats / torch.log(torch.tensor(2.0))).cpu()

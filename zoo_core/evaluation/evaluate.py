@@ -1,0 +1,203 @@
+"""`zoo.evaluate`: likelihood, sample quality and speed of one model on one data set.
+
+The result's `record` holds all that is needed to repeat it: weights and data by hash, splits,
+seeds, options, versions.
+"""
+
+import dataclasses
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from zoo_core import __version__, resolve
+from zoo_core import config as configs
+from zoo_core.data.dataset import Dataset
+from zoo_core.errors import NoLikelihoodError
+from zoo_core.evaluation import scoring
+from zoo_core.evaluation.features import Extractor, to_event
+from zoo_core.evaluation.quality import Quality, SampleQuality
+from zoo_core.evaluation.reference import digest
+from zoo_core.evaluation.scoring import Scored
+from zoo_core.evaluation.speed import Speed, first_image, timed_sample
+from zoo_core.evaluation.verdict import Verdict, verdict
+from zoo_core.model import GenerativeModel
+
+__all__ = ["PARTS", "Evaluation", "Part", "evaluate"]
+
+Part = Literal["likelihood", "quality", "speed"]
+PARTS: tuple[Part, ...] = ("likelihood", "quality", "speed")
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was measured, and `record`, its JSON form with all that is needed to repeat it."""
+
+    record: dict[str, Any]
+    scored: Scored | None
+    quality: list[Quality]
+    speed: Speed | None
+    samples: Tensor | None
+
+    @property
+    def verdict(self) -> Verdict:
+        return verdict(self.record)
+
+
+def evaluate(
+    model: GenerativeModel,
+    data: Dataset,
+    *,
+    split: str = "test",
+    parts: Sequence[Part] = PARTS,
+    method: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+    sampler: str | None = None,
+    sampler_options: Mapping[str, Any] | None = None,
+    n: int | None = None,
+    features: Sequence[str | Extractor] | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    progress: bool = False,
+    about: Mapping[str, Any] | None = None,
+) -> Evaluation:
+    """Measure `parts` of a model against a split of a data set and its train split.
+
+    `method` with `options` scores the likelihood, of `limit` events if given; `sampler` with its
+    options draws the n samples whose quality and speed are measured. An implicit model has no
+    likelihood by default. `about` goes into the record (the model's name, its weights' hash).
+    """
+    scored = None
+    if "likelihood" in parts and (method is not None or _has_likelihood(model)):
+        scored = scoring.score(
+            model,
+            data,
+            split=split,
+            method=method,
+            options=options,
+            limit=limit,
+            seed=seed,
+            batch_size=batch_size,
+            progress=progress,
+        )
+    draw = resolve.sampler(model, sampler, sampler_options or {})
+    drawn = None
+    if {"quality", "speed"} & set(parts):
+        conditional = model.condition.kind == "classes"
+        protocol = SampleQuality(
+            data, split=split, n=n, features=features, conditional=conditional, seed=seed
+        )
+        drawn = _draw(model, protocol, parts, draw, seed, batch_size, progress)
+    record = {
+        "schema": SCHEMA,
+        "model": {**_model(model), **(about or {})},
+        "data": _data(data, split),
+        "seed": seed,
+        "limit": limit,
+        "options": dict(options or {}),
+        "sampler": {
+            "name": sampler or model.spec.default_sampler,
+            "options": configs.to_dict(draw) if dataclasses.is_dataclass(draw) else {},
+        },
+        "precision": str(model.dtype).removeprefix("torch."),
+        "likelihood": None if scored is None else scored.record(),
+        "quality": drawn and drawn.described,
+        "speed": drawn and drawn.speed and dataclasses.asdict(drawn.speed),
+        "versions": _versions(),
+    }
+    if scored is not None:
+        likelihood = resolve.likelihood(model, method, options or {})
+        record["spot"] = scoring.spot(model, data, split=split, method=likelihood, seed=seed)
+    record["verdict"] = dataclasses.asdict(verdict(record))
+    drawn = drawn or _Drawn([], None, None, None)
+    return Evaluation(record, scored, drawn.quality, drawn.speed, drawn.samples)
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """What was measured of samples."""
+
+    quality: list[Quality]
+    described: dict[str, Any] | None
+    speed: Speed | None
+    samples: Tensor | None
+
+
+def _draw(
+    model: GenerativeModel,
+    protocol: SampleQuality,
+    parts: Sequence[Part],
+    draw: Any,
+    seed: int,
+    batch_size: int | None,
+    progress: bool,
+) -> _Drawn:
+    """Draw as many samples as the protocol asks for; score and time them."""
+    cond = protocol.classes
+    how = {"sampler": draw, "seed": seed, "batch_size": batch_size}
+    timed = timed_sample(model, protocol.n, cond=cond, progress=progress, **how)
+    samples = to_event(timed.x, model.event, protocol.data.event)
+    quality = protocol(samples) if "quality" in parts else []
+    described = {**protocol.describe(), "scores": [q.record() for q in quality]}
+    speed = None
+    if "speed" in parts:
+        seconds, evaluations = first_image(model, cond=None if cond is None else cond[:1], **how)
+        speed = Speed(
+            images_per_second=protocol.n / timed.seconds,
+            first_image_seconds=seconds,
+            network_evaluations=evaluations,
+            parameters=sum(p.numel() for p in model.parameters()),
+            peak_bytes=timed.peak_bytes,
+            peak_of=timed.peak_of,
+            n=protocol.n,
+            threads=torch.get_num_threads(),
+            device=str(model.device),
+        )
+    return _Drawn(quality, described if quality else None, speed, samples)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "density-zoo": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+
+
+def _has_likelihood(model: GenerativeModel) -> bool:
+    try:
+        resolve.likelihood(model, None, {})
+    except NoLikelihoodError:
+        return False
+    return True
+
+
+def _model(model: GenerativeModel) -> dict[str, Any]:
+    spec = model.spec
+    return {
+        "arch": spec.arch,
+        "family": spec.family,
+        "density": spec.density,
+        "config": configs.to_dict(model.config),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+
+
+def _data(data: Dataset, split: str) -> dict[str, Any]:
+    held = data.split(split)
+    return {
+        "name": data.name,
+        "split": split,
+        "size": len(held),
+        "sha256": digest(held.x),
+        "event": dataclasses.asdict(data.event),
+        "binarization": data.binarization,
+        "provenance": data.provenance,
+    }

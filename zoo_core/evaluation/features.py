@@ -1,0 +1,200 @@
+"""Feature extractors, by name: what the scores of sample quality see of an event.
+
+A score is only as good as its features, so every score carries their name. An extractor is a
+frozen dataclass, called as `(x, event) -> (N, F)`; `accepts(event)` says which events it is for,
+and `identity` names it with the hash of its weights, for the cache of reference features.
+
+Shapes: N events, F features.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from zoo_core import config as configs
+from zoo_core.config import Range
+from zoo_core.data.event import Event
+from zoo_core.errors import ConfigError, NoCapabilityError
+from zoo_core.evaluation.classifier import bundled
+from zoo_core.registry import current
+from zoo_core.specs import import_target
+
+__all__ = [
+    "MNIST",
+    "Digits",
+    "Extractor",
+    "Inception",
+    "Pixels",
+    "extractor",
+    "fitting",
+    "to_event",
+    "to_unit",
+]
+
+_BATCH = 256
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """Events to features."""
+
+    @property
+    def identity(self) -> str:
+        """What the features depend on besides the events."""
+        ...
+
+    def accepts(self, event: Event) -> bool: ...
+
+    def __call__(self, x: Tensor, event: Event) -> Tensor:
+        """(N, *S) -> (N, F), float32."""
+        ...
+
+
+def to_unit(x: Tensor, event: Event) -> Tensor:
+    """Values on [0, 1] where the event has bounds, as they are where it has none; float32."""
+    if event.levels is not None:
+        return x.float() / (event.levels - 1)
+    if event.low is not None and event.high is not None:
+        return (x.float() - event.low) / (event.high - event.low)
+    return x.float()
+
+
+def to_event(x: Tensor, have: Event, want: Event) -> Tensor:
+    """Events of a model as events of a data set: bounded reals are rounded to the levels."""
+    if have.shape == want.shape and have.levels == want.levels:
+        return x
+    bounded = have.low is not None and have.high is not None
+    if have.shape != want.shape or have.discrete or want.levels is None or not bounded:
+        raise NoCapabilityError(f"samples of {have} cannot be compared with {want}.")
+    unit = to_unit(x, have).clamp(0, 1)
+    return (unit * (want.levels - 1)).round().long()
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The values themselves, flattened, on [0, 1] where they have bounds."""
+
+    identity = "pixels"
+
+    def accepts(self, event: Event) -> bool:
+        return True
+
+    def __call__(self, x: Tensor, event: Event) -> Tensor:
+        return to_unit(x, event).flatten(1)
+
+
+@dataclass(frozen=True)
+class Digits:
+    """The hidden layer of a classifier of 8x8 digits that comes with the zoo, 64 features."""
+
+    @property
+    def identity(self) -> str:
+        return _identity("digits")
+
+    def accepts(self, event: Event) -> bool:
+        bounded = event.levels is not None or (event.low is not None and event.high is not None)
+        return event.shape == (1, 8, 8) and event.levels != 2 and bounded
+
+    def __call__(self, x: Tensor, event: Event) -> Tensor:
+        return _hidden("digits", to_unit(x, event))
+
+
+@dataclass(frozen=True)
+class MNIST:
+    """The hidden layer of a classifier of binary 28x28 digits that comes with the zoo."""
+
+    @property
+    def identity(self) -> str:
+        return _identity("mnist")
+
+    def accepts(self, event: Event) -> bool:
+        return event.shape == (1, 28, 28) and event.levels == 2
+
+    def __call__(self, x: Tensor, event: Event) -> Tensor:
+        return _hidden("mnist", to_unit(x, event))
+
+
+@dataclass(frozen=True)
+class Inception:
+    """The pool3 features (2048) of the Inception network of FID, through torch-fidelity.
+
+    `weights` is a local file; without it torch-fidelity downloads its own. Images have 1 or 3
+    channels and 256 levels, or reals with bounds, which are rounded to 256 levels first.
+    """
+
+    weights: str | None = None
+    batch: Annotated[int, Range(1, 4096)] = 32
+
+    @property
+    def identity(self) -> str:
+        return f"inception-2015 pool3 ({self.weights or 'torch-fidelity'})"
+
+    def accepts(self, event: Event) -> bool:
+        image = len(event.shape) == 3 and event.shape[0] in (1, 3)
+        bounded = event.low is not None and event.high is not None
+        return image and (event.levels == 256 or (event.levels is None and bounded))
+
+    def __call__(self, x: Tensor, event: Event) -> Tensor:
+        network = _inception(self.weights)
+        bytes_ = (to_unit(x, event).clamp(0, 1) * 255).round().to(torch.uint8)
+        images = bytes_.expand(-1, 3, -1, -1)
+        with torch.no_grad():
+            parts = [network(part)[0].float().cpu() for part in torch.split(images, self.batch)]
+        return torch.cat(parts)
+
+
+def extractor(wanted: "str | Extractor", options: Mapping[str, Any] | None = None) -> Extractor:
+    """The extractor of a registered name, or the object itself."""
+    if not isinstance(wanted, str):
+        return wanted
+    spec = current().one("metric", wanted).spec
+    if spec.kind != "features":
+        raise ConfigError(
+            f"metric {wanted!r} is a {spec.kind}, no feature extractor.",
+            hint=f"extractors: {', '.join(e.spec.name for e in _registered())}",
+        )
+    found: Extractor = configs.from_dict(import_target(spec.target), options or {}, where=wanted)
+    return found
+
+
+def fitting(event: Event) -> list[str]:
+    """Names of the extractors for an event, the special ones first; optional ones are left out."""
+    kept = [e.spec for e in _registered() if not e.spec.optional]
+    names = [s.name for s in kept if import_target(s.target)().accepts(event)]
+    return sorted(names, key=lambda name: name == "pixels")
+
+
+def _registered() -> list[Any]:
+    return [e for e in current().all("metric") if e.spec.kind == "features"]
+
+
+def _identity(name: str) -> str:
+    return f"{name} classifier {bundled(name)[1]['sha256']}"
+
+
+@torch.no_grad()
+def _hidden(name: str, x: Tensor) -> Tensor:
+    model, _ = bundled(name)
+    return torch.cat([model.features(part) for part in torch.split(x, _BATCH)])
+
+
+@cache
+def _inception(weights: str | None) -> Any:
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import (  # type: ignore[import-not-found]
+            FeatureExtractorInceptionV3,
+        )
+    except ImportError:
+        raise NoCapabilityError(
+            "Inception features need torch-fidelity.", hint="pip install density-zoo[fid]"
+        ) from None
+    if weights is not None and not Path(weights).is_file():
+        raise ConfigError(f"inception.weights = {weights!r} is no file.")
+    return FeatureExtractorInceptionV3(
+        "inception-v3-compat", ["2048"], feature_extractor_weights_path=weights
+    ).eval()

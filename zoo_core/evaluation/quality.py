@@ -1,0 +1,218 @@
+"""Sample quality: scores on named features, beside real data and the null baseline.
+
+The reference is the `train` split. A score of n generated events stands beside the same score of
+n held-out real ones, which is what a perfect model would get, and of n draws of the null baseline.
+All depend on n and on the size of the reference, so both are part of the result.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo_core import config as configs
+from zoo_core.data.dataset import Dataset
+from zoo_core.data.order import permutation
+from zoo_core.errors import UsageError
+from zoo_core.evaluation.baselines import Baseline, null_baseline
+from zoo_core.evaluation.cloud import Cloud, Estimate
+from zoo_core.evaluation.features import Extractor, extractor, fitting
+from zoo_core.evaluation.reference import digest, reference_cloud
+from zoo_core.registry import current
+from zoo_core.rng import Rng
+from zoo_core.specs import import_target
+
+__all__ = ["SCORES", "Quality", "SampleQuality"]
+
+SCORES = ("frechet", "kernel", "precision", "recall", "density", "coverage")
+
+_MOST_GENERATED = 1_000
+_MOST_REFERENCE = 5_000
+_FID_EVENTS = 50_000
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One score on one extractor's features, of the model, of real data and of the null.
+
+    `label` is what to call it: FID and KID are the names of the Inception scores of 50,000 events
+    against the whole train split, and of nothing else.
+    """
+
+    score: str
+    features: str
+    label: str
+    better: str
+    value: Estimate
+    real: Estimate
+    null: Estimate
+    n: int
+    n_reference: int
+
+    def record(self) -> dict[str, Any]:
+        """The JSON form."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Quality":
+        estimates = {k: Estimate(**record[k]) for k in ("value", "real", "null")}
+        return cls(**{**record, **estimates})
+
+    def __str__(self) -> str:
+        return (
+            f"{self.label} {self.value} (real {self.real.value:.4g}, null {self.null.value:.4g}; "
+            f"n={self.n}, reference {self.n_reference})"
+        )
+
+
+class SampleQuality:
+    """The protocol for one data set: `SampleQuality(data)(samples)` gives a list of `Quality`.
+
+    `split` holds the real events to compare with; n (by default at most 1,000) of them are drawn
+    by the seed, and the reference is at most `n_reference` of `train`, drawn likewise. `features`
+    are names or extractors, by default all that fit the events. Class-conditional samples must
+    have the classes of `classes`.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        *,
+        split: str = "test",
+        n: int | None = None,
+        n_reference: int = _MOST_REFERENCE,
+        features: Sequence[str | Extractor] | None = None,
+        scores: Sequence[str] = SCORES,
+        conditional: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.data, self.split, self.seed = data, split, seed
+        held = data.split(split)
+        if n is not None and n > len(held):
+            raise UsageError(
+                f"n = {n}; {data.name}.{split} has {len(held)} events to compare with.",
+                hint="give fewer: real and generated events must be equally many",
+            )
+        self.rows = _rows(seed, len(held), n or min(len(held), _MOST_GENERATED), "real")
+        self.real_events = held.x[self.rows]
+        self.classes = None if held.y is None or not conditional else held.y[self.rows]
+        train = data.split("train").x
+        self.reference = train[_rows(seed, len(train), min(len(train), n_reference), "reference")]
+        self.whole = len(self.reference) == len(train)
+        self.features = {
+            _name(f): extractor(f)
+            for f in (features if features is not None else fitting(data.event))
+        }
+        self.scores = {name: _score(name) for name in scores}
+        for name, extract in self.features.items():
+            if not extract.accepts(data.event):
+                raise UsageError(
+                    f"features {name!r} are not for {data.event}.",
+                    hint=f"those that are: {', '.join(fitting(data.event))}",
+                )
+
+    @property
+    def n(self) -> int:
+        """How many events to generate."""
+        return len(self.rows)
+
+    @cached_property
+    def null(self) -> Baseline:
+        return null_baseline(self.data, conditional=self.classes is not None)
+
+    def __call__(self, x: Tensor) -> list[Quality]:
+        """Every score of n generated events (n, *S) of the data's kind."""
+        x = self.data.event.check(x, name="samples")
+        if len(x) != self.n:
+            raise UsageError(
+                f"{len(x)} samples; this comparison is of {self.n}, as many as real events."
+            )
+        found = []
+        for name, extract in self.features.items():
+            reference, real, null = self._clouds[name]
+            generated = Cloud(extract(x, self.data.event))
+            for score_name, score in self.scores.items():
+                found.append(
+                    Quality(
+                        score_name,
+                        name,
+                        self._label(score_name, name),
+                        score.better,
+                        score(generated, reference),
+                        *self._anchors(name, score_name, reference, real, null),
+                        self.n,
+                        len(reference),
+                    )
+                )
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        """What is needed to repeat the comparison."""
+        return {
+            "split": self.split,
+            "n": self.n,
+            "seed": self.seed,
+            "reference": {
+                "split": "train",
+                "n": len(self.reference),
+                "sha256": digest(self.reference),
+            },
+            "features": {name: f.identity for name, f in self.features.items()},
+            "scores": {name: configs.to_dict(score) for name, score in self.scores.items()},
+            "null": self.null.name,
+        }
+
+    @cached_property
+    def _clouds(self) -> dict[str, tuple[Cloud, Cloud, Cloud]]:
+        event = self.data.event
+        drawn = self.null.sample(Rng(self.seed, self.n, scope="null/"), self.classes)
+        return {
+            name: (
+                reference_cloud(self.reference, event, extract),
+                Cloud(extract(self.real_events, event)),
+                Cloud(extract(drawn, event)),
+            )
+            for name, extract in self.features.items()
+        }
+
+    @cached_property
+    def _found(self) -> dict[tuple[str, str], tuple[Estimate, Estimate]]:
+        return {}
+
+    def _anchors(
+        self, features: str, score: str, reference: Cloud, real: Cloud, null: Cloud
+    ) -> tuple[Estimate, Estimate]:
+        """The score of real data and of the null baseline, computed once."""
+        key = (features, score)
+        if key not in self._found:
+            call = self.scores[score]
+            self._found[key] = (call(real, reference), call(null, reference))
+        return self._found[key]
+
+    def _label(self, score: str, features: str) -> str:
+        short = {"frechet": "fd", "kernel": "kd"}.get(score, score)
+        if features == "inception" and self.whole and self.n >= _FID_EVENTS:
+            short = {"fd": "FID", "kd": "KID"}.get(short, short)
+            return short if short in ("FID", "KID") else f"{short}_inception"
+        return f"{short}_{features}"
+
+
+def _rows(seed: int, size: int, n: int, what: str) -> Tensor:
+    """n rows of a permutation that the seed fixes, never a prefix, in the data's own order."""
+    if n >= size:
+        return torch.arange(size)
+    return permutation(seed, size, stream=f"evaluation/{what}")[:n].sort().values
+
+
+def _score(name: str) -> Any:
+    spec = current().one("metric", name).spec
+    if spec.kind != "score":
+        raise UsageError(f"metric {name!r} is a feature extractor, no score.")
+    return import_target(spec.target)()
+
+
+def _name(wanted: str | Extractor) -> str:
+    return wanted if isinstance(wanted, str) else type(wanted).__name__.lower()

@@ -1,0 +1,188 @@
+"""Evaluations beside the weights they are of: `evaluation.json` in a model's folder.
+
+A record names the weights by hash, so it cannot pass for another model's. Checking it again is
+cheap (`spot_check`: a few events, to rounding) or complete (`verify`: everything anew, within the
+recorded error).
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo_core import resolve
+from zoo_core.data import load_dataset
+from zoo_core.data.dataset import Dataset
+from zoo_core.errors import DataError, IntegrityError
+from zoo_core.evaluation import scoring
+from zoo_core.evaluation.evaluate import SCHEMA, Evaluation, evaluate
+from zoo_core.files import write_atomically
+from zoo_core.model import GenerativeModel
+from zoo_core.training.recipe import Recipe, parse_recipe
+from zoo_core.weights.checkpoint import WEIGHTS, read_metadata
+from zoo_core.weights.layout import EVALUATION
+
+__all__ = [
+    "Comparison",
+    "data_of",
+    "read_record",
+    "recipe_of",
+    "spot_check",
+    "verify",
+    "verify_metrics",
+    "weights_of",
+    "write_record",
+]
+
+_SPOT_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A recorded number, the same number now, and how far apart they may be."""
+
+    what: str
+    recorded: float
+    now: float
+    tolerance: float
+
+    @property
+    def agrees(self) -> bool:
+        return abs(self.now - self.recorded) <= self.tolerance
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what}: recorded {self.recorded:.6g}, now {self.now:.6g} "
+            f"(within {self.tolerance:.2g}: {'yes' if self.agrees else 'NO'})"
+        )
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> Path:
+    """Put an evaluation beside the weights it is of."""
+    path = folder / EVALUATION
+    write_atomically(path, (json.dumps(record, indent=2) + "\n").encode())
+    return path
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """The evaluation in a model's folder, if there is one; raises if it is of other weights."""
+    path = folder / EVALUATION
+    if not path.is_file():
+        return None
+    try:
+        record: dict[str, Any] = json.loads(path.read_bytes())
+        schema, weights = record["schema"], record["model"]["weights"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"{path} is no evaluation ({error}).") from None
+    if schema != SCHEMA or weights != weights_of(folder):
+        raise IntegrityError(
+            f"{path} is not of the weights beside it.", hint=f"zoo evaluate {folder} --record"
+        )
+    return record
+
+
+def weights_of(folder: Path) -> str | None:
+    """The SHA-256 of a model's weights, as its zoo.json records it."""
+    found: str | None = read_metadata(folder)["files"].get(WEIGHTS, {}).get("sha256")
+    return found
+
+
+def recipe_of(folder: Path) -> Recipe:
+    """The recipe that a model's weights follow from."""
+    recipe = read_metadata(folder).get("recipe")
+    if not isinstance(recipe, dict) or "text" not in recipe:
+        raise DataError(f"{folder} names no recipe, so no data set.", hint="name one: --data NAME")
+    return parse_recipe(recipe["text"], overrides=recipe.get("overrides"))
+
+
+def data_of(folder: Path, **options: Any) -> Dataset:
+    """The data set that a model's recipe is for; `options` are set over the recipe's."""
+    recipe = recipe_of(folder)
+    return load_dataset(recipe.data, **{**recipe.data_options, **options})
+
+
+def spot_check(
+    model: GenerativeModel, data: Dataset, record: Mapping[str, Any]
+) -> list[Comparison]:
+    """A few recorded scores against the same now; they differ by rounding at most."""
+    if "spot" not in record:
+        return []
+    likelihood = resolve.likelihood(
+        model, record["likelihood"]["method"], record.get("options") or {}
+    )
+    split, seed = record["data"]["split"], record["seed"]
+    now = scoring.spot(model, data, split=split, method=likelihood, seed=seed)
+    return [
+        Comparison(f"nats of event {i}", a, b, _SPOT_TOLERANCE * max(1.0, abs(a)))
+        for i, (a, b) in enumerate(zip(record["spot"], now, strict=True))
+    ]
+
+
+def verify(
+    model: GenerativeModel,
+    data: Dataset,
+    record: Mapping[str, Any],
+    *,
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> tuple[Evaluation, list[Comparison]]:
+    """Evaluate anew as recorded; numbers agree if they are within the recorded standard error."""
+    likelihood, quality = record["likelihood"], record["quality"]
+    parts = [p for p in ("likelihood", "quality") if record[p]]
+    found = evaluate(
+        model,
+        data,
+        split=record["data"]["split"],
+        parts=parts,  # type: ignore[arg-type]
+        method=likelihood["method"] if likelihood else None,
+        options=record["options"],
+        limit=record["limit"],
+        sampler=record["sampler"]["name"],
+        sampler_options=record["sampler"]["options"],
+        n=quality["n"] if quality else None,
+        features=list(quality["features"]) if quality else None,
+        seed=record["seed"],
+        batch_size=batch_size,
+        progress=progress,
+        about={k: record["model"][k] for k in ("name", "weights") if k in record["model"]},
+    )
+    return found, list(_compare(record, found.record))
+
+
+def verify_metrics(
+    model: GenerativeModel, data: Dataset, metrics: list[Mapping[str, Any]], *, seed: int = 0
+) -> list[Comparison]:
+    """The likelihoods that training recorded in `zoo.json` against the same now."""
+    found = []
+    for metric in metrics:
+        if "nats" not in metric or metric.get("split") not in data.splits:
+            continue
+        now = scoring.score(model, data, split=metric["split"], seed=seed)
+        if str(now.mean.kind) == metric["kind"] and now.mean.n == metric["n"]:
+            what = f"{metric['kind']} of {metric['split']}"
+            found.append(Comparison(what, metric["nats"], now.mean.nats, metric["std_err"]))
+    return found
+
+
+def _compare(then: Mapping[str, Any], now: Mapping[str, Any]) -> "list[Comparison]":
+    found = []
+    a, b = then["likelihood"], now["likelihood"]
+    if a and b:
+        what = f"{a['kind']} of {then['data']['split']}, nats"
+        found.append(Comparison(what, a["nats"], b["nats"], a["std_err"]))
+        for old, new in zip(a["null"], b["null"], strict=True):
+            gap = Comparison(f"gap to {old['name']}", old["gap"], new["gap"], old["gap_std_err"])
+            found.append(gap)
+    if then["quality"] and now["quality"]:
+        pairs = zip(then["quality"]["scores"], now["quality"]["scores"], strict=True)
+        for old, new in pairs:
+            value, error = old["value"]["value"], old["value"]["std_err"]
+            floor = 1e-6 * max(1.0, abs(value))  # an error of 0: all points counted, or none
+            found.append(
+                Comparison(
+                    str(old["label"]), value, new["value"]["value"], math.hypot(error, floor)
+                )
+            )
+    return found

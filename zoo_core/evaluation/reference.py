@@ -1,0 +1,53 @@
+"""Features of reference data, kept in the cache under the hash of data and extractor."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from zoo_core.data.event import Event
+from zoo_core.evaluation.cloud import Cloud
+from zoo_core.evaluation.features import Extractor
+from zoo_core.files import cache_dir, write_atomically
+
+__all__ = ["NEIGHBOURS", "digest", "reference_cloud"]
+
+NEIGHBOURS = (3, 5)
+"""Radii that are kept: precision and recall ask for the 3rd neighbour, the others for the 5th."""
+
+
+def digest(x: Tensor) -> str:
+    """SHA-256 of the values, with their type and shape."""
+    found = hashlib.sha256(f"{x.dtype}{tuple(x.shape)}".encode())
+    for part in torch.split(x, 4096):
+        found.update(part.contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def reference_cloud(x: Tensor, event: Event, extract: Extractor) -> Cloud:
+    """The features of reference events, with their neighbour radii; from the cache if there."""
+    key = hashlib.sha256(f"{digest(x)} {event} {extract.identity}".encode()).hexdigest()
+    path = cache_dir() / "features" / f"{key}.safetensors"
+    kept = _read(path, len(x))
+    if kept is not None:
+        return kept
+    cloud = Cloud(extract(x, event))
+    for k in NEIGHBOURS:
+        cloud.radii(k)
+    write_atomically(path, save({"points": cloud.points.contiguous(), **cloud.derived}))
+    return cloud
+
+
+def _read(path: Path, n: int) -> Cloud | None:
+    """What the cache holds; a file that cannot be read is as good as none."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError):
+        return None
+    points = tensors.pop("points", None)
+    if points is None or len(points) != n:
+        return None
+    return Cloud(points, tensors)

@@ -1,0 +1,272 @@
+"""A comparison as text, Markdown, and one self-contained HTML page.
+
+The page has no scripts and asks for nothing from elsewhere: pictures are data URIs, charts are
+SVG in the text, and its content policy forbids the rest.
+"""
+
+from collections.abc import Iterator, Sequence
+from html import escape
+
+import numpy as np
+from torch import Tensor
+
+from zoo_core.data.event import Event
+from zoo_core.data.pictures import grid, grid_layout, shade
+from zoo_core.evaluation import charts
+from zoo_core.evaluation.compare import Comparison, Entry, headline_scores
+from zoo_core.specs import LikelihoodKind
+
+__all__ = ["COLUMNS", "html", "markdown", "page", "rows"]
+
+COLUMNS = (
+    ("model", "the name, and how it treats p(x)"),
+    ("density", "the density type"),
+    ("likelihood", "mean log p of the split in nats, with its relation to log p and its kind"),
+    ("bits/dim", "the same for each value; lower is better"),
+    ("rank", "among likelihoods of the same relation; others are not comparable"),
+    ("beyond null", "paired gap to the strongest null baseline, in standard errors"),
+    ("Frechet", "Frechet distance on the named features; real data's beside it"),
+    ("precision", "part of the samples that look real; real data's beside it"),
+    ("coverage", "part of the reference that samples reach; real data's beside it"),
+    ("images/s", "samples a second in batches"),
+    ("first image", "seconds to one image"),
+    ("NFE", "network evaluations to one sample"),
+    ("parameters", "numbers that were learned"),
+    ("codes", "latent codes of events: exact, inferred, prior only, none"),
+)
+
+_SHOWN = 36
+_PLANE_MARGIN = 0.1
+_CSS = """
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;
+color:#1a1a1a;background:#fff}h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2.2rem}
+p.note{color:#555;max-width:48rem}table{border-collapse:collapse;font-size:13px}
+div.wide{overflow-x:auto}th,td{padding:.35rem .7rem;border-bottom:1px solid #ddd;text-align:left;
+white-space:nowrap}th{border-bottom:2px solid #888}tr:hover td{background:#f6f8fa}
+.warn{background:#fff4e5;border-left:4px solid #e69f00;padding:.5rem 1rem;margin:.5rem 0}
+.grids{display:flex;flex-wrap:wrap;gap:1.2rem}figure{margin:0}figcaption{font-size:13px;color:#333;
+margin-top:.3rem}img{image-rendering:pixelated;max-width:100%}svg{max-width:44rem;width:100%;
+background:#fff}svg text{font:12px system-ui,sans-serif;fill:#333}svg .middle{text-anchor:middle}
+svg .end{text-anchor:end}svg .grid{stroke:#eee}svg .level{stroke:#999;stroke-dasharray:4 4}
+dt{font-weight:600;float:left;clear:left;width:8rem}dd{margin-left:8.5rem;color:#444}
+"""
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """The table, one row a model, in the order of `COLUMNS`."""
+    return [_row(comparison, entry) for entry in comparison.entries]
+
+
+def markdown(comparison: Comparison) -> str:
+    """The table, the warnings and what the columns are, in Markdown."""
+    header = [name for name, _ in COLUMNS]
+    lines = [f"# {_title(comparison)}", "", _caption(comparison), ""]
+    lines += [f"> **Not equal:** {warning}" for warning in comparison.warnings] or []
+    lines += ["", f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    lines += [f"| {' | '.join(c.replace('|', ' ') for c in row)} |" for row in rows(comparison)]
+    lines += ["", *(f"- {e.name}: {note}" for e in comparison.entries for note in e.notes)]
+    lines += ["", *(f"- **{name}**: {text}" for name, text in COLUMNS)]
+    return "\n".join(lines).strip() + "\n"
+
+
+def html(comparison: Comparison) -> str:
+    """The whole report as one page."""
+    return page(_title(comparison), list(_body(comparison)))
+
+
+def page(title: str, body: Sequence[str]) -> str:
+    """A self-contained page."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_CSS}</style></head>"
+        f"<body><h1>{escape(title)}</h1>{''.join(body)}</body></html>\n"
+    )
+
+
+def _body(c: Comparison) -> Iterator[str]:
+    yield f'<p class="note">{escape(_caption(c))}</p>'
+    for warning in c.warnings:
+        yield f'<p class="warn"><b>Not equal:</b> {escape(warning)}</p>'
+    yield _table([name for name, _ in COLUMNS], rows(c))
+    for entry in c.entries:
+        for note in entry.notes:
+            yield f'<p class="note">{escape(entry.name)}: {escape(note)}</p>'
+    yield from _trade_off(c)
+    yield from _histograms(c)
+    yield from _samples(c)
+    yield from _maps(c)
+    yield "<h2>What the columns are</h2><dl>"
+    yield from (f"<dt>{escape(n)}</dt><dd>{escape(t)}</dd>" for n, t in COLUMNS)
+    yield "</dl>"
+
+
+def _table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in cells)
+    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _trade_off(c: Comparison) -> Iterator[str]:
+    """Quality against sampling time: the trade-off between the families as one picture."""
+    points = []
+    for entry in c.entries:
+        speed, scores = entry.evaluation.speed, entry.evaluation.quality
+        if speed is not None and scores:
+            frechet = headline_scores(entry)["frechet"]
+            seconds = 1 / speed.images_per_second
+            points.append(
+                charts.Point(entry.name, seconds, frechet.value.value, frechet.value.std_err)
+            )
+    if not points:
+        return
+    first = headline_scores(next(e for e in c.entries if e.evaluation.quality))["frechet"]
+    levels = [("real data", first.real.value)]
+    worst = max(p.y + p.error for p in points)
+    if first.null.value < 3 * worst:  # further away it would press the models together
+        levels.append(("null baseline", first.null.value))
+    yield "<h2>Quality against sampling time</h2>"
+    yield charts.scatter(
+        points, x_label="seconds an image, in batches", y_label=first.label, levels=levels
+    )
+    yield (
+        '<p class="note">Down and to the left is better. The dashed line is what held-out real '
+        f"data get from as many events; the null baseline gets {first.null.value:.4g}.</p>"
+    )
+
+
+def _histograms(c: Comparison) -> Iterator[str]:
+    found = [(e, e.evaluation.scored) for e in c.entries]
+    samples = [
+        (f"{e.name} ({_sign(e)} {s.mean.kind.name})", (-s.nats).tolist()) for e, s in found if s
+    ]
+    if samples:
+        yield "<h2>Likelihood of each event</h2>"
+        yield charts.histograms(samples, x_label="-log p, nats")
+        yield (
+            '<p class="note">Where the sign is &gt;=, the number is a bound, and the outline '
+            "lies to the right of the true one.</p>"
+        )
+
+
+def _samples(c: Comparison) -> Iterator[str]:
+    yield f"<h2>Samples from the same seeds ({c.seed})</h2><div class='grids'>"
+    held = c.data.split(c.split).x
+    yield _figure(_picture(held[_spread(len(held))], c), f"real, {c.data.name} {c.split}")
+    for entry in c.entries:
+        if entry.evaluation.samples is not None:
+            yield _figure(_picture(entry.evaluation.samples, c), entry.name)
+    yield "</div>"
+
+
+def _maps(c: Comparison) -> Iterator[str]:
+    found = [(e.name, e.maps) for e in c.entries if e.maps is not None]
+    if not found or c.shown is None or len(c.data.event.shape) != 3:
+        return
+    top = max(float(m.sum(1).quantile(0.99)) for _, m in found)
+    yield "<h2>Where the bits are</h2><div class='grids'>"
+    yield _figure(_strip(c.shown, c.data.event), "events")
+    for name, maps in found:
+        pictures = [charts.heat(m.sum(0).numpy(), top) for m in maps]
+        yield _figure(_side_by_side(pictures), f"{name}: bits of each pixel given the earlier")
+    yield f'</div><p class="note">White is 0 bits, the darkest red {top:.1f} bits or more.</p>'
+
+
+def _picture(x: Tensor, c: Comparison) -> np.ndarray:
+    event = c.data.event
+    if event.shape == (2,):
+        held = c.data.split(c.split).x.double().numpy()
+        low, high = held.min(0), held.max(0)
+        margin = _PLANE_MARGIN * (high - low)
+        return charts.plane(x.double().numpy(), low - margin, high + margin)
+    x = x[:_SHOWN]
+    rows_, columns, _, _ = grid_layout(event, len(x), columns=6)
+    return grid(shade(x, event, *_range(x, event)), rows_, columns, _scale(event))
+
+
+def _strip(x: Tensor, event: Event) -> np.ndarray:
+    images = shade(x, event, *_range(x, event)).expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+    return _side_by_side(list(images))
+
+
+def _side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures in a row, 8 pixels for each of theirs where they are small."""
+    scale = max(1, 64 // pictures[0].shape[0])
+    large = [p.repeat(scale, 0).repeat(scale, 1) for p in pictures]
+    gap = np.full((large[0].shape[0], 4, 3), 255, np.uint8)
+    return np.concatenate([part for p in large for part in (p, gap)][:-1], axis=1)
+
+
+def _range(x: Tensor, event: Event) -> tuple[float, float]:
+    low = event.low if event.low is not None else float(x.min())
+    high = event.high if event.high is not None else float(x.max())
+    return low, high
+
+
+def _scale(event: Event) -> int:
+    return max(1, 32 // max(event.shape[-2:]))
+
+
+def _spread(n: int) -> slice:
+    """Rows over the whole split: one that is sorted would show one class."""
+    return slice(None, None, max(1, n // _SHOWN))
+
+
+def _figure(picture: np.ndarray, caption: str) -> str:
+    return (
+        f'<figure><img alt="{escape(caption)}" src="{charts.data_uri(picture)}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _row(c: Comparison, e: Entry) -> tuple[str, ...]:
+    found, speed = e.likelihood, e.evaluation.speed
+    scores = headline_scores(e) if e.evaluation.quality else {}
+    verdict = e.record["verdict"]
+    sigmas = verdict["sigmas"]
+    return (
+        e.name,
+        e.record["model"]["density"],
+        "none"
+        if not found
+        else f"log p {_sign(e)} {found['nats']:.2f} +- {found['std_err']:.2f} ({found['kind']})",
+        "-" if not found else f"{found['bits_per_dim']:.3f}",
+        c.rank(e),
+        "-" if sigmas is None else f"{sigmas:+.0f} ({verdict['by']})",
+        *(_score(scores, name) for name in ("frechet", "precision", "coverage")),
+        "-" if not speed else f"{speed.images_per_second:.4g}",
+        "-" if not speed else f"{speed.first_image_seconds:.3g} s",
+        "-" if not speed or speed.network_evaluations is None else f"{speed.network_evaluations}",
+        f"{e.record['model']['parameters']:,}",
+        e.codes,
+    )
+
+
+def _score(scores: dict, name: str) -> str:  # type: ignore[type-arg]
+    q = scores.get(name)
+    return "-" if q is None else f"{q.value.value:.3g} (real {q.real.value:.3g})"
+
+
+def _sign(e: Entry) -> str:
+    found = e.likelihood
+    return "" if found is None else LikelihoodKind(found["kind"], found["relation"]).sign
+
+
+def _title(c: Comparison) -> str:
+    return f"{len(c.entries)} models on {c.data.name}"
+
+
+def _caption(c: Comparison) -> str:
+    quality = next((e.evaluation.quality for e in c.entries if e.evaluation.quality), None)
+    text = f"Split {c.split}, {len(c.data.split(c.split))} events, seed {c.seed}."
+    if quality:
+        q = quality[0]
+        text += (
+            f" Sample scores on the features {q.features}: {q.n} samples of each model, as many "
+            f"real events beside them, {q.n_reference} of train as reference."
+        )
+    if c.data.binarization:
+        text += f" Binarization: {c.data.binarization}."
+    return text

@@ -1,0 +1,171 @@
+"""The likelihood of a split, beside the null baseline's and the truth where it is known.
+
+Every event counts once, in the model's own precision without autocast; fewer events are rows of a
+permutation that the seed fixes. Differences are paired: the error of a gap is that of the mean of
+the differences event by event.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo_core import resolve
+from zoo_core.data.dataset import Dataset
+from zoo_core.data.order import permutation
+from zoo_core.evaluation.baselines import Baseline, candidates
+from zoo_core.evaluation.cloud import Estimate
+from zoo_core.likelihood import Mean
+from zoo_core.likelihoods.ais import Bracketed
+from zoo_core.model import GenerativeModel
+from zoo_core.rng import Rng
+from zoo_core.sampling import evaluating, to_model
+from zoo_core.training.data import check_fit, labelled
+
+__all__ = ["SPOT", "Scored", "score", "spot"]
+
+_SIMULATED = 16
+SPOT = 8
+"""Events whose scores are recorded one by one, for a cheap check of all that a score needs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """The likelihood of `rows` of a split; `nulls` holds each baseline with its paired gap."""
+
+    method: str
+    mean: Mean
+    nats: Tensor
+    """(N,), float64, event by event."""
+    monte_carlo: float
+    """Standard error of the mean from the method's own randomness; 0 for exact values."""
+    size: int
+    nulls: list[tuple[str, str, Mean, Estimate]]
+    bracket: Estimate | None
+    """Of AIS: upper minus lower bound on events simulated from the model, by BDMC."""
+    truth: Estimate | None
+    """Mean of true log p - number, where the truth is known: KL(p || model) if that is exact."""
+
+    def record(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "method": self.method,
+            **_numbers(self.mean),
+            "monte_carlo_std_err": self.monte_carlo,
+            "every_event": len(self.nats) == self.size,
+            "dequantization": _dequantization(self.mean),
+            "bdmc_gap": None if self.bracket is None else asdict(self.bracket),
+            "null": [
+                {
+                    "name": name,
+                    "classes": classes,
+                    **_numbers(mean),
+                    "gap": gap.value,
+                    "gap_std_err": gap.std_err,
+                }
+                for name, classes, mean, gap in self.nulls
+            ],
+            "truth": None
+            if self.truth is None
+            else {"gap": self.truth.value, "gap_std_err": self.truth.std_err},
+        }
+
+
+def score(
+    model: GenerativeModel,
+    data: Dataset,
+    *,
+    split: str = "test",
+    method: Any = None,
+    options: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> Scored:
+    """Score a split, or `limit` events of it drawn by the seed, by a likelihood method."""
+    check_fit(model, data)
+    likelihood = resolve.likelihood(model, method, options or {})
+    events = data.split(split)
+    rows = choose(seed, len(events), limit)
+    x, cond = labelled(model, events.batch(rows))
+    with torch.autocast(model.device.type, enabled=False):
+        found = model.log_likelihood(
+            x, cond=cond, method=likelihood, seed=seed, batch_size=batch_size, progress=progress
+        )
+    truth = None if data.truth is None else data.truth(events.x[rows])
+    return Scored(
+        method if isinstance(method, str) else model.spec.default_likelihood or str(found.kind),
+        found.mean(),
+        found.nats,
+        float(found.std_err.square().sum().sqrt()) / len(rows),
+        len(events),
+        [
+            _null(b, found.nats, events.x[rows], cond, seed)
+            for b in candidates(data, conditional=cond is not None)
+        ],
+        _bracket(model, likelihood, cond, seed),
+        None if truth is None else _gap(truth, found.nats),
+    )
+
+
+def spot(
+    model: GenerativeModel, data: Dataset, *, split: str, method: Any, seed: int
+) -> list[float]:
+    """Nats of a few events, which the same weights reproduce to rounding on any machine."""
+    events = data.split(split)
+    x, cond = labelled(model, events.batch(choose(seed, len(events), SPOT)))
+    return model.log_likelihood(x, cond=cond, method=method, seed=seed).nats.tolist()
+
+
+def choose(seed: int, size: int, limit: int | None) -> Tensor:
+    """All rows, or some that the seed fixes; never a prefix."""
+    if limit is None or limit >= size:
+        return torch.arange(size)
+    return permutation(seed, size, stream="evaluation/limit")[:limit].sort().values
+
+
+def _bracket(
+    model: GenerativeModel, likelihood: Any, cond: Tensor | None, seed: int
+) -> Estimate | None:
+    if not isinstance(likelihood, Bracketed):
+        return None
+    cond = None if cond is None else to_model(cond[:_SIMULATED], model)
+    n = _SIMULATED if cond is None else len(cond)
+    with evaluating(model):
+        found = likelihood.bracket(model, Rng(seed, n).to(model.device), cond)
+    return Estimate(found.gap, found.gap_std_err)
+
+
+def _null(
+    baseline: Baseline, nats: Tensor, x: Tensor, cond: Tensor | None, seed: int
+) -> tuple[str, str, Mean, Estimate]:
+    found = baseline.log_prob(x, cond, seed=seed)
+    error = float(found.std()) / math.sqrt(len(found))
+    mean = Mean(float(found.mean()), error, len(found), baseline.kind, x[0].numel())
+    return baseline.name, "told" if cond is not None else "none", mean, _gap(nats, found)
+
+
+def _gap(a: Tensor, b: Tensor) -> Estimate:
+    """Mean of a - b over events, with the error of that mean."""
+    difference = a.double() - b.double()
+    return Estimate(float(difference.mean()), float(difference.std()) / math.sqrt(len(difference)))
+
+
+def _numbers(mean: Mean) -> dict[str, Any]:
+    return {
+        "kind": str(mean.kind),
+        "relation": mean.kind.relation,
+        "n": mean.n,
+        "nats": mean.nats,
+        "std_err": mean.std_err,
+        "bits_per_dim": mean.bits_per_dim,
+        "bits_per_dim_std_err": mean.bits_per_dim_std_err,
+    }
+
+
+def _dequantization(mean: Mean) -> str:
+    return mean.kind.detail or "stated by the kind" if mean.kind.name == "deq_bound" else "none"

@@ -1,0 +1,79 @@
+"""Whether an evaluation shows that a model has learned anything; from its JSON form alone.
+
+Weights count as pretrained if their likelihood beats every null baseline by five standard errors
+of the paired difference. A lower bound that is above a baseline is; an upper bound shows nothing.
+Without a likelihood, samples must cover at least 0.9 of what real data cover, where the null does
+not, and their Frechet distance must beat the null's by five standard errors, both on the most
+special features there are (the first ones).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["COVERAGE", "SIGMAS", "Verdict", "verdict"]
+
+SIGMAS = 5.0
+COVERAGE = 0.9
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether weights count as pretrained, by what, and how far they are beyond the null."""
+
+    pretrained: bool
+    by: str
+    sigmas: float | None
+    why: str
+
+    def __str__(self) -> str:
+        return f"{'pretrained' if self.pretrained else 'NOT pretrained'}: {self.why}"
+
+
+def verdict(record: Mapping[str, Any]) -> Verdict:
+    """The verdict on an evaluation's record."""
+    if record.get("likelihood"):
+        return _by_likelihood(record["likelihood"])
+    if record.get("quality"):
+        return _by_samples(record["quality"]["scores"])
+    return Verdict(False, "nothing", None, "nothing was measured")
+
+
+def _by_likelihood(found: Mapping[str, Any]) -> Verdict:
+    if found["relation"] == "upper":
+        return Verdict(False, "likelihood", None, "an upper bound shows nothing about log p")
+    null = min(found["null"], key=_sigmas)
+    sigmas = _sigmas(null)
+    why = (
+        f"{null['gap']:+.2f} nats from {null['name']}, {sigmas:.1f} standard errors "
+        f"({SIGMAS:g} are needed)"
+    )
+    return Verdict(sigmas >= SIGMAS, "likelihood", sigmas, why)
+
+
+def _sigmas(null: Mapping[str, Any]) -> float:
+    gap, error = float(null["gap"]), float(null["gap_std_err"])
+    if math.isnan(gap) or math.isnan(error):
+        return -math.inf
+    return gap / error if error > 0 else math.copysign(math.inf, gap)
+
+
+def _by_samples(scores: list[Mapping[str, Any]]) -> Verdict:
+    features = scores[0]["features"]
+    found = {s["score"]: s for s in scores if s["features"] == features}
+    if not {"coverage", "frechet"} <= found.keys():
+        return Verdict(False, "samples", None, "neither likelihood nor coverage was measured")
+    coverage, frechet = found["coverage"], found["frechet"]
+    value, real, null = (float(coverage[k]["value"]) for k in ("value", "real", "null"))
+    gap = float(frechet["null"]["value"]) - float(frechet["value"]["value"])
+    sigmas = gap / math.hypot(frechet["null"]["std_err"], frechet["value"]["std_err"])
+    if null >= COVERAGE * real:
+        why = f"the null covers {null:.3f} on {features}, real data {real:.3f}: nothing is shown"
+        return Verdict(False, "samples", sigmas, why)
+    why = (
+        f"coverage {value:.3f} on {features}, {value / real:.2f} of real data's {real:.3f} "
+        f"({COVERAGE:g} is needed); Frechet distance {sigmas:.1f} standard errors below the "
+        f"null's ({SIGMAS:g} are needed)"
+    )
+    return Verdict(value >= COVERAGE * real and sigmas >= SIGMAS, "samples", sigmas, why)

@@ -1,0 +1,150 @@
+"""Codes of events and ways through latent space, for every family whose events have codes.
+
+A code z is what an encoder (`Encoder`, the mean of q(z|x)) or a bijection (`Bijection`) makes of
+an event, or a draw of the prior; a decoder (`Decoder`, the mean of p(x|z)), a generator
+(`Generator`) or a bijection takes it back. Paths and planes are plain tensors, so that whatever
+else maps codes to events, such as a deterministic sampler from its noise, can walk them too.
+
+Shapes: B codes, T points of a path, Z a code's shape, S an event's.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo_core.capabilities import has
+from zoo_core.errors import NoCapabilityError, UsageError
+from zoo_core.model import GenerativeModel
+from zoo_core.sampling import batches, evaluating, to_model
+
+__all__ = ["decode", "encode", "interpolate", "lerp", "plane", "reconstruct", "slerp"]
+
+Path = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From codes a and b, (B, *Z) each, at times t (T,) to codes (B, T, *Z)."""
+
+_PARALLEL = 1e-6
+"""Sine of the angle below which an arc is a line."""
+
+
+def encode(model: GenerativeModel, x: Any, *, cond: Any = None) -> Tensor:
+    """The codes of events x (B, *S), on the CPU: (B, *Z)."""
+    x = model.event.check(x)
+    return _in_batches(model, _encoder(model), x, model.condition.check(cond, len(x)))
+
+
+def decode(model: GenerativeModel, z: Tensor, *, cond: Any = None) -> Tensor:
+    """What codes z (B, *Z) stand for, on the CPU: (B, *S).
+
+    From a decoder these are the means of p(x|z), reals even where events are integers.
+    """
+    return _in_batches(model, _decoder(model), z, model.condition.check(cond, len(z)))
+
+
+def reconstruct(model: GenerativeModel, x: Any, *, cond: Any = None) -> Tensor:
+    """Events x (B, *S) through their codes and back: (B, *S), as `decode` gives them."""
+    return decode(model, encode(model, x, cond=cond), cond=cond)
+
+
+def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """The straight line (1 - t) a + t b from codes a to b, (B, *Z) each: (B, T, *Z)."""
+    a, b, t = _rows(a, b, t)
+    return (1 - t) * a + t * b
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """The arc from codes a to b, (B, *Z) each: (B, T, *Z).
+
+        (sin((1 - t) w) a + sin(t w) b) / sin w,   cos w = a b / (|a| |b|)
+
+    Between draws of a Gaussian prior it keeps to the shell where the draws are, where a line
+    would pass through the middle. Codes on one line through the origin have the line for an arc.
+    Animating rotation with quaternion curves (Shoemake, 1985).
+    """
+    line = lerp(a, b, t)
+    a, b, t = _rows(a.double(), b.double(), t)
+    w = _angle(a, b)
+    arc = (((1 - t) * w).sin() * a + (t * w).sin() * b) / w.sin()
+    return torch.where(w.sin() < _PARALLEL, line, arc.to(line.dtype))
+
+
+def interpolate(a: Tensor, b: Tensor, *, steps: int = 8, path: Path = slerp) -> Tensor:
+    """Codes at `steps` even times from a to b, both included: (B, *Z) each -> (B, steps, *Z)."""
+    if a.shape != b.shape or a.ndim < 2:
+        raise UsageError(
+            f"a and b have shapes {tuple(a.shape)} and {tuple(b.shape)}; expected codes (B, *Z)."
+        )
+    if steps < 2:
+        raise UsageError(f"steps = {steps}; a path has at least its two ends.")
+    return path(a, b, torch.linspace(0, 1, steps, dtype=a.dtype, device=a.device))
+
+
+def plane(code: Tensor, *, side: int = 16, axes: tuple[int, int] = (0, 1)) -> Tensor:
+    """Codes on a grid in the plane of two coordinates through `code` (*Z): (side^2, *Z).
+
+    Coordinate `axes[0]` falls from row to row and `axes[1]` rises from column to column, over the
+    quantiles (i + 1/2) / side of N(0, 1): each cell has the same prior probability (Kingma &
+    Welling, 2014, figure 4). The others stay as they are in `code`.
+    """
+    d = code.numel()
+    if len({i % d for i in axes if -d <= i < d}) != 2:
+        raise UsageError(f"axes = {axes}; give two different coordinates of {d}.")
+    quantiles = (torch.arange(side, dtype=torch.float64) + 0.5) / side
+    ticks = (math.sqrt(2) * torch.erfinv(2 * quantiles - 1)).to(code)
+    codes = code.reshape(1, d).repeat(side * side, 1)
+    codes[:, axes[0]] = ticks.flip(0).repeat_interleave(side)
+    codes[:, axes[1]] = ticks.repeat(side)
+    return codes.view(-1, *code.shape)
+
+
+def _encoder(model: Any) -> Callable[[Tensor, Tensor | None], Tensor]:
+    if has(model, "Bijection"):
+        return lambda x, cond: model.forward_and_ladj(x, cond)[0]
+    if has(model, "Encoder"):
+        return lambda x, cond: model.encode(x, cond).mean
+    raise NoCapabilityError(
+        f"{type(model).__name__} gives events no codes.",
+        hint="models with the capability Encoder or Bijection do; a prior's draws are codes too",
+    )
+
+
+def _decoder(model: Any) -> Callable[[Tensor, Tensor | None], Tensor]:
+    if has(model, "Bijection"):
+        return lambda z, cond: model.inverse_and_ladj(z, cond)[0]
+    if has(model, "Decoder"):
+        return lambda z, cond: model.decode(z, cond).mean
+    if has(model, "Generator"):
+        return lambda z, cond: model.generate(z, cond)
+    raise NoCapabilityError(
+        f"{type(model).__name__} has no map from codes to events.",
+        hint="models with the capability Decoder, Generator or Bijection have one",
+    )
+
+
+def _in_batches(
+    model: GenerativeModel,
+    function: Callable[[Tensor, Tensor | None], Tensor],
+    values: Tensor,
+    cond: Tensor | None,
+) -> Tensor:
+    parts = []
+    with evaluating(model):
+        for rows in batches(len(values), model.event, None):
+            c = None if cond is None else to_model(cond[rows], model)
+            parts.append(function(to_model(values[rows], model), c).cpu())
+    return torch.cat(parts)
+
+
+def _rows(a: Tensor, b: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """a and b as (B, 1, *Z), t as (1, T, 1...)."""
+    return a.unsqueeze(1), b.unsqueeze(1), t.to(a).view(1, -1, *[1] * (a.ndim - 1))
+
+
+def _angle(a: Tensor, b: Tensor) -> Tensor:
+    """The angle between codes (B, 1, *Z), over all of Z: (B, 1, 1...); 0 to the origin."""
+    a, b, ones = a.flatten(2), b.flatten(2), [1] * (a.ndim - 2)
+    lengths = a.norm(dim=2) * b.norm(dim=2)
+    cosine = torch.where(lengths > 0, (a * b).sum(2) / lengths, 1.0)
+    return cosine.clamp(-1, 1).acos().view(*lengths.shape, *ones)

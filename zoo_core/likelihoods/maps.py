@@ -1,0 +1,41 @@
+"""Where an event is likely and where not: log p of every single value given those before it.
+
+Only models with `Conditionals` have such a map; it adds up to their exact log p.
+"""
+
+import torch
+from torch import Tensor
+
+from zoo_core.capabilities import Conditionals
+from zoo_core.errors import NoCapabilityError
+from zoo_core.model import GenerativeModel
+from zoo_core.sampling import batches, evaluating, to_model
+
+__all__ = ["log_prob_map"]
+
+_BATCH_LOGITS = 1 << 22
+
+
+def log_prob_map(
+    model: GenerativeModel, x: Tensor, *, cond: Tensor | None = None, batch_size: int | None = None
+) -> Tensor:
+    """log p(x_i | x_<i) in nats, float64, of the shape of x (N, *shape).
+
+    Raises `NoCapabilityError` for a model that is not autoregressive.
+    """
+    if not isinstance(model, Conditionals):
+        raise NoCapabilityError(
+            f"{type(model).__name__} has no conditionals, so its log p has no map.",
+            hint="autoregressive models have one: zoo list",
+        )
+    x = model.event.check(x)
+    cond = model.condition.check(cond, len(x))
+    size = max(1, min(256, _BATCH_LOGITS // (model.event.dims * (model.event.levels or 1))))
+    parts = []
+    with evaluating(model):
+        for rows in batches(len(x), model.event, batch_size or size):
+            given = None if cond is None else to_model(cond[rows], model)
+            values = to_model(x[rows], model)
+            log_p = model.logits(values, given).double().log_softmax(-1)
+            parts.append(log_p.gather(-1, values[..., None])[..., 0].cpu())
+    return torch.cat(parts)

@@ -1,7 +1,7 @@
 """Times contestants side by side: one process, interleaved rounds, medians of their fastest calls.
 
-A round times each contestant for a twentieth of a second or one call, whichever is longer, and
-keeps its fastest call; the result is the median of the rounds. So what else runs on the machine
+A round times each contestant for a tenth of a second of CPU time or one call, whichever is longer,
+and keeps its fastest call; the result is the median of the rounds. So what else runs on the machine
 hardly shows: it would have to disturb every call of a round. CPU time of the process is the
 measure, wall time stands beside it. Memory that a call frees serves the next one, for everybody:
 otherwise the allocator gives pages back and takes them again, and fresh pages, up to 2 us each on
@@ -28,7 +28,7 @@ from zoo_kernels import _extension
 
 __all__ = ["Call", "Row", "compete", "distance", "machine", "measure", "saved_bytes"]
 
-SECONDS = 0.05
+SECONDS = 0.1
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 Call = Callable[[], Any]
 Row = dict[str, Any]
@@ -98,13 +98,13 @@ def saved_bytes(call: Call) -> int:
 def measure(call: Call) -> tuple[float, float]:
     """(CPU, wall) milliseconds of the fastest of the calls that fit into a round."""
     best_cpu = best_wall = float("inf")
-    start = time.perf_counter()
+    start = time.process_time()
     while True:
         cpu, wall = time.process_time(), time.perf_counter()
         call()
         cpu_after, now = time.process_time(), time.perf_counter()
         best_cpu, best_wall = min(best_cpu, cpu_after - cpu), min(best_wall, now - wall)
-        if now - start >= SECONDS:
+        if cpu_after - start >= SECONDS:
             return best_cpu * 1e3, best_wall * 1e3
 
 

@@ -1,11 +1,11 @@
 """Times contestants side by side: one process, interleaved rounds, medians of their fastest calls.
 
 A round times each contestant for a tenth of a second of CPU time or one call, whichever is longer,
-and keeps its fastest call; the result is the median of the rounds. So what else runs on the machine
-hardly shows: it would have to disturb every call of a round. CPU time of the process is the
-measure, wall time stands beside it. Memory that a call frees serves the next one, for everybody:
-otherwise the allocator gives pages back and takes them again, and fresh pages, up to 2 us each on
-a virtual machine, are all that one sees of the faster contestants.
+and keeps its fastest call; the result is the median of the rounds. So what else runs on the
+machine shows less: it would have to disturb every call of a round. Wall time stands beside. Memory
+that a call frees serves the next one, for everybody: otherwise the allocator gives pages back and
+takes them again, and fresh pages, up to 2 us each on a virtual machine, are all that one sees of
+the faster contestants.
 """
 
 import ctypes

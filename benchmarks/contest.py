@@ -2,7 +2,8 @@
 
 A round times each contestant for a tenth of a second of CPU time or one call, whichever is longer.
 The result is the fastest call of all rounds: on a shared machine medians of calls that live on
-memory or the common cache measure the neighbours. Wall time stands beside. Memory that a call frees serves the next one, for everybody: otherwise the allocator gives pages back and takes them
+memory or the common cache measure the neighbours. Wall time stands beside. Memory that a call
+frees serves the next one, for everybody: otherwise the allocator gives pages back and takes them
 again, and fresh pages, up to 2 us each on a virtual machine, are all that one sees of the faster
 contestants.
 """
@@ -154,8 +155,7 @@ def compete(
         for name, call in named.items():
             times[name].append(measure(call))
     cpu, wall = (
-        {n: min(t[i] for t in ts) * scale.get(n, 1) for n, ts in times.items()}
-        for i in (0, 1)
+        {n: min(t[i] for t in ts) * scale.get(n, 1) for n, ts in times.items()} for i in (0, 1)
     )
     return {
         "threads": torch.get_num_threads(), "rounds": rounds, "cpu_ms": cpu, "wall_ms": wall,

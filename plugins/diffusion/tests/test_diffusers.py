@@ -152,9 +152,10 @@ def test_ddpm_trajectory_is_that_of_the_scheduler(steps, variance, tmp_path, mon
 def test_ddim_trajectory_is_that_of_the_scheduler(steps, tmp_path):
     scheduler = diffusers.DDIMScheduler(num_train_timesteps=1000)
     scheduler.set_timesteps(steps)
-    # in float32 their product of 1,000 alphas is 1e-5 off, which 1 / alpha_T = 157 magnifies
-    scheduler.alphas_cumprod = (1 - scheduler.betas.double()).cumprod(0)
-    unet("ddpm").save_pretrained(tmp_path)
+    net = unet("ddpm")
+    # an untrained network's flow magnifies 1e-7 to 1e-2 within 50 steps, theirs as ours
+    torch.nn.init.normal_(net.conv_out.weight, std=0.01)
+    net.save_pretrained(tmp_path)
     _compare(convert(tmp_path), DDIM(steps=steps, spacing="leading"), scheduler, Rng(3, 2))
 
 

@@ -22,11 +22,13 @@ from zoo_core import Event
 from zoo_core.capabilities import Denoiser, Schedule
 from zoo_diffusion.parameterization import at_time, per_row
 from zoo_diffusion.scale import grid, spacing
+from zoo_diffusion.schedules import log_snr, time_at
 from zoo_diffusion.times import DiscreteTime
 
 __all__ = [
     "decoder_time",
     "discretized_gaussian",
+    "draw_steps",
     "gaussian",
     "level_decoder",
     "prior_kl",
@@ -72,6 +74,20 @@ def steps_weights(model: DiscreteTime, i: Tensor) -> tuple[Tensor, Tensor, Tenso
     return a_s * beta / s_t.square(), small, small if model.variance == "small" else beta
 
 
+def draw_steps(model: DiscreteTime, u: Tensor, *, first: int) -> tuple[Tensor, Tensor]:
+    """Steps i >= first, (B,) int64, of u in [0, 1), and 1 / p(i).
+
+    p(i) is in proportion to the step's share of the log-SNR, for L_t is about half that times
+    |eps - eps_hat|^2: even in i, the few early steps that cost most would hardly ever be drawn.
+    """
+    t = torch.arange(1, model.timesteps + 1, dtype=torch.float64) / model.timesteps
+    gaps = -log_snr(model.schedule, t).diff()  # of steps 2..T
+    p = torch.cat((gaps[:1], gaps)) if first == 1 else gaps
+    p = (p / p.sum()).to(u.device)
+    at = torch.searchsorted(p.cumsum(0), u, right=True).clamp(max=len(p) - 1)
+    return at + first, 1 / p[at]
+
+
 def last_variance(model: DiscreteTime) -> Tensor:
     """Of p(x | z_{1/T}), (1,): the posterior's of the step before, as by Nichol & Dhariwal."""
     one = torch.ones(1, dtype=torch.float64)
@@ -100,7 +116,7 @@ def discretized_gaussian(event: Event, x: Tensor, mean: Tensor, deviation: Tenso
     flip = low + high > 0  # the smaller tails are the accurate ones
     low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
     upper, lower = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
-    return (upper + torch.log(-torch.expm1(lower - upper))).flatten(1).sum(1)
+    return sum_rows(upper + torch.log(-torch.expm1(lower - upper)))
 
 
 def level_decoder(event: Event, x: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -118,8 +134,6 @@ def decoder_time(schedule: Schedule, event: Event, start: float) -> float:
     """
     if event.levels is None:
         return start
-    from zoo_diffusion.schedules import time_at
-
     wanted = 2 * math.log(_DEVIATIONS * (event.levels - 1))
     return max(start, float(time_at(schedule, torch.tensor([wanted]))[0]))
 

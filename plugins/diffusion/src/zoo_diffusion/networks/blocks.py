@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Attention", "Resample", "ResnetBlock", "resample"]
+__all__ = ["Attention", "Resample", "ResnetBlock", "resample", "silu"]
 
 Resample = Literal["up", "down", "fir_up", "fir_down"]
 _FIR = (1.0, 3.0, 3.0, 1.0)
@@ -34,6 +34,11 @@ def resample(x: Tensor, how: Resample) -> Tensor:
     if how == "fir_up":
         return F.conv_transpose2d(x, 4 * kernel, stride=2, padding=1, groups=C)
     return F.conv2d(x, kernel, stride=2, padding=1, groups=C)
+
+
+def silu(x: Tensor) -> Tensor:
+    """x sigmoid(x), in x's own memory where no gradient will ask for it; x is given up."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
 class ResnetBlock(nn.Module):
@@ -67,20 +72,20 @@ class ResnetBlock(nn.Module):
 
     def forward(self, x: Tensor, e: Tensor) -> Tensor:
         """x (B, C, H, W) and silu(embedding) e (B, E)."""
-        h = F.silu(self.norm1(x))
+        h = silu(self.norm1(x))
         if self.how is not None:
             x, h = resample(x, self.how), resample(h, self.how)
         h = self._modulated(self.conv1(h), self.time_emb_proj(e)[:, :, None, None])
-        h = self.conv2(F.dropout(F.silu(h), self.dropout, self.training))
-        out = (x if self.conv_shortcut is None else self.conv_shortcut(x)) + h
+        h = self.conv2(F.dropout(silu(h), self.dropout, self.training))
+        out: Tensor = h.add_(x if self.conv_shortcut is None else self.conv_shortcut(x))
         return out if self.scale == 1.0 else out / self.scale
 
     def _modulated(self, h: Tensor, v: Tensor) -> Tensor:
+        out: Tensor = self.norm2(h if self.scale_shift else h.add_(v))
         if not self.scale_shift:
-            out: Tensor = self.norm2(h + v)
             return out
         a, b = v.chunk(2, 1)
-        return self.norm2(h) * (1 + a) + b
+        return out * (1 + a) + b
 
 
 class Attention(nn.Module):
@@ -102,8 +107,9 @@ class Attention(nn.Module):
         tokens = h.flatten(2).transpose(1, 2)  # (B, H W, C)
         q, k, v = (self._split(f(tokens)) for f in (self.to_q, self.to_k, self.to_v))
         y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, H * W, C)
-        out = x + self.to_out[0](y).transpose(1, 2).reshape(B, C, H, W)
+        out: Tensor = x + self.to_out[0](y).transpose(1, 2).reshape(B, C, H, W)
         return out if self.scale == 1.0 else out / self.scale
 
     def _split(self, t: Tensor) -> Tensor:
-        return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, H W, d)
+        B, N, C = t.shape
+        return t.view(B, N, self.heads, C // self.heads).transpose(1, 2)  # (B, heads, N, d)

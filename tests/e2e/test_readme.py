@@ -71,7 +71,7 @@ def test_numbers_of_the_readme_are_those_recorded_with_the_weights():
     assert sorted(row[0] for row in rows) == [info.name for info in bundled]
     for (_, params, value, error), info in zip(sorted(rows), bundled, strict=True):
         recorded = info.tag.metadata
-        (test,) = [metric for metric in recorded["metrics"] if metric["split"] == "test"]
+        test = next(m for m in recorded["metrics"] if m["split"] == "test")  # the default kind
         assert int(params.replace(",", "")) == recorded["params"]
         assert (value, error) == (
             f"{test['bits_per_dim']:.3f}",

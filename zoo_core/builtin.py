@@ -90,6 +90,7 @@ def zoo_likelihoods() -> list[LikelihoodSpec]:
             LikelihoodKind("exact", "equal"),
             requires=("Density",),
             summary="log p(x) of integer data",
+            events="integers",
         ),
         LikelihoodSpec(
             "exact_density",
@@ -97,6 +98,7 @@ def zoo_likelihoods() -> list[LikelihoodSpec]:
             LikelihoodKind("exact_density", "equal"),
             requires=("Density",),
             summary="log-density of real data",
+            events="reals",
         ),
         LikelihoodSpec(
             "elbo",

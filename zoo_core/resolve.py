@@ -83,7 +83,7 @@ def likelihood(
 
 def fitting(kind: str, model: "GenerativeModel") -> list[Entry[Any]]:
     """The registered components of a kind whose required capabilities the model has."""
-    return [e for e in current().all(kind) if _fits_if_whole(model, e)]
+    return [e for e in current().all(kind) if _serves(model, e) and _fits_if_whole(model, e)]
 
 
 def _fits_if_whole(model: "GenerativeModel", entry: Entry[Any]) -> bool:
@@ -97,6 +97,12 @@ def _fits_if_whole(model: "GenerativeModel", entry: Entry[Any]) -> bool:
 
 def _fits(model: "GenerativeModel", entry: Entry[Any]) -> bool:
     return all(has(model, c) for c in entry.spec.requires)
+
+
+def _serves(model: "GenerativeModel", entry: Entry[Any]) -> bool:
+    """Whether a likelihood is for the model's events; everything else is for all."""
+    serves = getattr(entry.spec, "serves", None)
+    return serves is None or serves(discrete=model.event.discrete)
 
 
 def _default(kind: str, model: "GenerativeModel", *, otherwise: str | None) -> str | None:

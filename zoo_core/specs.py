@@ -158,6 +158,12 @@ class LikelihoodSpec:
     kind: LikelihoodKind
     requires: tuple[str, ...] = ()
     summary: str = ""
+    events: Literal["integers", "reals"] | None = None
+    """What it scores, where that is not both: it is offered to models of such events alone."""
+
+    def serves(self, *, discrete: bool) -> bool:
+        """Whether it scores integers, or reals."""
+        return self.events in (None, "integers" if discrete else "reals")
 
 
 @dataclass(frozen=True)
@@ -233,6 +239,6 @@ def import_target(target: str) -> Any:
     except Exception as error:
         raise PluginError(
             f"{target!r} cannot be imported ({type(error).__name__}: {error}).",
-            hint="zoo plugins doctor",
+            hint="zoo plugins check PLUGIN tries every target",
         ) from error
     return found

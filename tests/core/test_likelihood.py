@@ -123,6 +123,33 @@ def test_a_short_ais_is_further_below_than_a_long_one(linear):
     assert short.mean() < long.mean() < exact.mean() + 0.3
 
 
+def test_bdmc_brackets_the_exact_value_on_simulated_data():
+    """Forward chains bound log p from below, backward ones from an exact sample from above."""
+    model, gaps = WithDecoder(Config(sigma=0.3)), {}
+    for steps in (10, 100):
+        method, rng = AIS(steps=steps, chains=8, leapfrog=4), zoo.Rng(3, 32)
+        bracket = method.bracket(model, rng)
+        with torch.no_grad():
+            z = model.prior(32).sample(rng, stream="simulated/z")
+            exact = model.log_p(model.decode(z).sample(rng, stream="simulated/x"))
+        for below in (exact - bracket.lower, bracket.upper - exact):
+            assert below.mean() > -3 * below.std() / 32**0.5, steps
+        gaps[steps] = bracket.gap
+    assert 0 < gaps[100] < 0.5 * gaps[10]
+
+
+def test_bdmc_of_a_generator_brackets_the_generator_with_noise():
+    model, method = LinearGaussian(Config(sigma=0.5)), GeneratorAIS(sigma=0.5, steps=60, chains=8)
+    rng = zoo.Rng(4, 32)
+    bracket = method.bracket(model, rng)
+    with torch.no_grad():
+        z = model.prior(32).sample(rng, stream="simulated/z")
+        exact = model.log_p(model.generate(z) + 0.5 * rng.normal((3,), stream="simulated/x"))
+    for below in (exact - bracket.lower, bracket.upper - exact):
+        assert below.mean() > -3 * below.std() / 32**0.5
+    assert bracket.gap < 1.0
+
+
 def test_ais_of_a_generator_scores_the_generator_with_noise():
     model, sigma = LinearGaussian(Config(sigma=0.5)), 0.5
     x = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))

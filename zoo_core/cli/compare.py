@@ -115,13 +115,15 @@ def _study(
     settings: Settings, names: tuple[str, ...], minutes: float | None, out: tuple[Path, ...]
 ) -> None:
     """The study prints and writes its own report: the truth is part of it."""
-    from zoo_core.evaluation.study import run_study
+    from zoo_core.evaluation.study import MINUTES, run_study
     from zoo_core.evaluation.study_report import html, markdown, text
     from zoo_core.files import write_atomically
 
-    options = {} if minutes is None else {"minutes": minutes}
     found = run_study(
-        names or None, seed=settings.seed or 0, progress=settings.progress, **options
+        names or None,
+        minutes=minutes or MINUTES,
+        seed=settings.seed or 0,
+        progress=settings.progress,
     )
     for path in out:
         written = html(found) if path.suffix.lower() == ".html" else markdown(found)

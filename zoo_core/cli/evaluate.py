@@ -160,6 +160,12 @@ def _nulls(found: Mapping[str, Any]) -> Iterator[str]:
         (n["name"], n["kind"], f"{n['nats']:.3f}", f"{n['gap']:+.3f} +- {n['gap_std_err']:.3f}")
         for n in found["null"]
     ]
+    if found["bdmc_gap"]:
+        gap = found["bdmc_gap"]
+        yield (
+            f"on events simulated from the model AIS is at most {gap['value']:.3f} +- "
+            f"{gap['std_err']:.3f} nats below log p (BDMC)"
+        )
     if truth:
         rows.append(("truth", "exact", "", f"{-truth['gap']:+.3f} +- {truth['gap_std_err']:.3f}"))
     yield from table(("beside", "kind", "nats", "model minus it"), rows, right="nats")

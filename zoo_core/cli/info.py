@@ -11,7 +11,7 @@ from zoo_core.cli.describe import describe
 from zoo_core.cli.list import likelihood_text
 from zoo_core.cli.printing import fields, heading, metric_text, show, size_text, table
 from zoo_core.registry import Entry, ModelInfo, current
-from zoo_core.specs import import_target
+from zoo_core.specs import LikelihoodSpec, import_target
 
 __all__ = ["command"]
 
@@ -53,8 +53,16 @@ def _collect(found: ModelInfo) -> dict[str, Any]:
 
 def _fitting(kind: str, found: ModelInfo) -> list[dict[str, Any]]:
     """The registered components whose required capabilities the spec names."""
-    entries = current().all(kind)
-    return [_component(e) for e in entries if {*e.spec.requires} <= {*found.spec.capabilities}]
+    able = [e for e in current().all(kind) if {*e.spec.requires} <= {*found.spec.capabilities}]
+    return [_component(e) for e in able if _serves(e.spec, found)]
+
+
+def _serves(spec: Any, found: ModelInfo) -> bool:
+    """Whether a likelihood is for the events of these weights; an architecture may have either."""
+    event = ((found.tag and found.tag.metadata) or {}).get("event")
+    if not isinstance(spec, LikelihoodSpec) or not isinstance(event, Mapping):
+        return True
+    return spec.serves(discrete=event.get("levels") is not None)
 
 
 def _component(entry: Entry[Any]) -> dict[str, Any]:

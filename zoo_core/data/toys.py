@@ -107,9 +107,10 @@ class Gaussians:
         assert self.levels is not None
         edges = torch.linspace(-self.half, self.half, self.levels + 1, dtype=torch.float64)
         edges[0], edges[-1] = -math.inf, math.inf
-        z = (edges - self.means.unique()[:, None]) / self.noise  # (M, K + 1)
+        places = torch.unique(self.means)
+        z = (edges - places[:, None]) / self.noise  # (M, K + 1)
         table = _log_mass(z[:, :-1], z[:, 1:])  # (M, K): every coordinate a mean can have
-        place = torch.searchsorted(self.means.unique(), self.means)  # (K, 2)
+        place = torch.searchsorted(places, self.means)  # (K, 2)
         at = cells.reshape(-1, 2).long()
         parts = [table[place[:, d]][:, at[:, d]] for d in range(2)]  # (K, N) each
         found: Tensor = (parts[0] + parts[1]).logsumexp(0)
@@ -231,7 +232,8 @@ def _log_mass(a: Tensor, b: Tensor) -> Tensor:
     flip = (a + b) > 0
     a, b = torch.where(flip, -b, a), torch.where(flip, -a, b)
     high, low = torch.special.log_ndtr(b), torch.special.log_ndtr(a)
-    return high + torch.log1p(-(low - high).exp())
+    mass: Tensor = high + torch.log1p(-(low - high).exp())
+    return mass
 
 
 def _log_mixture(x: Tensor, means: Tensor, log_w: Tensor, sd: float) -> Tensor:

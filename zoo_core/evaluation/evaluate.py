@@ -86,33 +86,14 @@ def evaluate(
             batch_size=batch_size,
             progress=progress,
         )
-    protocol, quality, speed, samples = None, [], None, None
     draw = resolve.sampler(model, sampler, sampler_options or {})
+    drawn = None
     if {"quality", "speed"} & set(parts):
         conditional = model.condition.kind == "classes"
         protocol = SampleQuality(
             data, split=split, n=n, features=features, conditional=conditional, seed=seed
         )
-        how = {"sampler": draw, "seed": seed, "batch_size": batch_size}
-        cond = protocol.classes
-        timed = timed_sample(model, protocol.n, cond=cond, progress=progress, **how)
-        samples = to_event(timed.x, model.event, data.event)
-        if "quality" in parts:
-            quality = protocol(samples)
-        if "speed" in parts:
-            one = None if cond is None else cond[:1]
-            seconds, evaluations = first_image(model, cond=one, **how)
-            speed = Speed(
-                protocol.n / timed.seconds,
-                seconds,
-                evaluations,
-                sum(p.numel() for p in model.parameters()),
-                timed.peak_bytes,
-                timed.peak_of,
-                protocol.n,
-                torch.get_num_threads(),
-                str(model.device),
-            )
+        drawn = _draw(model, protocol, parts, draw, seed, batch_size, progress)
     record = {
         "schema": SCHEMA,
         "model": {**_model(model), **(about or {})},
@@ -126,28 +107,68 @@ def evaluate(
         },
         "precision": str(model.dtype).removeprefix("torch."),
         "likelihood": None if scored is None else scored.record(),
-        "quality": {**protocol.describe(), "scores": [q.record() for q in quality]}
-        if protocol is not None and quality
-        else None,
-        "speed": None if speed is None else dataclasses.asdict(speed),
-        "versions": {
-            "density-zoo": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-        },
+        "quality": drawn and drawn.described,
+        "speed": drawn and drawn.speed and dataclasses.asdict(drawn.speed),
+        "versions": _versions(),
     }
     if scored is not None:
-        record["spot"] = scoring.spot(
-            model,
-            data,
-            split=split,
-            method=resolve.likelihood(model, method, options or {}),
-            seed=seed,
+        likelihood = resolve.likelihood(model, method, options or {})
+        record["spot"] = scoring.spot(model, data, split=split, method=likelihood, seed=seed)
+    record["verdict"] = dataclasses.asdict(verdict(record))
+    drawn = drawn or _Drawn([], None, None, None)
+    return Evaluation(record, scored, drawn.quality, drawn.speed, drawn.samples)
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """What was measured of samples."""
+
+    quality: list[Quality]
+    described: dict[str, Any] | None
+    speed: Speed | None
+    samples: Tensor | None
+
+
+def _draw(
+    model: GenerativeModel,
+    protocol: SampleQuality,
+    parts: Sequence[Part],
+    draw: Any,
+    seed: int,
+    batch_size: int | None,
+    progress: bool,
+) -> _Drawn:
+    """Draw as many samples as the protocol asks for; score and time them."""
+    cond = protocol.classes
+    how = {"sampler": draw, "seed": seed, "batch_size": batch_size}
+    timed = timed_sample(model, protocol.n, cond=cond, progress=progress, **how)
+    samples = to_event(timed.x, model.event, protocol.data.event)
+    quality = protocol(samples) if "quality" in parts else []
+    described = {**protocol.describe(), "scores": [q.record() for q in quality]}
+    speed = None
+    if "speed" in parts:
+        seconds, evaluations = first_image(model, cond=None if cond is None else cond[:1], **how)
+        speed = Speed(
+            images_per_second=protocol.n / timed.seconds,
+            first_image_seconds=seconds,
+            network_evaluations=evaluations,
+            parameters=sum(p.numel() for p in model.parameters()),
+            peak_bytes=timed.peak_bytes,
+            peak_of=timed.peak_of,
+            n=protocol.n,
+            threads=torch.get_num_threads(),
+            device=str(model.device),
         )
-    found = verdict(record)
-    record["verdict"] = dataclasses.asdict(found)
-    return Evaluation(record, scored, quality, speed, samples)
+    return _Drawn(quality, described if quality else None, speed, samples)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "density-zoo": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
 
 
 def _has_likelihood(model: GenerativeModel) -> bool:

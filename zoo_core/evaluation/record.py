@@ -20,7 +20,7 @@ from zoo_core.evaluation import scoring
 from zoo_core.evaluation.evaluate import SCHEMA, Evaluation, evaluate
 from zoo_core.files import write_atomically
 from zoo_core.model import GenerativeModel
-from zoo_core.training.recipe import parse_recipe
+from zoo_core.training.recipe import Recipe, parse_recipe
 from zoo_core.weights.checkpoint import WEIGHTS, read_metadata
 from zoo_core.weights.layout import EVALUATION
 
@@ -28,6 +28,7 @@ __all__ = [
     "Comparison",
     "data_of",
     "read_record",
+    "recipe_of",
     "spot_check",
     "verify",
     "verify_metrics",
@@ -88,13 +89,18 @@ def weights_of(folder: Path) -> str | None:
     return found
 
 
-def data_of(folder: Path, **options: Any) -> Dataset:
-    """The data set that a model's recipe was for."""
+def recipe_of(folder: Path) -> Recipe:
+    """The recipe that a model's weights follow from."""
     recipe = read_metadata(folder).get("recipe")
     if not isinstance(recipe, dict) or "text" not in recipe:
         raise DataError(f"{folder} names no recipe, so no data set.", hint="name one: --data NAME")
-    parsed = parse_recipe(recipe["text"], overrides=recipe.get("overrides"))
-    return load_dataset(parsed.data, **{**parsed.data_options, **options})
+    return parse_recipe(recipe["text"], overrides=recipe.get("overrides"))
+
+
+def data_of(folder: Path, **options: Any) -> Dataset:
+    """The data set that a model's recipe is for; `options` are set over the recipe's."""
+    recipe = recipe_of(folder)
+    return load_dataset(recipe.data, **{**recipe.data_options, **options})
 
 
 def spot_check(

@@ -7,7 +7,7 @@ the differences event by event.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -19,11 +19,15 @@ from zoo_core.data.order import permutation
 from zoo_core.evaluation.baselines import Baseline, candidates
 from zoo_core.evaluation.cloud import Estimate
 from zoo_core.likelihood import Mean
+from zoo_core.likelihoods.ais import Bracketed
 from zoo_core.model import GenerativeModel
+from zoo_core.rng import Rng
+from zoo_core.sampling import evaluating, to_model
 from zoo_core.training.data import check_fit, labelled
 
 __all__ = ["SPOT", "Scored", "score", "spot"]
 
+_SIMULATED = 16
 SPOT = 8
 """Events whose scores are recorded one by one, for a cheap check of all that a score needs."""
 
@@ -32,7 +36,8 @@ SPOT = 8
 class Scored:
     """The likelihood of `rows` of a split; `nulls` holds each baseline with its paired gap."""
 
-    method: str
+    method: str | None
+    """None: the model's own."""
     mean: Mean
     nats: Tensor
     """(N,), float64, event by event."""
@@ -40,6 +45,8 @@ class Scored:
     """Standard error of the mean from the method's own randomness; 0 for exact values."""
     size: int
     nulls: list[tuple[str, str, Mean, Estimate]]
+    bracket: Estimate | None
+    """Of AIS: upper minus lower bound on events simulated from the model, by BDMC."""
     truth: Estimate | None
     """Mean of true log p - number, where the truth is known: KL(p || model) if that is exact."""
 
@@ -51,6 +58,7 @@ class Scored:
             "monte_carlo_std_err": self.monte_carlo,
             "every_event": len(self.nats) == self.size,
             "dequantization": _dequantization(self.mean),
+            "bdmc_gap": None if self.bracket is None else asdict(self.bracket),
             "null": [
                 {
                     "name": name,
@@ -72,7 +80,7 @@ def score(
     data: Dataset,
     *,
     split: str = "test",
-    method: Any = None,
+    method: str | None = None,
     options: Mapping[str, Any] | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -91,7 +99,7 @@ def score(
         )
     truth = None if data.truth is None else data.truth(events.x[rows])
     return Scored(
-        method if isinstance(method, str) else model.spec.default_likelihood or str(found.kind),
+        method,
         found.mean(),
         found.nats,
         float(found.std_err.square().sum().sqrt()) / len(rows),
@@ -100,6 +108,7 @@ def score(
             _null(b, found.nats, events.x[rows], cond, seed)
             for b in candidates(data, conditional=cond is not None)
         ],
+        _bracket(model, likelihood, cond, seed),
         None if truth is None else _gap(truth, found.nats),
     )
 
@@ -118,6 +127,18 @@ def choose(seed: int, size: int, limit: int | None) -> Tensor:
     if limit is None or limit >= size:
         return torch.arange(size)
     return permutation(seed, size, stream="evaluation/limit")[:limit].sort().values
+
+
+def _bracket(
+    model: GenerativeModel, likelihood: Any, cond: Tensor | None, seed: int
+) -> Estimate | None:
+    if not isinstance(likelihood, Bracketed):
+        return None
+    cond = None if cond is None else to_model(cond[:_SIMULATED], model)
+    n = _SIMULATED if cond is None else len(cond)
+    with evaluating(model):
+        found = likelihood.bracket(model, Rng(seed, n).to(model.device), cond)
+    return Estimate(found.gap, found.gap_std_err)
 
 
 def _null(

@@ -9,13 +9,21 @@ Grosse, On the Quantitative Analysis of Decoder-Based Generative Models (2017),
 https://arxiv.org/abs/1611.04273. Step sizes are found, event by event, in a pilot run of its own
 randomness and then held, since steps that adapt to the run they serve would bias the weights.
 
+How far below the number may be shows on data simulated from the model itself, of which an exact
+posterior sample is known: the chain run backwards from it bounds log p(x) from above (BDMC,
+Grosse, Ghahramani & Adams, 2015, https://arxiv.org/abs/1511.02543),
+
+    log p(x) <= -E[log (1/C) sum_c 1 / w_c],   z_T-1 ~ p(z|x) exactly, then t = T-1 .. 1
+
+so `bracket` gives both bounds of the same events.
+
 Shapes: B events, C chains each, N = B C rows of latents z (N, ...); nats (B,).
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -28,7 +36,7 @@ from zoo_core.nn.distributions import Normal, RoundedNormal
 from zoo_core.rng import Rng
 from zoo_core.specs import LikelihoodKind
 
-__all__ = ["AIS", "GeneratorAIS", "temperatures"]
+__all__ = ["AIS", "Bracket", "Bracketed", "GeneratorAIS", "temperatures"]
 
 _ROW_VALUES = 1 << 22
 _PILOT_CHAINS = 4
@@ -37,6 +45,33 @@ _TARGET_ACCEPTANCE = 0.65  # near the optimum for HMC (Beskos et al., 2013), and
 _ADAPTATION_RATE = 0.3
 
 Decode = Callable[[Tensor, Tensor | None], Distribution]
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """Bounds of log p(x) of simulated events, (B,) nats each: from below and from above."""
+
+    lower: Tensor
+    upper: Tensor
+
+    @property
+    def gap(self) -> float:
+        """Mean of upper - lower: an upper bound of how far below the truth AIS is there."""
+        return float((self.upper - self.lower).mean())
+
+    @property
+    def gap_std_err(self) -> float:
+        """Standard error of the gap."""
+        return float((self.upper - self.lower).std()) / math.sqrt(len(self.lower))
+
+
+@runtime_checkable
+class Bracketed(Protocol):
+    """A likelihood that can say how far off it may be, on data simulated from the model."""
+
+    def bracket(self, model: Any, rng: Rng, cond: Tensor | None = None) -> Bracket:
+        """Bounds for one simulated event a row."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,6 +91,10 @@ class AIS:
         self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng
     ) -> tuple[Tensor, Tensor]:
         return _score(self, model, model.decode, x, cond, rng)
+
+    def bracket(self, model: Any, rng: Rng, cond: Tensor | None = None) -> Bracket:
+        """Bounds from below and above for one event a row, drawn from the model."""
+        return _bracket(self, model, model.decode, rng, cond)
 
 
 @dataclass(frozen=True)
@@ -79,6 +118,13 @@ class GeneratorAIS:
     def __call__(
         self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng
     ) -> tuple[Tensor, Tensor]:
+        return _score(self, model, self._decoder(model), x, cond, rng)
+
+    def bracket(self, model: Any, rng: Rng, cond: Tensor | None = None) -> Bracket:
+        """Bounds from below and above for one event a row, drawn from the scored model."""
+        return _bracket(self, model, self._decoder(model), rng, cond)
+
+    def _decoder(self, model: Any) -> Decode:
         levels = model.event.levels
 
         def decode(z: Tensor, cond: Tensor | None) -> Distribution:
@@ -87,7 +133,7 @@ class GeneratorAIS:
                 return RoundedNormal(mean, self.sigma, levels)
             return Normal(mean, torch.full_like(mean, math.log(self.sigma)))
 
-        return _score(self, model, decode, x, cond, rng)
+        return decode
 
 
 def temperatures(steps: int, *, steepness: float = 4.0) -> Tensor:
@@ -114,15 +160,42 @@ def _score(
 def _run(
     options: AIS | GeneratorAIS, model: Any, decode: Decode, x: Tensor, cond: Any, rng: Rng
 ) -> tuple[Tensor, Tensor]:
-    """A pilot run that finds the step sizes (T, B), and the run that counts."""
-    betas = temperatures(options.steps)
+    """A pilot run that finds the step sizes (T - 1, B), and the run that counts."""
+    total, _ = _forward(options, model, decode, x, cond, rng)
+    return total.value()
+
+
+def _forward(
+    options: AIS | GeneratorAIS, model: Any, decode: Decode, x: Tensor, cond: Any, rng: Rng
+) -> tuple[LogMeanExp, Tensor]:
+    """The mean weight of each event, and the step sizes."""
+    betas, pilot, run = temperatures(options.steps), rng.scope("pilot"), rng.scope("run")
     path = _Path(model, decode, x, cond, min(_PILOT_CHAINS, options.chains))
-    pilot = _anneal(path, betas, options.leapfrog, rng.scope("pilot"))
+    sizes = _anneal(path, betas, options.leapfrog, pilot, path.first(pilot)).step_sizes
     path = _Path(model, decode, x, cond, options.chains)
-    done = _anneal(path, betas, options.leapfrog, rng.scope("run"), step_sizes=pilot.step_sizes)
+    done = _anneal(path, betas, options.leapfrog, run, path.first(run), step_sizes=sizes)
     total = LogMeanExp()
     total.add(done.log_w.view(len(x), -1).T)
-    return total.value()
+    return total, sizes
+
+
+def _bracket(
+    options: AIS | GeneratorAIS, model: Any, decode: Decode, rng: Rng, cond: Any
+) -> Bracket:
+    """Simulate z and x, anneal forwards from the prior and backwards from z."""
+    with torch.no_grad():
+        z = model.prior(len(rng), cond).sample(rng, stream="simulated/z")
+        x = decode(z, cond).sample(rng, stream="simulated/x")
+    with torch.enable_grad():
+        total, sizes = _forward(options, model, decode, x, cond, rng)
+        path, betas = _Path(model, decode, x, cond, options.chains), temperatures(options.steps)
+        start = path.at(z.repeat_interleave(options.chains, 0))
+        back = _anneal(
+            path, betas, options.leapfrog, rng.scope("back"), start, step_sizes=sizes, down=True
+        )
+    inverse = LogMeanExp()
+    inverse.add(-back.log_w.view(len(x), -1).T)
+    return Bracket(total.value()[0], -inverse.value()[0])
 
 
 class _State(NamedTuple):
@@ -176,19 +249,30 @@ class _Annealed(NamedTuple):
 
 
 def _anneal(
-    path: _Path, betas: Tensor, leapfrog: int, rng: Rng, *, step_sizes: Tensor | None = None
+    path: _Path,
+    betas: Tensor,
+    leapfrog: int,
+    rng: Rng,
+    state: _State,
+    *,
+    step_sizes: Tensor | None = None,
+    down: bool = False,
 ) -> _Annealed:
-    """One run along the path; without `step_sizes` they adapt, and the weights are for nothing."""
-    state = path.first(rng)
+    """One run along the path, from b_0 up or from b_T down.
+
+    Without `step_sizes` they adapt, and the weights are for nothing.
+    """
     log_w = torch.zeros_like(state.log_lik, dtype=torch.float64)
     log_size = torch.full((path.batch,), math.log(_FIRST_STEP_SIZE), device=log_w.device)
-    used = []
-    for t, beta in enumerate(betas[1:].tolist()):
-        log_w += (beta - float(betas[t])) * state.log_lik.double()
-        if t == len(betas) - 2:
+    b, used = betas.tolist(), []
+    times = range(1, len(b))
+    for t in reversed(times) if down else times:
+        log_w += (b[t] - b[t - 1]) * state.log_lik.double()
+        k = t - 1 if down else t  # whose distribution the next transition leaves as it is
+        if not 0 < k < len(b) - 1:
             break  # nothing follows the last weight
-        size = log_size.exp() if step_sizes is None else step_sizes[t]
-        state, accepted = _hmc(path, state, beta, size, leapfrog, rng, t)
+        size = log_size.exp() if step_sizes is None else step_sizes[k - 1]
+        state, accepted = _hmc(path, state, b[k], size, leapfrog, rng, k - 1)
         log_size = log_size + _ADAPTATION_RATE * (accepted - _TARGET_ACCEPTANCE)
         used.append(size)
     return _Annealed(log_w, torch.stack(used))

@@ -242,3 +242,17 @@ def test_shapes_and_conditions_that_make_no_sense_are_refused():
         zoo.create("maf", shape=(3, 3))
     with pytest.raises(zoo.ConfigError, match="set one of them"):
         zoo.create("maf", classes=2, vector=3)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_networks_in_half_precision_leave_the_maps_in_single(name):
+    arch, options = MODELS[name]
+    model = scrambled(arch, **options).train()
+    x = reals(model, 32)
+    model.log_prob(x)  # actnorm starts
+    with torch.autocast("cpu", torch.bfloat16):
+        half, ladj = model.forward_and_ladj(x)
+        (-model.log_prob(x).mean()).backward()
+    z, want = model.forward_and_ladj(x)
+    assert half.dtype == ladj.dtype == torch.float32
+    assert torch.allclose(half, z, atol=0.2) and torch.allclose(ladj, want, atol=0.02 * z.shape[1])

@@ -43,6 +43,18 @@ def test_listing_the_family_imports_no_torch():
     assert {*ARCHS, *bundled(), *RECIPES} <= set(found.stdout.split())
 
 
+def test_every_architecture_has_weights_for_digits_and_splines_for_a_toy():
+    assert {f"{arch}.digits" for arch in ARCHS} <= set(bundled())
+    assert any(tag.startswith("nsf_coupling.") and "digits" not in tag for tag in bundled())
+
+
+def test_the_listed_likelihood_is_that_of_the_events_of_a_tag():
+    assert zoo.info("realnvp").row()["likelihood"] == "exact_density"
+    rows = {tag: zoo.info(tag).row()["likelihood"] for tag in bundled()}
+    for tag, likelihood in rows.items():
+        assert likelihood == ("deq_bound" if tag.endswith(".digits") else "exact_density")
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 def test_config_says_what_is_wrong(arch):
     with pytest.raises(zoo.ConfigError, match=f"{arch}.levels = 1 is out of range"):
@@ -113,3 +125,15 @@ def test_numbers_of_the_readme_are_those_recorded_with_the_weights():
         assert int(params.replace(",", "")) == metadata["params"]
         found = metric["bits_per_dim"] if tag.endswith(".digits") else metric["nats"]
         assert value == f"{found:.3f}"
+
+
+@pytest.mark.parametrize("tag", [t for t in bundled() if t.endswith(".digits")])
+def test_trained_flows_lead_back_to_their_events_in_float32(tag):
+    model = zoo.load(tag).eval()
+    x = load_dataset("digits").split("test").x[:100]
+    u, _ = model.dequantizer(x, zoo.Rng(0, 100), 0)
+    with torch.no_grad():
+        z, ladj = model.forward_and_ladj(x + u)
+        back, other = model.inverse_and_ladj(z)
+    assert float((back - x - u).abs().max()) < 2e-5 * 17
+    assert float((ladj + other).abs().max()) < 2e-5 * 64

@@ -8,6 +8,7 @@ import torch
 
 import zoo_core as zoo
 from zoo_core.data.dataset import Split
+from zoo_core.training import load_recipe, run_recipe
 from zoo_gan.diagnosis import warning
 from zoo_gan.losses import Adversarial, Hinge, NonSaturating, Relativistic, Wasserstein
 
@@ -181,6 +182,19 @@ def test_log_has_scores_and_coverage_of_modes(tmp_path):
     assert (first["step"], second["step"]) == (2, 4)
     assert {"real", "fake", "ranked", "spread", "coverage", "modes"} <= first.keys()
     assert 0 <= first["modes"] <= 1 and 0 <= first["coverage"] <= 1
+
+
+@pytest.mark.slow
+def test_a_recipe_records_the_quality_of_samples_beside_real_ones(tmp_path):
+    recipe = load_recipe("dcgan.digits")
+    folder = run_recipe(recipe, tmp_path, overrides={"train.steps": 2}, progress=False)
+    metrics = json.loads((folder / "zoo.json").read_text())["metrics"]
+    assert {m["split"] for m in metrics} == {"valid", "test"}
+    test = {m["score"]: m for m in metrics if m["split"] == "test"}
+    scores = ("fd", "kd", "precision", "recall", "density", "coverage")
+    assert set(test) == {f"{score}_{f}" for score in scores for f in ("digits", "pixels")}
+    assert test["precision_pixels"]["real"] > 0.5 > test["precision_pixels"]["value"]
+    assert test["fd_pixels"]["n"] == 360 and test["fd_pixels"]["n_reference"] == 1200
 
 
 GOOD = {"ranked": 0.7, "spread": 0.95, "coverage": 0.9, "modes": 1.0}

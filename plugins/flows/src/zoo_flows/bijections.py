@@ -69,6 +69,7 @@ class ActNorm(Bijection):
         self.log_scale = nn.Parameter(torch.zeros(channels))
         self.shift = nn.Parameter(torch.zeros(channels))
         self.register_buffer("ready", torch.tensor(False))
+        self._known_ready = False  # so that a device is asked once
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.prepare(x)
@@ -82,7 +83,10 @@ class ActNorm(Bijection):
     @torch.no_grad()
     def prepare(self, x: Tensor) -> None:
         """Set the parameters from x, if this is the first batch of a training."""
-        if not self.training or bool(self.ready):
+        if not self.training or self._known_ready:
+            return
+        self._known_ready = True
+        if bool(self.ready):
             return
         rows = x.transpose(0, 1).flatten(1).double()
         moments = torch.stack([rows.mean(1), rows.square().mean(1)])
@@ -141,10 +145,12 @@ class LinearStep(Bijection):
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.norm.prepare(x)
-        return actnorm_conv(x, self.matrix(), log_scale=self.norm.log_scale, shift=self.norm.shift)
+        with torch.autocast(x.device.type, enabled=False):
+            return actnorm_conv(x, self.matrix(), **self._known())
 
     def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return actnorm_conv_inverse(y, self.matrix(), **self._known())
+        with torch.autocast(y.device.type, enabled=False):
+            return actnorm_conv_inverse(y, self.matrix(), **self._known())
 
     def _known(self) -> dict[str, Tensor]:
         norm, logabsdet = self.norm, self.matrix.log_s.sum()

@@ -4,7 +4,8 @@
     checkerboard   the same, with a and b the two colours of a board     (RealNVP, figure 3)
     spline         z_b = RQS(x_b; params(x_a))                           (NSF, section 3)
 
-Values and log-determinants come from `zoo_kernels.coupling` and `zoo_kernels.spline`.
+Values and log-determinants come from `zoo_kernels.coupling` and `zoo_kernels.spline`. Networks may
+run in half precision by autocast; the maps keep that of their events.
 
 Shapes: B batch, C channels or features of which C' are transformed, x (B, C, *S), K bins.
 """
@@ -54,7 +55,7 @@ class AffineCoupling(Bijection):
         n = self.transformed
         passing = x[:, n:] if self.first else x[:, : x.shape[1] - n]
         found: Tensor = self.net(passing, h)
-        return found.reshape(len(x), 2, n, *x.shape[2:])
+        return found.to(x.dtype).reshape(len(x), 2, n, *x.shape[2:])
 
 
 def pack(x: Tensor, parity: int) -> Tensor:
@@ -106,7 +107,7 @@ class CheckerboardCoupling(Bijection):
     def _params(self, x: Tensor, h: Tensor | None) -> Tensor:
         b, c, height, width = x.shape
         both: Tensor = self.net(x * self.mask, h)
-        packed = pack(both.reshape(2 * b, c, height, width), self.parity)
+        packed = pack(both.to(x.dtype).reshape(2 * b, c, height, width), self.parity)
         return packed.view(b, 2, 4 * c, height // 2, width // 2)[:, :, 2 * c :]
 
 
@@ -139,7 +140,7 @@ class SplineCoupling(Bijection):
         found: Tensor = self.net(passing, h)
         b, m, *space = found.shape
         n = self.transformed
-        return found.reshape(b, n, m // n, *space).movedim(2, -1)
+        return found.to(passing.dtype).reshape(b, n, m // n, *space).movedim(2, -1)
 
 
 def flat_spline(transformed: int, bins: int) -> Tensor:

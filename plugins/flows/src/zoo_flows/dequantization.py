@@ -38,13 +38,14 @@ class Uniform(nn.Module):
 class Variational(nn.Module):
     """u = sigmoid(g(eps; x)), eps ~ N(0, I): affine couplings whose networks see x.
 
-    Halves take turns: of the features of a vector, of the channels of a squeezed image.
+    Halves take turns: of the channels of a squeezed image, or of the values of a vector, as which
+    an image with a side of odd length is taken.
     """
 
     def __init__(self, event: Event, hidden: int) -> None:
         super().__init__()
         self.levels = event.levels or 1
-        self.image = len(event.shape) == 3
+        self.image = len(event.shape) == 3 and not any(s % 2 for s in event.shape[1:])
         n = 4 * event.shape[0] if self.image else event.dims
         halves = [m for m in (n // 2, n - n // 2) if m]
         self.transformed = [m for m, _ in zip(cycle(halves), range(_LAYERS), strict=False)]
@@ -72,7 +73,8 @@ class Variational(nn.Module):
         for i, (net, m) in enumerate(zip(self.nets, self.transformed, strict=True)):
             first = i % 2 == 0
             passing = y[:, m:] if first else y[:, : y.shape[1] - m]
-            params = net(torch.cat([passing, seen], 1)).unflatten(1, (2, m))
+            found = net(torch.cat([passing, seen], 1)).to(y.dtype)
+            params = found.view(len(y), 2, m, *y.shape[2:])
             y, ladj = coupling.forward(y, params, scale="tanh", first=first)
             total = total + ladj
         return y, total

@@ -88,7 +88,7 @@ class Autoregressive(Bijection):
         y = self._shifted(self.first(x), h)
         for block in self.blocks:
             y = y + F.dropout(F.relu(block(F.relu(y))), self.dropout, self.training)
-        params = self.last(F.relu(y)).unflatten(1, (2, -1))
+        params = self.last(F.relu(y)).to(x.dtype).view(len(x), 2, -1)
         return coupling.inverse(x, params, scale="tanh", constant=_BOUND)
 
     def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,7 @@ from typing import Annotated
 from torch import Tensor, nn
 
 from zoo_core import ConfigError, Event, Range
-from zoo_gan.model import FORMAT, AdversarialModel
+from zoo_gan.model import AdversarialModel, channels_last
 from zoo_gan.parts import SLOPE
 
 __all__ = ["DCGAN", "Config", "resolution"]
@@ -63,7 +63,7 @@ class DCGAN(AdversarialModel):
         self.generator = Generator(c)
         self.discriminator = Discriminator(c) if c.critic else None
         self.apply(_initialize)
-        self.to(memory_format=FORMAT)
+        channels_last(self)
 
 
 class Generator(nn.Module):

@@ -21,10 +21,7 @@ from zoo_core.errors import UsageError
 from zoo_core.nn.distributions import Normal
 from zoo_core.rng import Rng
 
-__all__ = ["FORMAT", "AdversarialModel", "Adversaries", "Losses", "event_of"]
-
-FORMAT = torch.channels_last
-"""Of the weights of convolutions: sampling on CPUs takes two thirds of the time."""
+__all__ = ["AdversarialModel", "Adversaries", "Losses", "channels_last", "event_of"]
 
 
 @runtime_checkable
@@ -126,3 +123,10 @@ def event_of(shape: tuple[int, ...], levels: int | None) -> Event:
     if levels is not None or len(shape) == 1:
         return Event(shape, levels=levels)
     return Event(shape, low=-1.0, high=1.0)
+
+
+def channels_last(model: nn.Module) -> None:
+    """Lay convolutions out so that sampling on CPUs takes two thirds of the time."""
+    for p in model.parameters():
+        if p.ndim == 4:
+            p.data = p.data.contiguous(memory_format=torch.channels_last)

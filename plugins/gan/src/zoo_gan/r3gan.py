@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_core import ConfigError, Range
-from zoo_gan.model import FORMAT, AdversarialModel, event_of
+from zoo_gan.model import AdversarialModel, channels_last, event_of
 from zoo_gan.parts import SLOPE, Critic, Generator, width_of
 
 __all__ = ["R3GAN", "Config"]
@@ -44,7 +44,7 @@ class Config:
     """
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (1, 28, 28)
-    levels: Annotated[int, Range(2, 65536)] | None = 2
+    levels: Annotated[int, Range(2, 65536)] | None = None
     classes: Annotated[int, Range(1, 65536)] | None = None
     latent: Annotated[int, Range(1, 4096)] = 64
     widths: Annotated[tuple[int, ...], Range(1, 4096)] = (64, 32)
@@ -67,7 +67,7 @@ class R3GAN(AdversarialModel):
         critic = _dense_critic(c) if dense else _image_critic(c)
         self.generator = Generator(body, c.classes)
         self.discriminator = Critic(critic, c.widths[0], c.classes)
-        self.to(memory_format=FORMAT)
+        channels_last(self)
 
 
 class Block(nn.Module):

@@ -19,7 +19,7 @@ from typing import Annotated
 from torch import nn
 
 from zoo_core import ConfigError, Range
-from zoo_gan.model import FORMAT, AdversarialModel, event_of
+from zoo_gan.model import AdversarialModel, channels_last, event_of
 from zoo_gan.parts import SLOPE, Critic, Generator, mlp, width_of
 
 __all__ = ["WGANGP", "Config"]
@@ -34,7 +34,7 @@ class Config:
     """
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (1, 28, 28)
-    levels: Annotated[int, Range(2, 65536)] | None = 2
+    levels: Annotated[int, Range(2, 65536)] | None = None
     classes: Annotated[int, Range(1, 65536)] | None = None
     latent: Annotated[int, Range(1, 4096)] = 128
     width: Annotated[int, Range(1, 4096)] = 64
@@ -58,7 +58,7 @@ class WGANGP(AdversarialModel):
             features = prod(_coarse(c))
         self.generator = Generator(body, c.classes)
         self.discriminator = Critic(critic, features, c.classes)
-        self.to(memory_format=FORMAT)
+        channels_last(self)
 
 
 class _Up(nn.Sequential):

@@ -28,11 +28,9 @@ from zoo_core.capabilities import Distribution
 from zoo_core.likelihoods.elbo import Draw
 from zoo_core.nn.distributions import Normal, Product
 from zoo_vae.levels import Level, Levels, Pick, flat, split
-from zoo_vae.networks import Head, Likelihood, full, one_hot, ordinal
+from zoo_vae.networks import Head, Likelihood, bounded, full, one_hot, ordinal
 
 __all__ = ["HVAE", "Config"]
-
-_MAX_LOG_STD = 5.0
 
 
 @dataclass(frozen=True)
@@ -87,11 +85,11 @@ class Stochastic(nn.Module):
 
     def prior(self, h: Tensor) -> Normal:
         m, log_s = full(self.prior_head(F.silu(h))).chunk(2, 1)
-        return Normal(m, _bounded(log_s))
+        return Normal(m, bounded(log_s))
 
     def posterior(self, h: Tensor, d: Tensor, p: Normal) -> Normal:
         a, b = full(self.posterior_head(F.silu(self.join(F.silu(h + d))))).chunk(2, 1)
-        return Normal(p.mean + a, p.log_std + _bounded(b))
+        return Normal(p.mean + a, p.log_std + bounded(b))
 
     def descend(self, h: Tensor, z: Tensor) -> Tensor:
         return self.block(h + self.add(z))  # type: ignore[no-any-return]
@@ -209,8 +207,3 @@ class TopDown(Levels):
             levels.append((p, q, z))
             h = level.descend(h, z)
         return levels, h
-
-
-def _bounded(log_std: Tensor) -> Tensor:
-    """Smoothly within +-5, so that no single step makes a level infinitely sharp."""
-    return _MAX_LOG_STD * torch.tanh(log_std / _MAX_LOG_STD)

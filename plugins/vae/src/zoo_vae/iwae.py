@@ -23,7 +23,7 @@ from zoo_core import Condition, ConfigError, Event, GenerativeModel, Range, Rng
 from zoo_core.capabilities import Distribution
 from zoo_core.nn.distributions import Normal
 from zoo_vae.levels import Level, Levels, Pick, split
-from zoo_vae.networks import Head, Likelihood, Mlp, full, one_hot, ordinal
+from zoo_vae.networks import Head, Likelihood, Mlp, bounded, full, one_hot, ordinal
 
 __all__ = ["IWAE", "Config"]
 
@@ -45,7 +45,6 @@ class Config:
     likelihood: Likelihood = "bernoulli"
     latent: Annotated[tuple[int, ...], Range(1, 65536)] = (100, 50)
     hidden: Annotated[tuple[int, ...], Range(1, 65536)] = (200, 100)
-    dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
 
     def __post_init__(self) -> None:
         if not self.latent or len(self.latent) != len(self.hidden):
@@ -76,7 +75,7 @@ class IWAE(GenerativeModel):
     def _net(self, inputs: int, hidden: int, outputs: int) -> Mlp:
         c = self.config
         widths = (inputs, hidden, hidden, outputs)
-        return Mlp(widths, classes=c.classes, act=nn.Tanh, dropout=c.dropout)
+        return Mlp(widths, classes=c.classes, act=nn.Tanh)
 
     def prior(self, batch: int, cond: Tensor | None = None) -> "Chain":
         """p(z) over flat codes (B, Z), from the last level to the first."""
@@ -140,6 +139,6 @@ def _normal(net: Mlp, e: Tensor | None) -> Conditional:
 
     def conditional(h: Tensor) -> Normal:
         mean, log_std = full(net(h, e)).chunk(2, 1)
-        return Normal(mean, log_std)
+        return Normal(mean, bounded(log_std))
 
     return conditional

@@ -25,6 +25,7 @@ __all__ = [
     "ImageEncoder",
     "Likelihood",
     "Mlp",
+    "bounded",
     "full",
     "one_hot",
     "ordinal",
@@ -32,6 +33,8 @@ __all__ = [
 
 Likelihood = Literal["bernoulli", "categorical", "logistic"]
 """p(x|z) of each value: two levels, K free levels, or K levels of a discretized logistic."""
+
+_MAX_LOG_STD = 5.0
 
 
 class Mlp(nn.Module):
@@ -147,6 +150,14 @@ class Head:
         if self.likelihood == "categorical":
             return Categorical(h.movedim(1, -1))
         return DiscretizedLogistic(h[:, 0], h[:, 1] - 2, self.levels)  # a fresh scale of e^-2
+
+
+def bounded(log_std: Tensor) -> Tensor:
+    """Smoothly within +-5: where a prior is learned, it and q could else shrink without end.
+
+    Below the resolution of z their densities are noise, which a bound would be pushed up by.
+    """
+    return _MAX_LOG_STD * torch.tanh(log_std / _MAX_LOG_STD)
 
 
 def full(h: Tensor) -> Tensor:

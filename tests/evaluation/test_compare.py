@@ -1,0 +1,187 @@
+"""Comparisons: ranks within a relation, unequal budgets pointed out, a page that needs no web."""
+
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import zoo_core as zoo
+from zoo_core.evaluation import charts
+from zoo_core.evaluation.compare import Budget, Comparison, Entry, compare, warnings
+from zoo_core.evaluation.report import COLUMNS, html, markdown, rows
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@pytest.fixture
+def found(minis):
+    """A density, a sampler without one, and a bound, on the moons."""
+    moons = zoo.load_dataset("moons", train=400, valid=100, test=150)
+    models = [(name, zoo.create(name)) for name in ("mini_flow", "mini_gan")]
+    return compare(models, moons)
+
+
+@pytest.fixture
+def lattice(minis):
+    """A model with conditionals and one with a bound, on images."""
+    data = zoo.load_dataset("ising", size=4, train=400, valid=100, test=120)
+    models = [
+        ("a<b> & c", zoo.create("mini_ar", side=4)),
+        ("other", zoo.create("mini_ar", side=4)),
+    ]
+    return compare(models, data)
+
+
+class Page(HTMLParser):
+    """Tags and every attribute that could fetch something."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.links, self.text = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [v for k, v in attrs if k in ("src", "href", "srcset", "data", "action")]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_every_model_is_measured_on_the_same_events_with_the_same_seed(found):
+    records = [e.record for e in found.entries]
+    assert [r["data"]["sha256"] for r in records] == [records[0]["data"]["sha256"]] * 2
+    assert {r["seed"] for r in records} == {0}
+    assert {r["quality"]["n"] for r in records} == {150}
+    assert [e.codes for e in found.entries] == ["exact", "prior only"]
+    assert found.record()["models"][1]["rank"] == "-"
+
+
+def test_likelihoods_are_ranked_among_their_own_relation_alone(found):
+    def entry(name, nats, relation):
+        fake = Entry(name, found.entries[0].evaluation, Budget(1), "none")
+        likelihood = {"nats": nats, "relation": relation, "kind": "k"}
+        object.__setattr__(fake, "evaluation", _With(likelihood))
+        return fake
+
+    entries = [entry("a", -3.0, "equal"), entry("b", -1.0, "lower"), entry("c", -2.0, "equal")]
+    comparison = Comparison(found.data, "test", entries, 0, [])
+    ranks = [comparison.rank(e) for e in entries]
+    assert ranks == ["2 of 2 (=)", "1 of 1 (>=)", "1 of 2 (=)"]
+
+
+class _With:
+    def __init__(self, likelihood):
+        self.record = {"likelihood": likelihood}
+
+
+def test_unequal_budgets_are_pointed_out(found):
+    def said(*budgets):
+        entries = [Entry(f"m{i}", None, b, "none") for i, b in enumerate(budgets)]
+        return " / ".join(warnings(entries))
+
+    equal = Budget(1000, "digits", 60.0)
+    assert said(equal, Budget(1090, "digits", 64.0)) == ""
+    assert "parameters differ" in said(equal, Budget(1110, "digits", 60.0))
+    assert "seconds differ" in said(equal, Budget(1000, "digits", 70.0))
+    assert "different data: digits, ising" in said(equal, Budget(1000, "ising", 60.0))
+    assert "not recorded of m1" in said(equal, Budget(1000, "digits"))
+
+
+def test_the_page_asks_for_nothing_from_elsewhere(found):
+    page = Page(html(found))
+    assert page.tags.count("script") == 0 and page.tags.count("link") == 0
+    assert page.links and all(link.startswith("data:image/png;base64,") for link in page.links)
+    text = html(found).replace("http://www.w3.org/2000/svg", "")
+    assert not re.search(r"https?://|url\(|@import", text)
+    assert "default-src 'none'" in text
+
+
+def test_the_page_shows_what_it_must(found, lattice):
+    page = html(found)
+    for title in ("Quality against sampling time", "Likelihood of each event", "Samples from the"):
+        assert title in page
+    assert page.count("<figure>") == 1 + 2  # real, and each model
+    assert "Where the bits are" not in page  # points in the plane have no pixels
+    maps = html(lattice)
+    assert "Where the bits are" in maps and maps.count("<figure>") == 1 + 2 + 1 + 2
+
+
+def test_names_cannot_break_the_page(lattice):
+    page = html(lattice)
+    assert "a<b>" not in page and "a&lt;b&gt; &amp; c" in page
+
+
+def test_maps_sum_to_the_likelihood(lattice):
+    for entry in lattice.entries:
+        bits = entry.maps.flatten(1).sum(1)
+        rows_ = torch.isin(torch.arange(120), _shown(lattice))
+        nats = entry.evaluation.scored.nats[rows_]
+        torch.testing.assert_close(bits.double() * np.log(2), -nats, atol=1e-4, rtol=1e-4)
+
+
+def _shown(comparison):
+    from zoo_core.evaluation.scoring import choose
+
+    return choose(comparison.seed, 120, len(comparison.shown))
+
+
+def test_markdown_has_a_row_for_each_model_and_a_word_on_each_column(found):
+    text = markdown(found)
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + len(found.entries)
+    assert {line.count("|") for line in table} == {len(COLUMNS) + 1}
+    assert "real" in text and "not recorded of mini_flow, mini_gan" in text
+    assert [row[0] for row in rows(found)] == ["mini_flow", "mini_gan"]
+
+
+def test_a_histogram_has_area_one():
+    values = np.random.default_rng(0).normal(size=500)
+    chart = charts.histograms([("x", values.tolist())], x_label="x")
+    path = re.search(r'<path d="([^"]+)"', chart).group(1)
+    points = np.array(
+        [[float(v) for v in p[1:].split()] for p in path.replace(" L", "|L").split("|")]
+    )
+    area = abs(np.trapezoid(points[:, 1].max() - points[:, 1], points[:, 0]))
+    low, high = np.quantile(values, [0.005, 0.995])
+    width, height = 640 - 64 - 16, 340 - 16 - 48
+    top = (
+        1.05
+        * np.histogram(values.clip(low, high), np.linspace(low, high, 41), density=True)[0].max()
+    )
+    assert area / (width * height) * (high - low) * top == pytest.approx(1, abs=0.02)
+
+
+def test_axes_have_a_handful_of_round_ticks():
+    for low, high in ((0, 1), (-3.2, 17.0), (1e-4, 3e-4), (100, 100000)):
+        ticks = charts.Axis(low, high, "x").ticks()
+        assert 2 <= len(ticks) <= 8 and all(low <= t <= high for t in ticks)
+    assert charts.Axis(0.02, 500, "x", log=True).ticks() == [0.1, 1.0, 10.0, 100.0]
+
+
+@pytest.mark.slow
+def test_the_page_in_a_browser(lattice, tmp_path):
+    """Headless Chromium draws it, and asks nobody for anything."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip(f"no browser here to look with: none of {', '.join(BROWSERS)} is installed")
+    page, shot, log = (tmp_path / name for name in ("page.html", "page.png", "net.json"))
+    page.write_text(html(lattice))
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --hide-scrollbars"
+    quiet = "--disable-background-networking --disable-component-update --disable-sync"
+    command = [browser, *flags.split(), *quiet.split(), f"--user-data-dir={tmp_path / 'profile'}"]
+    command += [f"--screenshot={shot}", "--window-size=1200,2400", f"--log-net-log={log}"]
+    subprocess.run([*command, page.as_uri()], check=True, timeout=120, env={**os.environ})
+    picture = np.asarray(Image.open(shot).convert("RGB"), float)
+    assert picture.shape[:2] == (2400, 1200)
+    drawn = (picture < 200).any(2)
+    assert drawn[:400].mean() > 0.005 and drawn[400:].mean() > 0.02  # text above, pictures below
+    asked = set(re.findall(r'"url":"(https?://[^"/]+)', Path(log).read_text()))
+    assert asked == set()

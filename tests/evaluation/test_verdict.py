@@ -1,0 +1,78 @@
+"""Verdicts cannot be had cheaply: five standard errors, the right relation, a null that fails."""
+
+import math
+
+import pytest
+
+from zoo_core.evaluation.verdict import verdict
+from zoo_core.registry import ModelInfo
+from zoo_core.weights.tags import Tag
+
+
+def by_likelihood(gaps, relation="lower"):
+    null = [{"name": f"null{i}", "gap": g, "gap_std_err": e} for i, (g, e) in enumerate(gaps)]
+    return {"likelihood": {"relation": relation, "null": null}, "quality": None}
+
+
+def by_samples(coverage, frechet, features="digits"):
+    def row(score, value, real, null, error=0.1):
+        estimates = {"value": value, "real": real, "null": null}
+        cells = {k: {"value": v, "std_err": error} for k, v in estimates.items()}
+        return {"score": score, "features": features, **cells}
+
+    scores = [row("frechet", *frechet), row("coverage", *coverage, error=0.01)]
+    return {"likelihood": None, "quality": {"scores": scores}}
+
+
+@pytest.mark.parametrize("relation", ["equal", "lower", "estimate"])
+def test_five_standard_errors_beyond_every_null_are_needed(relation):
+    assert verdict(by_likelihood([(5.0, 1.0), (9.0, 1.0)], relation)).pretrained
+    assert not verdict(by_likelihood([(4.9, 1.0), (9.0, 1.0)], relation)).pretrained
+    assert not verdict(by_likelihood([(-5.0, 1.0)], relation)).pretrained
+    found = verdict(by_likelihood([(4.9, 1.0), (90.0, 1.0)], relation))
+    assert found.sigmas == pytest.approx(4.9) and "null0" in found.why
+
+
+def test_an_upper_bound_shows_nothing():
+    assert not verdict(by_likelihood([(100.0, 1.0)], "upper")).pretrained
+
+
+@pytest.mark.parametrize("gap", [(math.nan, 1.0), (100.0, math.nan)])
+def test_numbers_that_are_none_show_nothing(gap):
+    assert not verdict(by_likelihood([gap])).pretrained
+
+
+def test_samples_must_cover_what_real_data_cover_and_look_like_it():
+    assert verdict(by_samples((0.66, 0.72, 0.02), (1.0, 0.9, 50.0))).pretrained
+    assert not verdict(by_samples((0.64, 0.72, 0.02), (1.0, 0.9, 50.0))).pretrained
+    far = verdict(by_samples((0.70, 0.72, 0.02), (49.5, 0.9, 50.0)))
+    assert not far.pretrained and far.by == "samples"
+
+
+def test_coverage_that_the_null_has_as_well_shows_nothing():
+    found = verdict(by_samples((0.70, 0.72, 0.70), (1.0, 0.9, 50.0)))
+    assert not found.pretrained and "nothing is shown" in found.why
+
+
+def test_a_likelihood_goes_before_samples():
+    record = by_samples((0.7, 0.72, 0.02), (1.0, 0.9, 50.0)) | by_likelihood([(-9.0, 1.0)])
+    assert not verdict(record).pretrained
+
+
+def test_nothing_measured_is_nothing_shown():
+    assert not verdict({"likelihood": None, "quality": None}).pretrained
+
+
+def tag(record, weights="a" * 64):
+    metadata = {"files": {"model.safetensors": {"sha256": "a" * 64}}}
+    evaluation = record and {**record, "model": {"weights": weights}}
+    return Tag("x", "y", "bundled", "l", "s", metadata=metadata, evaluation=evaluation)
+
+
+def test_weights_that_were_measured_and_failed_do_not_count_as_pretrained():
+    good, bad = by_likelihood([(9.0, 1.0)]), by_likelihood([(1.0, 1.0)])
+    assert tag(good).proven is True and tag(bad).proven is False
+    assert tag(None).proven is None  # nothing was recorded
+    assert tag(bad, weights="b" * 64).proven is None  # of other weights
+    listed = [ModelInfo("x.y", None, None, tag(r)).pretrained for r in (good, bad, None)]
+    assert listed == [True, False, True]

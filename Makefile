@@ -64,7 +64,7 @@ test-slow: setup ## installation matrix, end to end, kernel tables: at most 30 m
 fuzz: setup ## ten minutes of bad configs and checkpoints (SECONDS=600)
 	@ZOO_FUZZ_SECONDS=$(or $(SECONDS),600) $(PY) -m pytest -m slow tests/weights/test_fuzz.py $(ARGS)
 
-.venv/bench: setup pyproject.toml
+.venv/bench: .venv/ready pyproject.toml
 	@echo "bench: installing the peers"
 	@$(PIP) --no-deps $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"])')
 	@touch $@

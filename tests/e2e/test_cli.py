@@ -178,7 +178,7 @@ HUB = "--revision --token --cache-dir --endpoint"
 OPTIONS = {
     "list": "PATTERN --density --family --license --pretrained --no-pretrained",
     "info": "NAME",
-    "sample": f"NAME -n --out --sampler --set --cond --fixed --batch-size {HUB}",
+    "sample": f"NAME -n --out --sampler --set --cond --fixed --trace --batch-size {HUB}",
     "likelihood": "NAME --data --data-option --split --method --set --cond --limit --map "
     f"--batch-size {HUB}",
     "pull": f"NAMES --pin {HUB}",

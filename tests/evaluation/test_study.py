@@ -24,7 +24,7 @@ def statistics(x, truth):
 
 
 def test_cells_are_a_density_whose_gap_to_the_truth_is_what_a_grid_costs():
-    """E[log p(x) - log P(cell of x) / volume] is about D (h / sd)^2 / 24, and never less than 0."""
+    """E[log p(x) - log P(cell of x) / volume] is about D (h / sd)^2 / 24, and never below 0."""
     points = zoo.load_dataset("gaussians", sd=0.2)
     cells = zoo.load_dataset("gaussians", sd=0.2, levels=LEVELS)
     log_q = cells.truth(cells.split("test").x) - module._log_volume(cells, points)
@@ -124,14 +124,14 @@ def test_a_family_joins_by_its_recipes_alone(registry_of, install, tmp_path):
     from zoo_core.registry import use
 
     with use(registry_of(point)):
-        found = run_study(minutes=0.01, samples=300)
+        found = run_study(minutes=0.02, samples=300)
         mixture, lattice = found.problems
         assert [o.name for o in mixture.outcomes] == ["stranger"] and lattice.outcomes == []
         assert lattice.absent == ["strangers"]
         (outcome,) = mixture.outcomes
         assert outcome.relation == "equal" and outcome.steps > 1
         assert 1.0 < outcome.gap.value < 4.0  # one normal for eight: log 8 and more
-        assert outcome.cpu_seconds == pytest.approx(0.6, rel=0.5)
+        assert 0.3 < outcome.cpu_seconds < 4  # 1.2 are meant
         page, table = html(found), markdown(found)
     assert "<script" not in page and "strangers" in page
     assert "KL(p" in table and "toy_ising" in table

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _SUFFIXES = (".png", ".npz")
+_TRACES = (".png", ".gif")
 _MOST = (1 << 32) - 1
 """Rows are numbered by 32 bits."""
 _REAL_BYTES = 3.5
@@ -48,6 +49,12 @@ _REAL_BYTES = 3.5
     metavar="FILE",
     help="Known values to complete: an .npz file with arrays values and mask.",
 )
+@click.option(
+    "--trace",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Show how events come about: a .png strip of steps or a .gif animation.",
+)
 @batch_size
 @hub_options()
 @click.pass_obj
@@ -60,6 +67,7 @@ def command(
     options: dict[str, Any],
     cond: str | None,
     fixed: Path | None,
+    trace: Path | None,
     batch_size: int | None,
 ) -> None:
     """Draw N events from the model NAME and write them with what they were made by.
@@ -68,9 +76,12 @@ def command(
     batch by batch, so any N fits into memory.
     """
     if out is not None:
-        _check_path(out)
+        _check_path(out, _SUFFIXES)
+    if trace is not None:
+        _check_path(trace, _TRACES)
     from zoo_core import resolve
     from zoo_core.cli.models import load
+    from zoo_core.data.traces import Trace
     from zoo_core.data.writers import writing
 
     model = load(settings, name)
@@ -80,6 +91,7 @@ def command(
     out = out or _default(model.event)
     _check_space(out, model.event, n)
     metadata = _metadata(settings, name, sampler or model.spec.default_sampler, draw, cond)
+    seen = None if trace is None else Trace()
     with writing(out, model.event, n, metadata) as put:
         for events in model.sample_batches(
             n,
@@ -89,14 +101,19 @@ def command(
             fixed=known,
             batch_size=batch_size,
             progress=settings.progress,
+            trace=seen,
         ):
             put(events)
+    if seen is not None and trace is not None:
+        seen.write(trace, model.event)
     show(settings, {"out": str(out), "n": n, **metadata}, [f"{n:,} events of {name} in {out}"])
 
 
-def _check_path(path: Path) -> None:
-    if path.suffix.lower() not in _SUFFIXES:
-        raise OutputError(f"{path} has suffix {path.suffix!r}; it must be .png or .npz.")
+def _check_path(path: Path, suffixes: tuple[str, str]) -> None:
+    if path.suffix.lower() not in suffixes:
+        raise OutputError(
+            f"{path} has suffix {path.suffix!r}; it must be {' or '.join(suffixes)}."
+        )
     if path.is_dir():
         raise OutputError(f"{path} is a folder.", hint="name a file in it")
 

@@ -18,6 +18,9 @@ __all__ = ["NEIGHBOURS", "digest", "reference_cloud"]
 NEIGHBOURS = (3, 5)
 """Radii that are kept: precision and recall ask for the 3rd neighbour, the others for the 5th."""
 
+_FORMAT = 2
+"""Of what is kept; another number for every change of its meaning, so that none is misread."""
+
 
 def digest(x: Tensor) -> str:
     """SHA-256 of the values, with their type and shape."""
@@ -29,7 +32,8 @@ def digest(x: Tensor) -> str:
 
 def reference_cloud(x: Tensor, event: Event, extract: Extractor) -> Cloud:
     """The features of reference events, with their neighbour radii; from the cache if there."""
-    key = hashlib.sha256(f"{digest(x)} {event} {extract.identity}".encode()).hexdigest()
+    named = f"{_FORMAT} {digest(x)} {event} {extract.identity}"
+    key = hashlib.sha256(named.encode()).hexdigest()
     path = cache_dir() / "features" / f"{key}.safetensors"
     kept = _read(path, len(x))
     if kept is not None:

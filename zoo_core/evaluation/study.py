@@ -234,18 +234,17 @@ def _train(
     """Train for as many steps as fit into the CPU minutes; returns them with the seconds taken."""
     stage = recipe.stages[0]
     budget = 60 * minutes
-    spent, each = _calibrate(model, data, stage, budget, seed)
-    steps = max(1, int((budget - spent) / each))
+    steps = max(1, int(budget / _seconds_a_step(model, data, stage, budget, seed)))
     start = time.process_time()
     _run(model, data, stage, _config(stage, steps, seed), progress)
-    return steps, spent + time.process_time() - start
+    return steps, time.process_time() - start
 
 
-def _calibrate(
+def _seconds_a_step(
     model: GenerativeModel, data: Dataset, stage: Stage, budget: float, seed: int
-) -> tuple[float, float]:
-    """CPU seconds that this took, and those of a step, on a copy of the model."""
-    copy, start = deepcopy(model), time.process_time()
+) -> float:
+    """CPU seconds of a step, measured on a copy of the model."""
+    copy = deepcopy(model)
 
     def seconds(steps: int) -> float:
         began = time.process_time()
@@ -255,8 +254,7 @@ def _calibrate(
     seconds(_WARM_UP)
     first = seconds(_WARM_UP) / _WARM_UP
     steps = max(_WARM_UP, int(_CALIBRATION * budget / first))
-    each = seconds(steps) / steps
-    return time.process_time() - start, each
+    return seconds(steps) / steps
 
 
 def _config(stage: Stage, steps: int, seed: int) -> TrainConfig:

@@ -24,13 +24,12 @@ from torch import Tensor
 
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc, alloc_like
-from zoo_kernels._dispatch import Verdict, lazy
-from zoo_kernels._spec import Bench, Case, Cost, Derivative, Impl, OpSpec, Variant
+from zoo_kernels._bijection import bijection, single
+from zoo_kernels._spec import Bench, Case, Cost, Variant
 from zoo_kernels.coupling import reference
 from zoo_kernels.coupling.glow import actnorm_conv, actnorm_conv_inverse
 
 _DEFAULTS = {"exp": 0.0, "sigmoid": 2.0, "tanh": 2.0}
-_HALVES = (torch.float16, torch.bfloat16)
 
 
 def forward(
@@ -97,15 +96,11 @@ def numbers(scale: str, order: str) -> tuple[int, bool]:
     return reference.SCALES.index(scale), order == "shift_scale"
 
 
-def _single(*tensors: Tensor) -> list[Tensor]:
-    return [t.float() if t.dtype in _HALVES else t for t in tensors]
-
-
 def _values_cpp(is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
     def run(
         x: Tensor, params: Tensor, scale: str, order: str, constant: float, first: bool
     ) -> tuple[Tensor, Tensor]:
-        wide, p = _single(x, params)
+        wide, p = single(x, params)
         out, ladj = alloc(x.shape, like=wide), alloc(x.shape[:1], like=wide)
         if not x.numel():
             return out.to(x.dtype), ladj.zero_()
@@ -122,7 +117,7 @@ def _backward_cpp(
     x: Tensor, params: Tensor, grad: Tensor, grad_ladj: Tensor, scale: str, order: str,
     constant: float, first: bool, is_inverse: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    wide, p, g = _single(x, params, grad)
+    wide, p, g = single(x, params, grad)
     grad_x, grad_params = alloc(x.shape, like=wide), alloc_like(p)
     if x.numel():
         _extension.cpp("coupling_backward")(
@@ -131,31 +126,6 @@ def _backward_cpp(
             start(x, params, first), is_inverse,
         )  # fmt: skip
     return grad_x.to(x.dtype), grad_params.to(params.dtype)
-
-
-def _not_double(x: Tensor, *rest: Any) -> Verdict:
-    return x.dtype != torch.float64, "float64 is for the reference"
-
-
-def _fake_values(x: Tensor, params: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return x.new_empty(x.shape), x.new_empty(x.shape[:1], dtype=wide)
-
-
-def _fake_backward(x: Tensor, params: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), torch.empty_like(params)
-
-
-def _derivative(is_inverse: bool) -> Derivative:
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.save_for_backward(*inputs[:2])
-        ctx.rest = inputs[2:]
-
-    def backward(ctx: Any, grad: Tensor, grad_ladj: Tensor) -> tuple[Any, ...]:
-        x, params = ctx.saved_tensors
-        return (*_BACKWARD(x, params, grad, grad_ladj, *ctx.rest, is_inverse), *[None] * 4)
-
-    return Derivative(setup_context, backward)
 
 
 def _case(
@@ -232,48 +202,17 @@ def _backward_variants() -> tuple[Variant, ...]:
 
 _TOLERANCES = {torch.float32: (5e-6, 5e-6), torch.bfloat16: (8e-3, 1e-3),
                torch.float16: (1e-3, 1e-4)}  # fmt: skip
-_REST = "str scale, str order, float constant, bool first"
 
 
-def _values(name: str, is_inverse: bool) -> OpSpec:
-    return OpSpec(
-        name=f"coupling_{name}",
-        schema=f"(Tensor x, Tensor params, {_REST}) -> (Tensor, Tensor)",
-        reference=getattr(reference, name),
-        fake=_fake_values,
-        cases=_cases(),
-        tolerances=_TOLERANCES,
-        cost=_cost_values,
-        cpp=Impl(_values_cpp(is_inverse), _not_double, needs="coupling_values"),
-        triton=Impl(lazy(f"{_KERNEL}:{name}"), _not_double),
-        derivative=_derivative(is_inverse),
-        bench=(
-            Bench(
-                "glow 64x12x32x32",
-                _images,
-                {
-                    "normflows": f"peers.coupling:{name}",
-                    "normflows compiled": f"peers.coupling:{name}_compiled",
-                },
-            ),
-        ),
-        variants=_value_variants(is_inverse),
-    )
+def _benches(name: str) -> tuple[Bench, ...]:
+    peers = {"normflows": f"peers.coupling:{name}",
+             "normflows compiled": f"peers.coupling:{name}_compiled"}  # fmt: skip
+    return (Bench("glow 64x12x32x32", _images, peers),)
 
 
-_FORWARD = _values("forward", False)
-_INVERSE = _values("inverse", True)
-_BACKWARD = OpSpec(
-    name="coupling_backward",
-    schema="(Tensor x, Tensor params, Tensor grad, Tensor grad_ladj, "
-           f"{_REST}, bool inverse) -> (Tensor, Tensor)",
-    reference=reference.backward,
-    fake=_fake_backward,
-    cases=_cases(backward=True),
-    tolerances=_TOLERANCES,
-    cost=_cost_backward,
-    cpp=Impl(_backward_cpp, _not_double, needs="coupling_backward"),
-    triton=Impl(lazy(f"{_KERNEL}:backward"), _not_double),
-    variants=_backward_variants(),
+OPS = _FORWARD, _INVERSE, _BACKWARD = bijection(
+    "coupling", "str scale, str order, float constant, bool first", reference=reference,
+    cases=_cases, tolerances=_TOLERANCES, costs=(_cost_values, _cost_backward),
+    cpp=(_values_cpp, _backward_cpp), triton=_KERNEL, benches=_benches,
+    variants=(_value_variants, _backward_variants()),
 )  # fmt: skip
-OPS = (_FORWARD, _INVERSE, _BACKWARD)

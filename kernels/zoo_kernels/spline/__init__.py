@@ -22,12 +22,12 @@ from torch import Tensor
 
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc, alloc_like
-from zoo_kernels._dispatch import Verdict, lazy
-from zoo_kernels._spec import Bench, Case, Cost, Derivative, Impl, OpSpec, Variant
+from zoo_kernels._bijection import bijection, not_double, single
+from zoo_kernels._dispatch import Verdict
+from zoo_kernels._spec import Bench, Case, Cost, Variant
 from zoo_kernels.spline import reference
 
 MAX_BINS = 128
-_HALVES = (torch.float16, torch.bfloat16)
 
 
 def forward(
@@ -89,13 +89,9 @@ def collapsed(params: Tensor) -> Tensor:
     return params.contiguous().view(params.shape[0], 1, -1, params.shape[-1])
 
 
-def _single(*tensors: Tensor) -> list[Tensor]:
-    return [t.float() if t.dtype in _HALVES else t for t in tensors]
-
-
 def _values_cpp(is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
     def run(x: Tensor, params: Tensor, *limits: float) -> tuple[Tensor, Tensor]:
-        wide, p = _single(x, params)
+        wide, p = single(x, params)
         out, each = alloc(x.shape, like=wide), alloc(x.shape, like=wide)
         ladj = alloc(x.shape[:1], like=wide)
         if params.numel():
@@ -109,7 +105,7 @@ def _values_cpp(is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
 def _backward_cpp(
     x: Tensor, params: Tensor, grad: Tensor, grad_ladj: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor]:
-    wide, p, g = _single(x, params, grad)
+    wide, p, g = single(x, params, grad)
     grad_x, grad_params = alloc(x.shape, like=wide), alloc_like(p)
     if params.numel():
         _extension.cpp("spline_backward")(
@@ -119,38 +115,10 @@ def _backward_cpp(
     return grad_x.to(x.dtype), grad_params.to(params.dtype)
 
 
-def _not_double(x: Tensor, *rest: Any) -> Verdict:
-    return x.dtype != torch.float64, "float64 is for the reference"
-
-
 def _few_bins(x: Tensor, params: Tensor, *rest: Any) -> Verdict:
     if params.shape[-1] > 3 * 64 - 1:
         return False, "the Triton kernel unrolls over at most 64 bins"
-    return _not_double(x)
-
-
-def _fake_values(x: Tensor, params: Tensor, *limits: float) -> tuple[Tensor, Tensor]:
-    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return x.new_empty(x.shape), x.new_empty(x.shape[:1], dtype=wide)
-
-
-def _fake_backward(
-    x: Tensor, params: Tensor, grad: Tensor, grad_ladj: Tensor, *rest: Any
-) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), torch.empty_like(params)
-
-
-def _derivative(is_inverse: bool) -> Derivative:
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.save_for_backward(*inputs[:2])
-        ctx.limits = inputs[2:]
-
-    def backward(ctx: Any, grad: Tensor, grad_ladj: Tensor) -> tuple[Any, ...]:
-        x, params = ctx.saved_tensors
-        pair = _BACKWARD(x, params, grad, grad_ladj, *ctx.limits, is_inverse)
-        return (*pair, *[None] * 5)
-
-    return Derivative(setup_context, backward)
+    return not_double(x)
 
 
 def _draw(
@@ -253,39 +221,12 @@ _TOLERANCES = {
     torch.bfloat16: (8e-3, 1e-4),
     torch.float16: (1e-3, 1e-4),
 }
-_SCHEMA = "float left, float right, float min_width, float min_height, float min_derivative"
 
 
-def _values(name: str, is_inverse: bool) -> OpSpec:
-    return OpSpec(
-        name=f"spline_{name}",
-        schema=f"(Tensor x, Tensor params, {_SCHEMA}) -> (Tensor, Tensor)",
-        reference=getattr(reference, name),
-        fake=_fake_values,
-        cases=_cases(),
-        tolerances=_TOLERANCES,
-        cost=_cost_values,
-        cpp=Impl(_values_cpp(is_inverse), _not_double, needs="spline_values"),
-        triton=Impl(lazy(f"{_KERNEL}:{name}"), _few_bins),
-        derivative=_derivative(is_inverse),
-        bench=_benches(name),
-        variants=_value_variants(is_inverse),
-    )
-
-
-_FORWARD = _values("forward", False)
-_INVERSE = _values("inverse", True)
-_BACKWARD = OpSpec(
-    name="spline_backward",
-    schema="(Tensor x, Tensor params, Tensor grad, Tensor grad_ladj, "
-           f"{_SCHEMA}, bool inverse) -> (Tensor, Tensor)",
-    reference=reference.backward,
-    fake=_fake_backward,
-    cases=_cases(backward=True),
-    tolerances=_TOLERANCES,
-    cost=_cost_backward,
-    cpp=Impl(_backward_cpp, _not_double, needs="spline_backward"),
-    triton=Impl(lazy(f"{_KERNEL}:backward"), _few_bins),
-    variants=_backward_variants(),
+OPS = _FORWARD, _INVERSE, _BACKWARD = bijection(
+    "spline",
+    "float left, float right, float min_width, float min_height, float min_derivative",
+    reference=reference, cases=_cases, tolerances=_TOLERANCES,
+    costs=(_cost_values, _cost_backward), cpp=(_values_cpp, _backward_cpp), triton=_KERNEL,
+    verify_triton=_few_bins, benches=_benches, variants=(_value_variants, _backward_variants()),
 )  # fmt: skip
-OPS = (_FORWARD, _INVERSE, _BACKWARD)

@@ -18,7 +18,7 @@ PACKAGE = Path(zoo_autoregressive.__file__).parent
 TAGS = sorted(folder.name for folder in (PACKAGE / "weights").iterdir())
 RECIPES = sorted(path.stem for path in (PACKAGE / "recipes").glob("*.toml"))
 ARCHES = sorted({name.split(".")[0] for name in RECIPES})
-UNTRAINED = {"pixelcnn_pp", "row_lstm", "diagonal_bilstm"}
+UNTRAINED = {"row_lstm", "diagonal_bilstm"}
 """Architectures whose weights of digits are not made yet; their recipes are there."""
 README = PACKAGE.parents[1] / "README.md"
 

@@ -100,7 +100,7 @@ def discretized_gaussian(event: Event, x: Tensor, mean: Tensor, deviation: Tenso
     flip = low + high > 0  # the smaller tails are the accurate ones
     low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
     upper, lower = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
-    return (upper + torch.log(-torch.expm1(lower - upper))).flatten(1).sum(1)
+    return sum_rows(upper + torch.log(-torch.expm1(lower - upper)))
 
 
 def level_decoder(event: Event, x: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:

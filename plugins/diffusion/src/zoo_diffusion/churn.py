@@ -45,7 +45,8 @@ def heun(
             found.append(_at(schedule, float(ends[1, 1] / ends[1, 0])))
         calls += [True] * len(tables[-1])
     steps = denoise.Steps(torch.cat(tables), noisy=not all(calls), remembers=True)
-    return Plan(steps, *torch.stack(found).unbind(1), tuple(calls))
+    t, alpha, sigma = torch.stack(found).unbind(1)
+    return Plan(steps, t, alpha, sigma, tuple(calls))
 
 
 def _at(schedule: Schedule, n: float) -> Tensor:

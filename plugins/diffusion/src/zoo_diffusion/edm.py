@@ -73,7 +73,8 @@ class EDM(GenerativeModel):
         inputs = torch.cat((c_in * x, waves), 1).to(self.dtype)
         time, wide = 250 * sigma.flatten().log(), torch.promote_types(self.dtype, torch.float32)
         F_x: Tensor = self.network(inputs, time.to(wide), label(self.condition, cond, x))
-        return c_skip * x + c_out * F_x.to(x.dtype)
+        D_x: Tensor = c_skip * x + c_out * F_x.to(x.dtype)
+        return D_x
 
 
 @runtime_checkable

@@ -114,7 +114,7 @@ class Drift:
 
     def __call__(self, y: Tensor, phi: Tensor, rows: Tensor) -> Tensor:
         with torch.enable_grad():
-            u = y[:, :-1].unflatten(1, self.shape).detach().requires_grad_()
+            u = y[:, :-1].reshape(len(y), *self.shape).detach().requires_grad_()
             velocity = self.path.velocity(u, phi, rows)
             flat = velocity.flatten(1)
             div = self._exact(u, flat) if self.probes is None else self._probed(u, flat, rows)

@@ -104,12 +104,15 @@ class Karras:
 
     def sigma(self, t: Tensor) -> Tensor:
         low, high = self.low ** (1 / self.rho), self.high ** (1 / self.rho)
-        return (low + t.double() * (high - low)).pow(self.rho).to(t.dtype)
+        sigma: Tensor = (low + t.double() * (high - low)).pow(self.rho)
+        return sigma.to(t.dtype)
 
     def time_at(self, log_snr: Tensor) -> Tensor:
         """t where the log-SNR has a value, float64."""
         low, high = self.low ** (1 / self.rho), self.high ** (1 / self.rho)
-        return (((-log_snr.double() / (2 * self.rho)).exp() - low) / (high - low)).clamp(0, 1)
+        root = (-log_snr.double() / (2 * self.rho)).exp()
+        t: Tensor = ((root - low) / (high - low)).clamp(0, 1)
+        return t
 
 
 @dataclass(frozen=True)

@@ -179,5 +179,5 @@ class VDMLoss:
 def _scaled(value: Tensor, factors: list[Tensor]) -> Tensor:
     """`value` (B,), whose gradient is multiplied by a factor that is known before the way back."""
     value = value.clone()
-    value.register_hook(lambda g: g * factors[-1].to(g.dtype))
+    value.register_hook(lambda g: g * factors[-1].to(g.dtype))  # type: ignore[no-untyped-call]
     return value

@@ -72,15 +72,15 @@ class ResnetBlock(nn.Module):
             x, h = resample(x, self.how), resample(h, self.how)
         h = self._modulated(self.conv1(h), self.time_emb_proj(e)[:, :, None, None])
         h = self.conv2(F.dropout(F.silu(h), self.dropout, self.training))
-        out = (x if self.conv_shortcut is None else self.conv_shortcut(x)) + h
+        out: Tensor = (x if self.conv_shortcut is None else self.conv_shortcut(x)) + h
         return out if self.scale == 1.0 else out / self.scale
 
     def _modulated(self, h: Tensor, v: Tensor) -> Tensor:
+        out: Tensor = self.norm2(h if self.scale_shift else h + v)
         if not self.scale_shift:
-            out: Tensor = self.norm2(h + v)
             return out
         a, b = v.chunk(2, 1)
-        return self.norm2(h) * (1 + a) + b
+        return out * (1 + a) + b
 
 
 class Attention(nn.Module):
@@ -102,8 +102,9 @@ class Attention(nn.Module):
         tokens = h.flatten(2).transpose(1, 2)  # (B, H W, C)
         q, k, v = (self._split(f(tokens)) for f in (self.to_q, self.to_k, self.to_v))
         y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, H * W, C)
-        out = x + self.to_out[0](y).transpose(1, 2).reshape(B, C, H, W)
+        out: Tensor = x + self.to_out[0](y).transpose(1, 2).reshape(B, C, H, W)
         return out if self.scale == 1.0 else out / self.scale
 
     def _split(self, t: Tensor) -> Tensor:
-        return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, H W, d)
+        B, N, C = t.shape
+        return t.view(B, N, self.heads, C // self.heads).transpose(1, 2)  # (B, heads, N, d)

@@ -1,0 +1,103 @@
+"""What the distribution declares and ships: specs, recipes, weights, names on the Hub."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import zoo_core as zoo
+from zoo_core import resolve
+from zoo_core.data import load_dataset
+from zoo_core.training import load_recipe, train
+from zoo_core.training.config import TrainConfig
+from zoo_core.weights import golden
+
+ARCHS = ("ddpm", "edm", "vdm", "ve_sde", "vp_sde")
+TAGS = [
+    row
+    for arch in ARCHS
+    for row in zoo.list_models(f"{arch}.*", pretrained=True)
+    if zoo.info(row).tag.status == "bundled"
+]
+RECIPES = sorted(
+    p.stem for p in (Path(__file__).parents[1] / "src/zoo_diffusion/recipes").glob("*.toml")
+)
+GOALS = {"vdm.digits": 1.85, "ddpm.digits": 2.1}
+
+
+def metrics(tag):
+    return json.loads((zoo.info(tag).tag.folder / "zoo.json").read_text())["metrics"]
+
+
+def test_listing_the_family_imports_no_torch():
+    code = (
+        "import sys, zoo_core as zoo; print(*zoo.list_models(family='diffusion'));"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    names = set(found.stdout.split())
+    assert {*ARCHS, *TAGS, "ddpm.cifar10", "ddpm.mnist", "ve_sde.ffhq256"} <= names
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_builds_its_model(name):
+    recipe = load_recipe(name)
+    model = zoo.create(recipe.arch, **recipe.model)
+    for method, options in recipe.scores:
+        resolve.likelihood(model, method, options)
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_bundled_weights_are_of_their_recipe_and_reproduce_their_golden_tensors(tag):
+    recipe, info = load_recipe(tag), zoo.info(tag)
+    described = info.tag.metadata["recipe"]
+    assert described["sha256"] == recipe.sha256 and described["overrides"] == {}
+    model = zoo.load(tag)
+    assert zoo.create(recipe.arch, **recipe.model).config == model.config
+    golden.check(model, info.tag.folder)
+
+
+@pytest.mark.parametrize("tag", [t for t in TAGS if t in GOALS])
+def test_bundled_weights_reach_their_goal(tag):
+    (stated,) = [m for m in metrics(tag) if m["split"] == "test" and "vlb" in m["kind"]]
+    assert stated["relation"] == "lower" and stated["n"] == 360
+    assert stated["bits_per_dim"] < GOALS[tag]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tag", [t for t in TAGS if t.endswith("digits")])
+def test_bundled_weights_score_what_they_state(tag):
+    x = load_dataset("digits").split("test").x
+    (stated,) = [m for m in metrics(tag) if m["split"] == "test" and "vlb" in m["kind"]]
+    mean = zoo.load(tag).log_likelihood(x).mean()
+    assert mean.n == stated["n"] and abs(mean.bits_per_dim - stated["bits_per_dim"]) < 1e-3
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_readme_states_what_the_weights_record(tag):
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    rows = [line for line in readme.splitlines() if line.startswith(f"| `{tag}` |")]
+    assert len(rows) == 1, f"README has {len(rows)} rows of {tag}"
+    numbers = re.findall(r"\d+\.\d{3}", rows[0])
+    for m in metrics(tag):
+        if m["split"] == "test":
+            assert f"{m['bits_per_dim']:.3f}" in numbers
+
+
+@pytest.mark.parametrize(
+    ("arch", "loss"),
+    [("ddpm", "simple"), ("ddpm", "vlb"), ("vp_sde", "vlb"), ("edm", "edm"), ("vdm", "vdm")],
+)
+def test_every_loss_trains_a_toy(arch, loss):
+    """Sixty steps on the plane lower the loss that is trained."""
+    data = load_dataset("moons")
+    model = zoo.create(arch, network={"type": "mlp", "hidden": 32, "layers": 1})
+    batch = data.split("valid").batch(slice(0, 512))
+    player = model.players(loss)["model"]
+    before = float(player.loss(batch, zoo.Rng(5, 512), 0).total.detach())
+    train(model, data, TrainConfig(steps=60, batch_size=128, lr=3e-3), loss=loss, progress=False)
+    assert float(player.loss(batch, zoo.Rng(5, 512), 0).total.detach()) < 0.97 * before

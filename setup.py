@@ -41,5 +41,5 @@ setup(
     ext_modules=extensions,
     cmdclass={"build_ext": CopyLibrary},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if library else {},
-    package_data={"zoo_kernels": ["csrc/*", build["FAILURE"]]},
+    package_data={"zoo_kernels": ["csrc/*", "tuned/*", build["FAILURE"]]},
 )

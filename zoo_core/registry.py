@@ -62,7 +62,10 @@ class ModelInfo:
 
     @property
     def pretrained(self) -> bool:
-        return self.tag is not None and self.tag.status != "recipe"
+        """Whether there are weights that are not known to be no better than the null baseline."""
+        return (
+            self.tag is not None and self.tag.status != "recipe" and self.tag.proven is not False
+        )
 
     def row(self) -> dict[str, Any]:
         """The JSON form of one row of `zoo list`."""

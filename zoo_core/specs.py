@@ -239,6 +239,6 @@ def import_target(target: str) -> Any:
     except Exception as error:
         raise PluginError(
             f"{target!r} cannot be imported ({type(error).__name__}: {error}).",
-            hint="zoo plugins doctor",
+            hint="zoo plugins check PLUGIN tries every target",
         ) from error
     return found

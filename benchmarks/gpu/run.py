@@ -17,6 +17,7 @@ compile   what every kernel takes of this card, by the Triton that is here
 sanitize  the sampler under compute-sanitizer, where it is installed
 steps     train steps by recipe: as shipped, by the reference path, in bf16
 pipeline  50 DDIM steps of a U-Net against diffusers' pipeline with the same weights
+tune      launch settings of the kernels: a table for this architecture
 """
 
 import argparse
@@ -36,15 +37,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 PIECES = (
-    "laws",
-    "ceilings",
-    "speed",
-    "sampler",
-    "loop",
-    "compile",
-    "sanitize",
-    "steps",
-    "pipeline",
+    *("laws", "ceilings", "speed", "sampler", "loop"),
+    *("compile", "sanitize", "steps", "pipeline", "tune"),
 )
 LIMIT_SECONDS = 540
 UNFINISHED = 3

@@ -1,4 +1,4 @@
-"""Every bundled tag has learned something: it beats its null baseline by five standard errors.
+"""Every tag that counts as pretrained beats its null baseline by five standard errors.
 
 The default tier reads what was recorded beside the weights, holds it against the weights' hash,
 recomputes the verdict, and reproduces the scores of a few events. A tag without a record is
@@ -22,7 +22,7 @@ from zoo_core.specs import import_target
 
 
 def bundled():
-    rows = current().models(pretrained=True)
+    rows = current().models()
     return [row for row in rows if row.tag is not None and row.tag.status == "bundled"]
 
 
@@ -42,7 +42,9 @@ def test_a_bundled_tag_beats_its_null_baseline(info):
     if record is None:
         return by_what_training_recorded(info)
     found = verdict(record)
-    assert found.pretrained, f"{info.name}: {found}"
+    assert info.pretrained is found.pretrained
+    if not found.pretrained:
+        pytest.skip(f"{info.name} does not count as pretrained, and is not listed so: {found.why}")
     model, data = zoo.load(info.name), data_of(info.tag.folder)
     wrong = [c for c in records.spot_check(model, data, record) if not c.agrees]
     assert wrong == [], f"{info.name}: {wrong[0]}"

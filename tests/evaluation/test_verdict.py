@@ -5,6 +5,8 @@ import math
 import pytest
 
 from zoo_core.evaluation.verdict import verdict
+from zoo_core.registry import ModelInfo
+from zoo_core.weights.tags import Tag
 
 
 def by_likelihood(gaps, relation="lower"):
@@ -59,3 +61,18 @@ def test_a_likelihood_goes_before_samples():
 
 def test_nothing_measured_is_nothing_shown():
     assert not verdict({"likelihood": None, "quality": None}).pretrained
+
+
+def tag(record, weights="a" * 64):
+    metadata = {"files": {"model.safetensors": {"sha256": "a" * 64}}}
+    evaluation = record and {**record, "model": {"weights": weights}}
+    return Tag("x", "y", "bundled", "l", "s", metadata=metadata, evaluation=evaluation)
+
+
+def test_weights_that_were_measured_and_failed_do_not_count_as_pretrained():
+    good, bad = by_likelihood([(9.0, 1.0)]), by_likelihood([(1.0, 1.0)])
+    assert tag(good).proven is True and tag(bad).proven is False
+    assert tag(None).proven is None  # nothing was recorded
+    assert tag(bad, weights="b" * 64).proven is None  # of other weights
+    listed = [ModelInfo("x.y", None, None, tag(r)).pretrained for r in (good, bad, None)]
+    assert listed == [True, False, True]

@@ -3,7 +3,7 @@
 import click
 
 from zoo_core.cli.command import Command, Settings
-from zoo_core.cli.printing import metric_short, remark, show, size_text, table
+from zoo_core.cli.printing import headline, metric_short, remark, show, size_text, table
 from zoo_core.registry import ModelInfo, Registry, current
 
 __all__ = ["command", "likelihood_text"]
@@ -57,7 +57,8 @@ def _cells(registry: Registry, info: ModelInfo) -> list[object]:
     row = info.row()
     row["likelihood"] = likelihood_text(registry, row["likelihood"])
     row["size"] = size_text(row["size"])
-    row["measured"] = metric_short(row["metrics"][-1]) if row["metrics"] else None
+    measured = headline(row["metrics"])
+    row["measured"] = metric_short(measured) if measured else None
     return [row[key] for key in _SHOWN]
 
 

@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from zoo_core.cli.command import Settings
-from zoo_core.weights.card import metric_short, metric_text
+from zoo_core.weights.card import headline, metric_short, metric_text
 
 __all__ = [
     "fields",
     "heading",
+    "headline",
     "metric_short",
     "metric_text",
     "remark",

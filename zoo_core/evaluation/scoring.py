@@ -36,7 +36,8 @@ SPOT = 8
 class Scored:
     """The likelihood of `rows` of a split; `nulls` holds each baseline with its paired gap."""
 
-    method: str
+    method: str | None
+    """None: the model's own."""
     mean: Mean
     nats: Tensor
     """(N,), float64, event by event."""
@@ -79,7 +80,7 @@ def score(
     data: Dataset,
     *,
     split: str = "test",
-    method: Any = None,
+    method: str | None = None,
     options: Mapping[str, Any] | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -98,7 +99,7 @@ def score(
         )
     truth = None if data.truth is None else data.truth(events.x[rows])
     return Scored(
-        method if isinstance(method, str) else model.spec.default_likelihood or str(found.kind),
+        method,
         found.mean(),
         found.nats,
         float(found.std_err.square().sum().sqrt()) / len(rows),

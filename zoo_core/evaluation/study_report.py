@@ -41,7 +41,7 @@ def markdown(study: Study) -> str:
     """For the documentation."""
     lines = [f"# {_TITLE}", "", _how(study), ""]
     for problem in study.problems:
-        lines += [f"## {problem.title.capitalize()}", ""]
+        lines += [f"## {_heading(problem)}", ""]
         lines += _markdown_table(_HEADER, [_row(o) for o in problem.outcomes])
         lines += ["", "What the samples show, beside the same of the test split:", ""]
         lines += _markdown_table(*_statistics(problem))
@@ -60,7 +60,7 @@ def _body(study: Study) -> Iterator[str]:
     for note in _notes(study):
         yield f'<p class="warn">{escape(note)}</p>'
     for problem in study.problems:
-        yield f"<h2>{escape(problem.title.capitalize())}</h2>"
+        yield f"<h2>{escape(_heading(problem))}</h2>"
         yield _html_table(_HEADER, [_row(o) for o in problem.outcomes])
         yield from (f'<p class="note">{escape(line)}</p>' for line in _absent(problem))
         yield "<h2>Samples</h2><div class='grids'>"
@@ -137,7 +137,14 @@ def _absent(problem: Problem) -> Iterator[str]:
 
 def _notes(study: Study) -> Iterator[str]:
     yield from (f"Not equal: {warning}" for warning in study.warnings)
-    yield f"It took {study.seconds / 60:.1f} minutes, by: zoo compare --study toy"
+    yield (
+        f"It took {study.seconds / 60:.1f} minutes, by: zoo compare --study toy "
+        f"--minutes {study.minutes:g} --seed {study.seed}"
+    )
+
+
+def _heading(problem: Problem) -> str:
+    return problem.title[0].upper() + problem.title[1:]
 
 
 def _number(found: Estimate) -> str:

@@ -28,6 +28,6 @@ def termination_deferred() -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: came
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
         if came:
             signal.raise_signal(signal.SIGTERM)

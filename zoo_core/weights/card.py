@@ -1,13 +1,13 @@
 """The card of a published model: what it is, what its numbers mean, how to load it."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from zoo_core.registry import current
 from zoo_core.specs import LikelihoodKind, ModelSpec
 
-__all__ = ["card", "metric_short", "metric_text"]
+__all__ = ["card", "headline", "metric_short", "metric_text"]
 
 _HUB_LICENCES = {"apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0"}
 _HUB_LICENCES |= {"cc-by-nc-sa-4.0", "bsd-3-clause", "openrail", "gpl-3.0"}
@@ -33,6 +33,16 @@ def metric_text(metric: Mapping[str, Any]) -> str:
         f"log p {sign} {metric['nats']:.3f} +- {metric['std_err']:.3f} nats, "
         f"{metric['bits_per_dim']:.4f} bits/dim ({metric['kind']}{n})"
     )
+
+
+def headline(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """What stands for all that was measured: the first of the split that was reported last.
+
+    A recipe's run measures `valid`, then the split it reports, each by the model's own likelihood
+    first.
+    """
+    last = metrics[-1].get("split") if metrics else None
+    return next((m for m in metrics if m.get("split") == last), None)
 
 
 def metric_short(metric: Mapping[str, Any]) -> str:

@@ -12,8 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from zoo_core.evaluation.verdict import verdict
 from zoo_core.specs import ModelSpec, Pretrained
 from zoo_core.weights import pins
+from zoo_core.weights.layout import EVALUATION, WEIGHTS
 
 __all__ = ["Tag", "tags_of"]
 
@@ -34,7 +36,17 @@ class Tag:
     params: int | None = None
     size: int | None = None
     metadata: dict[str, Any] | None = None
+    evaluation: dict[str, Any] | None = None
+    """What `zoo evaluate --record` found of these weights."""
     hub: Pretrained | None = None
+
+    @property
+    def proven(self) -> bool | None:
+        """Whether the weights beat their null baseline; None where that was not recorded."""
+        of = ((self.metadata or {}).get("files") or {}).get(WEIGHTS, {}).get("sha256")
+        found = self.evaluation or {}
+        recorded = found.get("model", {}).get("weights")
+        return verdict(found).pretrained if found and recorded == of else None
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -104,7 +116,16 @@ def _bundled(arch: str, package: Path) -> Iterator[Tag]:
             params=metadata.get("params"),
             size=sum(file.get("size", 0) for file in metadata.get("files", {}).values()) or None,
             metadata=metadata,
+            evaluation=_evaluation(path.parent),
         )
+
+
+def _evaluation(folder: Path) -> dict[str, Any] | None:
+    path = folder / EVALUATION
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
 
 
 def _tag(stem: str) -> str:

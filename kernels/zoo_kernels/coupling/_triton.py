@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from zoo_kernels._alloc import alloc, alloc_like
-from zoo_kernels._dispatch import interpreted
+from zoo_kernels._tuning import Settings, settings
 from zoo_kernels.coupling import collapsed, numbers, start
 from zoo_kernels.spline._triton import _row_sum_kernel, _softplus
 
@@ -106,8 +106,8 @@ def _backward_kernel(
     tl.store(p_to + tp, (g_log * slope).to(p_gparams.dtype.element_ty), mask=changes)
 
 
-def _block(d: int) -> int:
-    return triton.next_power_of_2(d) if interpreted() else 1024
+def _launch(kernel: str, d: int) -> Settings:
+    return settings(f"coupling.{kernel}", BLOCK=triton.next_power_of_2(d))
 
 
 def _values(is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
@@ -118,14 +118,14 @@ def _values(is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
         if not x.numel():
             return out, ladj.zero_()
         p, d = collapsed(params), x[0].numel()
-        blocks = -(-d // _block(d))
+        launch = _launch("values", d)
+        blocks = -(-d // launch["BLOCK"])
         parts = ladj if blocks == 1 else alloc((len(x), blocks), like=ladj)
         kind, shift_first = numbers(scale, order)
         _values_kernel[(len(x) * blocks,)](
             out, parts, x.contiguous(), p, d, p.shape[3], start(x, params, first),
             p.shape[2] * p.shape[3], blocks, *p.stride(), constant, SCALE=kind,
-            SHIFT_FIRST=shift_first, INVERSE=is_inverse, BLOCK=_block(d), num_warps=4,
-            enable_fp_fusion=True,
+            SHIFT_FIRST=shift_first, INVERSE=is_inverse, **launch, enable_fp_fusion=True,
         )  # fmt: skip
         if blocks > 1:
             _row_sum_kernel[(len(x),)](ladj, parts, blocks, num_warps=1, enable_fp_fusion=True)
@@ -144,12 +144,13 @@ def backward(
     grad_x, grad_params = alloc(x.shape, like=x), alloc_like(params)
     if x.numel():
         p, g, d = collapsed(params), collapsed(grad_params), x[0].numel()
-        blocks = -(-d // _block(d))
+        launch = _launch("backward", d)
+        blocks = -(-d // launch["BLOCK"])
         kind, shift_first = numbers(scale, order)
         _backward_kernel[(len(x) * blocks,)](
             grad_x, g, x.contiguous(), p, grad.contiguous(), grad_ladj.contiguous(), d, p.shape[3],
             start(x, params, first), p.shape[2] * p.shape[3], blocks, *p.stride(), constant,
             g.shape[3], *g.stride(), SCALE=kind, SHIFT_FIRST=shift_first, INVERSE=is_inverse,
-            BLOCK=_block(d), num_warps=4, enable_fp_fusion=True,
+            **launch, enable_fp_fusion=True,
         )  # fmt: skip
     return grad_x, grad_params

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from zoo_kernels._alloc import alloc
 from zoo_kernels._dispatch import interpreted
+from zoo_kernels._tuning import settings
 from zoo_kernels.denoise import flat_rows
 from zoo_kernels.rng._triton import _box_muller
 
@@ -160,14 +161,14 @@ def step(
     flat = flat_rows(x, x).contiguous()
     m, u, v, h = (flat_rows(t, x) for t in (output, unconditional, variance, history))
     d = flat.shape[1]
-    block = min(4096, triton.next_power_of_2(-(-d // 4))) if interpreted() else 256
-    pieces = -(-d // (4 * block))
+    launch = settings("denoise.step", BLOCK=min(4096, triton.next_power_of_2(-(-d // 4))))
+    pieces = -(-d // (4 * launch["BLOCK"]))
     _step_kernel[(len(x) * pieces,)](
         out, kept, flat, m, u, v, h.contiguous(), table if limit is None else limit.contiguous(),
         table.contiguous(), index, rows.contiguous(), _stride(m), _stride(u), _stride(v), d,
         pieces, len(table), seed, stream, guidance, clip, GUIDED=unconditional is not None,
         LEARNED=variance is not None, HISTORY=history is not None, LIMITED=limit is not None,
-        CLIP=clip > 0, NOISY=noisy, REMEMBER=remember, BLOCK=block, num_warps=4,
+        CLIP=clip > 0, NOISY=noisy, REMEMBER=remember, **launch,
         enable_fp_fusion=False,
     )  # fmt: skip
     return out, kept

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from zoo_kernels._alloc import alloc
 from zoo_kernels._dispatch import interpreted
+from zoo_kernels._tuning import settings
 from zoo_kernels.masked_conv.reference import mask
 
+_NARROW = {"BM": 64, "MOST": 32, "num_warps": 4, "num_stages": 2}  # float32
 PARTS = 16  # of the pixels, in the weight's gradient
 
 
@@ -173,7 +175,8 @@ def _convolve(
     place = "none" if cond is None else "image" if cond.shape[2:] == (1, 1) else "map"
     # float32 takes three products for one: larger tiles would spill registers
     wide = x.dtype != torch.float32 and not interpreted()
-    bm, most = (128, 64) if wide else (64, 32)
+    launch = dict(settings("masked_conv.wide")) if wide else dict(_NARROW)
+    bm, most = launch.pop("BM"), launch.pop("MOST")
     bn, bk = _block(outputs, most), _block(channels, most)
     grid = (triton.cdiv(b * height * width, bm) * triton.cdiv(outputs, bn),)
     _conv_kernel[grid](
@@ -181,8 +184,7 @@ def _convolve(
         w if residual is None else _flat(residual), y, pre,
         b * height * width, height, width, channels, outputs, taps,
         K=k, SIGN=sign, GATED=gated, BIAS=bias is not None, COND=place,
-        RESIDUAL=residual is not None, BM=bm, BN=bn, BK=bk, num_warps=8 if wide else 4,
-        num_stages=3 if wide else 2, **_options(x.dtype),
+        RESIDUAL=residual is not None, BM=bm, BN=bn, BK=bk, **launch, **_options(x.dtype),
     )  # fmt: skip
     return y, pre
 

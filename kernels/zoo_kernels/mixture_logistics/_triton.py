@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from zoo_kernels._alloc import alloc
-from zoo_kernels._dispatch import interpreted
+from zoo_kernels._tuning import Settings, settings
 from zoo_kernels.coupling._triton import _sigmoid, _tanh
 from zoo_kernels.mixture_logistics import _view, collapsed, grad_like
 from zoo_kernels.mixture_logistics.reference import components
@@ -164,10 +164,10 @@ def _backward_kernel(
                 tl.store(p_to + row * tp, g_mix.to(kind), mask=m_o)
 
 
-def _geometry(places: int) -> tuple[int, int]:
-    """BLOCK and programs a row: by the shape alone."""
-    block = triton.next_power_of_2(places) if interpreted() else 128
-    return block, -(-places // block)
+def _geometry(kernel: str, places: int) -> tuple[Settings, int]:
+    """How it is launched, and programs a row: by the shape alone."""
+    launch = settings(f"mixture.{kernel}", BLOCK=triton.next_power_of_2(places))
+    return launch, -(-places // launch["BLOCK"])
 
 
 def _steps(levels: int) -> tuple[float, float]:
@@ -179,11 +179,11 @@ def log_prob(x: Tensor, params: Tensor, levels: int) -> Tensor:
     if not x.numel():
         return out.zero_()
     p, channels = collapsed(params), x.shape[1]
-    block, blocks = _geometry(p.shape[2])
+    launch, blocks = _geometry("log_prob", p.shape[2])
     parts = out if blocks == 1 else alloc((len(x), blocks), like=out)
     _log_prob_kernel[(len(x) * blocks,)](
         parts, x.to(torch.float32).contiguous(), p, p.shape[2], blocks, *p.stride(),
-        *_steps(levels), M=components(params, channels), C=channels, BLOCK=block, num_warps=4,
+        *_steps(levels), M=components(params, channels), C=channels, **launch,
         enable_fp_fusion=True,
     )  # fmt: skip
     if blocks > 1:
@@ -195,10 +195,10 @@ def backward(x: Tensor, params: Tensor, grad: Tensor, levels: int) -> Tensor:
     out = grad_like(params)
     if x.numel():
         p, g, channels = collapsed(params), _view(out), x.shape[1]
-        block, blocks = _geometry(p.shape[2])
+        launch, blocks = _geometry("backward", p.shape[2])
         _backward_kernel[(len(x) * blocks,)](
             g, x.to(torch.float32).contiguous(), p, grad.contiguous(), p.shape[2], blocks,
             *p.stride(), *_steps(levels), *g.stride(), M=components(params, channels), C=channels,
-            BLOCK=block, num_warps=4, enable_fp_fusion=True,
+            **launch, enable_fp_fusion=True,
         )  # fmt: skip
     return out

@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from zoo_kernels._alloc import alloc
-from zoo_kernels._dispatch import interpreted
+from zoo_kernels._tuning import settings
 
 
 @triton.jit
@@ -98,12 +98,12 @@ def _draw(
 ) -> Tensor:
     stream, step, offset = place
     out = alloc((len(rows), numel), like=rows, dtype=dtype)
-    block = 4096 if interpreted() else 256
-    pieces = -(-numel // (4 * block))
+    launch = settings("rng.draw", BLOCK=4096)
+    pieces = -(-numel // (4 * launch["BLOCK"]))
     if out.numel():
         _draw_kernel[(len(rows) * pieces,)](
             out, rows.contiguous(), seed, stream, step, offset // 4, numel, pieces,
-            KIND=kind, BLOCK=block, num_warps=4, enable_fp_fusion=False,
+            KIND=kind, **launch, enable_fp_fusion=False,
         )  # fmt: skip
     return out
 

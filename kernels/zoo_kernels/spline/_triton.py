@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from zoo_kernels._alloc import alloc, alloc_like
-from zoo_kernels._dispatch import interpreted
+from zoo_kernels._tuning import Settings, settings
 from zoo_kernels.spline import collapsed
 
 
@@ -253,14 +253,11 @@ def _backward_kernel(
         tl.store(p_to + (2 * K + j) * tk, g_d.to(p_gparams.dtype.element_ty), mask=m)
 
 
-def _block(d: int) -> int:
-    return triton.next_power_of_2(d) if interpreted() else 128
-
-
-def _layout(params: Tensor) -> tuple[int, int, int, tuple[int, ...]]:
-    """d, d2, programs a row, strides."""
+def _layout(kernel: str, params: Tensor) -> tuple[Settings, int, int, int, tuple[int, ...]]:
+    """How it is launched, d, d2, programs a row, strides."""
     d = params.shape[1] * params.shape[2]
-    return d, params.shape[2], -(-d // _block(d)), params.stride()
+    launch = settings(f"spline.{kernel}", BLOCK=triton.next_power_of_2(d))
+    return launch, d, params.shape[2], -(-d // launch["BLOCK"]), params.stride()
 
 
 def _values(is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
@@ -269,12 +266,11 @@ def _values(is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
         if not x.numel():
             return out, ladj.zero_()
         p = collapsed(params)
-        d, d2, blocks, strides = _layout(p)
+        launch, d, d2, blocks, strides = _layout("values", p)
         parts = ladj if blocks == 1 else alloc((len(x), blocks), like=ladj)
         _values_kernel[(len(x) * blocks,)](
             out, parts, x.contiguous(), p, d, d2, blocks, *strides, *limits,
-            K=(params.shape[-1] + 1) // 3, INVERSE=is_inverse, BLOCK=_block(d),
-            num_warps=4, enable_fp_fusion=True,
+            K=(params.shape[-1] + 1) // 3, INVERSE=is_inverse, **launch, enable_fp_fusion=True,
         )  # fmt: skip
         if blocks > 1:
             _row_sum_kernel[(len(x),)](ladj, parts, blocks, num_warps=1, enable_fp_fusion=True)
@@ -293,10 +289,10 @@ def backward(
     grad_x, grad_params = alloc(x.shape, like=x), alloc_like(params)
     if x.numel():
         p, g = collapsed(params), collapsed(grad_params)
-        d, d2, blocks, strides = _layout(p)
+        launch, d, d2, blocks, strides = _layout("backward", p)
         _backward_kernel[(math.prod((len(x), blocks)),)](
             grad_x, g, x.contiguous(), p, grad.contiguous(), grad_ladj.contiguous(), d, d2, blocks,
             *strides, *limits, *g.stride(), K=(params.shape[-1] + 1) // 3,
-            INVERSE=bool(is_inverse), BLOCK=_block(d), num_warps=4, enable_fp_fusion=True,
+            INVERSE=bool(is_inverse), **launch, enable_fp_fusion=True,
         )  # fmt: skip
     return grad_x, grad_params

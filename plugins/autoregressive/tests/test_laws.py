@@ -57,7 +57,7 @@ EVENTS = {
     "binary": {"shape": (1, 3, 3), "levels": 2},
     "three_levels": {"shape": (1, 2, 2), "levels": 3},
     "rgb": {"shape": (3, 3, 2), "levels": 4},
-    "wide": {"shape": (2, 4, 7), "levels": 5},
+    "wide": {"shape": (2, 3, 5), "levels": 5},
 }
 
 

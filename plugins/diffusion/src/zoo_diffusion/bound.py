@@ -22,11 +22,13 @@ from zoo_core import Event
 from zoo_core.capabilities import Denoiser, Schedule
 from zoo_diffusion.parameterization import at_time, per_row
 from zoo_diffusion.scale import grid, spacing
+from zoo_diffusion.schedules import log_snr, time_at
 from zoo_diffusion.times import DiscreteTime
 
 __all__ = [
     "decoder_time",
     "discretized_gaussian",
+    "draw_steps",
     "gaussian",
     "level_decoder",
     "prior_kl",
@@ -70,6 +72,20 @@ def steps_weights(model: DiscreteTime, i: Tensor) -> tuple[Tensor, Tensor, Tenso
     beta = s_t.square() - (a_t / a_s * s_s).square()  # s_t^2 (1 - SNR(t) / SNR(s))
     small = beta * s_s.square() / s_t.square()
     return a_s * beta / s_t.square(), small, small if model.variance == "small" else beta
+
+
+def draw_steps(model: DiscreteTime, u: Tensor, *, first: int) -> tuple[Tensor, Tensor]:
+    """Steps i >= first, (B,) int64, of u in [0, 1), and 1 / p(i).
+
+    p(i) is in proportion to the step's share of the log-SNR, for L_t is about half that times
+    |eps - eps_hat|^2: even in i, the few early steps that cost most would hardly ever be drawn.
+    """
+    t = torch.arange(1, model.timesteps + 1, dtype=torch.float64) / model.timesteps
+    gaps = -log_snr(model.schedule, t).diff()  # of steps 2..T
+    p = torch.cat((gaps[:1], gaps)) if first == 1 else gaps
+    p = (p / p.sum()).to(u.device)
+    at = torch.searchsorted(p.cumsum(0), u, right=True).clamp(max=len(p) - 1)
+    return at + first, 1 / p[at]
 
 
 def last_variance(model: DiscreteTime) -> Tensor:
@@ -118,8 +134,6 @@ def decoder_time(schedule: Schedule, event: Event, start: float) -> float:
     """
     if event.levels is None:
         return start
-    from zoo_diffusion.schedules import time_at
-
     wanted = 2 * math.log(_DEVIATIONS * (event.levels - 1))
     return max(start, float(time_at(schedule, torch.tensor([wanted]))[0]))
 

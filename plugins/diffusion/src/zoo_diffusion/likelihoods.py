@@ -43,24 +43,28 @@ class VLB:
         z = to_network(model.event, x, torch.float32)  # type: ignore[attr-defined]
         inner = model.timesteps - 1
         each = [
-            self._step(model, z, cond, rng, i, j) for j, i in enumerate(self._steps(rng, inner))
+            weight * self._step(model, z, cond, rng, i, j)
+            for j, (i, weight) in enumerate(self._steps(model, rng, inner))
         ]
         total, error = _mean(each, like=z)
         terms = {
             "L_T": -bound.prior_kl(model.schedule, z),
-            "L_t": -inner * total,
+            "L_t": -total,
             "L_0": self._decode(model, x, z, cond, rng),
         }
         evaluations = torch.full((len(x),), len(each) + 1)
-        return Scores(_sum(terms), inner * error, terms, evaluations)
+        return Scores(_sum(terms), error, terms, evaluations)
 
-    def _steps(self, rng: Rng, inner: int) -> list[Tensor]:
-        """Steps 2..T, (B,) each: all, or `times` of them."""
+    def _steps(
+        self, model: DiscreteTime, rng: Rng, inner: int
+    ) -> list[tuple[Tensor, float | Tensor]]:
+        """Steps 2..T, (B,) each, with their weights: all, or `times` of them, even in log-SNR."""
         n = self.times
         if n == 0 or n >= inner:
-            return [torch.full((len(rng),), i, device=rng.device) for i in range(2, inner + 2)]
+            steps = range(2, inner + 2)
+            return [(torch.full((len(rng),), i, device=rng.device), float(inner)) for i in steps]
         u = rng.uniform(stream="vlb/times").double()
-        return [2 + ((u + j) / n * inner).long().clamp(max=inner - 1) for j in range(n)]
+        return [bound.draw_steps(model, (u + j) / n, first=2) for j in range(n)]
 
     def _step(
         self, model: DiscreteTime, x: Tensor, cond: Tensor | None, rng: Rng, i: Tensor, j: int

@@ -53,12 +53,12 @@ class VLBLoss:
     def __call__(self, model: Any, batch: Batch, rng: Rng, step: int) -> Loss:
         x, cond, eps = _inputs(model, batch, rng, step, self.drop)
         T = model.timesteps
-        i = 1 + (stratified(rng, stream="t", step=step) * T).long().clamp(max=T - 1)
+        i, weight = bound.draw_steps(model, stratified(rng, stream="t", step=step), first=1)
         z, _, _ = bound.noisy(model, x, i.double() / T, eps)
         x_hat = model.denoise(z, i.double() / T, cond)
         kl = bound.step_kl(model, i.clamp(min=2), x, x_hat)
         first = _decoded(model, batch[0], x, x_hat)
-        each = T * torch.where(i == 1, first, kl)
+        each = weight * torch.where(i == 1, first, kl)
         total = each.mean() / model.event.dims
         nats = total.detach() * model.event.dims + bound.prior_kl(model.schedule, x).mean()
         return Loss(total.to(x.dtype), {"nats": nats})

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Attention", "Resample", "ResnetBlock", "resample"]
+__all__ = ["Attention", "Resample", "ResnetBlock", "resample", "silu"]
 
 Resample = Literal["up", "down", "fir_up", "fir_down"]
 _FIR = (1.0, 3.0, 3.0, 1.0)
@@ -34,6 +34,11 @@ def resample(x: Tensor, how: Resample) -> Tensor:
     if how == "fir_up":
         return F.conv_transpose2d(x, 4 * kernel, stride=2, padding=1, groups=C)
     return F.conv2d(x, kernel, stride=2, padding=1, groups=C)
+
+
+def silu(x: Tensor) -> Tensor:
+    """x sigmoid(x), in x's own memory where no gradient will ask for it; x is given up."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
 class ResnetBlock(nn.Module):
@@ -67,16 +72,16 @@ class ResnetBlock(nn.Module):
 
     def forward(self, x: Tensor, e: Tensor) -> Tensor:
         """x (B, C, H, W) and silu(embedding) e (B, E)."""
-        h = F.silu(self.norm1(x))
+        h = silu(self.norm1(x))
         if self.how is not None:
             x, h = resample(x, self.how), resample(h, self.how)
         h = self._modulated(self.conv1(h), self.time_emb_proj(e)[:, :, None, None])
-        h = self.conv2(F.dropout(F.silu(h), self.dropout, self.training))
-        out: Tensor = (x if self.conv_shortcut is None else self.conv_shortcut(x)) + h
+        h = self.conv2(F.dropout(silu(h), self.dropout, self.training))
+        out: Tensor = h.add_(x if self.conv_shortcut is None else self.conv_shortcut(x))
         return out if self.scale == 1.0 else out / self.scale
 
     def _modulated(self, h: Tensor, v: Tensor) -> Tensor:
-        out: Tensor = self.norm2(h if self.scale_shift else h + v)
+        out: Tensor = self.norm2(h if self.scale_shift else h.add_(v))
         if not self.scale_shift:
             return out
         a, b = v.chunk(2, 1)

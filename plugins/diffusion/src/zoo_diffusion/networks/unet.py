@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from zoo_core import Range
 from zoo_core.errors import ConfigError
-from zoo_diffusion.networks.blocks import Attention, Resample, ResnetBlock, resample
+from zoo_diffusion.networks.blocks import Attention, Resample, ResnetBlock, resample, silu
 from zoo_diffusion.networks.embedding import Fourier, Positional, TimeMLP
 
 __all__ = ["Level", "UNet", "UNetConfig"]
@@ -279,7 +279,7 @@ class UNet(nn.Module):
         pyramid: Tensor | None = None
         for up in self.up_blocks:
             h, pyramid = up(h, kept, e, pyramid)
-        out: Tensor = self.conv_out(F.silu(self.conv_norm_out(h)))
+        out: Tensor = self.conv_out(silu(self.conv_norm_out(h)))
         out = out if pyramid is None else out + pyramid
         return out / time[:, None, None, None].to(out) if self.config.time == "fourier" else out
 

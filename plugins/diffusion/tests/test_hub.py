@@ -1,0 +1,80 @@
+"""Checkpoints of diffusers by name, over the Hub's protocol, from a Hub on this machine."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save
+
+import zoo_core as zoo
+from zoo_core.errors import UsageError
+
+HUB = Path(__file__).parents[3] / "tests/weights/hub"
+CONFIG = {
+    "_class_name": "UNet2DModel",
+    "sample_size": 8,
+    "in_channels": 1,
+    "out_channels": 1,
+    "block_out_channels": [8, 8],
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "attention_head_dim": 8,
+}
+SCHEDULER = {"_class_name": "DDPMScheduler", "num_train_timesteps": 30, "beta_end": 0.2}
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    if not HUB.exists():
+        pytest.skip("the Hub on this machine is in the repository's tests alone")
+    monkeypatch.syspath_prepend(str(HUB))
+    from fake_hub import Hub
+
+    for name in ("HF_HUB_OFFLINE", "HF_TOKEN", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    server = Hub()
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    yield server
+    server.close()
+    sys.modules.pop("fake_hub", None)
+
+
+def network():
+    torch.manual_seed(0)
+    options = {"channels": (8, 8), "down": ("plain", "attention"), "layers": 1, "groups": 4}
+    more = {"type": "unet", "eps": 1e-5, "head": 8, "time_flip": True, "time_shift": 0.0}
+    return zoo.create("ddpm", shape=(1, 8, 8), levels=256, network=options | more).network
+
+
+@pytest.mark.parametrize("folder", ["", "unet/"])
+def test_checkpoint_loads_by_name_in_both_layouts(hub, folder):
+    theirs = network()
+    scheduler = "scheduler/scheduler_config.json" if folder else "scheduler_config.json"
+    hub.add("1aurent/ddpm-mnist", {
+        f"{folder}config.json": json.dumps(CONFIG).encode(),
+        f"{folder}diffusion_pytorch_model.safetensors": save(theirs.state_dict()),
+        scheduler: json.dumps(SCHEDULER).encode(),
+        "model_index.json": b"{}",
+    })  # fmt: skip
+    model = zoo.load("ddpm.mnist")
+    assert model.config.timesteps == 30 and model.config.beta_last == 0.2
+    x, t = torch.randn(2, 1, 8, 8), torch.tensor([3.0, 20.0])
+    with torch.no_grad():
+        assert torch.equal(model.network(x, t), theirs.eval()(x, t))
+    assert model.sample(2, sampler="ddim", steps=3).shape == (2, 1, 8, 8)
+
+
+def test_repository_of_pickles_alone_says_how_to_convert_it(hub):
+    hub.add("google/ddpm-celebahq-256", {
+        "config.json": json.dumps(CONFIG).encode(),
+        "diffusion_pytorch_model.bin": b"pickled",
+    })  # fmt: skip
+    with pytest.raises(UsageError, match="no weights as safetensors") as caught:
+        zoo.load("ddpm.celebahq256")
+    assert "zoo convert hf://" in caught.value.hint

@@ -1,6 +1,7 @@
 """Discretized mixture of logistics: normalised, exact at the edges, PixelCNN++'s, bad input."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -70,6 +71,17 @@ def naive(x, params, m):
         upper = torch.where(value > 0.999, 1.0, upper)
         total = total + torch.log(upper - torch.where(value < -0.999, 0.0, lower))
     return total.logsumexp(1).flatten(1).sum(1)
+
+
+def test_a_scale_beyond_all_numbers_leaves_masses_and_gradients_finite():
+    """At log scale 1000 the width of a level underflows; its mass is e^-1000 times a number."""
+    log_scale = torch.full((1, 1), 1000.0, dtype=torch.float64, requires_grad=True)
+    levels = torch.linspace(-1, 1, 5, dtype=torch.float64)[None]
+    masses = mixture_logistics.reference.log_mass(levels, torch.zeros(1, 1), log_scale, 5)
+    assert torch.allclose(masses.exp().sum(), torch.ones((), dtype=torch.float64))
+    assert torch.allclose(masses[0, 1:4], torch.full((3,), -1000 - 3 * math.log(2)).double())
+    (grad,) = torch.autograd.grad(masses.sum(), log_scale)
+    assert torch.allclose(grad, torch.full((1, 1), -3.0, dtype=torch.float64))
 
 
 def test_it_is_pixelcnn_plus_pluss_likelihood(backend):

@@ -34,11 +34,9 @@ def components(params: Tensor, channels: int) -> int:
 def log_series(delta: Tensor, log_delta: Tensor) -> Tensor:
     """log(1 - e^-delta), for small delta as log delta + log(1 - delta / 2 + ...)."""
     small = delta < 0.5
-    near = torch.where(small, delta, 0.5)
+    near = torch.where(small, delta, 0.5).clamp(min=1e-37)  # of huge scales, whose delta is 0
     far = torch.where(small, 0.5, delta)
-    return torch.where(
-        small, log_delta + torch.log(-torch.expm1(-near) / near.clamp(min=1e-37)), _log1mexp(far)
-    )
+    return torch.where(small, log_delta + torch.log(-torch.expm1(-near) / near), _log1mexp(far))
 
 
 def _log1mexp(delta: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -150,7 +151,10 @@ def search_path(*sites):
 
 @pytest.fixture
 def start(site, home):
-    """Start Python as a process of its own; `sites` are further folders with plugins."""
+    """Start Python as a process of its own; `sites` are further folders with plugins.
+
+    It minds SIGINT, even where the tests run in the background of a shell and do not.
+    """
 
     def run(*argv, sites=(), **env):
         path = search_path(site, *sites)
@@ -160,6 +164,7 @@ def start(site, home):
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **env},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     return run

@@ -34,6 +34,7 @@ def zoo_models():
         "zoo_tiny.model:FogConfig",
         default_loss="settle",
         summary="uniform noise without a density",
+        paper="Nebelmeer (Friedrich, 1818)",
     )
     return [dice, fog]
 

@@ -267,7 +267,9 @@ def test_score_at_a_time_is_the_gradient_of_the_log_density():
     model = Exact(VP())
     x = torch.randn(4, 2, dtype=torch.float64, requires_grad=True)
     (want,) = torch.autograd.grad(model.log_p(x, 0.3).sum(), x)
-    assert torch.allclose(ScoreAt(model, 0.3).score(x), want, atol=1e-10)
+    score = ScoreAt(model, 0.3)
+    assert torch.allclose(score.score(x), want, atol=1e-10)
+    assert (score.event, score.dtype) == (model.event, model.dtype)
 
 
 @pytest.mark.parametrize("levels", [2, 17, 256])

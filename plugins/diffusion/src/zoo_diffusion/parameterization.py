@@ -9,8 +9,10 @@ Shapes: B batch, S the event's shape; alpha and sigma broadcast.
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
+from zoo_core import Event
 from zoo_core.capabilities import Denoiser, Schedule
 
 __all__ = ["Prediction", "Predictor", "ScoreAt", "convert", "per_row", "to_x0"]
@@ -68,6 +70,14 @@ class ScoreAt:
 
     model: Any
     t: float
+
+    @property
+    def event(self) -> Event:
+        return self.model.event  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype  # type: ignore[no-any-return]
 
     def score(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """grad_x log p_t(x | cond) = (alpha E[x_0 | x] - x) / sigma^2 (Tweedie), (B, *S)."""

@@ -1,1 +1,1 @@
-"""To be filled."""
+"""Parts that networks of several families are made of."""

@@ -3,65 +3,29 @@
 Pixel recurrent neural networks (van den Oord et al., 2016), https://arxiv.org/abs/1601.06759,
 sections 3.2, 3.3 and 3.5:
 
-    x = conv_A k x k (image)                          the rows above and the pixels to the left
     x = x + up(h_left + h_right)                      L times, two scans of K_is x
 
-The left scan (`scans.py`) takes a pixel's state from the pixels above and to its left, the right
-one from those above and to its right, moved one row down. The head is relu, 1 x 1, relu, 1 x 1 on
-x. The paper splits all features into channel groups; here a pixel's channels meet in the head. A
-class c adds V e_c to K_is x.
+in the stack of `pixelrnn.py`. The left scan (`scans.py`) takes a pixel's state from the pixels
+above and to its left, the right one from those above and to its right, moved one row down.
 
 Shapes: B batch, C channels, H rows, W columns, U units.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_autoregressive.heads import Categorical
-from zoo_autoregressive.layers import Surroundings
 from zoo_autoregressive.passes import Pass
-from zoo_autoregressive.raster import CONSTANTS, RasterModel
+from zoo_autoregressive.pixelrnn import Config, PixelRNN
 from zoo_autoregressive.scans import DiagonalCell, diagonal_scan, mirrored_scan
-from zoo_core import Range
 
 __all__ = ["Config", "DiagonalBiLSTM"]
 
 
-@dataclass(frozen=True)
-class Config:
-    """Event, width U and depth, and the first layer's k. `classes` makes it class-conditional."""
-
-    shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
-    levels: Annotated[int, Range(2, 65536)] = 2
-    classes: Annotated[int, Range(1, 65536)] | None = None
-    hidden: Annotated[int, Range(1, 65536)] = 16
-    layers: Annotated[int, Range(1, 256)] = 7
-    kernel: Literal[3, 5, 7, 9, 11] = 7
-    head: Annotated[int, Range(1, 65536)] = 32
-    dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
-
-
-class DiagonalBiLSTM(RasterModel):
+class DiagonalBiLSTM(PixelRNN):
     """A residual stack of pairs of diagonal scans."""
 
     def __init__(self, config: Config | None = None) -> None:
-        c = config or Config()
-        super().__init__(c)
-        self.first = Surroundings(c.shape[0] + CONSTANTS, 2 * c.hidden, c.kernel)
-        self.layers = nn.ModuleList(Layer(c) for _ in range(c.layers))
-        self.head = Categorical(2 * c.hidden, c.head, c.shape[0], c.levels)
-
-    def vertical(self, above: Tensor, run: Pass) -> None:
-        self.first.vertical(above, run)
-
-    def horizontal(self, left: Tensor, here: Tensor, run: Pass) -> Tensor:
-        x = self.first.horizontal(left, run)
-        for layer in self.layers:
-            x = layer(x, run)
-        return x
+        super().__init__(config, Layer)
 
 
 class Layer(nn.Module):

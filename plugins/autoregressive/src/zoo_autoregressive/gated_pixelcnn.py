@@ -30,12 +30,12 @@ from zoo_autoregressive import fused
 from zoo_autoregressive.heads import (
     categorical_log_prob,
     features_per_value,
-    ordinal,
     split_channels,
 )
 from zoo_autoregressive.layers import ChannelConv, channel_groups, gate
-from zoo_autoregressive.raster import one_hot, raster_order
+from zoo_autoregressive.raster import raster_order
 from zoo_core import Condition, Event, Fixed, GenerativeModel, Range
+from zoo_core.nn.inputs import one_hot, ordinal
 
 __all__ = ["Config", "GatedPixelCNN"]
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_autoregressive.layers import ChannelConv, channel_groups
+from zoo_core.nn.inputs import ordinal
 from zoo_kernels import mixture_logistics
 from zoo_kernels.mixture_logistics.reference import log_mass
 
@@ -27,7 +28,6 @@ __all__ = [
     "Mixture",
     "categorical_log_prob",
     "features_per_value",
-    "ordinal",
     "split_channels",
     "to_logits",
 ]
@@ -126,11 +126,6 @@ def features_per_value(levels: int) -> int:
 def to_logits(features: Tensor, levels: int) -> Tensor:
     """Head outputs (..., 1) or (..., K) as logits (..., K); those of a bit are (0, l)."""
     return F.pad(features, (1, 0)) if levels == 2 else features
-
-
-def ordinal(x: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
-    """Integers 0..K-1 as equally spaced reals from -1 to 1."""
-    return x.to(dtype) * (2 / (levels - 1)) - 1
 
 
 def categorical_log_prob(logits: Tensor, x: Tensor) -> Tensor:

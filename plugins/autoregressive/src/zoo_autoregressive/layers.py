@@ -1,4 +1,4 @@
-"""Parts of masked networks: linear maps and convolutions that keep an order.
+"""Parts of masked networks: convolutions that keep an order.
 
 Shapes: B batch, U units, H rows, W columns.
 """
@@ -9,24 +9,7 @@ from torch.nn import functional as F
 
 from zoo_autoregressive.passes import Pass, RasterConv
 
-__all__ = ["ChannelConv", "MaskedLinear", "Surroundings", "channel_groups", "gate"]
-
-
-class MaskedLinear(nn.Linear):
-    """y = b + (W * M) x, M[k, d] = 1 where output k may see input d."""
-
-    mask: Tensor
-
-    def __init__(self, mask: Tensor) -> None:
-        super().__init__(mask.shape[1], mask.shape[0])
-        self.register_buffer("mask", mask, persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight * self.mask, self.bias)
-
-    def part(self, x: Tensor, rows: slice) -> Tensor:
-        """Outputs `rows` of inputs x (B, n), where they see exactly the first n inputs."""
-        return F.linear(x, self.weight[rows, : x.shape[1]], self.bias[rows])
+__all__ = ["ChannelConv", "Surroundings", "channel_groups", "gate"]
 
 
 class ChannelConv(nn.Conv2d):

@@ -25,10 +25,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_autoregressive.heads import categorical_log_prob, features_per_value, ordinal, to_logits
-from zoo_autoregressive.layers import MaskedLinear
+from zoo_autoregressive.heads import categorical_log_prob, features_per_value, to_logits
 from zoo_core import Condition, Event, GenerativeModel, Range
 from zoo_core.data.order import permutation
+from zoo_core.nn.inputs import one_hot, ordinal
+from zoo_core.nn.masked import MaskedLinear
 
 __all__ = ["MADE", "Config"]
 
@@ -154,8 +155,8 @@ class MADE(GenerativeModel):
 
     def _shifts(self, cond: Tensor | None) -> list[Tensor]:
         """U_l e_c for every layer and the head, (B, U) and (B, D F); zeros without classes."""
-        if cond is None:
+        e = one_hot(cond, self.config.classes, self.dtype)
+        if e is None:
             layers = [*self._layers(), self.head]
             return [self.head.weight.new_zeros(1, layer.out_features) for layer in layers]
-        e = F.one_hot(cond, self.config.classes).to(self.dtype)
         return [U(e) for U in self.classes]

@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo_autoregressive.heads import Head, ordinal
+from zoo_autoregressive.heads import Head
 from zoo_autoregressive.passes import Cached, Memory, Pass, Whole
 from zoo_core import Condition, Event, GenerativeModel
+from zoo_core.nn.inputs import one_hot, ordinal
 
-__all__ = ["CONSTANTS", "Cache", "RasterConfig", "RasterModel", "one_hot", "raster_order"]
+__all__ = ["CONSTANTS", "Cache", "RasterConfig", "RasterModel", "raster_order"]
 
 CONSTANTS = 3
 """Inputs of a network beside the channels: one, and the row and the column from -1 to 1."""
@@ -126,13 +127,6 @@ def raster_order(channels: int, height: int, width: int) -> Tensor:
     """Flat positions of (C, H, W), pixel by pixel, int64 (D,)."""
     D = channels * height * width
     return torch.arange(D).view(channels, -1).T.flatten()
-
-
-def one_hot(cond: Tensor | None, classes: int | None, dtype: torch.dtype) -> Tensor | None:
-    """e_c (B, classes), or None without classes."""
-    if cond is None or classes is None:
-        return None
-    return F.one_hot(cond, classes).to(dtype)
 
 
 def _constants(height: int, width: int) -> Tensor:

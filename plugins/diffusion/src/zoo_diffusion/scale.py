@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from zoo_core import Event
+from zoo_core.nn.inputs import ordinal
 
 __all__ = ["bounds", "grid", "spacing", "to_event", "to_network"]
 
@@ -17,13 +18,12 @@ def spacing(event: Event) -> float:
 def grid(event: Event, like: Tensor) -> Tensor:
     """All levels in [-1, 1], (K,)."""
     assert event.levels is not None
-    k = torch.arange(event.levels, device=like.device, dtype=like.dtype)
-    return k * spacing(event) - 1
+    return ordinal(torch.arange(event.levels, device=like.device), event.levels, like.dtype)
 
 
 def to_network(event: Event, x: Tensor, dtype: torch.dtype) -> Tensor:
     """Events (B, *S) as reals."""
-    return x.to(dtype) * spacing(event) - 1 if event.discrete else x.to(dtype)
+    return x.to(dtype) if event.levels is None else ordinal(x, event.levels, dtype)
 
 
 def to_event(event: Event, x: Tensor) -> Tensor:

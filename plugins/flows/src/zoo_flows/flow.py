@@ -10,20 +10,33 @@ Shapes: B batch, S the event's shape, D its size; z (B, D), context h (B, E).
 """
 
 from abc import ABC
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from zoo_core import Condition, ConfigError, GenerativeModel, Rng, ZooError
+from zoo_core import Condition, ConfigError, GenerativeModel, Range, Rng, ZooError
 from zoo_core.errors import NoCapabilityError
 from zoo_core.nn.distributions import Normal
+from zoo_core.nn.inputs import one_hot
 from zoo_flows.bijections import Bijection
 from zoo_flows.dequantization import dequantizer
 from zoo_flows.preprocessing import Preprocess, event_of, preprocessing
 
-__all__ = ["Flow", "NotFiniteError"]
+__all__ = ["Flow", "FlowConfig", "NotFiniteError"]
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """What every Config begins with: event, condition, preprocessing. Without `levels` events are
+    reals."""
+
+    shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
+    levels: Annotated[int, Range(2, 65536)] | None = None
+    classes: Annotated[int, Range(1, 65536)] | None = None
+    vector: Annotated[int, Range(1, 65536)] | None = None
+    preprocess: Preprocess = Preprocess()
 
 
 class NotFiniteError(ZooError):
@@ -35,16 +48,15 @@ class Flow(GenerativeModel, ABC):
 
     transform: Bijection
 
-    def __init__(
-        self, config: Any, shape: tuple[int, ...], *, levels: int | None, classes: int | None,
-        vector: int | None, preprocess: Preprocess,
-    ) -> None:  # fmt: skip
-        if len(shape) not in (1, 3):
-            raise ConfigError(f"shape = {shape}; it must be (D,) or (C, H, W).")
-        super().__init__(config, event_of(shape, levels, preprocess), _condition(classes, vector))
-        self.context_features = classes or vector or 0
-        self.dequantizer = dequantizer(self.event, preprocess)
-        self.preprocess = preprocessing(self.event, preprocess)
+    def __init__(self, config: FlowConfig) -> None:
+        c = config
+        if len(c.shape) not in (1, 3):
+            raise ConfigError(f"shape = {c.shape}; it must be (D,) or (C, H, W).")
+        event = event_of(c.shape, c.levels, c.preprocess)
+        super().__init__(c, event, _condition(c.classes, c.vector))
+        self.context_features = c.classes or c.vector or 0
+        self.dequantizer = dequantizer(self.event, c.preprocess)
+        self.preprocess = preprocessing(self.event, c.preprocess)
 
     def forward_and_ladj(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """z (B, D) and log |det dz/dx| (B,) of reals x, or of dequantized integers.
@@ -96,7 +108,7 @@ class Flow(GenerativeModel, ABC):
         if cond is None:
             return None
         if self.condition.classes is not None:
-            return F.one_hot(cond, self.condition.classes).to(self.dtype)
+            return one_hot(cond, self.condition.classes, self.dtype)
         return cond.to(self.dtype)
 
 

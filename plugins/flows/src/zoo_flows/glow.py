@@ -20,23 +20,18 @@ from typing import Annotated
 from zoo_core import Range
 from zoo_flows.bijections import Bijection, Chain, LinearStep, Squeeze
 from zoo_flows.couplings import AffineCoupling
-from zoo_flows.flow import Flow
+from zoo_flows.flow import Flow, FlowConfig
 from zoo_flows.multiscale import MultiScale, check_sides
 from zoo_flows.networks import ConvNet
-from zoo_flows.preprocessing import Preprocess
 
 __all__ = ["Config", "Glow"]
 
 
 @dataclass(frozen=True)
-class Config:
-    """Event, preprocessing, condition, and size. Without `levels` events are reals."""
+class Config(FlowConfig):
+    """Event, condition, preprocessing, and size."""
 
     shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
-    levels: Annotated[int, Range(2, 65536)] | None = None
-    classes: Annotated[int, Range(1, 65536)] | None = None
-    vector: Annotated[int, Range(1, 65536)] | None = None
-    preprocess: Preprocess = Preprocess()
     scales: Annotated[int, Range(1, 8)] = 2
     steps: Annotated[int, Range(1, 128)] = 16
     hidden: Annotated[int, Range(1, 4096)] = 128
@@ -49,10 +44,7 @@ class Glow(Flow):
 
     def __init__(self, config: Config | None = None) -> None:
         c = config or Config()
-        super().__init__(
-            c, c.shape, levels=c.levels, classes=c.classes, vector=c.vector,
-            preprocess=c.preprocess,
-        )  # fmt: skip
+        super().__init__(c)
         check_sides(c.shape, c.scales)
         channels, height, width = c.shape
         scales, shapes = [], []

@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_core import Range
+from zoo_core.nn.masked import MaskedLinear
 from zoo_flows.bijections import ActNorm, Bijection, Chain, Flip
-from zoo_flows.flow import Flow
+from zoo_flows.flow import Flow, FlowConfig
 from zoo_flows.networks import start_at
-from zoo_flows.preprocessing import Preprocess
 from zoo_kernels import coupling
 
 __all__ = ["MAF", "Config"]
@@ -37,36 +37,14 @@ _BOUND = 3.0
 
 
 @dataclass(frozen=True)
-class Config:
-    """Event, preprocessing, condition, and size. Without `levels` events are reals."""
+class Config(FlowConfig):
+    """Event, condition, preprocessing, and size."""
 
-    shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
-    levels: Annotated[int, Range(2, 65536)] | None = None
-    classes: Annotated[int, Range(1, 65536)] | None = None
-    vector: Annotated[int, Range(1, 65536)] | None = None
-    preprocess: Preprocess = Preprocess()
     layers: Annotated[int, Range(1, 64)] = 5
     hidden: Annotated[int, Range(1, 65536)] = 256
     blocks: Annotated[int, Range(0, 64)] = 1
     """Residual layers after the first."""
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
-
-
-class Masked(nn.Linear):
-    """y = b + (W * M) x, M[k, d] = 1 where output k may see input d."""
-
-    mask: Tensor
-
-    def __init__(self, mask: Tensor) -> None:
-        super().__init__(mask.shape[1], mask.shape[0])
-        self.register_buffer("mask", mask, persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight * self.mask, self.bias)
-
-    def part(self, x: Tensor, rows: slice) -> Tensor:
-        """Outputs `rows` of inputs x (B, n), where they see exactly the first n inputs."""
-        return F.linear(x, self.weight[rows, : x.shape[1]], self.bias[rows])
 
 
 class Autoregressive(Bijection):
@@ -76,9 +54,9 @@ class Autoregressive(Bijection):
         super().__init__()
         D, U = features, config.hidden
         x, m = torch.arange(1, D + 1), torch.arange(U) * D // U  # numbers of x, degrees of units
-        self.first = Masked(m[:, None] >= x)
-        self.blocks = nn.ModuleList(Masked(m[:, None] >= m) for _ in range(config.blocks))
-        self.last = Masked(x.repeat(2)[:, None] > m)
+        self.first = MaskedLinear(m[:, None] >= x)
+        self.blocks = nn.ModuleList(MaskedLinear(m[:, None] >= m) for _ in range(config.blocks))
+        self.last = MaskedLinear(x.repeat(2)[:, None] > m)
         start_at(self.last, None)
         self.context = nn.Linear(context, U, bias=False) if context else None
         self.dropout = config.dropout
@@ -119,7 +97,7 @@ class Autoregressive(Bijection):
         y = self.first.part(x, new)
         units[0][:, new] = y if shift is None else y + shift[:, new]
         for l, block in enumerate(self.blocks):
-            assert isinstance(block, Masked)
+            assert isinstance(block, MaskedLinear)
             seen = F.relu(units[l][:, : new.stop])
             units[l + 1][:, new] = units[l][:, new] + F.relu(block.part(seen, new))
 
@@ -132,10 +110,7 @@ class MAF(Flow):
 
     def __init__(self, config: Config | None = None) -> None:
         c = config or Config()
-        super().__init__(
-            c, c.shape, levels=c.levels, classes=c.classes, vector=c.vector,
-            preprocess=c.preprocess,
-        )  # fmt: skip
+        super().__init__(c)
         self.transform = Chain([Flatten(), *self._layers()])
 
     def _layers(self) -> Iterator[Bijection]:

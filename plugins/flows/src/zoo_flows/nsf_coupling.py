@@ -18,23 +18,17 @@ from typing import Annotated
 from zoo_core import Range
 from zoo_flows.bijections import Bijection, Chain, LinearStep, Squeeze
 from zoo_flows.couplings import SplineCoupling, flat_spline
-from zoo_flows.flow import Flow
+from zoo_flows.flow import Flow, FlowConfig
 from zoo_flows.multiscale import MultiScale, check_sides
 from zoo_flows.networks import MLP, ResidualConvNet
-from zoo_flows.preprocessing import Preprocess
 
 __all__ = ["Config", "NSFCoupling"]
 
 
 @dataclass(frozen=True)
-class Config:
-    """Event, preprocessing, condition, and size. Without `levels` events are reals."""
+class Config(FlowConfig):
+    """Event, condition, preprocessing, and size."""
 
-    shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
-    levels: Annotated[int, Range(2, 65536)] | None = None
-    classes: Annotated[int, Range(1, 65536)] | None = None
-    vector: Annotated[int, Range(1, 65536)] | None = None
-    preprocess: Preprocess = Preprocess()
     scales: Annotated[int, Range(1, 8)] = 2
     """Of images."""
     steps: Annotated[int, Range(1, 128)] = 8
@@ -51,10 +45,7 @@ class NSFCoupling(Flow):
 
     def __init__(self, config: Config | None = None) -> None:
         c = config or Config()
-        super().__init__(
-            c, c.shape, levels=c.levels, classes=c.classes, vector=c.vector,
-            preprocess=c.preprocess,
-        )  # fmt: skip
+        super().__init__(c)
         self.transform = self._image() if len(c.shape) == 3 else self._vector()
 
     def _vector(self) -> Chain:

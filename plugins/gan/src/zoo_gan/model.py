@@ -19,6 +19,7 @@ from zoo_core import Condition, ConfigError, Event, GenerativeModel, Player
 from zoo_core.capabilities import Distribution
 from zoo_core.errors import UsageError
 from zoo_core.nn.distributions import Normal
+from zoo_core.nn.inputs import ordinal
 from zoo_core.rng import Rng
 
 __all__ = ["AdversarialModel", "Adversaries", "Losses", "channels_last", "event_of"]
@@ -84,7 +85,7 @@ class AdversarialModel(GenerativeModel):
         """Events on the networks' scale, (B, *S) -> (B, *S)."""
         if self.event.levels is None:
             return x
-        return x.to(self.dtype) * (2 / (self.event.levels - 1)) - 1
+        return ordinal(x, self.event.levels, self.dtype)
 
     def to_events(self, x: Tensor) -> Tensor:
         """What `generate` gave, as events: rounded to levels, or held in range."""

@@ -27,8 +27,9 @@ from zoo_core import Condition, ConfigError, Event, GenerativeModel, Range, Rng
 from zoo_core.capabilities import Distribution
 from zoo_core.likelihoods.elbo import Draw
 from zoo_core.nn.distributions import Normal, Product
+from zoo_core.nn.inputs import one_hot, ordinal
 from zoo_vae.levels import Level, Levels, Pick, flat, split
-from zoo_vae.networks import Head, Likelihood, bounded, full, one_hot, ordinal
+from zoo_vae.networks import Head, Likelihood, bounded, full
 
 __all__ = ["HVAE", "Config"]
 

@@ -22,8 +22,9 @@ from torch import Size, Tensor, nn
 from zoo_core import Condition, ConfigError, Event, GenerativeModel, Range, Rng
 from zoo_core.capabilities import Distribution
 from zoo_core.nn.distributions import Normal
+from zoo_core.nn.inputs import one_hot, ordinal
 from zoo_vae.levels import Level, Levels, Pick, split
-from zoo_vae.networks import Head, Likelihood, Mlp, bounded, full, one_hot, ordinal
+from zoo_vae.networks import Head, Likelihood, Mlp, bounded, full
 
 __all__ = ["IWAE", "Config"]
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from zoo_core import ConfigError, Event
 from zoo_core.capabilities import Distribution
 from zoo_core.nn.distributions import Bernoulli, Categorical, DiscretizedLogistic
+from zoo_core.nn.inputs import ordinal
 
 __all__ = [
     "Head",
@@ -27,8 +28,6 @@ __all__ = [
     "Mlp",
     "bounded",
     "full",
-    "one_hot",
-    "ordinal",
 ]
 
 Likelihood = Literal["bernoulli", "categorical", "logistic"]
@@ -163,16 +162,6 @@ def bounded(log_std: Tensor) -> Tensor:
 def full(h: Tensor) -> Tensor:
     """Half precisions, which autocast makes, as float32: densities are sums of many terms."""
     return h.float() if h.dtype in (torch.bfloat16, torch.float16) else h
-
-
-def ordinal(x: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
-    """Integers 0..K-1 as equally spaced reals from -1 to 1."""
-    return x.to(dtype) * (2 / (levels - 1)) - 1
-
-
-def one_hot(cond: Tensor | None, classes: int | None, dtype: torch.dtype) -> Tensor | None:
-    """Classes (B,) as e_c (B, K), or None for a model without classes."""
-    return None if cond is None or classes is None else F.one_hot(cond, classes).to(dtype)
 
 
 def _pixels(event: Event, halvings: int) -> int:

@@ -21,7 +21,8 @@ from torch import Tensor
 from zoo_core import Condition, Event, GenerativeModel, Range, Rng
 from zoo_core.capabilities import Distribution
 from zoo_core.nn.distributions import Normal
-from zoo_vae.networks import ImageDecoder, ImageEncoder, Likelihood, full, one_hot
+from zoo_core.nn.inputs import one_hot
+from zoo_vae.networks import ImageDecoder, ImageEncoder, Likelihood, full
 
 __all__ = ["VAE", "Config"]
 

@@ -6,6 +6,7 @@ forward, inverse, and the backward of both, which recomputes from the inputs.
                        -> (grad_x, grad_params)
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -23,6 +24,16 @@ Function = Callable[..., Any]
 def single(*tensors: Tensor) -> list[Tensor]:
     """Half precision is a storage format: as float32."""
     return [t.float() if t.dtype in _HALVES else t for t in tensors]
+
+
+def two_axes(sizes: Sequence[int], strides: Sequence[int]) -> tuple[int, int] | None:
+    """(D1, D2) with D1 D2 elements, if these axes are two, or one, without gaps in each."""
+    axes = [(n, s) for n, s in zip(sizes, strides, strict=True) if n != 1]
+    gaps = [i for i, (n, s) in enumerate(axes[1:], 1) if axes[i - 1][1] != n * s]
+    if len(gaps) > 1:
+        return None
+    at = gaps[0] if gaps else 0
+    return math.prod(n for n, _ in axes[:at]), math.prod(n for n, _ in axes[at:])
 
 
 def not_double(x: Tensor, *rest: Any) -> Verdict:

@@ -158,6 +158,11 @@ def _tangent(t: Tensor) -> Tensor | None:
     return tangent
 
 
+def watched(args: tuple[Any, ...]) -> bool:
+    """Does anything follow what is done with these: a transform, gradient, compiler, mode?"""
+    return _transformed(args) or _watched(args)
+
+
 def _watched(args: tuple[Any, ...]) -> bool:
     """Would the dispatcher do more than run the backend?"""
     if (

@@ -93,6 +93,26 @@ def test_pairs_of_a_slice_are_read_in_place_and_the_gradient_fits(backend):
     torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
 
 
+def test_the_gradient_of_transposed_parameters_arrives(backend):
+    x, params = draw(2, 3, 4, 5, channels=2)
+    for turned in (params, params.transpose(3, 4).contiguous().transpose(3, 4)):
+        got = gradients(lambda a, p: coupling.forward(a, p), x.clone(), turned.detach().clone())
+        wanted = gradients(
+            lambda a, p: coupling.reference.forward(a, p, "exp", "scale_shift", 0.0, False),
+            x.clone(), turned.detach().clone(),
+        )  # fmt: skip
+        torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 4, 11])
+@pytest.mark.parametrize("first", [False, True])
+def test_any_share_of_the_channels_may_pass(backend, channels, first):
+    x, params = draw(2, 12, 5, 8, channels=channels)
+    got = coupling.forward(x, params, scale="sigmoid", first=first)
+    wanted = coupling.reference.forward(x, params, "sigmoid", "scale_shift", 2.0, first)
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("space", [(), (3, 4)], ids=["vectors", "images"])
 def test_actnorm_and_convolution_in_one_have_the_jacobians_determinant(space):
     generator = torch.Generator().manual_seed(3)
@@ -111,6 +131,24 @@ def test_actnorm_and_convolution_in_one_have_the_jacobians_determinant(space):
     back, back_ladj = coupling.actnorm_conv_inverse(y, weight, log_scale=scale, shift=shift)
     torch.testing.assert_close(back, x)
     torch.testing.assert_close(back_ladj, -ladj)
+
+
+def test_what_is_kept_follows_the_values_of_its_parameters():
+    weight, zero, runs = 2 * torch.eye(3), torch.zeros(3), []
+
+    def folded():
+        runs.append(1)
+        return coupling.fold_inverse(weight, zero, zero)
+
+    kept = coupling.Kept()
+    with torch.inference_mode():
+        kept(folded, weight)
+    first = kept(folded, weight)  # of no use outside that mode
+    assert kept(folded, weight) is first and len(runs) == 2
+    weight.data.mul_(2)  # which no version counter sees
+    torch.testing.assert_close(kept(folded, weight)[0], 0.25 * torch.eye(3))
+    weight.requires_grad_()
+    assert kept(folded, weight)[0].requires_grad and len(runs) == 4
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,16 @@ def test_a_convolutions_layout_is_read_in_place_and_gives_equal_bits(backend):
     assert torch.autograd.grad(y.sum() + ladj.sum(), planes)[0].stride() == planes.stride()
 
 
+def test_the_gradient_of_transposed_parameters_arrives(backend):
+    x, params = draw(2, 3, 4, 5)
+    turned = params.transpose(2, 3).contiguous().transpose(2, 3).requires_grad_()
+    y, ladj = spline.forward(x, turned)
+    y0, ladj0 = spline.forward(x, params.requires_grad_())
+    got = torch.autograd.grad(y.sum() + ladj.sum(), turned)[0]
+    wanted = torch.autograd.grad(y0.sum() + ladj0.sum(), params)[0]
+    torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-6)
+
+
 def test_only_the_inputs_are_saved(backend):
     x, params = draw(4, 100, bins=8)
     saved = []

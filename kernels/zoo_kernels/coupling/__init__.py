@@ -10,10 +10,12 @@ first ones) and may have any strides: `h.unflatten(1, (2, -1))` for halves,
 default 2) or "tanh" (log s = c tanh(raw / c), default c = 2). Half precision is a storage format.
 Only the inputs are saved for the backward.
 
-`actnorm_conv` folds actnorm into the invertible 1x1 convolution that follows it: one convolution.
+`actnorm_conv` folds actnorm into the invertible 1x1 convolution that follows it: one convolution,
+whose matrix and bias `Kept` computes once for all batches of samples.
 """
 
-__all__ = ["OPS", "actnorm_conv", "actnorm_conv_inverse", "forward", "inverse"]
+__all__ = ["OPS", "Kept", "actnorm_conv", "actnorm_conv_inverse", "fold", "fold_inverse",
+           "forward", "inverse", "place_by_place"]  # fmt: skip
 
 import math
 from collections.abc import Callable
@@ -24,10 +26,17 @@ from torch import Tensor
 
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc, alloc_like
-from zoo_kernels._bijection import bijection, single
+from zoo_kernels._bijection import bijection, single, two_axes
 from zoo_kernels._spec import Bench, Case, Cost, Variant
 from zoo_kernels.coupling import reference
-from zoo_kernels.coupling.glow import actnorm_conv, actnorm_conv_inverse
+from zoo_kernels.coupling.glow import (
+    Kept,
+    actnorm_conv,
+    actnorm_conv_inverse,
+    fold,
+    fold_inverse,
+    place_by_place,
+)
 
 _DEFAULTS = {"exp": 0.0, "sigmoid": 2.0, "tanh": 2.0}
 
@@ -75,15 +84,18 @@ def _checked(
     return x, params, scale, order, constant
 
 
+def by_lines(params: Tensor) -> Tensor:
+    """params (B, 2, *E), or a copy where the strides of E allow no view by `collapsed`."""
+    fits = two_axes(params.shape[2:], params.stride()[2:]) is not None
+    return params if fits else params.contiguous()
+
+
 def collapsed(params: Tensor) -> Tensor:
-    """params (B, 2, *E) as (B, 2, D1, D2), a view where the strides of E allow, else a copy."""
-    b, _, *event = params.shape
-    for at in range(len(event)):
-        try:
-            return params.view(b, 2, math.prod(event[:at]), math.prod(event[at:]))
-        except RuntimeError:
-            continue
-    return params.contiguous().view(b, 2, 1, math.prod(event))
+    """params (B, 2, *E) as (B, 2, D1, D2): a view of `by_lines(params)`."""
+    event = params.shape[2:]
+    axes = two_axes(event, params.stride()[2:])
+    lines = params if axes else params.contiguous()
+    return lines.view(*params.shape[:2], *(axes or (1, math.prod(event))))
 
 
 def start(x: Tensor, params: Tensor, first: bool) -> int:
@@ -118,6 +130,7 @@ def _backward_cpp(
     constant: float, first: bool, is_inverse: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     wide, p, g = single(x, params, grad)
+    p = by_lines(p)
     grad_x, grad_params = alloc(x.shape, like=wide), alloc_like(p)
     if x.numel():
         _extension.cpp("coupling_backward")(

@@ -2,13 +2,24 @@
 
 Glow (Kingma & Dhariwal, 2018), table 1: actnorm and the invertible 1x1 convolution.
 
+    y, ladj = actnorm_conv(x, weight, log_scale=log_scale, shift=shift)
+
+`fold` and `fold_inverse` make the matrix and the bias that `place_by_place` applies, which are the
+same for every batch of samples; `Kept` computes such a thing once.
+
 Shapes: x, y (B, C, *S); weight (C, C); log_scale, shift (C,); ladj (B,) in nats.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from zoo_kernels._spec import watched
+
+Folded = tuple[Tensor, Tensor, Tensor]
+"""A matrix (C, C), a bias (C,), and log |det| of the matrix ()."""
 
 
 def _check(x: Tensor, weight: Tensor, log_scale: Tensor, shift: Tensor) -> None:
@@ -22,33 +33,80 @@ def _check(x: Tensor, weight: Tensor, log_scale: Tensor, shift: Tensor) -> None:
                              f"not {tuple(t.shape)}")  # fmt: skip
 
 
-def _ladj(x: Tensor, weight: Tensor, log_scale: Tensor, logabsdet: Tensor | None) -> Tensor:
-    places = math.prod(x.shape[2:])
+def _logabsdet(weight: Tensor, log_scale: Tensor, logabsdet: Tensor | None) -> Tensor:
     if logabsdet is None:
         logabsdet = torch.linalg.slogdet(weight).logabsdet
-    return (places * (log_scale.sum() + logabsdet)).expand(x.shape[0])
+    return log_scale.sum() + logabsdet
+
+
+def fold(
+    weight: Tensor, log_scale: Tensor, shift: Tensor, logabsdet: Tensor | None = None
+) -> Folded:
+    """weight (exp(log_scale) x + shift) as a matrix and a bias; `logabsdet` is that of weight (),
+    where it is known, as that of a product of triangular matrices is."""
+    return (weight * log_scale.exp(), weight @ shift,
+            _logabsdet(weight, log_scale, logabsdet))  # fmt: skip
+
+
+def fold_inverse(
+    weight: Tensor, log_scale: Tensor, shift: Tensor, logabsdet: Tensor | None = None
+) -> Folded:
+    """exp(-log_scale) (weight^-1 y - shift) likewise."""
+    back = torch.linalg.inv(weight.double()).to(weight.dtype)  # float64: 1x1 kernels grow stiff
+    s = (-log_scale).exp()
+    return s[:, None] * back, -s * shift, -_logabsdet(weight, log_scale, logabsdet)
+
+
+def place_by_place(x: Tensor, folded: Folded) -> tuple[Tensor, Tensor]:
+    """(y, ladj): matrix x + bias at each of the places of x, and log |det dy/dx|."""
+    matrix, bias, logabsdet = folded
+    flat = x.flatten(2) if x.dim() > 2 else x.unsqueeze(-1)
+    y = torch.baddbmm(bias[:, None], matrix.expand(len(x), -1, -1), flat)
+    return y.view(x.shape), (math.prod(x.shape[2:]) * logabsdet).expand(len(x))
 
 
 def actnorm_conv(
     x: Tensor, weight: Tensor, *, log_scale: Tensor, shift: Tensor, logabsdet: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(y, ladj) of y = weight (exp(log_scale) x + shift); `logabsdet` is that of weight (), where
-    it is known, as that of a product of triangular matrices is."""
+    """(y, ladj) of y = weight (exp(log_scale) x + shift)."""
     _check(x, weight, log_scale, shift)
-    folded, bias = weight * log_scale.exp(), weight @ shift
-    y = torch.baddbmm(bias[:, None], folded.expand(len(x), -1, -1), x.flatten(2, -1)
-                      if x.dim() > 2 else x.unsqueeze(-1))  # fmt: skip
-    return y.reshape(x.shape), _ladj(x, weight, log_scale, logabsdet)
+    return place_by_place(x, fold(weight, log_scale, shift, logabsdet))
 
 
 def actnorm_conv_inverse(
     y: Tensor, weight: Tensor, *, log_scale: Tensor, shift: Tensor, logabsdet: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(x, ladj) of x = exp(-log_scale) (weight^-1 y - shift), the inverse folded likewise."""
+    """(x, ladj) of x = exp(-log_scale) (weight^-1 y - shift)."""
     _check(y, weight, log_scale, shift)
-    back = torch.linalg.inv(weight.double()).to(weight.dtype)  # float64: 1x1 kernels grow stiff
-    folded = (-log_scale).exp()[:, None] * back
-    bias = -(-log_scale).exp() * shift
-    x = torch.baddbmm(bias[:, None], folded.expand(len(y), -1, -1), y.flatten(2, -1)
-                      if y.dim() > 2 else y.unsqueeze(-1))  # fmt: skip
-    return x.reshape(y.shape), -_ladj(y, weight, log_scale, logabsdet)
+    return place_by_place(y, fold_inverse(weight, log_scale, shift, logabsdet))
+
+
+class Kept:
+    """The last result of a function of a few tensors, computed again where one has other values.
+
+    Values are compared, not versions: no way of writing to a parameter goes unseen. Where
+    gradients, a compiler or a transform watch, nothing is kept.
+    """
+
+    def __init__(self) -> None:
+        self._of: list[Tensor] = []
+        self._result: Folded | None = None
+
+    def __call__(self, function: Callable[[], Folded], *of: Tensor) -> Folded:
+        if watched(of):
+            return function()
+        if self._result is None or not (_usable(self._result) and _same(self._of, of)):
+            self._result, self._of = function(), [t.detach().clone() for t in of]
+        return self._result
+
+
+def _usable(folded: Folded) -> bool:
+    """Autograd refuses what was made in inference mode."""
+    return torch.is_inference_mode_enabled() or not folded[0].is_inference()
+
+
+def _same(kept: list[Tensor], now: tuple[Tensor, ...]) -> bool:
+    return all(
+        a.shape == b.shape and a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
+        for a, b in zip(kept, now, strict=True)
+    )

@@ -2,6 +2,7 @@
 // Affine coupling (coupling/reference.py): a row's passing elements are copied, the others
 // transformed, in one pass; its log-determinant is summed in a fixed order.
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "zoo.h"
@@ -57,11 +58,8 @@ void coupling_values(zoo::Tensor out, zoo::Tensor ladj, const zoo::Tensor x, con
   Coupling a = problem(x, params, scale, shift_first, constant, begin, inverse);
   a.out = zoo::out<float>(out), a.ladj = zoo::out<float>(ladj);
   zoo::parallel_for(0, x.size(0), 1 + 8192 / a.d, [&](int64_t first, int64_t last) {
-    std::vector<float> scratch(2 * a.p.d1 * a.p.d2);
-    for (int64_t b = first; b < last; ++b) {
-      copy_passing(a, a.x, b);
-      a.ladj[b] = ZOO_UNIT(values_row)(a, b, scratch.data());
-    }
+    const auto scratch = std::make_unique_for_overwrite<float[]>(2 * a.p.d1 * a.p.d2);
+    for (int64_t b = first; b < last; ++b) a.ladj[b] = ZOO_UNIT(values_row)(a, b, scratch.get());
   });
 }
 

@@ -12,7 +12,7 @@ ZOO_INLINE Scale scale_of(F r, float c) {
     const I negative = u < 0.0f;
     Scale k;
     const F top = where(negative, e, splat(1.0f));  // s = top / (1 + e)
-    k.log_s = where(u > 0.0f, 0.0f, u);  // less log(1 + e), which the row sum takes at once
+    k.log_s = where(negative, u, 0.0f);  // less log(1 + e), which the row sum takes at once
     k.factor = e + 1.0f;
     k.s = INVERSE ? k.factor / top : top / k.factor;
     k.slope = where(negative, splat(1.0f), e) / k.factor;
@@ -65,6 +65,8 @@ ZOO_INLINE void add(LogSum& l, const Scale& k, int n) {
   }
 }
 
+constexpr int STEP = 16;  // floats in a line of cache
+
 // One line of a row: n transformed elements and their parameters.
 struct Line {
   const float *x, *t, *r;
@@ -82,16 +84,39 @@ ZOO_INLINE void values_lanes(const Line& a, int64_t j, int n, float c, LogSum& l
   add<SCALE>(log_sum, k, n);
 }
 
+// What passes, copied on the way: it waits for memory while the others are computed.
+struct Passing {
+  const float* from;
+  float* to;
+  int64_t left;
+};
+
+ZOO_INLINE void pass(Passing& p) {
+  if (p.left < STEP) return;
+  std::memcpy(p.to, p.from, STEP * sizeof(float));
+  p.from += STEP, p.to += STEP, p.left -= STEP;
+}
+
 // The next line is fetched meanwhile: lines are often whole pages, which hardware does not cross.
+// Narrower units are too slow to wait for memory.
+ZOO_INLINE void fetch(const Line& next, int64_t j) {
+  if (W < 16) return;
+  for (const float* p : {next.x, next.t, next.r}) __builtin_prefetch(p + j);
+  __builtin_prefetch(next.out + j, 1);
+}
+
 template <int SCALE, bool SHIFT_FIRST, bool INVERSE>
-ZOO_INLINE void values_line(const Line& a, const Line& next, int64_t n, float c, LogSum& log_sum) {
+ZOO_INLINE void values_line(const Line& a, const Line& next, Passing& passing, int64_t n, float c,
+                            LogSum& log_sum) {
   for (int64_t j = 0; j < n;) {
     const int64_t end = n < j + log_sum.room * W ? n : j + log_sum.room * W, begin = j;
-    for (; j + W <= end; j += W) {
-      for (const float* p : {next.x, next.t, next.r}) __builtin_prefetch(p + j);
-      __builtin_prefetch(next.out + j, 1);
-      values_lanes<SCALE, SHIFT_FIRST, INVERSE>(a, j, W, c, log_sum);
+    for (; j + STEP <= end; j += STEP) {
+      fetch(next, j);
+      for (int64_t i = j; i < j + STEP; i += W)
+        values_lanes<SCALE, SHIFT_FIRST, INVERSE>(a, i, W, c, log_sum);
+      pass(passing);
     }
+    for (; j + W <= end; j += W) values_lanes<SCALE, SHIFT_FIRST, INVERSE>(a, j, W, c, log_sum);
     if (j < end) {
       values_lanes<SCALE, SHIFT_FIRST, INVERSE>(a, j, static_cast<int>(end - j), c, log_sum);
       j = end;
@@ -105,6 +130,8 @@ ZOO_INLINE void values_line(const Line& a, const Line& next, int64_t n, float c,
 template <int SCALE, bool SHIFT_FIRST, bool INVERSE>
 ZOO_INLINE float values_of(const Coupling& a, int64_t b, float* scratch) {
   const int64_t lines = a.p.d2 % W ? a.p.d1 : 1, n = lines * a.p.d2;
+  const int64_t from = b * a.d + (a.begin > 0 ? 0 : a.p.d1 * a.p.d2);
+  Passing passing = {a.x + from, a.out + from, a.d - a.p.d1 * a.p.d2};
   LogSum log_sum = {splat(0.0f), splat(1.0f), 64};
   for (int64_t i = 0; i < a.p.d1; i += lines) {
     const float* at = a.params + b * a.p.sb + i * a.p.s1;
@@ -113,8 +140,9 @@ ZOO_INLINE float values_of(const Coupling& a, int64_t b, float* scratch) {
     const Line line = {a.x + row, dense(at, a.p, lines, scratch),
                        dense(at + a.p.sp, a.p, lines, scratch + n), a.out + row};
     const Line next = {line.x + n, after, after + a.p.sp, line.out + n};
-    values_line<SCALE, SHIFT_FIRST, INVERSE>(line, next, n, a.c, log_sum);
+    values_line<SCALE, SHIFT_FIRST, INVERSE>(line, next, passing, n, a.c, log_sum);
   }
+  std::memcpy(passing.to, passing.from, passing.left * sizeof(float));
   take_logarithm(log_sum);
   const float total = sum(log_sum.logs);
   return INVERSE ? -total : total;

@@ -62,19 +62,21 @@ ZOO_INLINE F exp(F x) {
   return y * (F)((half + 127) << 23) * (F)((i - half + 127) << 23);
 }
 
-// e^x for x <= 0: 0 below -87. The low bits of x / log 2 + 1.5 * 2^23 are n. On |r| <= log(2) / 2
-// the polynomial is within 6e-9; with fused multiply-add one step of reduction is enough.
+// e^x for x <= 0, where below -87 as at -87. The low bits of x / log 2 + 1.5 * 2^23 + 127 are the
+// exponent. On |r| <= log(2) / 2 the polynomial is within 9.2e-8; with fused multiply-add one step
+// of reduction is enough.
 ZOO_INLINE F exp_negative(F x) {
-  const F shifted = x * 1.44269504088896341f + 12582912.0f, n = shifted - 12582912.0f;
+  constexpr float ROUND = 12582912.0f + 127.0f;
+  x = max(splat(-87.0f), x);
+  const F shifted = x * 1.44269504088896341f + ROUND, n = shifted - ROUND;
   const F r = W > 4 ? x - n * 0.69314718055994531f
                     : (x - n * 0.693359375f) - n * -2.12194440e-4f;
-  F p = r * 1.3887498e-3f + 8.3733536e-3f;
-  p = p * r + 4.1667582e-2f;
-  p = p * r + 1.6666473e-1f;
-  p = p * r + 4.9999994e-1f;
+  F p = r * 8.29031e-3f + 4.189793e-2f;
+  p = p * r + 1.6667636e-1f;
+  p = p * r + 4.999915e-1f;
+  p = p * r + 9.999997e-1f;
   p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  return where(x < -87.0f, 0.0f, p * (F)(((I)shifted << 23) + 0x3F800000));
+  return p * (F)((I)shifted << 23);
 }
 
 // log(2^e (1 + t)) for 1 + t in [sqrt(1/2), sqrt(2)]

@@ -3,16 +3,16 @@
 constexpr int MAX_PARAMS = 3 * MAX_BINS - 1;
 typedef float V4 __attribute__((vector_size(16)));
 typedef int32_t I4 __attribute__((vector_size(16)));
+typedef float V8 __attribute__((vector_size(32)));
+typedef int32_t I8 __attribute__((vector_size(32)));
 
-// The parameters of W elements, and the bin that each of them falls into.
-struct Block {
-  F u[MAX_PARAMS + 1];
-  F position;
-  F k, x, w, y, h, u0, u1;  // bin, its knots and sizes, the parameters of its derivatives
+// The bin that each of W elements falls into.
+struct Bin {
+  F k, x, y, next_x, next_y, u0, u1;  // its number, its knots, the parameters of its derivatives
   F sum_w, sum_h, before_w, before_h, e_w, e_h;  // exponentials: all, those before, the bin's own
 };
 
-ZOO_INLINE void transpose4(V4 (&r)[4]) {
+ZOO_INLINE void transpose(V4 (&r)[4]) {
   const V4 a = __builtin_shuffle(r[0], r[1], I4{0, 4, 1, 5});
   const V4 b = __builtin_shuffle(r[2], r[3], I4{0, 4, 1, 5});
   const V4 c = __builtin_shuffle(r[0], r[1], I4{2, 6, 3, 7});
@@ -23,17 +23,84 @@ ZOO_INLINE void transpose4(V4 (&r)[4]) {
   r[3] = __builtin_shuffle(c, d, I4{2, 3, 6, 7});
 }
 
+// 4x4 blocks in place, then the two off the diagonal change places
+ZOO_INLINE void transpose(V8 (&r)[8]) {
+#pragma GCC unroll 2
+  for (int i = 0; i < 8; i += 4) {
+    const V8 a = __builtin_shuffle(r[i], r[i + 1], I8{0, 8, 1, 9, 4, 12, 5, 13});
+    const V8 b = __builtin_shuffle(r[i + 2], r[i + 3], I8{0, 8, 1, 9, 4, 12, 5, 13});
+    const V8 c = __builtin_shuffle(r[i], r[i + 1], I8{2, 10, 3, 11, 6, 14, 7, 15});
+    const V8 d = __builtin_shuffle(r[i + 2], r[i + 3], I8{2, 10, 3, 11, 6, 14, 7, 15});
+    r[i] = __builtin_shuffle(a, b, I8{0, 1, 8, 9, 4, 5, 12, 13});
+    r[i + 1] = __builtin_shuffle(a, b, I8{2, 3, 10, 11, 6, 7, 14, 15});
+    r[i + 2] = __builtin_shuffle(c, d, I8{0, 1, 8, 9, 4, 5, 12, 13});
+    r[i + 3] = __builtin_shuffle(c, d, I8{2, 3, 10, 11, 6, 7, 14, 15});
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const V8 low = r[i], high = r[i + 4];
+    r[i] = __builtin_shuffle(low, high, I8{0, 1, 2, 3, 8, 9, 10, 11});
+    r[i + 4] = __builtin_shuffle(low, high, I8{4, 5, 6, 7, 12, 13, 14, 15});
+  }
+}
+
 ZOO_INLINE float* lane(F* u, int i) { return reinterpret_cast<float*>(u) + i; }
 
-// Where the parameters of W consecutive elements begin; lanes beyond the n-th repeat the n-th.
-ZOO_INLINE void places(const Layout& l, int64_t e, int n, int64_t (&at)[W]) {
-  const int64_t i = e % l.d;
-  int64_t row = e / l.d * l.sb, minor = i % l.d2, major = i / l.d2;
+template <class V>
+ZOO_INLINE V load_as(const float* p) {
+  V v;
+  std::memcpy(&v, p, sizeof(v));
+  return v;
+}
+
+// `count` parameters of W elements into columns of u, or back, by T x T blocks: T <= count, and the
+// last of them overlap.
+template <class V, bool BACK, class P>
+ZOO_INLINE void by_blocks(P* p, const int64_t (&at)[W], int count, F* u) {
+  constexpr int T = sizeof(V) / sizeof(float);
+  for (int i = 0; i < W; i += T)
+    for (int j = 0; j < count; j += T) {
+      const int c = j + T <= count ? j : count - T;
+      V r[T];
+#pragma GCC unroll 8  // in registers
+      for (int k = 0; k < T; ++k) r[k] = load_as<V>(BACK ? lane(u + c + k, i) : p + at[i + k] + c);
+      transpose(r);
+#pragma GCC unroll 8
+      for (int k = 0; k < T; ++k)
+        if constexpr (BACK)
+          std::memcpy(p + at[i + k] + c, &r[k], sizeof(V));
+        else
+          std::memcpy(lane(u + c + k, i), &r[k], sizeof(V));
+    }
+}
+
+// A place among the elements: that of (row, major, minor) in B, D1, D2.
+struct Cursor {
+  int64_t row, major, minor;
+};
+
+ZOO_INLINE Cursor cursor(const Layout& l, int64_t e) {
+  return {e / l.d, e % l.d / l.d2, e % l.d2};
+}
+
+ZOO_INLINE void wrap(const Layout& l, Cursor& c) {
+  if (c.minor == l.d2) c.minor = 0, ++c.major;
+  if (c.major * l.d2 == l.d) c.major = 0, ++c.row;
+}
+
+ZOO_INLINE bool in_line(const Layout& l, const Cursor& c) { return c.minor + W <= l.d2; }
+
+// Where the parameters of n elements from c on begin, and c after them; other lanes repeat the last.
+ZOO_INLINE void places(const Layout& l, Cursor& c, int n, int64_t (&at)[W]) {
+  if (n == W && in_line(l, c)) {
+    const int64_t first = c.row * l.sb + c.major * l.s1 + c.minor * l.s2;
+    for (int k = 0; k < W; ++k) at[k] = first + k * l.s2;
+    c.minor += W;
+    return wrap(l, c);
+  }
   for (int k = 0; k < W; ++k) {
-    at[k] = row + major * l.s1 + minor * l.s2;
-    if (k + 1 >= n) continue;
-    if (++minor == l.d2) minor = 0, ++major;
-    if (major * l.d2 == l.d) major = 0, row += l.sb;
+    at[k] = k < n ? c.row * l.sb + c.major * l.s1 + c.minor * l.s2 : at[n - 1];
+    if (k < n) ++c.minor, wrap(l, c);
   }
 }
 
@@ -44,15 +111,10 @@ ZOO_INLINE bool adjacent(const int64_t (&at)[W]) {
 }
 
 ZOO_INLINE void read(const float* p, const int64_t (&at)[W], int64_t sk, int count, F* u) {
-  if (sk == 1 && count >= 4) {
-    for (int i = 0; i < W; i += 4)
-      for (int j = 0; j < count; j += 4) {
-        const int c = j + 4 <= count ? j : count - 4;  // the last four overlap
-        V4 r[4];
-        for (int k = 0; k < 4; ++k) std::memcpy(&r[k], p + at[i + k] + c, 16);
-        transpose4(r);
-        for (int k = 0; k < 4; ++k) std::memcpy(lane(u + c + k, i), &r[k], 16);
-      }
+  if (W >= 8 && sk == 1 && count >= 8) {
+    by_blocks<V8, false>(p, at, count, u);
+  } else if (sk == 1 && count >= 4) {
+    by_blocks<V4, false>(p, at, count, u);
   } else if (adjacent(at)) {
     for (int j = 0; j < count; ++j) u[j] = load(p + at[0] + j * sk);
   } else {
@@ -62,15 +124,10 @@ ZOO_INLINE void read(const float* p, const int64_t (&at)[W], int64_t sk, int cou
 }
 
 ZOO_INLINE void write(float* p, const int64_t (&at)[W], int64_t sk, int count, F* u, int n) {
-  if (n == W && sk == 1 && count >= 4) {
-    for (int i = 0; i < W; i += 4)
-      for (int j = 0; j < count; j += 4) {
-        const int c = j + 4 <= count ? j : count - 4;
-        V4 r[4];
-        for (int k = 0; k < 4; ++k) std::memcpy(&r[k], lane(u + c + k, i), 16);
-        transpose4(r);
-        for (int k = 0; k < 4; ++k) std::memcpy(p + at[i + k] + c, &r[k], 16);
-      }
+  if (W >= 8 && n == W && sk == 1 && count >= 8) {
+    by_blocks<V8, true>(p, at, count, u);
+  } else if (n == W && sk == 1 && count >= 4) {
+    by_blocks<V4, true>(p, at, count, u);
   } else if (n == W && adjacent(at)) {
     for (int j = 0; j < count; ++j) store(p + at[0] + j * sk, u[j]);
   } else {
@@ -90,30 +147,35 @@ ZOO_INLINE F exponentials(F* u, int bins) {
   return total;
 }
 
-// Finds each lane's bin by walking over all of them.
+// Finds each lane's bin by walking over all of them; leaves the exponentials in u.
 template <bool INVERSE, bool BACKWARD>
-ZOO_INLINE void find(Block& b, const Spline& s) {
-  const int bins = s.bins;
-  b.sum_w = exponentials(b.u, bins);
-  b.sum_h = exponentials(b.u + bins, bins);
+ZOO_INLINE Bin find(F* u, F position, const Spline& s, int bins) {
+  Bin b;
+  b.sum_w = exponentials(u, bins);
+  b.sum_h = exponentials(u + bins, bins);
   const float span = s.right - s.left, least_w = s.min_w * span, least_h = s.min_h * span;
   const F scale_w = span * (1.0f - s.min_w * bins) / b.sum_w;
   const F scale_h = span * (1.0f - s.min_h * bins) / b.sum_h;
-  F x = splat(s.left), y = x, before_w = splat(0.0f), before_h = before_w;
-  for (int j = 0; j < bins; ++j) {
-    const F e_w = b.u[j], e_h = b.u[bins + j];
-    const F u0 = b.u[2 * bins + (j > 0 ? j - 1 : 0)];
-    const F u1 = b.u[2 * bins + (j < bins - 1 ? j : bins - 2)];
-    F next_x = x + (e_w * scale_w + least_w), next_y = y + (e_h * scale_h + least_h);
-    if (j == bins - 1) next_x = next_y = splat(s.right);
-    const I here = j > 0 ? b.position >= (INVERSE ? y : x) : splat(-1);
+  const F* slopes = u + 2 * bins;
+  F x = s.left + (u[0] * scale_w + least_w), y = s.left + (u[bins] * scale_h + least_h);
+  F before_w = u[0], before_h = u[bins];
+  b.k = splat(0.0f);
+  b.x = b.y = splat(s.left);
+  b.next_x = x, b.next_y = y;
+  b.u0 = b.u1 = slopes[0];
+  if (BACKWARD) b.before_w = b.before_h = splat(0.0f), b.e_w = u[0], b.e_h = u[bins];
+  for (int j = 1; j < bins; ++j) {
+    const F e_w = u[j], e_h = u[bins + j];
+    const I here = position >= (INVERSE ? y : x);
     b.k = where(here, static_cast<float>(j), b.k);
     b.x = where(here, x, b.x);
-    b.w = where(here, next_x - x, b.w);
     b.y = where(here, y, b.y);
-    b.h = where(here, next_y - y, b.h);
-    b.u0 = where(here, u0, b.u0);
-    b.u1 = where(here, u1, b.u1);
+    x = j == bins - 1 ? splat(s.right) : x + (e_w * scale_w + least_w);
+    y = j == bins - 1 ? splat(s.right) : y + (e_h * scale_h + least_h);
+    b.next_x = where(here, x, b.next_x);
+    b.next_y = where(here, y, b.next_y);
+    b.u0 = where(here, slopes[j - 1], b.u0);
+    b.u1 = where(here, slopes[j < bins - 1 ? j : j - 1], b.u1);
     if (BACKWARD) {
       b.before_w = where(here, before_w, b.before_w);
       b.before_h = where(here, before_h, b.before_h);
@@ -122,9 +184,8 @@ ZOO_INLINE void find(Block& b, const Spline& s) {
       before_w = before_w + e_w;
       before_h = before_h + e_h;
     }
-    x = next_x;
-    y = next_y;
   }
+  return b;
 }
 
 struct Ends {
@@ -132,12 +193,12 @@ struct Ends {
   I first, last;
 };
 
-ZOO_INLINE Ends derivatives(const Block& b, const Spline& s) {
+ZOO_INLINE Ends derivatives(const Bin& b, const Spline& s, int bins) {
   Ends d;
   d.e0 = exp_minus_abs(b.u0);
   d.e1 = exp_minus_abs(b.u1);
   d.first = b.k == 0.0f;
-  d.last = b.k == static_cast<float>(s.bins - 1);
+  d.last = b.k == static_cast<float>(bins - 1);
   d.d0 = where(d.first, 1.0f, softplus(b.u0, d.e0) + s.min_d);
   d.d1 = where(d.last, 1.0f, softplus(b.u1, d.e1) + s.min_d);
   return d;
@@ -157,15 +218,16 @@ ZOO_INLINE F solve(F dy, F h, F s, F d0, F d1) {
 }
 
 template <bool INVERSE>
-ZOO_INLINE void evaluate(Block& b, const Spline& s, F& out, F& ladj) {
-  find<INVERSE, false>(b, s);
-  const Ends d = derivatives(b, s);
-  const F p = b.position, slope = b.h / b.w, k2 = d.d0 + d.d1 - 2.0f * slope;
-  const F theta = INVERSE ? solve(p - b.y, b.h, slope, d.d0, d.d1) : (p - b.x) / b.w;
+ZOO_INLINE void evaluate(F* params, F p, const Spline& s, int bins, F& out, F& ladj) {
+  const Bin b = find<INVERSE, false>(params, p, s, bins);
+  const Ends d = derivatives(b, s, bins);
+  const F w = b.next_x - b.x, h = b.next_y - b.y, per_w = 1.0f / w, slope = h * per_w;
+  const F k2 = d.d0 + d.d1 - 2.0f * slope;
+  const F theta = INVERSE ? solve(p - b.y, h, slope, d.d0, d.d1) : (p - b.x) * per_w;
   const F u = 1.0f - theta, t = theta * u, D = slope + k2 * t, per_D = 1.0f / D;
   const F P = d.d1 * theta * theta + 2.0f * slope * t + d.d0 * u * u, q = slope * per_D;
-  const F value = INVERSE ? b.x + theta * b.w
-                          : b.y + b.h * (slope * theta * theta + d.d0 * t) * per_D;
+  const F value = INVERSE ? b.x + theta * w
+                          : b.y + h * (slope * theta * theta + d.d0 * t) * per_D;
   const F l = log(q * q * P);
   const F kept = where(p > s.right, p, value), flat = where(p > s.right, 0.0f, INVERSE ? -l : l);
   out = where(p < s.left, p, kept);
@@ -173,13 +235,14 @@ ZOO_INLINE void evaluate(Block& b, const Spline& s, F& out, F& ladj) {
 }
 
 template <bool INVERSE>
-ZOO_INLINE F pull_back(Block& b, const Spline& s, F grad, F grad_l) {
-  find<INVERSE, true>(b, s);
-  const Ends d = derivatives(b, s);
+ZOO_INLINE F pull_back(F* params, F p, const Spline& s, int bins, F grad, F grad_l) {
+  const Bin b = find<INVERSE, true>(params, p, s, bins);
+  const Ends d = derivatives(b, s, bins);
   const float span = s.right - s.left, zero = 0.0f;
-  const float c_w = span * (1.0f - s.min_w * s.bins), c_h = span * (1.0f - s.min_h * s.bins);
-  const F p = b.position, per_w = 1.0f / b.w, slope = b.h * per_w, k2 = d.d0 + d.d1 - 2.0f * slope;
-  const F theta = INVERSE ? solve(p - b.y, b.h, slope, d.d0, d.d1) : (p - b.x) * per_w;
+  const float c_w = span * (1.0f - s.min_w * bins), c_h = span * (1.0f - s.min_h * bins);
+  const F h = b.next_y - b.y, per_w = 1.0f / (b.next_x - b.x), slope = h * per_w;
+  const F k2 = d.d0 + d.d1 - 2.0f * slope;
+  const F theta = INVERSE ? solve(p - b.y, h, slope, d.d0, d.d1) : (p - b.x) * per_w;
   const F u = 1.0f - theta, t = theta * u, D = slope + k2 * t, A = slope * theta * theta + d.d0 * t;
   const F P = d.d1 * theta * theta + 2.0f * slope * t + d.d0 * u * u;
   const F per_D = 1.0f / D, turn = 1.0f - 2.0f * theta;
@@ -187,7 +250,7 @@ ZOO_INLINE F pull_back(Block& b, const Spline& s, F grad, F grad_l) {
   const F P_theta = 2.0f * (d.d1 * theta + slope * turn - d.d0 * u);
   const F l_x = (gP * P_theta - 2.0f * gl * per_D * k2 * turn) * per_w;  // gl d log(dy/dx) / dx
   const F q = slope * per_D, gy = INVERSE ? -(grad + l_x) / (q * q * P) : grad;
-  const F gA = gy * b.h * per_D, gD = -(gA * A + 2.0f * gl) * per_D;
+  const F gA = gy * h * per_D, gD = -(gA * A + 2.0f * gl) * per_D;
   const F g_theta = gA * (2.0f * slope * theta + d.d0 * turn) + gD * k2 * turn + gP * P_theta;
   const F gs = gA * theta * theta + gD * (1.0f - 2.0f * t) + 2.0f * gP * t + 2.0f * gl / slope;
   const F gx = g_theta * per_w;
@@ -202,61 +265,80 @@ ZOO_INLINE F pull_back(Block& b, const Spline& s, F grad, F grad_l) {
   F g1 = (gD * t + gP * theta * theta) * sigmoid(b.u1, d.e1);
   g0 = where(outside | d.first, zero, g0);
   g1 = where(outside | d.last, zero, g1);
-  for (int j = 0; j < s.bins; ++j) {
+  const F before_w = (edge_w - dot_w) * p_w, here_w = (size_w - dot_w) * p_w, after_w = -dot_w * p_w;
+  const F before_h = (edge_h - dot_h) * p_h, here_h = (size_h - dot_h) * p_h, after_h = -dot_h * p_h;
+  for (int j = 0; j < bins; ++j) {
     const I before = b.k > static_cast<float>(j), here = b.k == static_cast<float>(j);
-    const F gw = where(before, edge_w, where(here, size_w, zero));
-    const F gh = where(before, edge_h, where(here, size_h, zero));
-    b.u[j] = b.u[j] * p_w * (gw - dot_w);
-    b.u[s.bins + j] = b.u[s.bins + j] * p_h * (gh - dot_h);
+    params[j] = params[j] * where(before, before_w, where(here, here_w, after_w));
+    params[bins + j] = params[bins + j] * where(before, before_h, where(here, here_h, after_h));
   }
-  for (int j = 0; j < s.bins - 1; ++j) {
+  for (int j = 0; j < bins - 1; ++j) {
     const I left = b.k == static_cast<float>(j + 1), right = b.k == static_cast<float>(j);
-    b.u[2 * s.bins + j] = where(left, g0, where(right, g1, zero));
+    params[2 * bins + j] = where(left, g0, where(right, g1, zero));
   }
   return where(outside, grad, INVERSE ? -gy : gx);
 }
 
-template <bool INVERSE>
+// BINS is the number of bins, or 0 where only the problem knows it.
+template <bool INVERSE, int BINS>
 ZOO_INLINE void values(const Problem& a, int64_t begin, int64_t end) {
-  Block b;
+  const int bins = BINS ? BINS : a.spline.bins;
+  F params[BINS ? 3 * BINS : MAX_PARAMS];
   int64_t at[W];
+  Cursor c = cursor(a.params, begin);
   for (int64_t e = begin; e < end; e += W) {
     const int n = end - e < W ? static_cast<int>(end - e) : W;
-    places(a.params, e, n, at);
-    read(a.p, at, a.params.sk, 3 * a.spline.bins - 1, b.u);
-    b.position = load(a.x + e, n);
+    places(a.params, c, n, at);
+    read(a.p, at, a.params.sk, 3 * bins - 1, params);
     F out, ladj;
-    evaluate<INVERSE>(b, a.spline, out, ladj);
+    evaluate<INVERSE>(params, load(a.x + e, n), a.spline, bins, out, ladj);
     store(a.out + e, out, n);
     store(a.ladj + e, ladj, n);
   }
 }
 
-template <bool INVERSE>
+// of the log-determinants of elements e.. in the rows from c on
+ZOO_INLINE F grad_ladj(const Problem& a, const Cursor& c, int64_t e, int n) {
+  F g = splat(a.grad_ladj[c.row]);
+  if (!in_line(a.params, c))
+    for (int i = 0; i < n; ++i) g[i] = a.grad_ladj[(e + i) / a.params.d];
+  return g;
+}
+
+template <bool INVERSE, int BINS>
 ZOO_INLINE void gradients(const Problem& a, int64_t begin, int64_t end) {
-  Block b;
+  const int bins = BINS ? BINS : a.spline.bins;
+  F params[BINS ? 3 * BINS : MAX_PARAMS];
   int64_t at[W];
+  Cursor c = cursor(a.params, begin), to = cursor(a.grads, begin);
   for (int64_t e = begin; e < end; e += W) {
     const int n = end - e < W ? static_cast<int>(end - e) : W;
-    places(a.params, e, n, at);
-    read(a.p, at, a.params.sk, 3 * a.spline.bins - 1, b.u);
-    b.position = load(a.x + e, n);
-    F grad_l = splat(a.grad_ladj[e / a.params.d]);
-    if (e / a.params.d != (e + n - 1) / a.params.d)
-      for (int i = 0; i < n; ++i) grad_l[i] = a.grad_ladj[(e + i) / a.params.d];
-    const F out = pull_back<INVERSE>(b, a.spline, load(a.grad + e, n), grad_l);
-    store(a.out + e, out, n);
-    places(a.grads, e, n, at);
-    write(a.grad_params, at, a.grads.sk, 3 * a.spline.bins - 1, b.u, n);
+    const F grad_l = grad_ladj(a, c, e, n);
+    places(a.params, c, n, at);
+    read(a.p, at, a.params.sk, 3 * bins - 1, params);
+    store(a.out + e, pull_back<INVERSE>(params, load(a.x + e, n), a.spline, bins,
+                                        load(a.grad + e, n), grad_l), n);
+    places(a.grads, to, n, at);
+    write(a.grad_params, at, a.grads.sk, 3 * bins - 1, params, n);
   }
 }
 
+template <bool INVERSE>
+ZOO_INLINE void values_of(const Problem& a, int64_t begin, int64_t end) {
+  a.spline.bins == 8 ? values<INVERSE, 8>(a, begin, end) : values<INVERSE, 0>(a, begin, end);
+}
+
+template <bool INVERSE>
+ZOO_INLINE void gradients_of(const Problem& a, int64_t begin, int64_t end) {
+  a.spline.bins == 8 ? gradients<INVERSE, 8>(a, begin, end) : gradients<INVERSE, 0>(a, begin, end);
+}
+
 static void values_range(const Problem& a, int64_t begin, int64_t end) {
-  a.spline.inverse ? values<true>(a, begin, end) : values<false>(a, begin, end);
+  a.spline.inverse ? values_of<true>(a, begin, end) : values_of<false>(a, begin, end);
 }
 
 static void gradients_range(const Problem& a, int64_t begin, int64_t end) {
-  a.spline.inverse ? gradients<true>(a, begin, end) : gradients<false>(a, begin, end);
+  a.spline.inverse ? gradients_of<true>(a, begin, end) : gradients_of<false>(a, begin, end);
 }
 
 // One row's sum: the same order whatever the batch.

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc, alloc_like
-from zoo_kernels._bijection import bijection, not_double, single
+from zoo_kernels._bijection import bijection, not_double, single, two_axes
 from zoo_kernels._dispatch import Verdict
 from zoo_kernels._spec import Bench, Case, Cost, Variant
 from zoo_kernels.spline import reference
@@ -77,16 +77,18 @@ def _check_tensors(x: Tensor, params: Tensor) -> None:
                          f"not {params.dtype} on {params.device}")  # fmt: skip
 
 
+def by_lines(params: Tensor) -> Tensor:
+    """params (B, *E, P), or a copy where the strides of E allow no view by `collapsed`."""
+    fits = two_axes(params.shape[1:-1], params.stride()[1:-1]) is not None
+    return params if fits else params.contiguous()
+
+
 def collapsed(params: Tensor) -> Tensor:
-    """params (B, *E, P) as (B, D1, D2, P), a view where the strides of E allow, else a copy."""
-    for split in range(1, params.dim()):
-        batch, *event, n = params.shape
-        sizes = (batch, math.prod(event[: split - 1]), math.prod(event[split - 1 :]), n)
-        try:
-            return params.view(sizes)
-        except RuntimeError:
-            continue
-    return params.contiguous().view(params.shape[0], 1, -1, params.shape[-1])
+    """params (B, *E, P) as (B, D1, D2, P): a view of `by_lines(params)`."""
+    batch, *event, n = params.shape
+    axes = two_axes(event, params.stride()[1:-1])
+    lines = params if axes else params.contiguous()
+    return lines.view(batch, *(axes or (1, math.prod(event))), n)
 
 
 def _values_cpp(is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
@@ -106,6 +108,7 @@ def _backward_cpp(
     x: Tensor, params: Tensor, grad: Tensor, grad_ladj: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor]:
     wide, p, g = single(x, params, grad)
+    p = by_lines(p)
     grad_x, grad_params = alloc(x.shape, like=wide), alloc_like(p)
     if params.numel():
         _extension.cpp("spline_backward")(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_kernels.coupling import actnorm_conv, actnorm_conv_inverse
+from zoo_kernels.coupling import Kept, fold, fold_inverse, place_by_place
 
 __all__ = ["PLU", "ActNorm", "Bijection", "Chain", "Flip", "LinearStep", "Squeeze"]
 
@@ -136,25 +136,34 @@ class PLU(nn.Module):
 
 
 class LinearStep(Bijection):
-    """Actnorm and an invertible 1x1 convolution (for vectors: a matrix), folded into one."""
+    """Actnorm and an invertible 1x1 convolution (for vectors: a matrix), folded into one.
+
+    Without gradients the folded matrices stay, while the parameters keep their values.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = ActNorm(channels)
         self.matrix = PLU(channels)
+        self._kept = Kept(), Kept()  # forward and inverse
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.norm.prepare(x)
         with torch.autocast(x.device.type, enabled=False):
-            return actnorm_conv(x, self.matrix(), **self._known())
+            return place_by_place(x, self._kept[0](lambda: fold(*self._parts()), *self._tensors()))
 
     def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.autocast(y.device.type, enabled=False):
-            return actnorm_conv_inverse(y, self.matrix(), **self._known())
+            return place_by_place(
+                y, self._kept[1](lambda: fold_inverse(*self._parts()), *self._tensors())
+            )
 
-    def _known(self) -> dict[str, Tensor]:
-        norm, logabsdet = self.norm, self.matrix.log_s.sum()
-        return {"log_scale": norm.log_scale, "shift": norm.shift, "logabsdet": logabsdet}
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.matrix(), self.norm.log_scale, self.norm.shift, self.matrix.log_s.sum()
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        m, norm = self.matrix, self.norm
+        return m.p, m.sign, m.lower, m.upper, m.log_s, norm.log_scale, norm.shift
 
 
 class Flip(Bijection):

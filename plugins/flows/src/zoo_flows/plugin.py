@@ -79,6 +79,7 @@ def zoo_likelihoods() -> list[LikelihoodSpec]:
             "zoo_flows.likelihood:DeqBound",
             LikelihoodKind("deq_bound", "lower"),
             requires=("Density", "Bijection"),
+            events="integers",
             summary="bound on log P of integers by dequantization, importance-weighted by k > 1",
         )
     ]

@@ -61,8 +61,14 @@ def _derivative(backward_op: OpSpec, is_inverse: bool) -> Derivative:
     return Derivative(setup_context, backward)
 
 
+def _laid_out(run: Function, by_lines: Callable[[Tensor], Tensor]) -> Function:
+    """A backward whose parameters, and so their gradient, have strides that kernels follow."""
+    return lambda x, params, *rest: run(x, by_lines(params), *rest)
+
+
 def bijection(
-    name: str, rest: str, *, reference: ModuleType, cases: Callable[..., Sequence[Case]],
+    name: str, rest: str, *, reference: ModuleType, by_lines: Callable[[Tensor], Tensor],
+    cases: Callable[..., Sequence[Case]],
     tolerances: Mapping[torch.dtype, tuple[float, float]],
     costs: tuple[Callable[..., Cost], Callable[..., Cost]], cpp: tuple[Function, Function],
     triton: str, verify_triton: Callable[..., Verdict] = not_double,
@@ -71,16 +77,17 @@ def bijection(
 ) -> tuple[OpSpec, OpSpec, OpSpec]:  # fmt: skip
     """(forward, inverse, backward). Pairs are (of values, of the backward): `costs`; `cpp`, whose
     first takes `is_inverse` and returns the implementation; `variants`, whose first takes it too.
-    `cases(backward=)` gives the sample arguments, `reference` and `triton` (a module's name) have
-    functions forward, inverse and backward."""
+    `by_lines` copies parameters whose strides no kernel follows. `cases(backward=)` gives the
+    sample arguments, `reference` and `triton` (a module's name) have functions forward, inverse
+    and backward."""
     backward = OpSpec(
         name=f"{name}_backward",
         schema=f"(Tensor x, Tensor params, Tensor grad, Tensor grad_ladj, {rest}, bool inverse)"
                " -> (Tensor, Tensor)",
         reference=reference.backward, fake=_fake_backward, cases=cases(backward=True),
         tolerances=tolerances, cost=costs[1], variants=variants[1],
-        cpp=Impl(cpp[1], not_double, needs=f"{name}_backward"),
-        triton=Impl(lazy(f"{triton}:backward"), verify_triton),
+        cpp=Impl(_laid_out(cpp[1], by_lines), not_double, needs=f"{name}_backward"),
+        triton=Impl(_laid_out(lazy(f"{triton}:backward"), by_lines), verify_triton),
     )  # fmt: skip
 
     def values(direction: str) -> OpSpec:

@@ -130,7 +130,6 @@ def _backward_cpp(
     constant: float, first: bool, is_inverse: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     wide, p, g = single(x, params, grad)
-    p = by_lines(p)
     grad_x, grad_params = alloc(x.shape, like=wide), alloc_like(p)
     if x.numel():
         _extension.cpp("coupling_backward")(
@@ -225,7 +224,7 @@ def _benches(name: str) -> tuple[Bench, ...]:
 
 OPS = _FORWARD, _INVERSE, _BACKWARD = bijection(
     "coupling", "str scale, str order, float constant, bool first", reference=reference,
-    cases=_cases, tolerances=_TOLERANCES, costs=(_cost_values, _cost_backward),
+    by_lines=by_lines, cases=_cases, tolerances=_TOLERANCES, costs=(_cost_values, _cost_backward),
     cpp=(_values_cpp, _backward_cpp), triton=_KERNEL, benches=_benches,
     variants=(_value_variants, _backward_variants()),
 )  # fmt: skip

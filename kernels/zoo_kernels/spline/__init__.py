@@ -108,7 +108,6 @@ def _backward_cpp(
     x: Tensor, params: Tensor, grad: Tensor, grad_ladj: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor]:
     wide, p, g = single(x, params, grad)
-    p = by_lines(p)
     grad_x, grad_params = alloc(x.shape, like=wide), alloc_like(p)
     if params.numel():
         _extension.cpp("spline_backward")(
@@ -229,7 +228,7 @@ _TOLERANCES = {
 OPS = _FORWARD, _INVERSE, _BACKWARD = bijection(
     "spline",
     "float left, float right, float min_width, float min_height, float min_derivative",
-    reference=reference, cases=_cases, tolerances=_TOLERANCES,
+    reference=reference, by_lines=by_lines, cases=_cases, tolerances=_TOLERANCES,
     costs=(_cost_values, _cost_backward), cpp=(_values_cpp, _backward_cpp), triton=_KERNEL,
     verify_triton=_few_bins, benches=_benches, variants=(_value_variants, _backward_variants()),
 )  # fmt: skip

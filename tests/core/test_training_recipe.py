@@ -11,6 +11,7 @@ import torch
 import zoo_core as zoo
 from zoo_core.errors import ConfigError, DataError, NoCapabilityError, UnknownNameError
 from zoo_core.training import load_recipe, run_recipe
+from zoo_core.training.precision import multiplies_bf16
 from zoo_core.training.recipe import parse_recipe
 from zoo_core.weights import golden
 
@@ -183,6 +184,36 @@ def test_a_likelihood_that_does_not_fit_is_refused_before_training(toys, tmp_pat
     with pytest.raises(NoCapabilityError, match="'elbo' needs Encoder"):
         run(load_recipe("toytable.digits"), tmp_path, overrides={"scores": [{"name": "elbo"}]})
     assert not [*tmp_path.rglob("*.safetensors")]
+
+
+@pytest.mark.parametrize(
+    ("precision", "instructions", "progress", "said"),
+    [
+        ("bf16", False, True, 1),
+        ("bf16", True, True, 0),
+        ("bf16", False, False, 0),
+        ("no", False, True, 0),
+    ],
+)
+def test_bf16_on_a_cpu_that_lacks_it_is_remarked_on_once(
+    toys, tmp_path, monkeypatch, capfd, precision, instructions, progress, said
+):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: instructions)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    recipe = parse_recipe(STAGES, overrides={"train.precision": precision})
+    run_recipe(recipe, tmp_path, progress=progress)
+    assert capfd.readouterr().err.count("--set train.precision=no") == said
+
+
+def test_only_the_cpu_can_lack_bf16(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    assert not multiplies_bf16(torch.device("cpu"))
+    assert multiplies_bf16(torch.device("cuda"))
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")  # unknown there
+    assert multiplies_bf16(torch.device("cpu"))
 
 
 def test_stages_train_one_after_the_other_each_what_it_names(toys, tmp_path):

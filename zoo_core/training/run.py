@@ -1,5 +1,6 @@
 """From a recipe to a folder of weights that says how good they are and how they were made."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from zoo_core.registry import current
 from zoo_core.training.data import labelled
 from zoo_core.training.loop import TrainResult, train
 from zoo_core.training.order import derive
+from zoo_core.training.precision import remark_on_bf16
 from zoo_core.training.processes import Processes
 from zoo_core.training.recipe import Recipe, parse_recipe
 from zoo_core.training.validation import scores_by_likelihood
@@ -54,6 +56,9 @@ def run_recipe(
     model = _build(recipe).to(device)
     for method, options in recipe.scores:  # what is misspelt is refused before hours of training
         resolve.likelihood(model, method, options)
+    remark = remark_on_bf16(recipe.stages, model.device)
+    if remark is not None and progress and Processes(model.device).main:
+        print(remark, file=sys.stderr)
     results = [
         train(
             model,

@@ -172,13 +172,7 @@ def _metric(
     terms = {term: float(found.bits_per_dim(term).mean()) for term in found.terms}
     return {
         "split": name,
-        "n": mean.n,
-        "kind": str(mean.kind),
-        "relation": mean.kind.relation,
-        "nats": mean.nats,
-        "std_err": mean.std_err,
-        "bits_per_dim": mean.bits_per_dim,
-        "bits_per_dim_std_err": mean.bits_per_dim_std_err,
+        **mean.record(),
         **({"terms_bits_per_dim": terms} if terms else {}),
         **({} if calls is None else {"evaluations": float(calls.double().mean())}),
     }

@@ -47,7 +47,7 @@ def test_listing_the_family_imports_no_torch():
 def test_recipe_builds_its_model(name):
     recipe = load_recipe(name)
     model = zoo.create(recipe.arch, **recipe.model)
-    for method, options in recipe.scores:
+    for score in recipe.scores:
         resolve.likelihood(model, method, options)
 
 

@@ -73,7 +73,8 @@ class Score:
 class Recipe:
     """Everything that a set of weights follows from.
 
-    `likelihood` and `scores` are what is reported at the end. `text` is the file's, as written, and `overrides` what was changed in it by dotted names.
+    `likelihood` and `scores` are what is reported at the end. `text` is the file's, as written,
+    and `overrides` what was changed in it by dotted names.
     """
 
     name: str

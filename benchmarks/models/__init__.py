@@ -16,10 +16,13 @@
     GOALS = (Goal("flows", "log_prob 256x784", "nflows", 3, best=1.5),)
 
 The first contestant is ours. A peer "x compiled" is the second baseline of "x", and every peer of
-a goal has one. A peer whose package is missing is left out, with the reason on stderr.
+a goal has one. A peer whose package is missing is left out, with the reason on stderr. What is
+built is on `device()`: benchmarks/gpu/gpu_models.py runs the same rows on a card.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import wraps
 from importlib import import_module
@@ -31,9 +34,27 @@ import torch
 from contest import Call, Row, compete, machine
 from goals import Goal
 
-__all__ = ["Bench", "Build", "Call", "Goal", "compiled", "families", "rows"]
+__all__ = ["Bench", "Build", "Call", "Goal", "compiled", "device", "families", "on", "rows"]
 
 Build = Callable[[], Call]
+
+
+_DEVICE = ContextVar("device", default="cpu")
+
+
+def device() -> str:
+    """Where contestants are built."""
+    return _DEVICE.get()
+
+
+@contextmanager
+def on(name: str) -> Iterator[None]:
+    """Inside, contestants are built on this device."""
+    token = _DEVICE.set(name)
+    try:
+        yield
+    finally:
+        _DEVICE.reset(token)
 
 
 @dataclass(frozen=True)

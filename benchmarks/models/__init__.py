@@ -20,6 +20,7 @@ a goal has one. A peer whose package is missing is left out, with the reason on 
 built is on `device()`: benchmarks/gpu/gpu_models.py runs the same rows on a card.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -61,13 +62,15 @@ def on(name: str) -> Iterator[None]:
 class Bench:
     """A row: builders of what is timed, ours first. Outputs of the peers in `equal` must be within
     its relative distance of ours. `scale` multiplies the times of those that do a part of the
-    work; `memory` counts what a call (a train step) saves for its backward pass."""
+    work; `memory` counts what a call (a train step) saves for its backward pass. `unless` gives
+    the reason for which a row is left out on this machine, or nothing."""
 
     name: str
     contestants: Mapping[str, Build]
     equal: Mapping[str, float] = field(default_factory=dict)
     scale: Mapping[str, float] = field(default_factory=dict)
     memory: bool = False
+    unless: Callable[[], str] = str
 
 
 def compiled(build: Build, **options: Any) -> Build:
@@ -111,5 +114,9 @@ def row(family: str, bench: Bench, rounds: int, packages: tuple[str, ...]) -> Ro
 def rows(family: str, case: str, rounds: int) -> Iterator[Row]:
     module = families()[family]
     for bench in module.BENCHES:
-        if case in bench.name:
+        if case not in bench.name:
+            continue
+        if reason := bench.unless():
+            print(f"without {family} {bench.name}: {reason}", file=sys.stderr)
+        else:
             yield row(family, bench, rounds, module.PACKAGES)

@@ -42,6 +42,7 @@ __all__ = [
 
 Spacing = Literal["uniform", "leading", "quadratic", "karras"]
 Trace = Callable[[int, Tensor], None]
+_Prediction = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 _RHO = 7.0
 _END = 1e-3
 """The earliest time, where a model states none: t = 1/T for T = 1000."""
@@ -129,21 +130,27 @@ def start(model: Any, rng: Rng, scale: float | None = None) -> Tensor:
 
 
 def prediction_of(model: Any) -> str:
-    """What `predicted` gives: the network's own output, or x0 of a plain denoiser."""
+    """What `prediction` gives: the network's own output, or x0 of a plain denoiser."""
     if isinstance(model, Predictor) and model.prediction in denoise.PREDICTIONS:
         return model.prediction
     return "x0"
 
 
-def predicted(model: Any, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
-    """The output that enters an update, (B, *S) in x's dtype; t is (1,) float64."""
-    out: Tensor
+def prediction(model: Any) -> _Prediction:
+    """(x (B, *S), t (1,) float64, cond) -> the output that enters an update, in x's dtype.
+
+    What the model is, is found out once: that takes longer than a step of a small network.
+    """
     if not isinstance(model, Predictor):
-        out = model.denoise(x.to(model.dtype), t.to(model.dtype).expand(len(x)), cond)
-        return out.to(x.dtype)
-    native = prediction_of(model) == model.prediction
-    out = (model.predict if native else model.denoise)(x, t.expand(len(x)), cond)
-    return out.to(x.dtype)
+        dtype = model.dtype
+
+        def denoised(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+            out: Tensor = model.denoise(x.to(dtype), t.to(dtype).expand(len(x)), cond)
+            return out.to(x.dtype)
+
+        return denoised
+    call = model.predict if prediction_of(model) == model.prediction else model.denoise
+    return lambda x, t, cond: call(x, t.expand(len(x)), cond).to(x.dtype)
 
 
 def loop(
@@ -183,13 +190,13 @@ def states(
     index = torch.arange(len(steps), device=rng.device)
     clip, threshold = options.limits(model)
     known = None if fixed is None else _Known(model, rng, fixed, plan)
-    x, history = start(model, rng, plan.deviation), None
+    predict, x, history = prediction(model), start(model, rng, plan.deviation), None
     for j in range(len(steps)):
         x = x if known is None else known.noisy(x, j)
         m, u = x, None
         if plan.calls[j]:
-            m = predicted(model, x, t[j : j + 1], cond)
-            u = predicted(model, x, t[j : j + 1], None) if guided else None
+            m = predict(x, t[j : j + 1], cond)
+            u = predict(x, t[j : j + 1], None) if guided else None
             if trace is not None:
                 trace(j, _preview(model, x, m, float(plan.alpha[j]), float(plan.sigma[j])))
         x, history = denoise.step(

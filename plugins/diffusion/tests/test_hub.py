@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save
 
 import zoo_core as zoo
@@ -118,15 +119,16 @@ def test_checkpoint_loads_by_name_in_both_layouts(hub, folder):
     assert model.sample(2, sampler="ddim", steps=3).shape == (2, 1, 8, 8)
 
 
-def test_command_samples_a_checkpoint_of_others_by_path(tmp_path):
+def test_command_samples_a_checkpoint_of_others_by_path_and_shows_its_steps(tmp_path):
     theirs = written(tmp_path / "theirs", pipeline(network(), "unet/"))
-    out = tmp_path / "samples.npz"
+    out, steps = tmp_path / "samples.npz", tmp_path / "steps.png"
     command = ["-m", "zoo_core", "--json", "sample", theirs, "-n", "2", "--out", str(out)]
-    done = subprocess.run(
-        [sys.executable, *command, "--set", "steps=2"], capture_output=True, text=True
-    )
+    command += ["--set", "steps=3", "--trace", str(steps)]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["weights"]) == 64 and out.exists()
+    with Image.open(steps) as shown:
+        assert shown.width > shown.height  # two rows of three steps
 
 
 def test_repository_of_pickles_alone_says_how_to_convert_it(hub):

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -107,6 +108,19 @@ def test_a_model_is_timed_beside_peers_that_are_there_and_equal(module, capsys):
     unequal = models.Bench("double", {"ours": doubled(1), "peer": doubled(2)}, equal={"peer": 0.1})
     with pytest.raises(AssertionError, match="peer is 1.0 off ours"):
         models.row("rings", unequal, 1, ())
+
+
+def test_a_row_that_says_nothing_on_this_machine_is_left_out_with_its_reason(
+    module, capsys, monkeypatch
+):
+    module("report.py")
+    models = importlib.import_module("models")
+    both = {"ours": doubled(1), "peer": doubled(1)}
+    benches = (models.Bench("fits", both), models.Bench("not", both, unless=lambda: "no bf16"))
+    rings = SimpleNamespace(BENCHES=benches, PACKAGES=())
+    monkeypatch.setattr(models, "families", lambda: {"rings": rings})
+    assert [row["case"] for row in models.rows("rings", "", 1)] == ["fits"]
+    assert "without rings not: no bf16" in capsys.readouterr().err
 
 
 def test_a_goal_may_ask_less_of_the_second_baseline(module):

@@ -71,6 +71,18 @@ class Mean:
     def bits_per_dim_std_err(self) -> float:
         return self.std_err / (self.dims * math.log(2))
 
+    def record(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "kind": str(self.kind),
+            "relation": self.kind.relation,
+            "n": self.n,
+            "nats": self.nats,
+            "std_err": self.std_err,
+            "bits_per_dim": self.bits_per_dim,
+            "bits_per_dim_std_err": self.bits_per_dim_std_err,
+        }
+
     def __str__(self) -> str:
         return (
             f"log p {self.kind.sign} {self.nats:.3f} +- {self.std_err:.3f} nats "

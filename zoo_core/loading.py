@@ -140,8 +140,10 @@ def find(name: str, access: Access | None = None) -> Found:
     access = access or Access()
     parsed = parse_model(name)
     if isinstance(parsed, Path):
+        from zoo_core.weights.recognise import converter_of
+
         _refuse_revision(name, access)
-        return Found(parsed)
+        return Found(parsed, converter=converter_of(parsed))
     if isinstance(parsed, HubName):
         return _repository(parsed, access)
     return _tagged(parsed, access)
@@ -203,12 +205,16 @@ def _fetched(
 
 
 def _converted(found: Found) -> "GenerativeModel":
-    """A model from the files of others, by the converter that its tag names."""
+    """A model from the files of others, by the converter that its tag or its files name."""
     from zoo_core.weights import foreign
+    from zoo_core.weights.recognise import files_of
 
-    files = [file.path for file in found.snapshot.files] if found.snapshot else None
-    read = foreign.read(found.folder, files=files)
-    model = foreign.convert(read, str(found.converter), {})
+    assert found.converter is not None
+    if found.snapshot is None:
+        files = files_of(found.folder, found.converter)
+    else:
+        files = [file.path for file in found.snapshot.files]
+    model = foreign.convert(foreign.read(found.folder, files=files), found.converter, {})
     model.origin = found.origin
     return model
 

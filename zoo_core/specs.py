@@ -202,12 +202,16 @@ class ConverterSpec:
     The target is a frozen dataclass whose fields are its options, called as
     `(foreign: zoo_core.weights.foreign.Foreign) -> Converted`: from the JSON files and tensors of
     a checkpoint, by folder, to the options of the architecture's Config and its state dict.
+
+    `reads` are sets of classes that diffusers' configs name (`_class_name`): a folder that holds
+    all of one set, and of no other converter's, is loaded by its path alone.
     """
 
     name: str
     target: str
     arch: str
     summary: str = ""
+    reads: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)

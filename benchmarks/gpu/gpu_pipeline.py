@@ -9,6 +9,7 @@ and density-zoo-diffusion; the row says which is missing.
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,8 @@ def row(batch: int, results: Any) -> dict[str, Any]:
     apart = networks_agree(theirs, model)
     if not apart <= FAR:
         raise AssertionError(f"the two networks are {apart} apart: not timed")
-    ours = lambda: model.sample(batch, sampler="ddim", steps=steps)  # noqa: E731
-    plain = lambda: theirs(batch_size=batch, num_inference_steps=steps, output_type="np")  # noqa: E731
+    ours = partial(model.sample, batch, sampler="ddim", steps=steps)
+    plain = partial(theirs, batch_size=batch, num_inference_steps=steps, output_type="np")
     times = 1 if results.tiny else 5
     made: dict[str, Any] = {"distance": apart, "steps": steps, "ms": {}, "left_out": {}}
     made["ms"]["ours"] = milliseconds(ours, device, 1 + times)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from gpu_train import MINUTES
 
 import zoo_core as zoo
 import zoo_kernels
@@ -20,11 +21,10 @@ from zoo_core.training import load_recipe
 from zoo_core.training.loop import train
 
 RECIPES = (
-    *("gated_pixelcnn.binarized_mnist", "pixelcnn_pp.cifar10", "made.binarized_mnist"),
-    *("glow.cifar10", "nsf_coupling.mnist", "maf.digits"),
-    *("hvae.binarized_mnist", "vae.binarized_mnist"),
-    *("r3gan.binarized_mnist", "wgan_gp.binarized_mnist"),
-    *("ddpm.digits", "edm.digits", "vdm.digits"),
+    *MINUTES,
+    *("pixelcnn_pp.cifar10", "made.binarized_mnist"),
+    *("glow.mnist", "nsf_coupling.mnist", "glow.cifar10", "maf.digits"),
+    *("vae.binarized_mnist", "wgan_gp.binarized_mnist", "ddpm.digits"),
 )
 TINY = ("made.digits",)
 ROWS, WARM, TIMED = 1024, 10, 40

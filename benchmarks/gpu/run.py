@@ -1,108 +1,138 @@
-"""Everything that needs a CUDA device, in resumable pieces.
+"""Everything that needs a CUDA device, in pieces that go on where they stopped.
 
-    PYTHONPATH=kernels python benchmarks/gpu/run.py laws ceilings speed sampler loop ...
+    PYTHONPATH=kernels python benchmarks/gpu/run.py                  the next nine minutes of all
+    PYTHONPATH=kernels python benchmarks/gpu/run.py laws sampler     of these pieces
+    PYTHONPATH=kernels python benchmarks/gpu/run.py --status         what is done
     TRITON_INTERPRET=1 PYTHONPATH=kernels python benchmarks/gpu/run.py --dry-run
 
-Each piece writes <piece>.json into $OUT (default gpu-results/): one entry an item, with device,
-driver, torch and Triton versions. An item that is there already is not run again, so a piece that
-stops at `--limit` seconds (exit status 3) goes on in the next call with the same $OUT. `--dry-run`
-runs every piece at tiny sizes through Triton's interpreter on the CPU; its times mean nothing.
+Each piece is a process of its own and writes <piece>.json into $OUT (default gpu-results/): one
+entry an item, with device, driver, torch and Triton versions. An item that is there already is not
+run again, so a call that ends at `--limit` seconds (exit status 3), or is killed, goes on in the
+next one with the same $OUT. A piece has its share of a call, so that none keeps the others out;
+what is then left of the call goes to those that are not finished. `--dry-run` runs every piece at
+tiny sizes through Triton's interpreter on the CPU; its times mean nothing.
 
 laws      values and gradients against float64, batch independence, opcheck, bits of the noise
-ceilings  a large copy and a large bf16 matrix product: what the other times are shares of
-speed     every op and its peers, with its share of both ceilings
 sampler   pixels against those stored from the CPU; one launch against the loops it replaces
-loop      a captured denoising loop against the same loop launch by launch
 compile   what every kernel takes of this card, by the Triton that is here
 sanitize  the sampler under compute-sanitizer, where it is installed
-steps     train steps by recipe: as shipped, by the reference path, in bf16
+ceilings  a large copy and a large bf16 matrix product: what the other times are shares of
+speed     every op and its peers, with its share of both ceilings
+loop      launches and host synchronization of a denoising step; a captured loop against launches
 pipeline  50 DDIM steps of a U-Net against diffusers' pipeline with the same weights
+models    benchmarks/models on the card: train steps, scoring and sampling beside their peers
+steps     train steps by recipe: as shipped, by the reference path, in bf16
+train     the recipes for a GPU, their steps fitted to what `steps` has measured
 tune      launch settings of the kernels: a table for this architecture
 """
 
 import argparse
-import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
-PIECES = (
-    *("laws", "ceilings", "speed", "sampler", "loop"),
-    *("compile", "sanitize", "steps", "pipeline", "tune"),
-)
-LIMIT_SECONDS = 540
-UNFINISHED = 3
+from resumable import LIMIT_SECONDS, LOST, UNFINISHED, DeviceLost, OutOfTime, Results
+
+PIECES = {  # in order of value: seconds of a call that are its own; three calls without `train`
+    "laws": 180, "sampler": 120, "compile": 120, "sanitize": 150, "ceilings": 30, "speed": 240,
+    "loop": 40, "pipeline": 120, "models": 180, "steps": 140, "train": 540, "tune": 300,
+}  # fmt: skip
+LEAST = 15
+"""Seconds for which a process is worth starting."""
+WIND_UP = 20
+"""Seconds from a piece's deadline to its end by force."""
 
 
-class OutOfTime(Exception):
-    """The rest is for the next call."""
+@dataclass(frozen=True)
+class Call:
+    """One call of this script: where, until when."""
 
-
-def environment(device: str) -> dict[str, str]:
-    """What the numbers depend on."""
-    import triton
-
-    made = {"torch": torch.__version__, "triton": triton.__version__, "device": "cpu"}
-    if device.startswith("cuda"):
-        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-        done = subprocess.run(query, capture_output=True, text=True, check=False)
-        made |= {"device": torch.cuda.get_device_name(), "driver": done.stdout.strip(),
-                 "cuda": str(torch.version.cuda)}  # fmt: skip
-    return made
-
-
-@dataclass
-class Results:
-    """Entries of one piece, kept on disk after each."""
-
-    path: Path
-    device: str
-    tiny: bool
+    out: Path
+    dry: bool
     deadline: float
-    entries: dict[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if self.path.exists():
-            self.entries = json.loads(self.path.read_text())["entries"]
+    @property
+    def left(self) -> float:
+        return self.deadline - time.monotonic()
 
-    def each(self, key: str, item: Callable[[], Any]) -> Any:
-        """Run and keep `item` unless its entry is there; a failure is an entry as well."""
-        if key in self.entries:
-            return self.entries[key]
-        if time.monotonic() > self.deadline:
-            raise OutOfTime
-        start = time.monotonic()
+    def stored(self, piece: str) -> Results:
+        device = "cpu" if self.dry else "cuda"
+        return Results(self.out / f"{piece}.json", device, self.dry, self.deadline)
+
+    def pieces(self, names: Sequence[str]) -> int:
+        """Those that are not finished, again and again until the call is over."""
+        crashed, before = set[str](), -1
+        while open_ := [n for n in names if n not in crashed and not self.stored(n).finished]:
+            if (found := self.found(names)) == before:
+                return UNFINISHED
+            before = found
+            for piece in open_:
+                status = LOST
+                while status == LOST:
+                    if self.left < LEAST + WIND_UP:
+                        return UNFINISHED
+                    status = self.process(piece)
+                if status not in (0, UNFINISHED):
+                    print(f"{piece}: ended with status {status}", file=sys.stderr)
+                    crashed.add(piece)
+        return 1 if crashed else 0
+
+    def found(self, names: Sequence[str]) -> int:
+        """Entries so far: a round that adds none is the call's last."""
+        return sum(len(self.stored(n).entries) for n in names)
+
+    def process(self, piece: str) -> int:
+        """The exit status of a process that is in this piece for at most its share."""
+        seconds = min(PIECES[piece], self.left - WIND_UP)
+        command = [sys.executable, sys.argv[0], piece, "--inside", "--limit", str(seconds)]
+        child = subprocess.Popen([*command, "--dry-run"] if self.dry else command, process_group=0)
         try:
-            entry = item()
+            return child.wait(seconds + WIND_UP)
+        except subprocess.TimeoutExpired:
+            print(f"{piece}: cut off", file=sys.stderr)
+            return UNFINISHED
+        finally:
+            with suppress(ProcessLookupError):  # nothing that it started goes on
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+
+    def inside(self, piece: str) -> int:
+        results = self.stored(piece)
+        try:
+            import_module(f"gpu_{piece}").run(results)
         except OutOfTime:
-            raise
-        except Exception as error:
-            entry = {"failed": f"{type(error).__name__}: {error}"[:600]}
-        self.entries[key] = entry
-        self._write()
-        print(f"{key}: {json.dumps(entry)} ({time.monotonic() - start:.1f} s)", flush=True)
-        return entry
+            print(f"{piece}: stopped at the limit; call again to go on")
+            return UNFINISHED
+        except DeviceLost as error:
+            print(f"{piece}: {error}", file=sys.stderr)
+            return LOST
+        results.finish()
+        return 0
 
-    def failed(self) -> list[str]:
-        return [k for k, e in self.entries.items() if isinstance(e, dict) and "failed" in e]
-
-    def _write(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        whole = {"environment": environment(self.device), "tiny": self.tiny,
-                 "entries": self.entries}  # fmt: skip
-        fresh = self.path.with_suffix(".tmp")
-        fresh.write_text(json.dumps(whole, indent=1) + "\n")
-        fresh.replace(self.path)
+    def summary(self, names: Sequence[str]) -> list[str]:
+        """A line a piece, and one for each item that failed."""
+        lines, failures = [], []
+        for piece in names:
+            found = self.stored(piece)
+            state = "finished" if found.finished else "begun" if found.entries else "to do"
+            lines.append(
+                f"{piece:9} {state:9} {len(found.entries):4} items {found.seconds:7.1f} s"
+            )
+            failures += [
+                f"{piece}: {key}: {found.entries[key]['failed']}" for key in found.failed()
+            ]
+        return [*lines, *failures]
 
 
 def main(arguments: list[str]) -> int:
@@ -110,27 +140,33 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("pieces", nargs="*", help=f"of {', '.join(PIECES)}; default all")
     parser.add_argument("--dry-run", action="store_true", help="tiny, interpreted, on the CPU")
     parser.add_argument("--limit", type=float, default=LIMIT_SECONDS, help="seconds of this call")
+    parser.add_argument("--status", action="store_true", help="say what is done, and run nothing")
+    parser.add_argument("--again", action="store_true", help="try once more what has failed")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     unknown = set(options.pieces) - set(PIECES)
     if unknown:
         parser.error(f"no piece {', '.join(sorted(unknown))}; possible are {', '.join(PIECES)}")
+    names = options.pieces or list(PIECES)
+    out, deadline = Path(os.environ.get("OUT", "gpu-results")), time.monotonic() + options.limit
+    call = Call(out, options.dry_run, deadline)
+    if options.status:
+        print(*call.summary(names), sep="\n")
+        return 0
     if options.dry_run and os.environ.get("TRITON_INTERPRET") != "1":
         parser.error("a dry run needs TRITON_INTERPRET=1, set before Python starts")
     if not options.dry_run and not torch.cuda.is_available():
         parser.error("no CUDA device; --dry-run with TRITON_INTERPRET=1 runs tiny sizes here")
-    out, deadline = Path(os.environ.get("OUT", "gpu-results")), time.monotonic() + options.limit
-    failed, status = [], 0
-    for piece in options.pieces or PIECES:
-        device = "cpu" if options.dry_run else "cuda"
-        results = Results(out / f"{piece}.json", device, options.dry_run, deadline)
-        try:
-            import_module(f"gpu_{piece}").run(results)
-        except OutOfTime:
-            print(f"{piece}: stopped at the limit; call again to go on")
-            status = UNFINISHED
-        failed += [f"{piece}: {key}" for key in results.failed()]
-    print(*failed, sep="\n", file=sys.stderr)
-    return 1 if failed else status
+    if options.inside:
+        return call.inside(names[0])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(UNFINISHED))  # with its piece
+    if options.again:
+        for piece in names:
+            call.stored(piece).forget_failures()
+    code = call.pieces(names)
+    print(*call.summary(names), sep="\n")
+    failed = any(call.stored(piece).failed() for piece in names)
+    return code or int(failed)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Trains recipes on a GPU in pieces of nine minutes, and keeps weights, checkpoints and numbers.
 
-    python benchmarks/gpu/train.py hvae.binarized_mnist edm.mnist
+    python benchmarks/gpu/train.py hvae.binarized_mnist_gpu edm.binarized_mnist_gpu
     python benchmarks/gpu/train.py made.digits --device cpu --set train.steps=20     # a trial
 
 Each recipe is a `zoo train` of its own in $OUT/train/<recipe>/ (default gpu-results/), one after
@@ -9,7 +9,8 @@ and the next call goes on, on another machine too if the folder is brought along
 $OUT/train.json holds, for each recipe, the machine, seconds, steps a second, the most memory that
 was taken, and what was measured. `tools/bundle_weights.py` puts finished models where they belong.
 
-A data set that cannot be downloaded there is carried: binarized_mnist.npz in $ZOO_SHARED/data.
+A recipe is a tag or a file. A data set that cannot be downloaded there is carried:
+binarized_mnist.npz in $ZOO_SHARED/data.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from run import LIMIT_SECONDS, UNFINISHED, OutOfTime, Results
+from resumable import LIMIT_SECONDS, UNFINISHED, OutOfTime, Results
 
 GRACE_SECONDS = 60
 """For the step under way and its checkpoint, within the limit; afterwards it is killed."""
@@ -75,7 +76,8 @@ def answer(done: subprocess.CompletedProcess[str]) -> Any:
 
 def train(call: Call, recipe: str) -> dict[str, Any]:
     """Start a recipe or go on with it; what it said when it was finished."""
-    folder = call.out / "train" / recipe
+    name = Path(recipe).stem if recipe.endswith(".toml") else recipe
+    folder = call.out / "train" / name
     options = [part for text in call.settings for part in ("--set", text)]
     with peak_memory(call.device) as peak:
         said = answer(
@@ -157,6 +159,7 @@ def main(arguments: list[str]) -> int:
     except OutOfTime:
         print("stopped at the limit; call again to go on")
         return UNFINISHED
+    results.finish()
     print(*results.failed(), sep="\n", file=sys.stderr)
     return 1 if results.failed() else 0
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models import Bench, Build, Call, Goal, compiled
+from models import Bench, Build, Call, Goal, compiled, device
 
 __all__ = ["BENCHES", "GOALS", "PACKAGES"]
 
@@ -31,7 +31,7 @@ def _model(arch: str) -> Any:
     from zoo_core import create
 
     torch.manual_seed(0)
-    return create(arch, shape=(1, SIDE, SIDE), levels=2, **MODELS[arch]).eval()
+    return create(arch, shape=(1, SIDE, SIDE), levels=2, **MODELS[arch]).eval().to(device())
 
 
 def _sampler(arch: str, **options: Any) -> Build:
@@ -39,7 +39,7 @@ def _sampler(arch: str, **options: Any) -> Build:
         from zoo_autoregressive.samplers import Sequential
         from zoo_core import Rng
 
-        model, rng = _model(arch), Rng(0, BATCH)
+        model, rng = _model(arch), Rng(0, BATCH).to(device())
         return torch.no_grad()(lambda: Sequential()(model, rng, None, **options))
 
     return build
@@ -51,10 +51,10 @@ def _full_passes(arch: str) -> Build:
         from zoo_core import Rng
 
         model = _model(arch)
-        u = Rng(0, BATCH).uniform((SIDE * SIDE,), stream="value")
+        u = Rng(0, BATCH).to(device()).uniform((SIDE * SIDE,), stream="value")
 
         def sample() -> Tensor:
-            x = torch.zeros((BATCH, 1, SIDE, SIDE), dtype=torch.long)
+            x = torch.zeros((BATCH, 1, SIDE, SIDE), dtype=torch.long, device=device())
             for i in range(TIMED_PIXELS):
                 x.view(BATCH, -1)[:, i] = draw(model.logits(x).flatten(1, 3)[:, i], u[:, i])
             return x.view(BATCH, -1)[:, :TIMED_PIXELS]
@@ -77,7 +77,7 @@ def _sampling(arch: str) -> Bench:
 
 def _images() -> Tensor:
     x = torch.randn(BATCH, FEATURES, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    return x.to(memory_format=torch.channels_last)
+    return x.to(device(), memory_format=torch.channels_last)
 
 
 def _weights(k: int) -> tuple[Tensor, Tensor]:
@@ -97,7 +97,7 @@ def _raster(k: int) -> Build:
         with torch.no_grad():
             conv.weight.copy_(_weights(k)[0])
             nn.init.zeros_(conv.bias)
-        conv.to(memory_format=torch.channels_last)
+        conv.to(device(), memory_format=torch.channels_last)
         return _step(lambda x: Whole(SIDE, SIDE, None).conv(conv, x), conv)
 
     return build
@@ -111,8 +111,8 @@ def _dense(k: int) -> Build:
         with torch.no_grad():
             conv.weight[:, :, : k // 2 + 1] = weight
             nn.init.zeros_(conv.bias)
-        conv.to(memory_format=torch.channels_last)
-        mask = mask.to(memory_format=torch.channels_last)
+        conv.to(device(), memory_format=torch.channels_last)
+        mask = mask.to(device(), memory_format=torch.channels_last)
         return _step(lambda x: F.conv2d(x, conv.weight * mask, conv.bias, padding=k // 2), conv)
 
     return build

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from models import Bench, Build, Call, Goal, compiled
+from models import Bench, Build, Call, Goal, compiled, device
 
 __all__ = ["BENCHES", "GOALS", "PACKAGES"]
 
@@ -24,10 +24,13 @@ Flow = tuple[nn.Module, Density, Callable[[int], Tensor]]
 
 
 def _points() -> Tensor:
-    return torch.randn(ROWS, FEATURES, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(ROWS, FEATURES, generator=torch.Generator().manual_seed(0))
+    return x.to(device())
 
 
 def _scattered(module: nn.Module) -> None:
+    """Random parameters, on the device."""
+    module.to(device())
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for p in module.parameters():
@@ -36,7 +39,8 @@ def _scattered(module: nn.Module) -> None:
 
 
 def _base() -> Distribution:
-    return Independent(Normal(torch.zeros(FEATURES), torch.ones(FEATURES)), 1)
+    zeros = torch.zeros(FEATURES, device=device())
+    return Independent(Normal(zeros, zeros + 1), 1)
 
 
 def _density(flow: nn.Module) -> Density:
@@ -169,6 +173,7 @@ def _glow_ours() -> Call:
     model = Glow(Config(shape=(3, 32, 32), scales=1, steps=8, hidden=HIDDEN // 8)).eval()
     _scattered(model)
     z = 0.1 * torch.randn(16, 3 * 32 * 32, generator=torch.Generator().manual_seed(0))
+    z = z.to(device())
     return torch.no_grad()(lambda: model.inverse_and_ladj(z))
 
 
@@ -178,12 +183,14 @@ def _glow_normflows() -> Call:
     blocks = [nf.flows.GlowBlock(12, HIDDEN // 8, split_mode="channel") for _ in range(8)]
     flow = nn.Sequential(*blocks)
     z = 0.1 * torch.randn(16, 12, 16, 16, generator=torch.Generator().manual_seed(0))
+    z = z.to(device())
+    flow.to(device())
     for block in blocks:
         block(z)  # actnorm starts from its first batch
     _scattered(flow)
 
     def inverse() -> tuple[Tensor, Tensor]:
-        x, total = z, torch.zeros(len(z))
+        x, total = z, torch.zeros(len(z), device=z.device)
         for block in blocks:
             x, ladj = block(x)  # their forward is from z to x
             total = total + ladj
@@ -195,7 +202,7 @@ def _glow_normflows() -> Call:
 def _linear_ours() -> Call:
     from zoo_flows.bijections import Chain, LinearStep
 
-    steps, y = Chain(LinearStep(48) for _ in range(8)), _codes()
+    steps, y = Chain(LinearStep(48) for _ in range(8)).to(device()), _codes()
     return torch.no_grad()(lambda: steps.inverse(y))
 
 
@@ -204,13 +211,13 @@ def _linear_normflows() -> Call:
 
     y = _codes()
     parts = [
-        part
+        part.to(device())
         for _ in range(8)
         for part in (nf.flows.Invertible1x1Conv(48, use_lu=True), nf.flows.ActNorm(48))
     ]
 
     def inverse() -> tuple[Tensor, Tensor]:
-        x, total = y, torch.zeros(len(y))
+        x, total = y, torch.zeros(len(y), device=y.device)
         for part in parts:
             x, ladj = part(x)
             total = total + ladj
@@ -220,7 +227,7 @@ def _linear_normflows() -> Call:
 
 
 def _codes() -> Tensor:
-    return torch.randn(16, 48, 8, 8, generator=torch.Generator().manual_seed(0))
+    return torch.randn(16, 48, 8, 8, generator=torch.Generator().manual_seed(0)).to(device())
 
 
 def _rows(name: str, layers: int) -> tuple[Bench, ...]:

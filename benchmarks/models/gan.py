@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import zoo_core as zoo
 
-from . import Bench, Build, Call, Goal
+from . import Bench, Build, Call, Goal, device
 
 PACKAGES = ()
 
@@ -22,7 +22,7 @@ _BF16_DISTANCE = 0.08
 
 
 @cache
-def _model() -> zoo.GenerativeModel:
+def _fresh() -> zoo.GenerativeModel:
     """The tutorial's generator, with statistics as after some training."""
     torch.manual_seed(0)
     model = zoo.create("dcgan", critic=False)
@@ -32,8 +32,12 @@ def _model() -> zoo.GenerativeModel:
     return model.eval()
 
 
+def _model() -> zoo.GenerativeModel:
+    return _fresh().to(device())
+
+
 def _latents() -> Tensor:
-    return zoo.Rng(_SEED, _ROWS).normal((100,), stream="z")
+    return zoo.Rng(_SEED, _ROWS).to(device()).normal((100,), stream="z")
 
 
 def _plain(*, best: bool) -> Build:

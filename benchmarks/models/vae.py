@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import zoo_core as zoo
 from zoo_core.likelihoods.iwae import IWAE
 
-from . import Bench, Build, Call, Goal
+from . import Bench, Build, Call, Goal, device
 
 PACKAGES = ("pythae",)
 
@@ -26,13 +26,18 @@ _WITHIN = 0.02
 
 
 @cache
-def _model() -> Any:
+def _fresh() -> Any:
     torch.manual_seed(0)
     return zoo.create("vae")
 
 
+def _model() -> Any:
+    return _fresh().to(device())
+
+
 def _images(n: int) -> Tensor:
-    return torch.randint(2, (n, 1, 28, 28), generator=torch.Generator().manual_seed(1))
+    x = torch.randint(2, (n, 1, 28, 28), generator=torch.Generator().manual_seed(1))
+    return x.to(device())
 
 
 def _stack(mlp: Any) -> nn.Sequential:
@@ -71,7 +76,7 @@ def _peer(*, best: bool) -> Any:
             return ModelOutput(reconstruction=self.call(z).sigmoid().view(-1, 1, 28, 28))
 
     config = VAEConfig(input_dim=(1, 28, 28), latent_dim=50, reconstruction_loss="bce")
-    return VAE(config, encoder=Encoder(), decoder=Decoder())
+    return VAE(config, encoder=Encoder(), decoder=Decoder()).to(device())
 
 
 def _score() -> Call:
@@ -109,7 +114,7 @@ def _trained(model: Any, loss: Callable[[int], Tensor]) -> Call:
 def _train() -> Call:
     model = deepcopy(_model()).train()
     (player,) = model.players().values()
-    batch, rng = (_images(_BATCH), None), zoo.Rng(0, _BATCH)
+    batch, rng = (_images(_BATCH), None), zoo.Rng(0, _BATCH).to(device())
     return _trained(model, lambda step: player.loss(batch, rng, step).total)
 
 

@@ -10,7 +10,9 @@ import torch
 
 import zoo_core as zoo
 from zoo_core.errors import ConfigError, DataError, NoCapabilityError, UnknownNameError
+from zoo_core.evaluation.record import verify_metrics
 from zoo_core.training import load_recipe, run_recipe
+from zoo_core.training.precision import multiplies_bf16
 from zoo_core.training.recipe import parse_recipe
 from zoo_core.weights import golden
 
@@ -176,13 +178,55 @@ def test_further_likelihoods_are_scored_on_the_reported_split(toys, tmp_path):
     folder = run(load_recipe("toytable.digits"), tmp_path, overrides={"scores": ["exact"]})
     valid, test, again = json.loads((folder / "zoo.json").read_text())["metrics"]
     assert (valid["split"], test["split"]) == ("valid", "test")
-    assert again == test
+    assert again == test | {"method": "exact"}
+
+
+def test_likelihoods_of_some_events_are_those_that_the_seed_draws(toys, tmp_path):
+    some = {"likelihood.limit": 20, "scores": [{"name": "exact", "limit": 5}]}
+    folder = run(load_recipe("toytable.digits"), tmp_path, overrides=some)
+    metrics = json.loads((folder / "zoo.json").read_text())["metrics"]
+    assert [m["n"] for m in metrics] == [20, 20, 5]
+    model, data = zoo.load(str(folder)), zoo.load_dataset("digits")
+    again = verify_metrics(model, data, metrics)
+    assert len(again) == 3 and all(abs(c.now - c.recorded) < 1e-9 for c in again)
+    x = data.split("test").x
+    assert metrics[1]["nats"] != model.log_likelihood(x[:20]).mean().nats
 
 
 def test_a_likelihood_that_does_not_fit_is_refused_before_training(toys, tmp_path):
     with pytest.raises(NoCapabilityError, match="'elbo' needs Encoder"):
         run(load_recipe("toytable.digits"), tmp_path, overrides={"scores": [{"name": "elbo"}]})
     assert not [*tmp_path.rglob("*.safetensors")]
+
+
+@pytest.mark.parametrize(
+    ("precision", "instructions", "progress", "said"),
+    [
+        ("bf16", False, True, 1),
+        ("bf16", True, True, 0),
+        ("bf16", False, False, 0),
+        ("no", False, True, 0),
+    ],
+)
+def test_bf16_on_a_cpu_that_lacks_it_is_remarked_on_once(
+    toys, tmp_path, monkeypatch, capfd, precision, instructions, progress, said
+):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: instructions)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    recipe = parse_recipe(STAGES, overrides={"train.precision": precision})
+    run_recipe(recipe, tmp_path, progress=progress)
+    assert capfd.readouterr().err.count("--set train.precision=no") == said
+
+
+def test_only_the_cpu_can_lack_bf16(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    assert not multiplies_bf16(torch.device("cpu"))
+    assert multiplies_bf16(torch.device("cuda"))
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")  # unknown there
+    assert multiplies_bf16(torch.device("cpu"))
 
 
 def test_stages_train_one_after_the_other_each_what_it_names(toys, tmp_path):
@@ -250,6 +294,7 @@ def test_recipes_that_cannot_be_found_are_explained(toys, name, error, message):
         ('arch = "a"\ndata = "b"\n[players.g]\nsteps = 1', r"unknown option players\.g\.steps"),
         ('arch = "a"\ndata = "b"\nscores = [3]', r"scores\.0 = 3"),
         ('arch = "a"\ndata = "b"\nscores = [{k = 3}]', r"scores\.0\.name is required"),
+        ('arch = "a"\ndata = "b"\nlikelihood = {limit = 0}', r"likelihood\.limit = 0"),
         ('arch = "a"\ndata = "b"\nstage = []', "stages need names"),
         ('arch = "a"\ndata = "b"\n[[stage]]\nname = "../x"', r"stage\.0\.name"),
         (

@@ -1,12 +1,9 @@
-"""The benchmark scripts run: what needs a GPU at tiny sizes through Triton's interpreter."""
+"""The benchmark scripts time what is right, beside peers that are there."""
 
 import dataclasses
 import importlib.util
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -113,6 +110,19 @@ def test_a_model_is_timed_beside_peers_that_are_there_and_equal(module, capsys):
         models.row("rings", unequal, 1, ())
 
 
+def test_a_row_that_says_nothing_on_this_machine_is_left_out_with_its_reason(
+    module, capsys, monkeypatch
+):
+    module("report.py")
+    models = importlib.import_module("models")
+    both = {"ours": doubled(1), "peer": doubled(1)}
+    benches = (models.Bench("fits", both), models.Bench("not", both, unless=lambda: "no bf16"))
+    rings = SimpleNamespace(BENCHES=benches, PACKAGES=())
+    monkeypatch.setattr(models, "families", lambda: {"rings": rings})
+    assert [row["case"] for row in models.rows("rings", "", 1)] == ["fits"]
+    assert "without rings not: no bf16" in capsys.readouterr().err
+
+
 def test_a_goal_may_ask_less_of_the_second_baseline(module):
     report, goals = module("report.py"), module("goals.py")
     two = goals.Goal("flows", "row", "peer", 3, best=1.5)
@@ -121,81 +131,3 @@ def test_a_goal_may_ask_less_of_the_second_baseline(module):
     assert verdicts == ["yes", "as shipped only", "**no**"]
     one = goals.Goal("flows", "row", "peer", 3)
     assert [report.verdict(one, 4, 3), report.verdict(one, 4, 2)] == ["yes", "as shipped only"]
-
-
-def dry_run(out, *arguments):
-    environment = os.environ | {"TRITON_INTERPRET": "1", "OUT": str(out)}
-    return subprocess.run(
-        [sys.executable, "benchmarks/gpu/run.py", "--dry-run", *arguments], cwd=ROOT,
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
-@pytest.mark.slow
-def test_the_gpu_scripts_run_under_the_interpreter(tmp_path):
-    pytest.importorskip("triton")
-    done = dry_run(tmp_path)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    pieces = {path.stem for path in tmp_path.glob("*.json")}
-    assert pieces == {
-        *("laws", "ceilings", "speed", "sampler", "loop"),
-        *("compile", "sanitize", "steps", "pipeline", "tune", "tuned-none"),
-    }
-    assert json.loads((tmp_path / "tuned-none.json").read_text()) is not None
-    (tmp_path / "tuned-none.json").unlink()
-    for piece in pieces - {"tuned-none"}:
-        made = json.loads((tmp_path / f"{piece}.json").read_text())
-        assert made["tiny"] and made["entries"] and made["environment"]["triton"]
-    pixels = json.loads((tmp_path / "sampler.json").read_text())["entries"]
-    assert next(iter(pixels.values()))["equal_pixels"] == 1.0
-    taken = json.loads((tmp_path / "compile.json").read_text())["entries"]
-    assert all(row["reg"] and not row["over"] for op in taken.values() for row in op.values())
-    steps = json.loads((tmp_path / "steps.json").read_text())["entries"]
-    assert steps["made.digits"]["as shipped"]["ms"] > 0
-
-
-@pytest.fixture
-def sanitizer(tmp_path, monkeypatch):
-    """`sanitizer(text, code)`: a compute-sanitizer that says a text instead of looking."""
-
-    def write(text, code=0):
-        path = tmp_path / "compute-sanitizer"
-        path.write_text(f"#!/bin/sh\necho '{text}'\nexit {code}\n")
-        path.chmod(0o755)
-        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-
-    return write
-
-
-@pytest.mark.parametrize(
-    ("text", "code", "fails"),
-    [
-        ("========= ERROR SUMMARY: 0 errors", 0, None),
-        ("========= RACECHECK SUMMARY: 0 hazards displayed", 0, None),
-        ("========= ERROR SUMMARY: 3 errors", 0, AssertionError),
-        ("========= RACECHECK SUMMARY: 1 hazard displayed (1 error)", 0, AssertionError),
-        ("no summary at all", 0, AssertionError),
-        ("Internal Sanitizer Error", 1, RuntimeError),
-    ],
-)
-def test_a_sanitizer_that_found_something_or_said_nothing_fails(
-    module, sanitizer, text, code, fails
-):
-    sanitizer(text, code)
-    piece = module("gpu/gpu_sanitize.py")
-    if fails is None:
-        assert piece.sanitized("memcheck", "cpu") == {"errors": 0}
-    else:
-        with pytest.raises(fails):
-            piece.sanitized("memcheck", "cpu")
-
-
-@pytest.mark.slow
-def test_a_piece_goes_on_where_it_stopped(tmp_path):
-    pytest.importorskip("triton")
-    stopped = dry_run(tmp_path, "ceilings", "--limit", "0")
-    assert stopped.returncode == 3 and "call again" in stopped.stdout
-    assert dry_run(tmp_path, "ceilings").returncode == 0
-    before = (tmp_path / "ceilings.json").read_text()
-    again = dry_run(tmp_path, "ceilings", "--limit", "0")
-    assert again.returncode == 0 and (tmp_path / "ceilings.json").read_text() == before

@@ -87,7 +87,7 @@ def command(
     )
     mean = scored.mean()
     method = method or model.spec.likelihood_of(discrete=model.event.discrete)
-    value = _value(mean, model=name, data=data, split=split, method=method)
+    value = {"model": name, "data": data, "split": split, "method": method, **mean.record()}
     if limit is not None and limit < len(events.x):
         remark(settings, f"{limit} of {len(events.x)} events, a permutation by seed {seed}")
     lines = [_line(mean, f"{data} {split}")]
@@ -131,21 +131,6 @@ def _condition(model: "GenerativeModel", events: "Split", rows: "Tensor") -> "Te
             hint="zoo data lists the data sets, with their labels",
         )
     return None if events.y is None else events.y[rows]
-
-
-def _value(mean: "Mean", **names: Any) -> dict[str, Any]:
-    return {
-        "model": names["model"],
-        "data": names["data"],
-        "split": names["split"],
-        "n": mean.n,
-        "method": names["method"],
-        "kind": str(mean.kind),
-        "relation": mean.kind.relation,
-        "nats": mean.nats,
-        "bits_per_dim": mean.bits_per_dim,
-        "std_err": mean.std_err,
-    }
 
 
 def _line(mean: "Mean", what: str) -> str:

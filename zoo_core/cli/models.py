@@ -71,11 +71,14 @@ def _devices() -> list[str]:
 
 
 def weights_hash(settings: Settings, name: str) -> str | None:
-    """The SHA-256 of the model's weights, as its zoo.json records it."""
+    """The SHA-256 of the model's weights, as its zoo.json records it; of others', if one file."""
     from zoo_core.loading import find
-    from zoo_core.weights.checkpoint import WEIGHTS, read_metadata
+    from zoo_core.weights.checkpoint import WEIGHTS, read_metadata, sha256
 
-    folder = find(name, settings.access).folder
-    files: dict[str, Any] = read_metadata(folder).get("files", {})
+    found = find(name, settings.access)
+    if found.converter is not None:
+        weights = [*found.folder.glob("*.safetensors"), *found.folder.glob("*/*.safetensors")]
+        return sha256(weights[0]) if len(weights) == 1 else None
+    files: dict[str, Any] = read_metadata(found.folder).get("files", {})
     recorded: str | None = files.get(WEIGHTS, {}).get("sha256")
     return recorded

@@ -4,12 +4,13 @@ Each example gets 48 Philox bits from (seed, example, stream, step); sorting the
 Keys are integers and ties go to the lower index, so nothing depends on the machine.
 """
 
+import torch
 from torch import Tensor
 
 from zoo_core.errors import DataError, UsageError
 from zoo_core.rng import Rng
 
-__all__ = ["cut", "epoch_order", "permutation"]
+__all__ = ["choose", "cut", "epoch_order", "permutation"]
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> Tensor:
@@ -27,6 +28,13 @@ def permutation(seed: int, n: int, *, stream: str, step: int = 0) -> Tensor:
     u = Rng(seed, n).uniform((2,), stream=stream, step=step)
     high, low = (u.double() * 2**24).long().unbind(-1)  # u is a multiple of 2^-24: exact
     return (high << 24 | low).argsort(stable=True)
+
+
+def choose(seed: int, n: int, most: int | None, *, stream: str = "evaluation/limit") -> Tensor:
+    """All of 0..n-1, or `most` of them that the seed fixes, ascending; never a prefix."""
+    if most is None or most >= n:
+        return torch.arange(n)
+    return permutation(seed, n, stream=stream)[:most].sort().values
 
 
 def cut(n: int, *, valid: float, test: float, seed: int) -> list[tuple[str, Tensor]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from zoo_core.capabilities import has
 from zoo_core.data.dataset import Dataset
+from zoo_core.data.order import choose
 from zoo_core.evaluation.evaluate import Evaluation, evaluate
 from zoo_core.evaluation.quality import Quality
 from zoo_core.model import GenerativeModel
@@ -190,8 +191,6 @@ def _maps(
     model: GenerativeModel, data: Dataset, split: str, seed: int
 ) -> tuple[Tensor, Tensor | None]:
     """A few events that the seed draws, and the bits of each of their values, if there are any."""
-    from zoo_core.evaluation.scoring import choose
-
     held = data.split(split)
     rows = choose(seed, len(held), _MAPS)
     x, cond = labelled(model, held.batch(rows))

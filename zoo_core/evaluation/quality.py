@@ -10,12 +10,11 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from zoo_core import config as configs
 from zoo_core.data.dataset import Dataset
-from zoo_core.data.order import permutation
+from zoo_core.data.order import choose
 from zoo_core.errors import UsageError
 from zoo_core.evaluation.baselines import Baseline, null_baseline
 from zoo_core.evaluation.cloud import Cloud, Estimate
@@ -96,11 +95,12 @@ class SampleQuality:
                 f"n = {n}; {data.name}.{split} has {len(held)} events to compare with.",
                 hint="give fewer: real and generated events must be equally many",
             )
-        self.rows = _rows(seed, len(held), n or min(len(held), _MOST_GENERATED), "real")
+        self.rows = choose(seed, len(held), n or _MOST_GENERATED, stream="evaluation/real")
         self.real_events = held.x[self.rows]
         self.classes = None if held.y is None or not conditional else held.y[self.rows]
         train = data.split("train").x
-        self.reference = train[_rows(seed, len(train), min(len(train), n_reference), "reference")]
+        used = choose(seed, len(train), n_reference, stream="evaluation/reference")
+        self.reference = train[used]
         self.whole = len(self.reference) == len(train)
         self.features = {
             _name(f): extractor(f)
@@ -198,13 +198,6 @@ class SampleQuality:
             short = {"fd": "FID", "kd": "KID"}.get(short, short)
             return short if short in ("FID", "KID") else f"{short}_inception"
         return f"{short}_{features}"
-
-
-def _rows(seed: int, size: int, n: int, what: str) -> Tensor:
-    """n rows of a permutation that the seed fixes, never a prefix, in the data's own order."""
-    if n >= size:
-        return torch.arange(size)
-    return permutation(seed, size, stream=f"evaluation/{what}")[:n].sort().values
 
 
 def _score(name: str) -> Any:

@@ -159,7 +159,15 @@ def verify_metrics(
     for metric in metrics:
         if "nats" not in metric or metric.get("split") not in data.splits:
             continue
-        now = scoring.score(model, data, split=metric["split"], seed=seed)
+        now = scoring.score(
+            model,
+            data,
+            split=metric["split"],
+            method=metric.get("method"),
+            options=metric.get("options"),
+            limit=metric["n"],
+            seed=seed,
+        )
         if str(now.mean.kind) == metric["kind"] and now.mean.n == metric["n"]:
             what = f"{metric['kind']} of {metric['split']}"
             found.append(Comparison(what, metric["nats"], now.mean.nats, metric["std_err"]))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from zoo_core import resolve
 from zoo_core.data.dataset import Dataset
-from zoo_core.data.order import permutation
+from zoo_core.data.order import choose
 from zoo_core.evaluation.baselines import Baseline, candidates
 from zoo_core.evaluation.cloud import Estimate
 from zoo_core.likelihood import Mean
@@ -25,7 +25,7 @@ from zoo_core.rng import Rng
 from zoo_core.sampling import evaluating, to_model
 from zoo_core.training.data import check_fit, labelled
 
-__all__ = ["SPOT", "Scored", "score", "spot"]
+__all__ = ["SPOT", "Scored", "choose", "score", "spot"]
 
 _SIMULATED = 16
 SPOT = 8
@@ -54,7 +54,7 @@ class Scored:
         """The JSON form."""
         return {
             "method": self.method,
-            **_numbers(self.mean),
+            **self.mean.record(),
             "monte_carlo_std_err": self.monte_carlo,
             "every_event": len(self.nats) == self.size,
             "dequantization": _dequantization(self.mean),
@@ -63,7 +63,7 @@ class Scored:
                 {
                     "name": name,
                     "classes": classes,
-                    **_numbers(mean),
+                    **mean.record(),
                     "gap": gap.value,
                     "gap_std_err": gap.std_err,
                 }
@@ -122,13 +122,6 @@ def spot(
     return model.log_likelihood(x, cond=cond, method=method, seed=seed).nats.tolist()
 
 
-def choose(seed: int, size: int, limit: int | None) -> Tensor:
-    """All rows, or some that the seed fixes; never a prefix."""
-    if limit is None or limit >= size:
-        return torch.arange(size)
-    return permutation(seed, size, stream="evaluation/limit")[:limit].sort().values
-
-
 def _bracket(
     model: GenerativeModel, likelihood: Any, cond: Tensor | None, seed: int
 ) -> Estimate | None:
@@ -154,18 +147,6 @@ def _gap(a: Tensor, b: Tensor) -> Estimate:
     """Mean of a - b over events, with the error of that mean."""
     difference = a.double() - b.double()
     return Estimate(float(difference.mean()), float(difference.std()) / math.sqrt(len(difference)))
-
-
-def _numbers(mean: Mean) -> dict[str, Any]:
-    return {
-        "kind": str(mean.kind),
-        "relation": mean.kind.relation,
-        "n": mean.n,
-        "nats": mean.nats,
-        "std_err": mean.std_err,
-        "bits_per_dim": mean.bits_per_dim,
-        "bits_per_dim_std_err": mean.bits_per_dim_std_err,
-    }
 
 
 def _dequantization(mean: Mean) -> str:

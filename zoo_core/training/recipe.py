@@ -3,7 +3,9 @@
 arch = "made"                     data = "digits"          # or [data] with name and options
 license = "Apache-2.0"            source = "where it comes from"
 report = "test"                   # score the test split once, at the end
-scores = [{name = "iwae", k = 5000}]  # by further likelihoods than the default, on that split
+scores = [{name = "iwae", k = 5000, limit = 1000}]  # by further likelihoods than the default, on
+                                  # that split, or on so many of its events, drawn by a seed
+[likelihood]                      # options of the default likelihood at the end, and its limit
 [model]                           # options of the architecture's Config
 [loss]                            # name = "nll" and its options
 [train]                           # TrainConfig
@@ -26,7 +28,7 @@ from zoo_core.errors import ConfigError, DataError, UnknownNameError, did_you_me
 from zoo_core.names import LEGAL_NAME, Name, parse_model
 from zoo_core.training.config import TrainConfig, for_player
 
-__all__ = ["Recipe", "Stage", "load_recipe", "override", "parse_recipe"]
+__all__ = ["Recipe", "Score", "Stage", "load_recipe", "override", "parse_recipe"]
 
 _STAGE = {"name": str, "parameters": list, "train": dict, "loss": dict, "players": dict}
 _KEYS: dict[str, Any] = {
@@ -36,6 +38,7 @@ _KEYS: dict[str, Any] = {
     "source": str,
     "report": str,
     "scores": list,
+    "likelihood": dict,
     "model": dict,
     "loss": (str, dict),
     "train": dict,
@@ -58,10 +61,20 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Score:
+    """A likelihood to be reported: by its name (None: the default), of `limit` events or all."""
+
+    method: str | None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that a set of weights follows from.
 
-    `text` is the file's, as written, and `overrides` what was changed in it by dotted names.
+    `likelihood` and `scores` are what is reported at the end. `text` is the file's, as written,
+    and `overrides` what was changed in it by dotted names.
     """
 
     name: str
@@ -73,7 +86,8 @@ class Recipe:
     license: str = "unstated"
     source: str = "unstated"
     report: Literal["valid", "test"] = "valid"
-    scores: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    likelihood: Score = Score(None)
+    scores: tuple[Score, ...] = ()
     text: str = ""
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
@@ -115,6 +129,7 @@ def parse_recipe(
         data_options=data_options,
         model=table.get("model", {}),
         stages=_stages(table),
+        likelihood=_score(None, table.get("likelihood", {}), "likelihood"),
         scores=_scores(table),
         text=text,
         overrides=overrides,
@@ -171,8 +186,8 @@ def _labels(table: Mapping[str, Any]) -> dict[str, Any]:
     return {k: table[k] for k in ("license", "source", "report") if k in table}
 
 
-def _scores(table: Mapping[str, Any]) -> tuple[tuple[str, Mapping[str, Any]], ...]:
-    """Names and options of the likelihoods that `scores` lists."""
+def _scores(table: Mapping[str, Any]) -> tuple[Score, ...]:
+    """The further likelihoods that `scores` lists."""
     found = []
     for i, given in enumerate(table.get("scores", [])):
         if not isinstance(given, str | dict):
@@ -180,8 +195,16 @@ def _scores(table: Mapping[str, Any]) -> tuple[tuple[str, Mapping[str, Any]], ..
         name, options = _named(given, f"scores.{i}")
         if name is None:
             raise ConfigError(f"scores.{i}.name is required.", hint="e.g. {name = 'iwae'}")
-        found.append((name, options))
+        found.append(_score(name, options, f"scores.{i}"))
     return tuple(found)
+
+
+def _score(method: str | None, table: Mapping[str, Any], where: str) -> Score:
+    """A likelihood's options, apart from `limit`."""
+    limit = table.get("limit")
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise ConfigError(f"{where}.limit = {limit!r}; give a number of events.")
+    return Score(method, {k: v for k, v in table.items() if k != "limit"}, limit)
 
 
 def _stages(table: Mapping[str, Any]) -> tuple[Stage, ...]:

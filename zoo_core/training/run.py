@@ -1,5 +1,6 @@
 """From a recipe to a folder of weights that says how good they are and how they were made."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,15 @@ from zoo_core import resolve
 from zoo_core.data import load_dataset
 from zoo_core.data.dataset import Dataset, Split
 from zoo_core.evaluation.quality import SampleQuality
+from zoo_core.evaluation.scoring import choose
 from zoo_core.model import GenerativeModel
 from zoo_core.registry import current
 from zoo_core.training.data import labelled
 from zoo_core.training.loop import TrainResult, train
 from zoo_core.training.order import derive
+from zoo_core.training.precision import remark_on_bf16
 from zoo_core.training.processes import Processes
-from zoo_core.training.recipe import Recipe, parse_recipe
+from zoo_core.training.recipe import Recipe, Score, parse_recipe
 from zoo_core.training.validation import scores_by_likelihood
 from zoo_core.weights import golden
 
@@ -52,8 +55,10 @@ def run_recipe(
         recipe = replace(recipe, stages=tuple(stages))
     data = load_dataset(recipe.data, **recipe.data_options)
     model = _build(recipe).to(device)
-    for method, options in recipe.scores:  # what is misspelt is refused before hours of training
-        resolve.likelihood(model, method, options)
+    _check_scores(model, recipe)
+    remark = remark_on_bf16(recipe.stages, model.device)
+    if remark is not None and progress and Processes(model.device).main:
+        print(remark, file=sys.stderr)
     results = [
         train(
             model,
@@ -73,6 +78,14 @@ def run_recipe(
         _save(model, data, recipe, results, out / MODEL)
     processes.wait()
     return out / MODEL
+
+
+def _check_scores(model: GenerativeModel, recipe: Recipe) -> None:
+    """What is misspelt is refused before hours of training."""
+    for score in recipe.scores:
+        resolve.likelihood(model, score.method, score.options)
+    if recipe.likelihood.options:
+        resolve.likelihood(model, None, recipe.likelihood.options)
 
 
 def _build(recipe: Recipe) -> GenerativeModel:
@@ -131,13 +144,9 @@ def _metrics(model: GenerativeModel, data: Dataset, recipe: Recipe) -> list[dict
     wanted = dict.fromkeys(s for s in ("valid", recipe.report) if s in data.splits)
     scored = scores_by_likelihood(model)
     quality = [] if scored else [row for name in wanted for row in _quality(name, model, data)]
-    by_default: list[tuple[str, str | None, Mapping[str, Any]]]
-    by_default = [(s, None, {}) for s in wanted if scored]
-    further = [(recipe.report, method, options) for method, options in recipe.scores]
-    return quality + [
-        _metric(data.split(s), s, model, method, options)
-        for s, method, options in by_default + further
-    ]
+    by_default = [(s, recipe.likelihood) for s in wanted if scored]
+    further = [(recipe.report, score) for score in recipe.scores]
+    return quality + [_metric(data.split(s), s, model, how) for s, how in by_default + further]
 
 
 def _quality(split: str, model: GenerativeModel, data: Dataset) -> list[dict[str, Any]]:
@@ -158,22 +167,17 @@ def _quality(split: str, model: GenerativeModel, data: Dataset) -> list[dict[str
     ]
 
 
-def _metric(
-    split: Split, name: str, model: GenerativeModel, method: str | None, options: Mapping[str, Any]
-) -> dict[str, Any]:
-    x, cond = labelled(model, (split.x, split.y))
-    found = model.log_likelihood(x, cond=cond, method=method, **options)
+def _metric(split: Split, name: str, model: GenerativeModel, how: Score) -> dict[str, Any]:
+    rows = choose(0, len(split), how.limit)
+    x, cond = labelled(model, split.batch(rows))
+    found = model.log_likelihood(x, cond=cond, method=how.method, **how.options)
     mean, calls = found.mean(), found.evaluations
     terms = {term: float(found.bits_per_dim(term).mean()) for term in found.terms}
     return {
         "split": name,
-        "n": mean.n,
-        "kind": str(mean.kind),
-        "relation": mean.kind.relation,
-        "nats": mean.nats,
-        "std_err": mean.std_err,
-        "bits_per_dim": mean.bits_per_dim,
-        "bits_per_dim_std_err": mean.bits_per_dim_std_err,
+        "method": how.method,
+        "options": dict(how.options),
+        **mean.record(),
         **({"terms_bits_per_dim": terms} if terms else {}),
         **({} if calls is None else {"evaluations": float(calls.double().mean())}),
     }

@@ -34,15 +34,7 @@ class Valid:
         """The JSON form."""
         if self.mean is None:
             return {"value": self.value, "losses": self.losses}
-        return {
-            "value": self.value,
-            "kind": str(self.mean.kind),
-            "relation": self.mean.kind.relation,
-            "n": self.mean.n,
-            "nats": self.mean.nats,
-            "std_err": self.mean.std_err,
-            "bits_per_dim": self.mean.bits_per_dim,
-        }
+        return {"value": self.value, **self.mean.record()}
 
     def __str__(self) -> str:
         if self.mean is not None:

@@ -102,6 +102,18 @@ def test_pipeline_loads_in_both_layouts_with_its_scheduler(layout, tmp_path):
     )
 
 
+@pytest.mark.parametrize("arch", ["ddpm", "ve_sde"])
+def test_pipeline_loads_by_its_path_as_what_its_scheduler_says(arch, tmp_path):
+    pipelines = {
+        "ddpm": lambda: diffusers.DDIMPipeline(unet("ddpm"), diffusers.DDIMScheduler()),
+        "ve_sde": lambda: diffusers.ScoreSdeVePipeline(
+            unet("ncsnpp"), diffusers.ScoreSdeVeScheduler()
+        ),
+    }
+    pipelines[arch]().save_pretrained(tmp_path)
+    assert zoo.load(str(tmp_path)).spec.arch == arch
+
+
 def test_old_names_of_attention_are_read(tmp_path):
     from safetensors.torch import load_file, save_file
 

@@ -1,11 +1,13 @@
 """Checkpoints of diffusers by name, over the Hub's protocol, from a Hub on this machine."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save
 
 import zoo_core as zoo
@@ -52,22 +54,81 @@ def network():
     return zoo.create("ddpm", shape=(1, 8, 8), levels=256, network=options | more).network
 
 
-@pytest.mark.parametrize("folder", ["", "unet/"])
-def test_checkpoint_loads_by_name_in_both_layouts(hub, folder):
-    theirs = network()
+def pipeline(theirs, folder):
+    """The files of a pipeline by path."""
     scheduler = "scheduler/scheduler_config.json" if folder else "scheduler_config.json"
-    hub.add("1aurent/ddpm-mnist", {
+    return {
         f"{folder}config.json": json.dumps(CONFIG).encode(),
         f"{folder}diffusion_pytorch_model.safetensors": save(theirs.state_dict()),
         scheduler: json.dumps(SCHEDULER).encode(),
-        "model_index.json": b"{}",
-    })  # fmt: skip
+        "model_index.json": json.dumps({"_class_name": "DDPMPipeline"}).encode(),
+    }
+
+
+def written(place, files):
+    for name, data in files.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(data)
+    return str(place)
+
+
+@pytest.mark.parametrize("folder", ["", "unet/"])
+def test_pipeline_loads_by_its_path_in_both_layouts(tmp_path, folder):
+    theirs = network()
+    model = zoo.load(written(tmp_path, pipeline(theirs, folder)))
+    assert model.spec.arch == "ddpm" and model.config.timesteps == 30
+    x, t = torch.randn(2, 1, 8, 8), torch.tensor([3.0, 20.0])
+    with torch.no_grad():
+        assert torch.equal(model.network(x, t), theirs.eval()(x, t))
+
+
+@pytest.mark.parametrize(
+    ("change", "text", "hint"),
+    [
+        ({"scheduler_config.json": None}, "UNet2DModel, for which there is no", "diffusers_ddpm"),
+        ({"scheduler_config.json": b'{"_class_name": "LCMScheduler"}'}, "LCMScheduler", "convert"),
+        ({"config.json": b'{"_class_name": "Other"}'}, "Other", "convert"),
+        (
+            {"other/scheduler_config.json": b'{"_class_name": "ScoreSdeVeScheduler"}'},
+            "more than one",
+            "convert",
+        ),
+        (
+            {"diffusion_pytorch_model.safetensors": None, "diffusion_pytorch_model.bin": b"code"},
+            "no weights as safetensors",
+            "--converter diffusers_ddpm",
+        ),
+    ],
+)
+def test_folder_that_does_not_say_what_it_is_is_refused(tmp_path, change, text, hint):
+    files = {k: v for k, v in (pipeline(network(), "") | change).items() if v is not None}
+    with pytest.raises(UsageError, match=text) as caught:
+        zoo.load(written(tmp_path, files))
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("folder", ["", "unet/"])
+def test_checkpoint_loads_by_name_in_both_layouts(hub, folder):
+    theirs = network()
+    hub.add("1aurent/ddpm-mnist", pipeline(theirs, folder))
     model = zoo.load("ddpm.mnist")
     assert model.config.timesteps == 30 and model.config.beta_last == 0.2
     x, t = torch.randn(2, 1, 8, 8), torch.tensor([3.0, 20.0])
     with torch.no_grad():
         assert torch.equal(model.network(x, t), theirs.eval()(x, t))
     assert model.sample(2, sampler="ddim", steps=3).shape == (2, 1, 8, 8)
+
+
+def test_command_samples_a_checkpoint_of_others_by_path_and_shows_its_steps(tmp_path):
+    theirs = written(tmp_path / "theirs", pipeline(network(), "unet/"))
+    out, steps = tmp_path / "samples.npz", tmp_path / "steps.png"
+    command = ["-m", "zoo_core", "--json", "sample", theirs, "-n", "2", "--out", str(out)]
+    command += ["--set", "steps=3", "--trace", str(steps)]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["weights"]) == 64 and out.exists()
+    with Image.open(steps) as shown:
+        assert shown.width > shown.height  # two rows of three steps
 
 
 def test_repository_of_pickles_alone_says_how_to_convert_it(hub):

@@ -47,8 +47,8 @@ def test_listing_the_family_imports_no_torch():
 def test_recipe_builds_its_model(name):
     recipe = load_recipe(name)
     model = zoo.create(recipe.arch, **recipe.model)
-    for method, options in recipe.scores:
-        resolve.likelihood(model, method, options)
+    for score in (recipe.likelihood, *recipe.scores):
+        resolve.likelihood(model, score.method, score.options)
 
 
 @pytest.mark.parametrize("tag", TAGS)

@@ -13,6 +13,7 @@ features and head are split into channel groups (`Grouped`), as `grouped` says.
 Shapes: B batch, C channels, H rows, W columns, U units, K levels.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -51,8 +52,8 @@ class Cache:
     memory: Memory = field(default_factory=Memory)
 
 
-class RasterModel(GenerativeModel):
-    """Abstract: subclasses are final, set `head` and implement `vertical` and `horizontal`."""
+class RasterModel(GenerativeModel, ABC):
+    """Subclasses are final, set `head` and implement `vertical` and `horizontal`."""
 
     head: Head
     constants: Tensor
@@ -63,13 +64,13 @@ class RasterModel(GenerativeModel):
         super().__init__(config, Event(config.shape, levels=config.levels), condition)
         self.register_buffer("constants", _constants(*config.shape[1:]), persistent=False)
 
+    @abstractmethod
     def vertical(self, above: Tensor, run: Pass) -> None:
         """Run on inputs (B, C + 3, ., W) one row above the places of the pass."""
-        raise NotImplementedError
 
+    @abstractmethod
     def horizontal(self, left: Tensor, here: Tensor, run: Pass) -> Tensor:
         """Features (B, U, ., .) from inputs at the places of the pass and one column before."""
-        raise NotImplementedError
 
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """What the head sees of the earlier pixels, (B, C, H, W) -> (B, U, H, W)."""

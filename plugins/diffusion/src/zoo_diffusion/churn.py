@@ -46,7 +46,7 @@ def heun(
         calls += [True] * len(tables[-1])
     steps = denoise.Steps(torch.cat(tables), noisy=not all(calls), remembers=True)
     t, alpha, sigma = torch.stack(found).unbind(1)
-    return Plan(steps, t, alpha, sigma, tuple(calls))
+    return Plan(steps, t, alpha, sigma, tuple(calls), path.deviation)
 
 
 def _at(schedule: Schedule, n: float) -> Tensor:

@@ -229,6 +229,12 @@ def zoo_likelihoods() -> list[LikelihoodSpec]:
     ]
 
 
+def _with(*schedulers: str) -> tuple[tuple[str, str], ...]:
+    """The U-Net, under its present and its first name, with each of some schedulers."""
+    networks = ("UNet2DModel", "UNetUnconditionalModel")
+    return tuple((network, scheduler) for network in networks for scheduler in schedulers)
+
+
 @hookimpl
 def zoo_converters() -> list[ConverterSpec]:
     return [
@@ -237,11 +243,13 @@ def zoo_converters() -> list[ConverterSpec]:
             "zoo_diffusion.convert:FromDDPM",
             arch="ddpm",
             summary="UNet2DModel of diffusers with a DDPM or DDIM scheduler",
+            reads=_with("DDPMScheduler", "DDIMScheduler", "PNDMScheduler"),
         ),
         ConverterSpec(
             "diffusers_ncsnpp",
             "zoo_diffusion.convert:FromNCSN",
             arch="ve_sde",
             summary="NCSN++ of diffusers with its variance-exploding scheduler",
+            reads=_with("ScoreSdeVeScheduler"),
         ),
     ]

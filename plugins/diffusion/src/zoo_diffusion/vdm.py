@@ -77,7 +77,7 @@ class LearnedLogSNR(nn.Module):
 
     def gamma_and_slope(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """gamma(t) and gamma'(t), float64."""
-        ends = self._raw(torch.tensor([0.0, 1.0], device=t.device, dtype=torch.float64))[0]
+        ends = self._raw(torch.linspace(0, 1, 2, device=t.device, dtype=torch.float64))[0]
         g, slope = self._raw(t.double())
         scale = (self.high - self.low) / (ends[1] - ends[0])
         return self.low + scale * (g - ends[0]), scale * slope

@@ -11,7 +11,7 @@ Shapes: B batch, S the event's shape, N calls.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 from zoo_core import Fixed, Rng
 from zoo_core.capabilities import Schedule
 from zoo_core.errors import UsageError
-from zoo_diffusion.parameterization import Predictor, per_row, to_x0
+from zoo_diffusion.parameterization import Predictor, to_x0
 from zoo_diffusion.scale import bounds, to_event, to_network
 from zoo_diffusion.schedules import time_at
 from zoo_diffusion.times import ContinuousTime, DiscreteTime
@@ -42,6 +42,7 @@ __all__ = [
 
 Spacing = Literal["uniform", "leading", "quadratic", "karras"]
 Trace = Callable[[int, Tensor], None]
+_Prediction = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 _RHO = 7.0
 _END = 1e-3
 """The earliest time, where a model states none: t = 1/T for T = 1000."""
@@ -51,11 +52,15 @@ _MOST = 1e6
 
 @dataclass(frozen=True)
 class Walk:
-    """Times (N,) of the calls, alpha and sigma (N + 1,) at them and at the data; float64."""
+    """Times (N,) of the calls, alpha and sigma (N + 1,) at them and at the data; float64.
+
+    `deviation` is that of x_1, where data of unit variance end up.
+    """
 
     times: Tensor
     alpha: Tensor
     sigma: Tensor
+    deviation: float = 1.0
 
 
 def walk(model: Any, steps: int, spacing: Spacing) -> Walk:
@@ -65,7 +70,8 @@ def walk(model: Any, steps: int, spacing: Spacing) -> Walk:
     on_device = t.to(model.device)
     alpha, sigma = schedule.alpha(on_device).cpu(), schedule.sigma(on_device).cpu()
     one, zero = t.new_ones(1), t.new_zeros(1)
-    return Walk(t, torch.cat((alpha.clamp(min=0), one)), torch.cat((sigma, zero)))
+    ends = torch.cat((alpha.clamp(min=0), one)), torch.cat((sigma, zero))
+    return Walk(t, *ends, deviation(model))
 
 
 def times(model: Any, steps: int, spacing: Spacing) -> Tensor:
@@ -107,29 +113,44 @@ def _karras(model: Any, steps: int, end: float) -> Tensor:
     return time_at(model.schedule, (-2 * n.log()).to(model.device)).cpu()
 
 
-def start(model: Any, rng: Rng) -> Tensor:
-    """x_1 ~ N(0, alpha_1^2 + sigma_1^2): where data of unit variance end up, (B, *S) float32."""
-    one = torch.ones(1, dtype=torch.float64, device=rng.device)
-    deviation = torch.hypot(model.schedule.alpha(one), model.schedule.sigma(one))
-    return rng.normal(model.event.shape, stream="x_1") * deviation.float()
+def deviation(model: Any) -> float:
+    """sqrt(alpha_1^2 + sigma_1^2), read back from the device."""
+    one = torch.ones(1, dtype=torch.float64, device=model.device)
+    with torch.no_grad():
+        return float(torch.hypot(model.schedule.alpha(one), model.schedule.sigma(one)))
+
+
+def start(model: Any, rng: Rng, scale: float | None = None) -> Tensor:
+    """x_1 ~ N(0, alpha_1^2 + sigma_1^2): where data of unit variance end up, (B, *S) float32.
+
+    `scale` is its deviation, where that is known.
+    """
+    scale = deviation(model) if scale is None else scale
+    return rng.normal(model.event.shape, stream="x_1") * scale
 
 
 def prediction_of(model: Any) -> str:
-    """What `predicted` gives: the network's own output, or x0 of a plain denoiser."""
+    """What `prediction` gives: the network's own output, or x0 of a plain denoiser."""
     if isinstance(model, Predictor) and model.prediction in denoise.PREDICTIONS:
         return model.prediction
     return "x0"
 
 
-def predicted(model: Any, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
-    """The output that enters an update, (B, *S) in x's dtype; t is (1,) float64."""
-    out: Tensor
+def prediction(model: Any) -> _Prediction:
+    """(x (B, *S), t (1,) float64, cond) -> the output that enters an update, in x's dtype.
+
+    What the model is, is found out once: that takes longer than a step of a small network.
+    """
     if not isinstance(model, Predictor):
-        out = model.denoise(x.to(model.dtype), t.to(model.dtype).expand(len(x)), cond)
-        return out.to(x.dtype)
-    native = prediction_of(model) == model.prediction
-    out = (model.predict if native else model.denoise)(x, t.expand(len(x)), cond)
-    return out.to(x.dtype)
+        dtype = model.dtype
+
+        def denoised(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+            out: Tensor = model.denoise(x.to(dtype), t.to(dtype).expand(len(x)), cond)
+            return out.to(x.dtype)
+
+        return denoised
+    call = model.predict if prediction_of(model) == model.prediction else model.denoise
+    return lambda x, t, cond: call(x, t.expand(len(x)), cond).to(x.dtype)
 
 
 def loop(
@@ -159,21 +180,25 @@ def states(
     fixed: Fixed | None = None,
     trace: Trace | None = None,
 ) -> Iterator[Tensor]:
-    """x (B, *S) after every row of a table; nothing is read back from the device on the way."""
+    """x (B, *S) after every row of a table; the host and the device never wait for each other.
+
+    With a plan that is on the device already, all of it can be captured in a CUDA graph.
+    """
     guided = _check_guidance(model, cond, options.guidance)
-    steps, t = plan.steps.to(rng.device), plan.times.to(rng.device)
+    plan = plan.to(rng.device)
+    steps, t = plan.steps, plan.times
     index = torch.arange(len(steps), device=rng.device)
     clip, threshold = options.limits(model)
     known = None if fixed is None else _Known(model, rng, fixed, plan)
-    x, history = start(model, rng), None
+    predict, x, history = prediction(model), start(model, rng, plan.deviation), None
     for j in range(len(steps)):
         x = x if known is None else known.noisy(x, j)
         m, u = x, None
         if plan.calls[j]:
-            m = predicted(model, x, t[j : j + 1], cond)
-            u = predicted(model, x, t[j : j + 1], None) if guided else None
+            m = predict(x, t[j : j + 1], cond)
+            u = predict(x, t[j : j + 1], None) if guided else None
             if trace is not None:
-                trace(j, _preview(model, x, m, t[j : j + 1]))
+                trace(j, _preview(model, x, m, float(plan.alpha[j]), float(plan.sigma[j])))
         x, history = denoise.step(
             x, m, steps, index[j : j + 1], rows=rng.rows, seed=rng.seed,
             stream=rng.stream("step"), unconditional=u,
@@ -186,18 +211,25 @@ def states(
 @dataclass(frozen=True)
 class Plan:
     """A table of R rows; row j finds x at alpha[j], sigma[j] and, if `calls[j]`, the network's
-    output there at times[j]. Times (R,), alpha and sigma (R,) are float64 on the CPU."""
+    output there at times[j]. Times (R,), alpha and sigma (R,) are float64; the last two stay on
+    the CPU. `deviation` is that of x_1."""
 
     steps: denoise.Steps
     times: Tensor
     alpha: Tensor
     sigma: Tensor
     calls: tuple[bool, ...]
+    deviation: float = 1.0
 
     @classmethod
     def along(cls, path: Walk, steps: denoise.Steps) -> "Plan":
         """One row, and one call, a step of the path."""
-        return cls(steps, path.times, path.alpha, path.sigma, (True,) * len(path.times))
+        calls = (True,) * len(path.times)
+        return cls(steps, path.times, path.alpha, path.sigma, calls, path.deviation)
+
+    def to(self, device: torch.device) -> "Plan":
+        """What a device reads of it, on that device."""
+        return replace(self, steps=self.steps.to(device), times=self.times.to(device))
 
 
 @dataclass(frozen=True)
@@ -231,10 +263,10 @@ class _Known:
         return torch.where(self.mask, self.alpha[j] * self.x + self.sigma[j] * self.eps, x)
 
 
-def _preview(model: Any, x: Tensor, m: Tensor, t: Tensor) -> Tensor:
+def _preview(model: Any, x: Tensor, m: Tensor, alpha: float, sigma: float) -> Tensor:
     """The denoised events as they look from here."""
-    alpha, sigma = (per_row(f(t), x) for f in (model.schedule.alpha, model.schedule.sigma))
-    return to_event(model.event, to_x0(m, prediction_of(model), x, alpha, sigma))
+    a, s = x.new_full((1,), alpha), x.new_full((1,), sigma)
+    return to_event(model.event, to_x0(m, prediction_of(model), x, a, s))
 
 
 def _check_guidance(model: Any, cond: Tensor | None, guidance: float) -> bool:

@@ -39,7 +39,8 @@ def apply(model: Any, x: Tensor, time: Tensor, cond: Tensor | None) -> Tensor:
 
     The time stays at least in single precision: half would not tell 999 from 1000.
     """
-    inputs = fourier_features(x, model.config.fourier).to(model.dtype)
-    time = time.to(torch.promote_types(model.dtype, torch.float32))
+    dtype = model.dtype
+    inputs = fourier_features(x, model.config.fourier).to(dtype)
+    time = time.to(torch.promote_types(dtype, torch.float32))
     out: Tensor = model.network(inputs, time, label(model.condition, cond, x))
     return out.to(x.dtype)

@@ -18,7 +18,6 @@ from torch.nn import functional as F
 __all__ = ["Attention", "Resample", "ResnetBlock", "resample", "silu"]
 
 Resample = Literal["up", "down", "fir_up", "fir_down"]
-_FIR = (1.0, 3.0, 3.0, 1.0)
 
 
 def resample(x: Tensor, how: Resample) -> Tensor:
@@ -28,7 +27,8 @@ def resample(x: Tensor, how: Resample) -> Tensor:
     if how == "down":
         return F.avg_pool2d(x, 2)
     C = x.shape[1]
-    f = torch.tensor(_FIR, device=x.device, dtype=x.dtype)
+    i = torch.arange(4, device=x.device, dtype=x.dtype)
+    f = 1 + i * (3 - i)  # [1, 3, 3, 1], made where it is used: nothing is copied to the device
     kernel = torch.outer(f, f) / f.sum() ** 2
     kernel = kernel.expand(C, 1, 4, 4)
     if how == "fir_up":

@@ -11,8 +11,8 @@ import torch
 from zoo_core import resolve
 from zoo_core.data import load_dataset
 from zoo_core.data.dataset import Dataset, Split
+from zoo_core.data.order import choose
 from zoo_core.evaluation.quality import SampleQuality
-from zoo_core.evaluation.scoring import choose
 from zoo_core.model import GenerativeModel
 from zoo_core.registry import current
 from zoo_core.training.data import labelled

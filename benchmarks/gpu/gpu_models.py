@@ -9,13 +9,16 @@ from typing import Any
 import models
 import torch
 from contest import distance
-from timing import milliseconds
+from timing import milliseconds, move
 
 FAR = 2e-2
 """Relative distance that is allowed where a row states a smaller one: TF32 convolutions."""
 
 
 def row(bench: models.Bench, results: Any) -> dict[str, Any]:
+    with models.on(results.device):
+        if reason := bench.unless():
+            return {"left_out": reason}
     made: dict[str, Any] = {"ms": {}, "peak_bytes": {}, "distance": {}, "left_out": {}}
     ours, wanted = next(iter(bench.contestants)), None
     for name, build in bench.contestants.items():
@@ -24,7 +27,7 @@ def row(bench: models.Bench, results: Any) -> dict[str, Any]:
         try:
             with models.on(results.device):
                 call = build()
-                got = call()
+                (got,) = move((call(),), "cpu")
                 wanted = got if name == ours else wanted
                 made["distance"][name] = apart = distance(got, wanted)
                 if name in bench.equal and not (apart or 0.0) <= max(FAR, bench.equal[name]):

@@ -31,7 +31,7 @@ _STEPS = re.compile(r"^steps = \d+$", re.MULTILINE)
 
 def fitted(recipe: str, minutes: float, out: Path) -> str:
     """The recipe with the steps of so many minutes as a file; its name where it was not timed."""
-    path = out / "recipes" / f"{recipe}.toml"
+    path = (out / "recipes" / f"{recipe}.toml").absolute()  # else it could be a name on the Hub
     if path.exists():
         return str(path)
     timed = out / "steps.json"

@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import torch
 
 LIMIT_SECONDS = 540
 UNFINISHED, LOST = 3, 4
@@ -29,10 +28,10 @@ class DeviceLost(Exception):
 @cache
 def environment(device: str) -> dict[str, str]:
     """What the numbers depend on."""
-    import triton
-
-    made = {"torch": torch.__version__, "triton": triton.__version__, "device": "cpu"}
+    made = {"torch": version("torch"), "triton": version("triton"), "device": "cpu"}
     if device.startswith("cuda"):
+        import torch
+
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         done = subprocess.run(query, capture_output=True, text=True, check=False)
         made |= {"device": torch.cuda.get_device_name(), "driver": done.stdout.strip(),
@@ -115,6 +114,8 @@ class Results:
 
     def _check_device(self, key: str) -> None:
         if self.device.startswith("cuda"):
+            import torch
+
             try:
                 torch.cuda.synchronize()
             except RuntimeError as error:

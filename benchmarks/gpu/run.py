@@ -2,7 +2,7 @@
 
     PYTHONPATH=kernels python benchmarks/gpu/run.py                  the next nine minutes of all
     PYTHONPATH=kernels python benchmarks/gpu/run.py laws sampler     of these pieces
-    PYTHONPATH=kernels python benchmarks/gpu/run.py --status         what is done
+    PYTHONPATH=kernels python benchmarks/gpu/run.py --status         what is done and reached
     TRITON_INTERPRET=1 PYTHONPATH=kernels python benchmarks/gpu/run.py --dry-run
 
 Each piece is a process of its own and writes <piece>.json into $OUT (default gpu-results/): one
@@ -38,11 +38,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from resumable import LIMIT_SECONDS, LOST, UNFINISHED, DeviceLost, OutOfTime, Results
+from wanted import verdicts
 
 PIECES = {  # in order of value: seconds of a call that are its own; three calls without `train`
     "laws": 180, "sampler": 120, "compile": 120, "sanitize": 150, "ceilings": 30, "speed": 240,
@@ -135,12 +134,18 @@ class Call:
         return [*lines, *failures]
 
 
+def has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pieces", nargs="*", help=f"of {', '.join(PIECES)}; default all")
     parser.add_argument("--dry-run", action="store_true", help="tiny, interpreted, on the CPU")
     parser.add_argument("--limit", type=float, default=LIMIT_SECONDS, help="seconds of this call")
-    parser.add_argument("--status", action="store_true", help="say what is done, and run nothing")
+    parser.add_argument("--status", action="store_true", help="only say what is done and reached")
     parser.add_argument("--again", action="store_true", help="try once more what has failed")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -151,11 +156,11 @@ def main(arguments: list[str]) -> int:
     out, deadline = Path(os.environ.get("OUT", "gpu-results")), time.monotonic() + options.limit
     call = Call(out, options.dry_run, deadline)
     if options.status:
-        print(*call.summary(names), sep="\n")
+        print(*call.summary(names), *verdicts(out), sep="\n")
         return 0
     if options.dry_run and os.environ.get("TRITON_INTERPRET") != "1":
         parser.error("a dry run needs TRITON_INTERPRET=1, set before Python starts")
-    if not options.dry_run and not torch.cuda.is_available():
+    if not options.dry_run and not has_cuda():
         parser.error("no CUDA device; --dry-run with TRITON_INTERPRET=1 runs tiny sizes here")
     if options.inside:
         return call.inside(names[0])

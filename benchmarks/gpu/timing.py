@@ -14,11 +14,11 @@ MOST_COPIES = 16
 
 
 def move(args: tuple[Any, ...], device: str) -> tuple[Any, ...]:
-    """Tensors, those in lists too, on `device`."""
+    """Tensors, those in lists and tuples too, on `device`."""
 
     def one(a: Any) -> Any:
-        if isinstance(a, list):
-            return [one(b) for b in a]
+        if isinstance(a, list | tuple):
+            return [one(b) for b in a] if isinstance(a, list) else tuple(one(b) for b in a)
         return a.to(device) if isinstance(a, Tensor) else a
 
     return tuple(one(a) for a in args)

@@ -16,7 +16,7 @@ import zoo_core as zoo
 from zoo_core.training.precision import multiplies_bf16
 from zoo_diffusion.walk import start
 
-from . import Bench, Build, Call, Goal
+from . import Bench, Build, Call, Goal, device
 
 PACKAGES = ("diffusers",)
 
@@ -27,13 +27,17 @@ _OUT = 0.01
 
 
 @cache
-def _model() -> Any:
+def _fresh() -> Any:
     torch.manual_seed(0)
     network = {"type": "unet", "channels": _CHANNELS, "down": ("plain", "attention", "plain"),
                "layers": _LAYERS, "head": _HEAD}  # fmt: skip
     model = zoo.create("ddpm", shape=(3, 32, 32), network=network)
     nn.init.normal_(model.network.conv_out.weight, std=_OUT)
     return model.eval()
+
+
+def _model() -> Any:
+    return _fresh().to(device())
 
 
 def _pictures(x: Tensor) -> Tensor:
@@ -63,7 +67,7 @@ def _unet() -> Any:
         freq_shift=1,
     )  # fmt: skip
     net.load_state_dict(_model().network.state_dict())
-    return net.eval()
+    return net.eval().to(device())
 
 
 def _pipeline(dtype: torch.dtype, *, best: bool) -> Build:
@@ -77,7 +81,7 @@ def _pipeline(dtype: torch.dtype, *, best: bool) -> Build:
             pipe.unet = torch.compile(
                 pipe.unet.to(memory_format=torch.channels_last), dynamic=False
             )
-        noise = start(_model(), zoo.Rng(_SEED, _ROWS)).to(dtype)
+        noise = start(_model(), zoo.Rng(_SEED, _ROWS).to(device())).to(dtype)
 
         def call() -> Tensor:
             with patch.object(pipeline_ddim, "randn_tensor", lambda *a, **k: noise):
@@ -93,7 +97,7 @@ _POINTS, _LENGTH = 64, 1000
 
 
 @cache
-def _toy() -> Any:
+def _fresh_toy() -> Any:
     torch.manual_seed(0)
     model = zoo.create("ddpm", network={"type": "mlp", "hidden": 128, "layers": 3})
     for p in model.parameters():
@@ -101,22 +105,27 @@ def _toy() -> Any:
     return model.eval()
 
 
+def _toy() -> Any:
+    return _fresh_toy().to(device())
+
+
 def _toy_ours() -> Call:
-    return lambda: _toy().sample(_POINTS, seed=_SEED, sampler="ancestral", steps=_LENGTH)
+    model = _toy()
+    return lambda: model.sample(_POINTS, seed=_SEED, sampler="ancestral", steps=_LENGTH)
 
 
 def _toy_loop(*, best: bool) -> Build:
     """x <- mean(x, eps(x, t)) + sigma z, by the paper's algorithm 2."""
 
     def build() -> Call:
-        model, rng = _toy(), zoo.Rng(_SEED, _POINTS)
+        model, rng = _toy(), zoo.Rng(_SEED, _POINTS).to(device())
         beta = torch.linspace(1e-4, 0.02, _LENGTH, dtype=torch.float64)
         bar = (1 - beta).cumprod(0)
         before = torch.cat((bar.new_ones(1), bar[:-1]))
         table = torch.stack((
             beta / (1 - bar).sqrt(), 1 / (1 - beta).sqrt(),
             (beta * (1 - before) / (1 - bar)).sqrt(),
-        ), 1).float()  # fmt: skip
+        ), 1).float().to(device())  # fmt: skip
         noise = [rng.normal((2,), stream="step", step=j) for j in range(_LENGTH)]
         first = start(model, rng)
 
@@ -130,7 +139,7 @@ def _toy_loop(*, best: bool) -> Build:
         def call() -> Tensor:
             x = first
             for i in reversed(range(_LENGTH)):
-                t = torch.full((_POINTS,), float(i))
+                t = torch.full((_POINTS,), float(i), device=x.device)
                 x = move(x, t, table[i], noise[_LENGTH - 1 - i])
             return x
 
@@ -141,7 +150,7 @@ def _toy_loop(*, best: bool) -> Build:
 
 def _without_bf16() -> str:
     """Why a row in bf16 says nothing here, if it does not."""
-    found = multiplies_bf16(torch.device("cpu"))
+    found = multiplies_bf16(torch.device(device()))
     return "" if found else "this CPU has no instructions for bf16 (AVX512-BF16 or AMX)"
 
 

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.metadata import distributions
+from importlib.metadata import distributions, version
 from pathlib import Path
 
 import pytest
 import torch
 
+import zoo_kernels
 from zoo_core.training import load_recipe
 from zoo_core.training.recipe import parse_recipe
 from zoo_kernels import _dispatch
@@ -55,7 +56,7 @@ def test_an_item_is_run_once_and_a_failure_is_an_entry(results):
     second.finish()
     assert results().finished
     stored = json.loads(second.path.read_text())
-    assert stored["tiny"] and stored["environment"]["torch"] == torch.__version__
+    assert stored["tiny"] and stored["environment"]["torch"] == version("torch")
     again = results()
     again.forget_failures()
     assert results().each("b", lambda: {"n": 2}) == {"n": 2} and not results().finished
@@ -107,8 +108,11 @@ def test_a_lost_device_ends_the_process(module, tmp_path, monkeypatch):
     assert "illegal" in made.entries["a"]["failed"]
 
 
-def test_the_recipes_for_a_gpu_fit_their_minutes_and_ask_for_no_other_change(module, tmp_path):
-    train = module("gpu_train")
+def test_the_recipes_for_a_gpu_fit_their_minutes_and_ask_for_no_other_change(
+    module, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    train, tmp_path = module("gpu_train"), Path()
     assert sum(train.MINUTES.values()) <= 25
     timed = {name: {"as shipped": {"ms": 20.0}, "bf16": {"ms": 10.0}} for name in train.MINUTES}
     del timed["vdm.binarized_mnist_gpu"]
@@ -118,7 +122,8 @@ def test_the_recipes_for_a_gpu_fit_their_minutes_and_ask_for_no_other_change(mod
         if name not in timed:
             assert made == name  # not timed: as it is written
             continue
-        recipe = parse_recipe(Path(made).read_text(), name=name)
+        recipe = load_recipe(made)
+        assert recipe.name == name
         ms = 10.0 if written.stages[0].train.precision == "bf16" else 20.0
         steps = recipe.stages[0].train.steps
         assert 0.9 * minutes * 60e3 / ms <= steps <= minutes * 60e3 / ms
@@ -139,6 +144,29 @@ def test_every_piece_has_its_share_of_three_calls_and_its_line_in_the_readme(mod
     assert all(f"| `{name}` | {seconds} |" in readme for name, seconds in run.PIECES.items())
     for recipe, minutes in module("gpu_train").MINUTES.items():
         assert f"| `{recipe}`" in readme and f"| {minutes:g} |" in readme
+
+
+def test_goals_are_of_rows_that_are_measured_and_only_on_a_card(module, tmp_path):
+    wanted, benches = module("wanted"), {}
+    for name, spec in zoo_kernels.ops().items():
+        benches |= {f"{name} {b.name}": b for b in spec.bench if spec.triton}
+    for goal in wanted.GOALS:
+        if goal.piece == "speed":
+            peer = goal.path.removeprefix("ratio/")
+            assert goal.path == "of_copy" or peer in benches[goal.entry].peers
+        if goal.piece == "sampler":
+            assert goal.entry.partition(" B=")[0] in module("gpu_sampler").STACKS
+    goal = wanted.GOALS[0]
+    row = {"environment": {}, "tiny": False, "entries": {goal.entry: {"of_copy": 0.9}}}
+    (tmp_path / "speed.json").write_text(json.dumps(row))
+    first, second, *_ = wanted.verdicts(tmp_path)
+    assert first.endswith("of_copy at least 0.85: 0.9, reached")
+    assert second.endswith("not measured")
+    row["entries"][goal.entry]["of_copy"] = 0.8
+    (tmp_path / "speed.json").write_text(json.dumps(row))
+    assert next(wanted.verdicts(tmp_path)).endswith("MISSED")
+    (tmp_path / "speed.json").write_text(json.dumps(row | {"tiny": True}))
+    assert next(wanted.verdicts(tmp_path)).endswith("not measured")
 
 
 def test_every_recipe_whose_steps_are_timed_exists(module):
@@ -220,7 +248,7 @@ DRIVER = """
 import sys
 sys.path[:0] = [{gpu!r}, {here!r}]
 import run
-run.PIECES, run.WIND_UP = {{"counting": 30, "crashing": 30, "sleepy": 5}}, 40
+run.PIECES, run.WIND_UP = {{"counting": 30, "crashing": 30, "sleepy": 5}}, 10
 sys.exit(run.main(sys.argv[1:]))
 """
 PIECES = {
@@ -286,7 +314,7 @@ def test_a_call_that_is_killed_goes_on_in_the_next(driver, tmp_path):
 def test_a_piece_that_hangs_or_crashes_leaves_the_others_their_time(driver, tmp_path):
     """It hangs once: what is left of the call goes to it again."""
     pytest.importorskip("triton")
-    call = driver("--limit", "300")
+    call = driver("--limit", "200")
     out, err = call.communicate()
     assert "crashing: ended with status 1" in err and "sleepy: cut off" in err
     assert "counting  finished" in out and "sleepy    finished" in out

@@ -25,7 +25,7 @@ from zoo_core.rng import Rng
 from zoo_core.sampling import evaluating, to_model
 from zoo_core.training.data import check_fit, labelled
 
-__all__ = ["SPOT", "Scored", "choose", "score", "spot"]
+__all__ = ["SPOT", "Scored", "score", "spot"]
 
 _SIMULATED = 16
 SPOT = 8

@@ -142,4 +142,4 @@ def log_weights(
 
 
 def _repeat(x: Tensor, times: int) -> Tensor:
-    return x.repeat(times, *[1] * (x.ndim - 1))
+    return x if times == 1 else x.repeat(times, *[1] * (x.ndim - 1))

@@ -11,8 +11,8 @@ import torch
 from zoo_core import resolve
 from zoo_core.data import load_dataset
 from zoo_core.data.dataset import Dataset, Split
+from zoo_core.data.order import choose
 from zoo_core.evaluation.quality import SampleQuality
-from zoo_core.evaluation.scoring import choose
 from zoo_core.model import GenerativeModel
 from zoo_core.registry import current
 from zoo_core.training.data import labelled
@@ -24,7 +24,7 @@ from zoo_core.training.recipe import Recipe, Score, parse_recipe
 from zoo_core.training.validation import scores_by_likelihood
 from zoo_core.weights import golden
 
-__all__ = ["MODEL", "run_recipe"]
+__all__ = ["MODEL", "metric", "run_recipe"]
 
 MODEL = "model"
 """The folder of the finished model inside a training's."""
@@ -146,7 +146,7 @@ def _metrics(model: GenerativeModel, data: Dataset, recipe: Recipe) -> list[dict
     quality = [] if scored else [row for name in wanted for row in _quality(name, model, data)]
     by_default = [(s, recipe.likelihood) for s in wanted if scored]
     further = [(recipe.report, score) for score in recipe.scores]
-    return quality + [_metric(data.split(s), s, model, how) for s, how in by_default + further]
+    return quality + [metric(data.split(s), s, model, how) for s, how in by_default + further]
 
 
 def _quality(split: str, model: GenerativeModel, data: Dataset) -> list[dict[str, Any]]:
@@ -167,7 +167,8 @@ def _quality(split: str, model: GenerativeModel, data: Dataset) -> list[dict[str
     ]
 
 
-def _metric(split: Split, name: str, model: GenerativeModel, how: Score) -> dict[str, Any]:
+def metric(split: Split, name: str, model: GenerativeModel, how: Score) -> dict[str, Any]:
+    """The likelihood of a split called `name`, as `zoo.json` states it."""
     rows = choose(0, len(split), how.limit)
     x, cond = labelled(model, split.batch(rows))
     found = model.log_likelihood(x, cond=cond, method=how.method, **how.options)

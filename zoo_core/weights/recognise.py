@@ -56,9 +56,7 @@ def _paths(folder: Path) -> list[Path]:
 
 def _config(path: Path) -> Any:
     """A JSON file, or None where it is none: the converter will say what is wrong with it."""
-    if path.stat().st_size > _MAX_JSON:
-        return None
     try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
+        return None if path.stat().st_size > _MAX_JSON else json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
         return None

@@ -16,7 +16,7 @@ from zoo_diffusion.parameterization import ScoreAt, at_time, convert, to_x0
 from zoo_diffusion.samplers import DDIM, ODE, Ancestral, Heun
 from zoo_diffusion.scale import spacing
 from zoo_diffusion.schedules import VP, Betas, Karras, LogSNR, linear_betas
-from zoo_diffusion.walk import Options, Plan, Walk, loop, start
+from zoo_diffusion.walk import Options, Plan, Walk, deviation, loop, start
 from zoo_kernels import denoise
 from zoo_kernels.denoise import reference as columns
 
@@ -79,7 +79,7 @@ class ExactChain(Exact):
 def path_to(model, n, end):
     """n steps that stop at a time before the data."""
     t = torch.linspace(1, end, n + 1, dtype=torch.float64)
-    return Walk(t[:-1], model.schedule.alpha(t), model.schedule.sigma(t))
+    return Walk(t[:-1], model.schedule.alpha(t), model.schedule.sigma(t), deviation(model))
 
 
 def table(builder):
@@ -165,7 +165,7 @@ def test_ancestral_moments_come_to_the_data_s_as_steps_grow(variance):
     model, errors = Exact(VP()), []
     for n in (100, 200, 400, 800):
         plan = Ancestral(steps=n, variance=variance).plan(model)
-        path = Walk(plan.times, plan.alpha, plan.sigma)
+        path = Walk(plan.times, plan.alpha, plan.sigma, plan.deviation)
         m, v = moments(plan.steps.table, path, model)
         errors.append(float((m - MEAN).abs().max() + (v - STD**2).abs().max()))
     slope = -torch.tensor(errors).log2().diff().mean()
@@ -276,12 +276,12 @@ def test_score_at_a_time_is_the_gradient_of_the_log_density():
 def test_decoders_sum_to_one_over_the_data_s_own_levels(levels):
     event = zoo.Event((1,), levels=levels)
     x = torch.arange(levels).unsqueeze(1)
-    for mean, deviation in ((0.0, 0.5), (-1.3, 0.01), (0.4, 3.0)):
+    for mean, spread in ((0.0, 0.5), (-1.3, 0.01), (0.4, 3.0)):
         at = torch.full((levels, 1), mean, dtype=torch.float64)
-        log_p = bound.discretized_gaussian(event, x, at, torch.tensor(deviation).double())
+        log_p = bound.discretized_gaussian(event, x, at, torch.tensor(spread).double())
         assert math.isclose(float(log_p.exp().sum()), 1.0, rel_tol=1e-9)
         one = torch.ones(levels, 1, dtype=torch.float64)
-        log_p = bound.level_decoder(event, x, at, one, deviation * one)
+        log_p = bound.level_decoder(event, x, at, one, spread * one)
         assert math.isclose(float(log_p.exp().sum()), 1.0, rel_tol=1e-9)
 
 

@@ -23,6 +23,15 @@ TINY = {
     "hvae": lambda **o: hvae.HVAE(
         hvae.Config(channels=(4, 4), blocks=(1, 2), latent=(1, 2), **{"shape": (1, 4, 4), **o})
     ),
+    "strided_hvae": lambda **o: hvae.HVAE(  # its coarsest scale is one place
+        hvae.Config(
+            channels=(4, 3),
+            blocks=(0, 2),
+            latent=(1, 2),
+            strides=(2, 2),
+            **{"shape": (1, 4, 4), **o},
+        )
+    ),
 }
 EVENTS = {
     "binary": {"shape": (1, 4, 4)},

@@ -43,7 +43,9 @@ def test_listing_the_family_imports_no_torch():
     [
         ("vae", {"levels": 5}, "bernoulli likelihood is for 2 levels, not 5"),
         ("vae", {"shape": (1, 6, 8), "channels": (4, 4)}, "6x8 cannot be halved 2 times"),
-        ("hvae", {"shape": (1, 6, 8)}, "6x8 cannot be halved 2 times"),
+        ("hvae", {"shape": (1, 6, 8)}, r"6x8 cannot be divided by strides = \(2, 2\)"),
+        ("hvae", {"strides": (2,)}, r"strides = \(2,\); each needs one entry a scale"),
+        ("hvae", {"blocks": (1, 0)}, "the last scale needs a level"),
         ("hvae", {"blocks": (1, 1, 1)}, "each needs one entry a scale"),
         ("iwae", {"latent": (4,)}, "each needs one entry a level"),
         ("iwae", {"likelihood": "gaussian"}, "must be one of 'bernoulli'"),

@@ -32,6 +32,7 @@ __all__ = [
     "Spacing",
     "Trace",
     "Walk",
+    "deviation",
     "loop",
     "prediction_of",
     "start",
@@ -60,7 +61,7 @@ class Walk:
     times: Tensor
     alpha: Tensor
     sigma: Tensor
-    deviation: float = 1.0
+    deviation: float
 
 
 def walk(model: Any, steps: int, spacing: Spacing) -> Walk:
@@ -219,7 +220,7 @@ class Plan:
     alpha: Tensor
     sigma: Tensor
     calls: tuple[bool, ...]
-    deviation: float = 1.0
+    deviation: float
 
     @classmethod
     def along(cls, path: Walk, steps: denoise.Steps) -> "Plan":

@@ -16,6 +16,7 @@ gives the prior, the posterior and p(x|z) of a draw.
 Shapes: B batch, C channels, H rows, W columns, U units, Z latents of all levels, z_1 the coarsest.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -38,8 +39,8 @@ __all__ = ["HVAE", "Config"]
 class Config:
     """Event, likelihood and, scale by scale, sizes. `classes` makes it class-conditional.
 
-    Scale i has the event's resolution halved i + 1 times, `channels[i]` units a place, and
-    `blocks[i]` levels of `latent[i]` latents a place each.
+    Scale i has the resolution of the one before it (the event's) divided by `strides[i]`,
+    `channels[i]` units a place, and `blocks[i]` levels of `latent[i]` latents a place each.
     """
 
     shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
@@ -47,24 +48,29 @@ class Config:
     classes: Annotated[int, Range(1, 65536)] | None = None
     likelihood: Likelihood = "bernoulli"
     channels: Annotated[tuple[int, ...], Range(1, 4096)] = (32, 64)
-    blocks: Annotated[tuple[int, ...], Range(1, 64)] = (1, 2)
+    blocks: Annotated[tuple[int, ...], Range(0, 64)] = (1, 2)
     latent: Annotated[tuple[int, ...], Range(1, 4096)] = (2, 8)
+    strides: Annotated[tuple[int, ...], Range(2, 64)] = ()
+    """None given: 2 each. The last may reach a single place, whose levels see all of x."""
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
 
     def __post_init__(self) -> None:
-        if not self.channels or len({*map(len, (self.channels, self.blocks, self.latent))}) > 1:
-            raise ConfigError(
-                f"hvae has channels = {self.channels}, blocks = {self.blocks} and "
-                f"latent = {self.latent}; each needs one entry a scale."
-            )
+        given = {"channels": self.channels, "blocks": self.blocks, "latent": self.latent}
+        if self.strides:
+            given["strides"] = self.strides
+        if not self.channels or len({*map(len, given.values())}) > 1:
+            told = ", ".join(f"{name} = {sizes}" for name, sizes in given.items())
+            raise ConfigError(f"hvae has {told}; each needs one entry a scale.")
+        if not self.blocks[-1]:
+            raise ConfigError(f"hvae has blocks = {self.blocks}; the last scale needs a level.")
 
 
 class Block(nn.Module):
-    """h + conv(silu(h)), 3 x 3."""
+    """h + conv(silu(h))."""
 
-    def __init__(self, units: int, dropout: float) -> None:
+    def __init__(self, units: int, places: Size, dropout: float) -> None:
         super().__init__()
-        self.conv, self.dropout = nn.Conv2d(units, units, 3, padding=1), dropout
+        self.conv, self.dropout = _same(units, places), dropout
 
     def forward(self, h: Tensor) -> Tensor:
         return h + self.conv(F.dropout(F.silu(h), self.dropout, self.training))  # type: ignore[no-any-return]
@@ -73,13 +79,13 @@ class Block(nn.Module):
 class Stochastic(nn.Module):
     """One level: its prior and posterior at the state h, and what its draw adds to h."""
 
-    def __init__(self, units: int, latent: int, dropout: float) -> None:
+    def __init__(self, units: int, latent: int, places: Size, dropout: float) -> None:
         super().__init__()
         self.prior_head = nn.Conv2d(units, 2 * latent, 1)
-        self.join = nn.Conv2d(units, units, 3, padding=1)
+        self.join = _same(units, places)
         self.posterior_head = nn.Conv2d(units, 2 * latent, 1)
         self.add = nn.Conv2d(latent, units, 1)
-        self.block = Block(units, dropout)
+        self.block = Block(units, places, dropout)
         for head in (self.prior_head, self.posterior_head):  # q = p = N(0, I) at the start
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)  # type: ignore[arg-type]
@@ -103,22 +109,26 @@ class HVAE(GenerativeModel):
         c = config or Config()
         event = Event(c.shape, levels=c.levels)
         super().__init__(c, event, Condition("classes", c.classes) if c.classes else None)
-        C, H, W = c.shape
-        coarsest = 2 ** len(c.channels)
-        if H % coarsest or W % coarsest:
-            raise ConfigError(f"images of {H}x{W} cannot be halved {len(c.channels)} times.")
+        C, U, L = c.shape[0], c.channels, c.latent
+        strides = c.strides or (2,) * len(U)
+        places = _places(c.shape, strides)
         self.scales = [i for i, n in reversed([*enumerate(c.blocks)]) for _ in range(n)]
-        places = [(H >> i + 1, W >> i + 1) for i in range(len(c.channels))]
-        self.shapes = [Size((c.latent[i], *places[i])) for i in self.scales]
+        self.shapes = [Size((L[i], *places[i])) for i in self.scales]
         head = Head(event, c.likelihood)
-        self.head, U = head, c.channels
-        pairs = [*zip((C, *U[:-1]), U, strict=True)]
-        self.down = nn.ModuleList(nn.Conv2d(n, m, 4, 2, 1) for n, m in pairs)
-        self.rise = nn.ModuleList(Block(u, c.dropout) for u in U)
+        self.head = head
+        pairs = [*zip((C, *U[:-1]), U, strides, strict=True)]
+        self.down = nn.ModuleList(nn.Conv2d(n, m, *_window(s)) for n, m, s in pairs)
+        self.rise = nn.ModuleList(Block(u, p, c.dropout) for u, p in zip(U, places, strict=True))
         self.top = nn.Parameter(torch.zeros(1, U[-1], *places[-1]))
-        self.ladder = nn.ModuleList(Stochastic(U[i], c.latent[i], c.dropout) for i in self.scales)
-        self.up = nn.ModuleList(nn.ConvTranspose2d(m, n, 4, 2, 1) for n, m in pairs[1:])
-        self.out = nn.Conv2d(U[0], 4 * head.features, 3, padding=1)  # of 2 x 2 pixels each
+        self.ladder = nn.ModuleList(
+            Stochastic(U[i], L[i], places[i], c.dropout) for i in self.scales
+        )
+        self.up = nn.ModuleList(nn.ConvTranspose2d(m, n, *_window(s)) for n, m, s in pairs[1:])
+        self.between = nn.ModuleDict(
+            {str(i): Block(U[i], places[i], c.dropout) for i, n in enumerate(c.blocks) if not n}
+        )
+        self.finest = strides[0]
+        self.out = nn.Conv2d(U[0], self.finest**2 * head.features, 3, padding=1)  # of its pixels
         self.class_below = nn.Linear(c.classes, U[0], bias=False) if c.classes else None
         self.class_above = nn.Linear(c.classes, U[-1], bias=False) if c.classes else None
 
@@ -163,9 +173,17 @@ class HVAE(GenerativeModel):
             h = h + self.class_above(self._one_hot(cond))[:, :, None, None]
         return h
 
+    def pass_down(self, h: Tensor, above: int, scale: int) -> Tensor:
+        """The state of a scale as that of a finer one."""
+        for i in reversed(range(scale, above)):
+            h = self.up[i](F.silu(h))
+            if str(i) in self.between:
+                h = self.between[str(i)](h)
+        return h
+
     def likelihood(self, h: Tensor) -> Distribution:
         """p(x|z) from the state below the last level."""
-        return self.head(F.pixel_shuffle(self.out(F.silu(h)), 2))
+        return self.head(F.pixel_shuffle(self.out(F.silu(h)), self.finest))
 
     def _one_hot(self, cond: Tensor | None) -> Tensor | None:
         return one_hot(cond, self.config.classes, self.dtype)
@@ -200,11 +218,38 @@ class TopDown(Levels):
         model, levels = self.model, []
         h = model.start(self.batch, self.cond)
         for l, (scale, level) in enumerate(zip(model.scales, model.rungs, strict=True)):
-            if l and scale < model.scales[l - 1]:
-                h = model.up[scale](F.silu(h))
+            if l:
+                h = model.pass_down(h, model.scales[l - 1], scale)
             p = level.prior(h)
             q = p if self.features is None else level.posterior(h, self.features[scale], p)
             z = pick(l, q)
             levels.append((p, q, z))
             h = level.descend(h, z)
-        return levels, h
+        return levels, model.pass_down(h, model.scales[-1], 0)
+
+
+def _places(shape: tuple[int, int, int], strides: Sequence[int]) -> list[Size]:
+    """Rows and columns of each scale; raises `ConfigError` where a stride does not divide them."""
+    _, rows, columns = shape
+    places = []
+    for stride in strides:
+        if rows % stride or columns % stride:
+            raise ConfigError(
+                f"images of {shape[1]}x{shape[2]} cannot be divided by strides = {tuple(strides)} "
+                "in turn.",
+                hint="give other strides, or fewer channels of them",
+            )
+        rows, columns = rows // stride, columns // stride
+        places.append(Size((rows, columns)))
+    return places
+
+
+def _window(stride: int) -> tuple[int, int, int]:
+    """Kernel, stride and padding: overlapping where a resolution is halved, else side by side."""
+    return (4, 2, 1) if stride == 2 else (stride, stride, 0)
+
+
+def _same(units: int, places: Size) -> nn.Conv2d:
+    """A convolution that keeps units and places: 3 x 3, of a single place 1 x 1."""
+    kernel = 1 if places.numel() == 1 else 3
+    return nn.Conv2d(units, units, kernel, padding=kernel // 2)

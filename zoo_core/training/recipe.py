@@ -5,8 +5,8 @@ license = "Apache-2.0"            source = "where it comes from"
 report = "test"                   # score the test split once, at the end
 scores = [{name = "iwae", k = 5000, limit = 1000}]  # by further likelihoods than the default, on
                                   # that split, or on so many of its events, drawn by a seed
-[likelihood]                      # options of the default likelihood at the end, and its limit
 half = true                       # round the weights to float16 before they are measured and saved
+[likelihood]                      # options of the default likelihood at the end, and its limit
 [model]                           # options of the architecture's Config
 [loss]                            # name = "nll" and its options
 [train]                           # TrainConfig

@@ -88,8 +88,8 @@ def _whole_diagonals(m: DiagonalCell, y: Tensor) -> Tensor:
     """Features first, (U, N, B), where N pixels r + c = t are a diagonal, its rows in order."""
     B, _, H, W = y.shape
     weight = torch.cat((m.above.weight, m.beside.weight), 1)[:, :, 0, 0]  # (4U, 2U)
-    t = (torch.arange(H)[:, None] + torch.arange(W)).flatten()
-    order, lengths = t.argsort(stable=True).to(y.device), t.bincount().tolist()
+    number = (torch.arange(H)[:, None] + torch.arange(W)).flatten()  # of each pixel's diagonal
+    order, lengths = number.argsort(stable=True).to(y.device), number.bincount().tolist()
     pixels = (y + _bias(m)).permute(1, 2, 3, 0).flatten(1, 2)  # (4U, H W, B)
     h = c = y.new_zeros(y.shape[1] // 4, 0, B)
     diagonals = []
@@ -100,7 +100,7 @@ def _whole_diagonals(m: DiagonalCell, y: Tensor) -> Tensor:
         h, c = lstm(_affine(diagonal, weight, torch.cat((above, beside))), c, dim=0)
         diagonals.append(h)
     h = torch.cat(diagonals, 1).index_select(1, order.argsort())
-    return h.unflatten(1, (H, W)).permute(3, 0, 1, 2)
+    return h.view(-1, H, W, B).permute(3, 0, 1, 2)
 
 
 def _affine(y: Tensor, weight: Tensor, h: Tensor) -> Tensor:

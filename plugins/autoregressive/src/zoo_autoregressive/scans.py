@@ -90,10 +90,10 @@ def _whole_diagonals(m: DiagonalCell, y: Tensor) -> Tensor:
     weight = torch.cat((m.above.weight, m.beside.weight), 1)[:, :, 0, 0]  # (4U, 2U)
     number = (torch.arange(H)[:, None] + torch.arange(W)).flatten()  # of each pixel's diagonal
     order, lengths = number.argsort(stable=True).to(y.device), number.bincount().tolist()
-    pixels = (y + _bias(m)).permute(1, 2, 3, 0).flatten(1, 2)  # (4U, H W, B)
+    pixels = (y + _bias(m)).permute(1, 2, 3, 0).flatten(1, 2).index_select(1, order)
     h = c = y.new_zeros(y.shape[1] // 4, 0, B)
     diagonals = []
-    for t, diagonal in enumerate(pixels.index_select(1, order).split(lengths, 1)):
+    for t, diagonal in enumerate(torch.split(pixels, lengths, 1)):
         first, last = int(t >= W), int(t < H)  # whether a row ends, whether one begins
         beside, c = (F.pad(x, (0, 0, -first, last)) for x in (h, c))
         above = F.pad(h, (0, 0, 1 - first, last - 1))

@@ -47,8 +47,12 @@ PIECES = {  # in order of value: seconds of a call that are its own; three calls
     "laws": 180, "sampler": 120, "compile": 120, "sanitize": 150, "ceilings": 30, "speed": 240,
     "loop": 40, "pipeline": 120, "models": 180, "steps": 140, "train": 540, "tune": 300,
 }  # fmt: skip
+SLOWER = 3
+"""Shares that a piece of a dry run has: one image takes the interpreter up to minutes."""
 LEAST = 15
 """Seconds for which a process is worth starting."""
+START = 60
+"""Seconds that a process may take to import torch on a machine that has never done so."""
 WIND_UP = 20
 """Seconds from a piece's deadline to its end by force."""
 
@@ -93,11 +97,12 @@ class Call:
 
     def process(self, piece: str) -> int:
         """The exit status of a process that is in this piece for at most its share."""
-        seconds = min(PIECES[piece], self.left - WIND_UP)
-        command = [sys.executable, sys.argv[0], piece, "--inside", "--limit", str(seconds)]
+        share, left = PIECES[piece] * (SLOWER if self.dry else 1), self.left
+        command = [sys.executable, sys.argv[0], piece, "--inside", str(share),
+                   "--limit", str(left - WIND_UP)]  # fmt: skip
         child = subprocess.Popen([*command, "--dry-run"] if self.dry else command, process_group=0)
         try:
-            return child.wait(seconds + WIND_UP)
+            return child.wait(min(START + share + WIND_UP, left))
         except subprocess.TimeoutExpired:
             print(f"{piece}: cut off", file=sys.stderr)
             return UNFINISHED
@@ -106,10 +111,12 @@ class Call:
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
 
-    def inside(self, piece: str) -> int:
-        results = self.stored(piece)
+    def inside(self, piece: str, share: float) -> int:
+        """A piece in this process; its share begins when torch has been imported."""
+        module, results = import_module(f"gpu_{piece}"), self.stored(piece)
+        results.deadline = min(time.monotonic() + share, self.deadline)
         try:
-            import_module(f"gpu_{piece}").run(results)
+            module.run(results)
         except OutOfTime:
             print(f"{piece}: stopped at the limit; call again to go on")
             return UNFINISHED
@@ -147,7 +154,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--limit", type=float, default=LIMIT_SECONDS, help="seconds of this call")
     parser.add_argument("--status", action="store_true", help="only say what is done and reached")
     parser.add_argument("--again", action="store_true", help="try once more what has failed")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--inside", type=float, metavar="SHARE", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     unknown = set(options.pieces) - set(PIECES)
     if unknown:
@@ -162,8 +169,8 @@ def main(arguments: list[str]) -> int:
         parser.error("a dry run needs TRITON_INTERPRET=1, set before Python starts")
     if not options.dry_run and not has_cuda():
         parser.error("no CUDA device; --dry-run with TRITON_INTERPRET=1 runs tiny sizes here")
-    if options.inside:
-        return call.inside(names[0])
+    if options.inside is not None:
+        return call.inside(names[0], options.inside)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(UNFINISHED))  # with its piece
     if options.again:
         for piece in names:

@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import zoo_core as zoo
 from zoo_core.errors import ConfigError, DataError, NoCapabilityError, UnknownNameError
@@ -174,6 +175,21 @@ def test_test_is_scored_only_where_the_recipe_reports_it(toys, tmp_path):
     assert [m["split"] for m in metrics] == ["valid"]
 
 
+def test_weights_in_half_precision_are_measured_as_they_are_kept(toys, tmp_path):
+    whole = run(load_recipe("toytable.digits"), tmp_path / "whole")
+    folder = run(load_recipe("toytable.digits"), tmp_path / "half", overrides={"half": True})
+    kept = load_file(folder / "model.safetensors")
+    assert {t.dtype for t in kept.values()} == {torch.float16}
+    assert len(weights(folder)) < 0.6 * len(weights(whole))
+    model = zoo.load(str(folder))
+    assert model.dtype == torch.float32
+    assert all(torch.equal(p, kept[k].float()) for k, p in model.state_dict().items())
+    golden.check(model, folder, tolerance=1e-6)
+    valid = zoo.load_dataset("digits").split("valid")
+    metric = json.loads((folder / "zoo.json").read_text())["metrics"][0]
+    assert metric["nats"] == pytest.approx(model.log_likelihood(valid.x).mean().nats)
+
+
 def test_further_likelihoods_are_scored_on_the_reported_split(toys, tmp_path):
     folder = run(load_recipe("toytable.digits"), tmp_path, overrides={"scores": ["exact"]})
     valid, test, again = json.loads((folder / "zoo.json").read_text())["metrics"]
@@ -293,6 +309,7 @@ def test_recipes_that_cannot_be_found_are_explained(toys, name, error, message):
         ('arch = "a"\ndata = "b"\n[train]\nstepz = 1', r"unknown option train\.stepz"),
         ('arch = "a"\ndata = "b"\n[players.g]\nsteps = 1', r"unknown option players\.g\.steps"),
         ('arch = "a"\ndata = "b"\nscores = [3]', r"scores\.0 = 3"),
+        ('arch = "a"\ndata = "b"\nhalf = 16', "half = 16 is of the wrong kind"),
         ('arch = "a"\ndata = "b"\nscores = [{k = 3}]', r"scores\.0\.name is required"),
         ('arch = "a"\ndata = "b"\nlikelihood = {limit = 0}', r"likelihood\.limit = 0"),
         ('arch = "a"\ndata = "b"\nstage = []', "stages need names"),

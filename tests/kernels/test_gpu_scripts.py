@@ -248,7 +248,8 @@ DRIVER = """
 import sys
 sys.path[:0] = [{gpu!r}, {here!r}]
 import run
-run.PIECES, run.WIND_UP = {{"counting": 30, "crashing": 30, "sleepy": 5}}, 10
+run.PIECES = {{"counting": 30, "crashing": 30, "sleepy": 5}}
+run.START, run.WIND_UP, run.SLOWER = 5, 5, 1
 sys.exit(run.main(sys.argv[1:]))
 """
 PIECES = {

@@ -5,6 +5,7 @@ license = "Apache-2.0"            source = "where it comes from"
 report = "test"                   # score the test split once, at the end
 scores = [{name = "iwae", k = 5000, limit = 1000}]  # by further likelihoods than the default, on
                                   # that split, or on so many of its events, drawn by a seed
+half = true                       # round the weights to float16 before they are measured and saved
 [likelihood]                      # options of the default likelihood at the end, and its limit
 [model]                           # options of the architecture's Config
 [loss]                            # name = "nll" and its options
@@ -39,6 +40,7 @@ _KEYS: dict[str, Any] = {
     "report": str,
     "scores": list,
     "likelihood": dict,
+    "half": bool,
     "model": dict,
     "loss": (str, dict),
     "train": dict,
@@ -88,6 +90,7 @@ class Recipe:
     report: Literal["valid", "test"] = "valid"
     likelihood: Score = Score(None)
     scores: tuple[Score, ...] = ()
+    half: bool = False
     text: str = ""
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
@@ -131,6 +134,7 @@ def parse_recipe(
         stages=_stages(table),
         likelihood=_score(None, table.get("likelihood", {}), "likelihood"),
         scores=_scores(table),
+        half=table.get("half", False),
         text=text,
         overrides=overrides,
         **configs.to_dict(configs.from_dict(_Labels, _labels(table))),

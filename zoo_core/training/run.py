@@ -45,6 +45,7 @@ def run_recipe(
     `seed` replaces the recipe's for parameters, data order and noise. Checkpoints and logs are in
     `out`, one folder a stage where there are stages; `resume` continues from them. `valid` is
     scored at the end, and `test`, once, if the recipe reports it; the `scores` are that split's.
+    With `half` the files hold float16, and what is measured are the numbers that they hold.
     """
     out = Path(out)
     if overrides:
@@ -103,6 +104,8 @@ def _save(
     results: Sequence[TrainResult],
     folder: Path,
 ) -> None:
+    if recipe.half:
+        _round_to_half(model)
     metrics = _metrics(model, data, recipe)
     model.to("cpu")  # golden tensors are for everybody's machine
     valid = data.splits.get("valid")
@@ -110,6 +113,7 @@ def _save(
     model.save(
         folder,
         golden=golden.record(model, x, cond),
+        stored=torch.float16 if recipe.half else None,
         license=recipe.license,
         source=recipe.source,
         recipe=_described(recipe),
@@ -125,6 +129,13 @@ def _save(
             "torch": torch.__version__,
         },
     )
+
+
+@torch.no_grad()
+def _round_to_half(model: GenerativeModel) -> None:
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(tensor.half())
 
 
 def _described(recipe: Recipe) -> dict[str, Any]:

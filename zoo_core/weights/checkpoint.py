@@ -54,16 +54,18 @@ def save(
     path: Path,
     *,
     golden: Mapping[str, Tensor] | None = None,
+    stored: torch.dtype | None = None,
     **metadata: Any,
 ) -> Path:
     """Write the model's folder; `metadata` goes into `zoo.json` (license, source, metrics, ...).
 
+    The file keeps reals as `stored`, by default as they are; loading gives the model's own type.
     Raises `OutputError` if the path cannot be written or holds files that are not a model's.
     """
     spec = model.spec
     _refuse_foreign(path, spec)
     with atomic_folder(path) as folder:
-        _write(model, spec, folder, golden, metadata)
+        _write(model, spec, folder, golden, stored, metadata)
     return path
 
 
@@ -152,20 +154,25 @@ def _write(
     spec: ModelSpec,
     folder: Path,
     golden: Mapping[str, Tensor] | None,
+    stored: torch.dtype | None,
     metadata: Mapping[str, Any],
 ) -> None:
     parts = [name for name, _ in spec.parts]
     for name in parts:
         part = model.get_submodule(name)
         (folder / name).mkdir()
-        _write(part, part.spec, folder / name, None, {})  # type: ignore[arg-type]
+        _write(part, part.spec, folder / name, None, stored, {})  # type: ignore[arg-type]
     state = {k: v for k, v in model.state_dict().items() if k.split(".")[0] not in parts}
-    _write_tensors(state, folder / WEIGHTS)
+    _write_tensors({k: _as(v, stored) for k, v in state.items()}, folder / WEIGHTS)
     if golden is not None:
         _write_tensors(golden, folder / GOLDEN)
     files = {p.name: {"sha256": sha256(p), "size": p.stat().st_size} for p in folder.glob("*.s*")}
     text = json.dumps(_describe(model, spec) | dict(metadata) | {"files": files}, indent=2)
     (folder / METADATA).write_text(text + "\n")
+
+
+def _as(tensor: Tensor, stored: torch.dtype | None) -> Tensor:
+    return tensor.to(stored) if stored is not None and tensor.is_floating_point() else tensor
 
 
 def _write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:

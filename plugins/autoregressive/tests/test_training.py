@@ -45,15 +45,21 @@ def test_colour_photographs_are_learnt_sampled_and_scored(arch, size):
     torch.manual_seed(0)
     model = zoo.create(arch, shape=(3, size, size), levels=256, **COLOUR[arch])
     before = model.log_likelihood(x).mean()
-    config = zoo.TrainConfig(steps=80, batch_size=8192 // size**2, lr=8e-3, schedule="cosine")
+    config = zoo.TrainConfig(steps=160, batch_size=4096 // size**2, lr=8e-3, schedule="cosine")
     zoo.train(model, data, config, progress=False)
     after = model.log_likelihood(x).mean()
-    assert after.bits_per_dim < before.bits_per_dim - 0.2 and after.bits_per_dim < 8
+    assert after.bits_per_dim < min(before.bits_per_dim, independent(data, x)) - 0.5
     mask = torch.ones(3, size, size, dtype=torch.bool)
     mask[:, -1, -4:] = False  # four pixels of three channels are drawn
     completed = model.sample(2, fixed=(x[:2], mask))
     assert torch.equal(completed[:, mask], x[:2][:, mask])
     assert torch.isfinite(model.log_likelihood(completed).nats).all()
+
+
+def independent(data, x):
+    """Bits a value of x where all are drawn from the histogram of the training values."""
+    counts = torch.bincount(data.split("train").x.flatten().long(), minlength=256) + 1.0
+    return float(-(counts / counts.sum()).log2()[x].mean())
 
 
 def excess(model, data, x):

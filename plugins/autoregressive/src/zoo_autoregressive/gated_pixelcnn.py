@@ -42,7 +42,11 @@ __all__ = ["Config", "GatedPixelCNN"]
 
 @dataclass(frozen=True)
 class Config:
-    """Event, width and depth, and the first layer's k. `classes` makes it class-conditional."""
+    """Event, width and depth, and the first layer's k. `classes` makes it class-conditional.
+
+    `gain` multiplies the first weights of the vertical stack. A gate shrinks what it passes, so
+    that with PyTorch's own, 1, hardly anything of the image is left in v after a few layers.
+    """
 
     shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
     levels: Annotated[int, Range(2, 65536)] = 2
@@ -52,6 +56,7 @@ class Config:
     kernel: Literal[3, 5, 7, 9, 11] = 7
     head: Annotated[int, Range(1, 65536)] = 32
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
+    gain: Annotated[float, Range(0.0, 100.0, open=True)] = 1.0
 
 
 class Layer(nn.Module):
@@ -72,6 +77,8 @@ class Layer(nn.Module):
         self.h_here = ChannelConv(g_in, g.repeat(2), strict=True) if first and C > 1 else None
         self.out = ChannelConv(g, g if last else g.repeat(2))  # [residual | skip], or skip
         self.V = nn.Linear(c.classes, 2 * U if last else 4 * U, bias=False) if c.classes else None
+        for conv in filter(None, (self.v_row, self.v_col, self.v_here)):
+            conv.weight.data.mul_(c.gain)
 
     def forward(self, v: Tensor, h: Tensor, e: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """v', h' and skip(g) of v and h (B, C or U, H, W) and the class e (B, classes)."""

@@ -50,10 +50,10 @@ class RasterConv(nn.Conv2d):
             mask = seen
         self.register_buffer("mask", mask, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Of a padded map."""
+    def forward(self, x: Tensor, columns: int = 0) -> Tensor:
+        """Of a padded map, or of one that lacks `columns` zeros on both sides."""
         weight = self.weight if self.mask is None else self.weight * self.mask
-        return F.conv2d(x, weight, self.bias, self.stride)
+        return F.conv2d(x, weight, self.bias, self.stride, (0, columns))
 
 
 class Pass(Protocol):
@@ -101,7 +101,9 @@ class Whole:
         self._kept = {} if kept is None else kept
 
     def conv(self, m: RasterConv, x: Tensor) -> Tensor:
-        y: Tensor = m(F.pad(x, (m.left, m.right, m.kernel_size[0] - 1, 0)))
+        both = min(m.left, m.right)  # which costs nothing; the rest is a copy
+        padding = (m.left - both, m.right - both, m.kernel_size[0] - 1, 0)
+        y: Tensor = m(F.pad(x, padding) if any(padding) else x, both)
         return y
 
     down = conv

@@ -11,7 +11,6 @@ enters a cell from its own layer's input, and the scans add what comes from its 
     diagonal    y + above(h of the pixel above) + beside(h of the pixel to the left), c of the left
     mirrored    a diagonal scan from the right, moved one row down so that it sees nothing new
 
-Whole diagonal scans are skewed: row r is moved r columns to the right, and a diagonal is a column.
 Outside the image h and c are zero.
 
 Shapes: B batch, U units, H rows, W columns; y (B, 4U, H, W), h and c (B, U, H, W).
@@ -46,9 +45,9 @@ class DiagonalCell(nn.Module):
         self.beside = nn.Conv2d(U, 4 * U, 1, bias=False)
 
 
-def lstm(y: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """(h', c'), eq. 3."""
-    o, f, i, g = y.chunk(4, 1)
+def lstm(y: Tensor, c: Tensor, dim: int = 1) -> tuple[Tensor, Tensor]:
+    """(h', c'), eq. 3, of features along `dim`."""
+    o, f, i, g = y.chunk(4, dim)
     c = f.sigmoid() * c + i.sigmoid() * g.tanh()
     return o.sigmoid() * c.tanh(), c
 
@@ -74,38 +73,44 @@ def mirrored_scan(m: DiagonalCell, y: Tensor, run: Pass) -> Tensor:
 
 
 def _whole_rows(m: RowCell, y: Tensor) -> Tensor:
-    h = c = y.new_zeros(len(y), y.shape[1] // 4, 1, y.shape[3])
+    """Features first, (U, B, W), so that a step is one product of matrices."""
+    weight = m.above.weight[:, :, 0].movedim(2, 1).flatten(1)  # (4U, 3U): left, above, right
+    h = c = y.new_zeros(y.shape[1] // 4, len(y), y.shape[3])
     rows = []
-    for row in y.unbind(2):
-        h, c = lstm(row.unsqueeze(2) + m.above(h), c)
+    for row in (y + _bias(m)).permute(2, 1, 0, 3).contiguous():  # (4U, B, W)
+        around = torch.cat((F.pad(h, (1, -1)), h, F.pad(h, (-1, 1))))
+        h, c = lstm(_affine(row, weight, around), c, dim=0)
         rows.append(h)
-    return torch.cat(rows, 2)
+    return torch.stack(rows).permute(2, 1, 0, 3)
 
 
 def _whole_diagonals(m: DiagonalCell, y: Tensor) -> Tensor:
-    H, W = y.shape[2:]
-    inside = _skew(y.new_ones(1, 1, H, W))
-    weight = torch.cat((m.above.weight, m.beside.weight), 2)  # (4U, U, 2, 1): above, own row
-    h = c = y.new_zeros(len(y), y.shape[1] // 4, H, 1)
-    columns = []
-    for column, here in zip(_skew(y).unbind(3), inside.unbind(3), strict=True):
-        h, c = lstm(column[..., None] + F.conv2d(F.pad(h, (0, 0, 1, 0)), weight, m.above.bias), c)
-        h, c = h * here[..., None], c * here[..., None]
-        columns.append(h)
-    return _unskew(torch.cat(columns, 3), W)
+    """Features first, (U, N, B), where N pixels r + c = t are a diagonal, its rows in order."""
+    B, _, H, W = y.shape
+    weight = torch.cat((m.above.weight, m.beside.weight), 1)[:, :, 0, 0]  # (4U, 2U)
+    number = (torch.arange(H)[:, None] + torch.arange(W)).flatten()  # of each pixel's diagonal
+    order, lengths = number.argsort(stable=True).to(y.device), number.bincount().tolist()
+    pixels = (y + _bias(m)).permute(1, 2, 3, 0).flatten(1, 2).index_select(1, order)
+    h = c = y.new_zeros(y.shape[1] // 4, 0, B)
+    diagonals = []
+    for t, diagonal in enumerate(torch.split(pixels, lengths, 1)):
+        first, last = int(t >= W), int(t < H)  # whether a row ends, whether one begins
+        beside, c = (F.pad(x, (0, 0, -first, last)) for x in (h, c))
+        above = F.pad(h, (0, 0, 1 - first, last - 1))
+        h, c = lstm(_affine(diagonal, weight, torch.cat((above, beside))), c, dim=0)
+        diagonals.append(h)
+    h = torch.cat(diagonals, 1).index_select(1, order.argsort())
+    return h.view(-1, H, W, B).permute(3, 0, 1, 2)
 
 
-def _skew(x: Tensor) -> Tensor:
-    """Row r moved r columns to the right, (B, U, H, W) -> (B, U, H, W + H - 1)."""
-    H, W = x.shape[2:]
-    skewed = F.pad(x, (0, H)).flatten(2)[..., : H * (W + H - 1)]
-    return skewed.reshape(*x.shape[:3], W + H - 1)
+def _affine(y: Tensor, weight: Tensor, h: Tensor) -> Tensor:
+    """y + weight h, (4U, ., .), (4U, n) and (n, ., .)."""
+    return torch.addmm(y.flatten(1), weight, h.flatten(1)).view(y.shape)
 
 
-def _unskew(x: Tensor, W: int) -> Tensor:
-    """The inverse of `_skew`."""
-    H = x.shape[2]
-    return F.pad(x.flatten(2), (0, H)).view(*x.shape[:3], W + H)[..., :W]
+def _bias(m: RowCell | DiagonalCell) -> Tensor:
+    assert m.above.bias is not None
+    return m.above.bias[:, None, None]
 
 
 @dataclass

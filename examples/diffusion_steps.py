@@ -76,7 +76,7 @@ def table(name: str, rows: list[Any]) -> str:
         f"steps without clipping, and {100 * kept(rows, clip=True):.0f} % with it. Clipping x_0",
         "to the data's range moves the path by as much in every",
         "step, however short, while the predicted noise stays: with very many steps DDIM (as in",
-        "diffusers) leaves the flow, so there take `--sampler-set clip=false` or `dpmpp_2m`.",
+        "diffusers) leaves the flow. Take `clip=False`, `clipped_epsilon=True` or `dpmpp_2m`.",
     ]
     return "\n".join(lines) + "\n"
 

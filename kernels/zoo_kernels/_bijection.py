@@ -26,7 +26,22 @@ def single(*tensors: Tensor) -> list[Tensor]:
     return [t.float() if t.dtype in _HALVES else t for t in tensors]
 
 
-def two_axes(sizes: Sequence[int], strides: Sequence[int]) -> tuple[int, int] | None:
+def by_lines(params: Tensor, event: slice) -> Tensor:
+    """params, or a copy where the strides of its axes `event` allow no view by `as_lines`."""
+    fits = _two_axes(params.shape[event], params.stride()[event]) is not None
+    return params if fits else params.contiguous()
+
+
+def as_lines(params: Tensor, event: slice) -> Tensor:
+    """`by_lines` of params as a view with two axes (D1, D2) in place of those of `event`."""
+    sizes = list(params.shape)
+    axes = _two_axes(sizes[event], params.stride()[event])
+    lines = params if axes else params.contiguous()
+    sizes[event] = axes or (1, math.prod(sizes[event]))
+    return lines.view(sizes)
+
+
+def _two_axes(sizes: Sequence[int], strides: Sequence[int]) -> tuple[int, int] | None:
     """(D1, D2) with D1 D2 elements, if these axes are two, or one, without gaps in each."""
     axes = [(n, s) for n, s in zip(sizes, strides, strict=True) if n != 1]
     gaps = [i for i, (n, s) in enumerate(axes[1:], 1) if axes[i - 1][1] != n * s]
@@ -61,13 +76,13 @@ def _derivative(backward_op: OpSpec, is_inverse: bool) -> Derivative:
     return Derivative(setup_context, backward)
 
 
-def _laid_out(run: Function, by_lines: Callable[[Tensor], Tensor]) -> Function:
+def _laid_out(run: Function, event: slice) -> Function:
     """A backward whose parameters, and so their gradient, have strides that kernels follow."""
-    return lambda x, params, *rest: run(x, by_lines(params), *rest)
+    return lambda x, params, *rest: run(x, by_lines(params, event), *rest)
 
 
 def bijection(
-    name: str, rest: str, *, reference: ModuleType, by_lines: Callable[[Tensor], Tensor],
+    name: str, rest: str, *, reference: ModuleType, event: slice,
     cases: Callable[..., Sequence[Case]],
     tolerances: Mapping[torch.dtype, tuple[float, float]],
     costs: tuple[Callable[..., Cost], Callable[..., Cost]], cpp: tuple[Function, Function],
@@ -77,17 +92,17 @@ def bijection(
 ) -> tuple[OpSpec, OpSpec, OpSpec]:  # fmt: skip
     """(forward, inverse, backward). Pairs are (of values, of the backward): `costs`; `cpp`, whose
     first takes `is_inverse` and returns the implementation; `variants`, whose first takes it too.
-    `by_lines` copies parameters whose strides no kernel follows. `cases(backward=)` gives the
-    sample arguments, `reference` and `triton` (a module's name) have functions forward, inverse
-    and backward."""
+    `event` are the axes of the parameters that are x's. `cases(backward=)` gives the sample
+    arguments, `reference` and `triton` (a module's name) have functions forward, inverse and
+    backward."""
     backward = OpSpec(
         name=f"{name}_backward",
         schema=f"(Tensor x, Tensor params, Tensor grad, Tensor grad_ladj, {rest}, bool inverse)"
                " -> (Tensor, Tensor)",
         reference=reference.backward, fake=_fake_backward, cases=cases(backward=True),
         tolerances=tolerances, cost=costs[1], variants=variants[1],
-        cpp=Impl(_laid_out(cpp[1], by_lines), not_double, needs=f"{name}_backward"),
-        triton=Impl(_laid_out(lazy(f"{triton}:backward"), by_lines), verify_triton),
+        cpp=Impl(_laid_out(cpp[1], event), not_double, needs=f"{name}_backward"),
+        triton=Impl(_laid_out(lazy(f"{triton}:backward"), event), verify_triton),
     )  # fmt: skip
 
     def values(direction: str) -> OpSpec:

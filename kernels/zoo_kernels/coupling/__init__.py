@@ -26,7 +26,7 @@ from torch import Tensor
 
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc, alloc_like
-from zoo_kernels._bijection import bijection, single, two_axes
+from zoo_kernels._bijection import as_lines, bijection, single
 from zoo_kernels._spec import Bench, Case, Cost, Variant
 from zoo_kernels.coupling import reference
 from zoo_kernels.coupling.glow import (
@@ -39,6 +39,7 @@ from zoo_kernels.coupling.glow import (
 )
 
 _DEFAULTS = {"exp": 0.0, "sigmoid": 2.0, "tanh": 2.0}
+_EVENT = slice(2, None)
 
 
 def forward(
@@ -84,18 +85,9 @@ def _checked(
     return x, params, scale, order, constant
 
 
-def by_lines(params: Tensor) -> Tensor:
-    """params (B, 2, *E), or a copy where the strides of E allow no view by `collapsed`."""
-    fits = two_axes(params.shape[2:], params.stride()[2:]) is not None
-    return params if fits else params.contiguous()
-
-
 def collapsed(params: Tensor) -> Tensor:
-    """params (B, 2, *E) as (B, 2, D1, D2): a view of `by_lines(params)`."""
-    event = params.shape[2:]
-    axes = two_axes(event, params.stride()[2:])
-    lines = params if axes else params.contiguous()
-    return lines.view(*params.shape[:2], *(axes or (1, math.prod(event))))
+    """params (B, 2, *E) as (B, 2, D1, D2), by strides where they allow, else a copy."""
+    return as_lines(params, _EVENT)
 
 
 def start(x: Tensor, params: Tensor, first: bool) -> int:
@@ -224,7 +216,7 @@ def _benches(name: str) -> tuple[Bench, ...]:
 
 OPS = _FORWARD, _INVERSE, _BACKWARD = bijection(
     "coupling", "str scale, str order, float constant, bool first", reference=reference,
-    by_lines=by_lines, cases=_cases, tolerances=_TOLERANCES, costs=(_cost_values, _cost_backward),
+    event=_EVENT, cases=_cases, tolerances=_TOLERANCES, costs=(_cost_values, _cost_backward),
     cpp=(_values_cpp, _backward_cpp), triton=_KERNEL, benches=_benches,
     variants=(_value_variants, _backward_variants()),
 )  # fmt: skip

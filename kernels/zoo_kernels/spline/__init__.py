@@ -22,12 +22,13 @@ from torch import Tensor
 
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc, alloc_like
-from zoo_kernels._bijection import bijection, not_double, single, two_axes
+from zoo_kernels._bijection import as_lines, bijection, not_double, single
 from zoo_kernels._dispatch import Verdict
 from zoo_kernels._spec import Bench, Case, Cost, Variant
 from zoo_kernels.spline import reference
 
 MAX_BINS = 128
+_EVENT = slice(1, -1)
 
 
 def forward(
@@ -77,18 +78,9 @@ def _check_tensors(x: Tensor, params: Tensor) -> None:
                          f"not {params.dtype} on {params.device}")  # fmt: skip
 
 
-def by_lines(params: Tensor) -> Tensor:
-    """params (B, *E, P), or a copy where the strides of E allow no view by `collapsed`."""
-    fits = two_axes(params.shape[1:-1], params.stride()[1:-1]) is not None
-    return params if fits else params.contiguous()
-
-
 def collapsed(params: Tensor) -> Tensor:
-    """params (B, *E, P) as (B, D1, D2, P): a view of `by_lines(params)`."""
-    batch, *event, n = params.shape
-    axes = two_axes(event, params.stride()[1:-1])
-    lines = params if axes else params.contiguous()
-    return lines.view(batch, *(axes or (1, math.prod(event))), n)
+    """params (B, *E, P) as (B, D1, D2, P), by strides where they allow, else a copy."""
+    return as_lines(params, _EVENT)
 
 
 def _values_cpp(is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
@@ -228,7 +220,7 @@ _TOLERANCES = {
 OPS = _FORWARD, _INVERSE, _BACKWARD = bijection(
     "spline",
     "float left, float right, float min_width, float min_height, float min_derivative",
-    reference=reference, by_lines=by_lines, cases=_cases, tolerances=_TOLERANCES,
+    reference=reference, event=_EVENT, cases=_cases, tolerances=_TOLERANCES,
     costs=(_cost_values, _cost_backward), cpp=(_values_cpp, _backward_cpp), triton=_KERNEL,
     verify_triton=_few_bins, benches=_benches, variants=(_value_variants, _backward_variants()),
 )  # fmt: skip

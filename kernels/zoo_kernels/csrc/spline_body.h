@@ -6,10 +6,11 @@ typedef int32_t I4 __attribute__((vector_size(16)));
 typedef float V8 __attribute__((vector_size(32)));
 typedef int32_t I8 __attribute__((vector_size(32)));
 
-// The bin that each of W elements falls into.
+// The bin that each of W elements falls into: its number, its knots, the parameters of the
+// derivatives there.
 struct Bin {
-  F k, x, y, next_x, next_y, u0, u1;  // its number, its knots, the parameters of its derivatives
-  F sum_w, sum_h, before_w, before_h, e_w, e_h;  // exponentials: all, those before, the bin's own
+  F k, x, y, next_x, next_y, u0, u1;
+  F sum_w, sum_h;  // of the exponentials
 };
 
 ZOO_INLINE void transpose(V4 (&r)[4]) {
@@ -136,56 +137,60 @@ ZOO_INLINE void write(float* p, const int64_t (&at)[W], int64_t sk, int count, F
   }
 }
 
-// u[0..bins) -> e^(u - max); returns their sum
-ZOO_INLINE F exponentials(F* u, int bins) {
-  F top = u[0], total = splat(0.0f);
+// u[0..bins) -> e^(u - max)
+ZOO_INLINE void exponentials(F* u, int bins) {
+  F top = u[0];
   for (int j = 1; j < bins; ++j) top = max(u[j], top);
-  for (int j = 0; j < bins; ++j) {
-    u[j] = exp_negative(u[j] - top);
-    total = total + u[j];
-  }
-  return total;
+  for (int j = 0; j < bins; ++j) u[j] = exp_negative(u[j] - top);
 }
 
-// Finds each lane's bin by walking over all of them; leaves the exponentials in u.
-template <bool INVERSE, bool BACKWARD>
-ZOO_INLINE Bin find(F* u, F position, const Spline& s, int bins) {
-  Bin b;
-  b.sum_w = exponentials(u, bins);
-  b.sum_h = exponentials(u + bins, bins);
-  const float span = s.right - s.left, least_w = s.min_w * span, least_h = s.min_h * span;
-  const F scale_w = span * (1.0f - s.min_w * bins) / b.sum_w;
-  const F scale_h = span * (1.0f - s.min_h * bins) / b.sum_h;
-  const F* slopes = u + 2 * bins;
-  F x = s.left + (u[0] * scale_w + least_w), y = s.left + (u[bins] * scale_h + least_h);
-  F before_w = u[0], before_h = u[bins];
-  b.k = splat(0.0f);
-  b.x = b.y = splat(s.left);
-  b.next_x = x, b.next_y = y;
-  b.u0 = b.u1 = slopes[0];
-  if (BACKWARD) b.before_w = b.before_h = splat(0.0f), b.e_w = u[0], b.e_h = u[bins];
-  for (int j = 1; j < bins; ++j) {
-    const F e_w = u[j], e_h = u[bins + j];
-    const I here = position >= (INVERSE ? y : x);
-    b.k = where(here, static_cast<float>(j), b.k);
-    b.x = where(here, x, b.x);
-    b.y = where(here, y, b.y);
-    x = j == bins - 1 ? splat(s.right) : x + (e_w * scale_w + least_w);
-    y = j == bins - 1 ? splat(s.right) : y + (e_h * scale_h + least_h);
-    b.next_x = where(here, x, b.next_x);
-    b.next_y = where(here, y, b.next_y);
-    b.u0 = where(here, slopes[j - 1], b.u0);
-    b.u1 = where(here, slopes[j < bins - 1 ? j : j - 1], b.u1);
-    if (BACKWARD) {
-      b.before_w = where(here, before_w, b.before_w);
-      b.before_h = where(here, before_h, b.before_h);
-      b.e_w = where(here, e_w, b.e_w);
-      b.e_h = where(here, e_h, b.e_h);
-      before_w = before_w + e_w;
-      before_h = before_h + e_h;
-    }
+// Knots by the running sums of e[0..bins), of which each bin takes `least` of the span or more, and
+// the sum of all.
+ZOO_INLINE F place_knots(const F* e, int bins, const Spline& s, float least, F* knots) {
+  const float span = s.right - s.left;
+  for (int j = 1; j < bins; ++j) knots[j] = j == 1 ? e[0] : knots[j - 1] + e[j - 1];
+  const F sum = knots[bins - 1] + e[bins - 1], scale = span * (1.0f - least * bins) / sum;
+  for (int j = 1; j < bins; ++j) knots[j] = knots[j] * scale + (s.left + least * span * j);
+  knots[0] = splat(s.left);
+  knots[bins] = splat(s.right);
+  return sum;
+}
+
+// The knots of the n bins that a lane's one is still among, the first of which is number k.
+struct Range {
+  F *x, *y, *slopes, k;
+};
+
+// Keeps the upper half of n bins where `position` lies in it, else the lower; returns their number.
+template <bool INVERSE>
+ZOO_INLINE int halve(Range& r, F position, int n) {
+  const int half = n / 2;
+  const I above = position >= (INVERSE ? r.y : r.x)[half];
+  n -= half;
+  for (int j = 0; j <= n; ++j) {
+    r.x[j] = where(above, r.x[j + half], r.x[j]);
+    r.y[j] = where(above, r.y[j + half], r.y[j]);
+    r.slopes[j] = where(above, r.slopes[j + half], r.slopes[j]);
   }
-  return b;
+  r.k = where(above, r.k + static_cast<float>(half), r.k);
+  return n;
+}
+
+// Each lane's bin, where u holds exponentials of widths and heights.
+template <bool INVERSE, int BINS>
+ZOO_INLINE Bin find(const F* u, F position, const Spline& s, int bins) {
+  constexpr int MOST = BINS ? BINS : MAX_BINS;
+  F x[MOST + 1], y[MOST + 1], slopes[MOST + 1];
+  const F sum_w = place_knots(u, bins, s, s.min_w, x);
+  const F sum_h = place_knots(u + bins, bins, s, s.min_h, y);
+  slopes[0] = slopes[bins] = splat(0.0f);  // the derivatives at the ends have no parameters
+  for (int j = 1; j < bins; ++j) slopes[j] = u[2 * bins + j - 1];
+  Range r{x, y, slopes, splat(0.0f)};
+  if constexpr (BINS == 8)
+    halve<INVERSE>(r, position, 8), halve<INVERSE>(r, position, 4), halve<INVERSE>(r, position, 2);
+  else
+    for (int n = bins; n > 1;) n = halve<INVERSE>(r, position, n);
+  return {r.k, x[0], y[0], x[1], y[1], slopes[0], slopes[1], sum_w, sum_h};
 }
 
 struct Ends {
@@ -217,10 +222,9 @@ ZOO_INLINE F solve(F dy, F h, F s, F d0, F d1) {
   return where(theta > 1.0f, 1.0f, theta);
 }
 
+// The map at p, and its derivative: that of the forward map at that place, 1 outside.
 template <bool INVERSE>
-ZOO_INLINE void evaluate(F* params, F p, const Spline& s, int bins, F& out, F& ladj) {
-  const Bin b = find<INVERSE, false>(params, p, s, bins);
-  const Ends d = derivatives(b, s, bins);
+ZOO_INLINE F evaluate(const Bin& b, const Ends& d, F p, const Spline& s, F& dy_dx) {
   const F w = b.next_x - b.x, h = b.next_y - b.y, per_w = 1.0f / w, slope = h * per_w;
   const F k2 = d.d0 + d.d1 - 2.0f * slope;
   const F theta = INVERSE ? solve(p - b.y, h, slope, d.d0, d.d1) : (p - b.x) * per_w;
@@ -228,19 +232,35 @@ ZOO_INLINE void evaluate(F* params, F p, const Spline& s, int bins, F& out, F& l
   const F P = d.d1 * theta * theta + 2.0f * slope * t + d.d0 * u * u, q = slope * per_D;
   const F value = INVERSE ? b.x + theta * w
                           : b.y + h * (slope * theta * theta + d.d0 * t) * per_D;
-  const F l = log(q * q * P);
-  const F kept = where(p > s.right, p, value), flat = where(p > s.right, 0.0f, INVERSE ? -l : l);
-  out = where(p < s.left, p, kept);
-  ladj = where(p < s.left, 0.0f, flat);
+  const I outside = (p < s.left) | (p > s.right);
+  dy_dx = where(outside, 1.0f, q * q * P);
+  return where(outside, p, value);
 }
 
+// Gradients of the softmax numbers of one kind, widths or heights, over p_j: in the bins before the
+// element's own, in it, and after it.
+struct Pull {
+  F before, here, after;
+};
+
+// From those of the bin's edge and of its size. The p_j stand for c = span - bins * least; what of
+// the knots is not `least` is the sum of theirs before the bin, and of its own.
+ZOO_INLINE Pull pull(F edge, F size, F before, F own, float c, F sum) {
+  const F dot = before * edge + own * size, per_sum = 1.0f / sum;
+  return {(edge * c - dot) * per_sum, (size * c - dot) * per_sum, -dot * per_sum};
+}
+
+struct Gradients {
+  F position;
+  Pull w, h;
+  F u0, u1;
+};
+
 template <bool INVERSE>
-ZOO_INLINE F pull_back(F* params, F p, const Spline& s, int bins, F grad, F grad_l) {
-  const Bin b = find<INVERSE, true>(params, p, s, bins);
-  const Ends d = derivatives(b, s, bins);
+ZOO_INLINE Gradients pull_back(const Bin& b, const Ends& d, F p, const Spline& s, int bins, F grad,
+                               F grad_l) {
   const float span = s.right - s.left, zero = 0.0f;
-  const float c_w = span * (1.0f - s.min_w * bins), c_h = span * (1.0f - s.min_h * bins);
-  const F h = b.next_y - b.y, per_w = 1.0f / (b.next_x - b.x), slope = h * per_w;
+  const F w = b.next_x - b.x, h = b.next_y - b.y, per_w = 1.0f / w, slope = h * per_w;
   const F k2 = d.d0 + d.d1 - 2.0f * slope;
   const F theta = INVERSE ? solve(p - b.y, h, slope, d.d0, d.d1) : (p - b.x) * per_w;
   const F u = 1.0f - theta, t = theta * u, D = slope + k2 * t, A = slope * theta * theta + d.d0 * t;
@@ -255,71 +275,109 @@ ZOO_INLINE F pull_back(F* params, F p, const Spline& s, int bins, F grad, F grad
   const F gs = gA * theta * theta + gD * (1.0f - 2.0f * t) + 2.0f * gP * t + 2.0f * gl / slope;
   const F gx = g_theta * per_w;
   const I outside = (p < s.left) | (p > s.right);
-  const F edge_w = where(outside, zero, -gx * c_w), edge_h = where(outside, zero, gy * c_h);
-  const F size_w = where(outside, zero, -(gs * slope + g_theta * theta) * per_w * c_w);
-  const F size_h = where(outside, zero, (gy * A * per_D + gs * per_w) * c_h);
-  const F p_w = 1.0f / b.sum_w, p_h = 1.0f / b.sum_h;
-  const F dot_w = (b.before_w * edge_w + b.e_w * size_w) * p_w;
-  const F dot_h = (b.before_h * edge_h + b.e_h * size_h) * p_h;
-  F g0 = ((gA + gD) * t + gP * u * u) * sigmoid(b.u0, d.e0);
-  F g1 = (gD * t + gP * theta * theta) * sigmoid(b.u1, d.e1);
-  g0 = where(outside | d.first, zero, g0);
-  g1 = where(outside | d.last, zero, g1);
-  const F before_w = (edge_w - dot_w) * p_w, here_w = (size_w - dot_w) * p_w, after_w = -dot_w * p_w;
-  const F before_h = (edge_h - dot_h) * p_h, here_h = (size_h - dot_h) * p_h, after_h = -dot_h * p_h;
-  for (int j = 0; j < bins; ++j) {
-    const I before = b.k > static_cast<float>(j), here = b.k == static_cast<float>(j);
-    params[j] = params[j] * where(before, before_w, where(here, here_w, after_w));
-    params[bins + j] = params[bins + j] * where(before, before_h, where(here, here_h, after_h));
-  }
-  for (int j = 0; j < bins - 1; ++j) {
-    const I left = b.k == static_cast<float>(j + 1), right = b.k == static_cast<float>(j);
-    params[2 * bins + j] = where(left, g0, where(right, g1, zero));
-  }
-  return where(outside, grad, INVERSE ? -gy : gx);
+  const F edge_w = where(outside, zero, -gx), edge_h = where(outside, zero, gy);
+  const F size_w = where(outside, zero, -(gs * slope + g_theta * theta) * per_w);
+  const F size_h = where(outside, zero, gy * A * per_D + gs * per_w);
+  const float least_w = s.min_w * span, least_h = s.min_h * span;
+  const F before_w = b.x - s.left - b.k * least_w, before_h = b.y - s.left - b.k * least_h;
+  const F g0 = ((gA + gD) * t + gP * u * u) * sigmoid(b.u0, d.e0);
+  const F g1 = (gD * t + gP * theta * theta) * sigmoid(b.u1, d.e1);
+  return {where(outside, grad, INVERSE ? -gy : gx),
+          pull(edge_w, size_w, before_w, w - least_w, span - bins * least_w, b.sum_w),
+          pull(edge_h, size_h, before_h, h - least_h, span - bins * least_h, b.sum_h),
+          where(outside | d.first, zero, g0), where(outside | d.last, zero, g1)};
 }
 
-// BINS is the number of bins, or 0 where only the problem knows it.
+// Exponentials into gradients of all parameters.
+ZOO_INLINE void spread(const Gradients& d, F k, int bins, F* params) {
+  for (int j = 0; j < bins; ++j) {
+    const I before = k > static_cast<float>(j), here = k == static_cast<float>(j);
+    params[j] = params[j] * where(before, d.w.before, where(here, d.w.here, d.w.after));
+    params[bins + j] = params[bins + j] * where(before, d.h.before, where(here, d.h.here, d.h.after));
+  }
+  for (int j = 0; j < bins - 1; ++j) {
+    const I left = k == static_cast<float>(j + 1), right = k == static_cast<float>(j);
+    params[2 * bins + j] = where(left, d.u0, where(right, d.u1, 0.0f));
+  }
+}
+
+// G vectors of elements, which go through each stage together: one alone is a chain of dependent
+// instructions longer than a processor looks ahead. BINS is the number of bins, or 0 where only the
+// problem knows it.
+constexpr int G = 8;
+
+template <bool INVERSE, int BINS>
+struct Group {
+  F params[G][BINS ? 3 * BINS : MAX_PARAMS], x[G];
+  Bin bin[G];
+  Ends ends[G];
+  int vectors, elements;
+
+  // of elements e..end - 1 at most
+  Group(const Problem& a, int64_t e, int64_t end, Cursor& c) {
+    const int bins = BINS ? BINS : a.spline.bins;
+    elements = end - e < G * W ? static_cast<int>(end - e) : G * W;
+    vectors = (elements + W - 1) / W;
+    int64_t at[W];
+    for (int g = 0; g < vectors; ++g) {
+      places(a.params, c, lanes(g), at);
+      read(a.p, at, a.params.sk, 3 * bins - 1, params[g]);
+      exponentials(params[g], bins);
+      exponentials(params[g] + bins, bins);
+    }
+    for (int g = 0; g < vectors; ++g) {
+      x[g] = load(a.x + e + g * W, lanes(g));
+      bin[g] = find<INVERSE, BINS>(params[g], x[g], a.spline, bins);
+    }
+    for (int g = 0; g < vectors; ++g) ends[g] = derivatives(bin[g], a.spline, bins);
+  }
+
+  int lanes(int g) const {
+    return elements - g * W < W ? elements - g * W : W;
+  }
+};
+
 template <bool INVERSE, int BINS>
 ZOO_INLINE void values(const Problem& a, int64_t begin, int64_t end) {
-  const int bins = BINS ? BINS : a.spline.bins;
-  F params[BINS ? 3 * BINS : MAX_PARAMS];
-  int64_t at[W];
   Cursor c = cursor(a.params, begin);
-  for (int64_t e = begin; e < end; e += W) {
-    const int n = end - e < W ? static_cast<int>(end - e) : W;
-    places(a.params, c, n, at);
-    read(a.p, at, a.params.sk, 3 * bins - 1, params);
-    F out, ladj;
-    evaluate<INVERSE>(params, load(a.x + e, n), a.spline, bins, out, ladj);
-    store(a.out + e, out, n);
-    store(a.ladj + e, ladj, n);
+  for (int64_t e = begin; e < end; e += G * W) {
+    const Group<INVERSE, BINS> group(a, e, end, c);
+    F dy_dx[G];
+    for (int g = 0; g < group.vectors; ++g) {
+      const F out = evaluate<INVERSE>(group.bin[g], group.ends[g], group.x[g], a.spline, dy_dx[g]);
+      store(a.out + e + g * W, out, group.lanes(g));
+    }
+    for (int g = 0; g < group.vectors; ++g)
+      store(a.ladj + e + g * W, INVERSE ? -log(dy_dx[g]) : log(dy_dx[g]), group.lanes(g));
   }
 }
 
 // of the log-determinants of elements e.. in the rows from c on
 ZOO_INLINE F grad_ladj(const Problem& a, const Cursor& c, int64_t e, int n) {
   F g = splat(a.grad_ladj[c.row]);
-  if (!in_line(a.params, c))
-    for (int i = 0; i < n; ++i) g[i] = a.grad_ladj[(e + i) / a.params.d];
+  if (!in_line(a.grads, c))
+    for (int i = 0; i < n; ++i) g[i] = a.grad_ladj[(e + i) / a.grads.d];
   return g;
 }
 
 template <bool INVERSE, int BINS>
 ZOO_INLINE void gradients(const Problem& a, int64_t begin, int64_t end) {
   const int bins = BINS ? BINS : a.spline.bins;
-  F params[BINS ? 3 * BINS : MAX_PARAMS];
-  int64_t at[W];
   Cursor c = cursor(a.params, begin), to = cursor(a.grads, begin);
-  for (int64_t e = begin; e < end; e += W) {
-    const int n = end - e < W ? static_cast<int>(end - e) : W;
-    const F grad_l = grad_ladj(a, c, e, n);
-    places(a.params, c, n, at);
-    read(a.p, at, a.params.sk, 3 * bins - 1, params);
-    store(a.out + e, pull_back<INVERSE>(params, load(a.x + e, n), a.spline, bins,
-                                        load(a.grad + e, n), grad_l), n);
-    places(a.grads, to, n, at);
-    write(a.grad_params, at, a.grads.sk, 3 * bins - 1, params, n);
+  for (int64_t e = begin; e < end; e += G * W) {
+    Group<INVERSE, BINS> group(a, e, end, c);
+    for (int g = 0; g < group.vectors; ++g) {
+      const int64_t i = e + g * W;
+      const int n = group.lanes(g);
+      const F grad = load(a.grad + i, n), grad_l = grad_ladj(a, to, i, n);
+      const Gradients d = pull_back<INVERSE>(group.bin[g], group.ends[g], group.x[g], a.spline,
+                                             bins, grad, grad_l);
+      store(a.out + i, d.position, n);
+      spread(d, group.bin[g].k, bins, group.params[g]);
+      int64_t at[W];
+      places(a.grads, to, n, at);
+      write(a.grad_params, at, a.grads.sk, 3 * bins - 1, group.params[g], n);
+    }
   }
 }
 

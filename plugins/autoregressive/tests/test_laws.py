@@ -34,6 +34,9 @@ MODELS = {
     "gated_pixelcnn": lambda **event: GatedPixelCNN(
         PixelConfig(hidden=12, layers=3, kernel=5, head=24, **event)
     ),
+    "gated_pixelcnn_coordinates": lambda **event: GatedPixelCNN(
+        PixelConfig(hidden=12, layers=3, kernel=5, head=24, coordinates=True, **event)
+    ),
     "pixelcnn": lambda **event: PixelCNN(
         PlainConfig(hidden=12, layers=2, kernel=5, head=24, **event)
     ),

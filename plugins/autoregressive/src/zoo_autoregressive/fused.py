@@ -38,6 +38,7 @@ def sample(
         shape=c.shape,
         head="binary" if c.levels == 2 else "softmax",
         levels=c.levels,
+        extra=model.constants.to(model.dtype) if c.coordinates else None,
         fixed=None if fixed is None else torch.where(fixed.mask, fixed.values.long(), -1),
         cond=None if cond is None else _shifts(model, cond),
     )

@@ -16,7 +16,8 @@ The channels of a pixel are drawn in turn: horizontal features are split into C 
 c sees the channels before c of its own pixel, through mask A on the first layer's h_here, and
 mask B on the last tap of h_row, on residual and skip and on the head.
 
-Shapes: B batch, C channels, H rows, W columns, U units, K levels.
+Shapes: B batch, C channels, I inputs (the channels, and constants), H rows, W columns, U units,
+K levels.
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from zoo_autoregressive.heads import (
     split_channels,
 )
 from zoo_autoregressive.layers import ChannelConv, channel_groups, gate
-from zoo_autoregressive.raster import raster_order
+from zoo_autoregressive.raster import CONSTANTS, constants, raster_order
 from zoo_core import Condition, Event, Fixed, GenerativeModel, Range
 from zoo_core.nn.inputs import one_hot, ordinal
 
@@ -46,6 +47,8 @@ class Config:
 
     `gain` multiplies the first weights of the vertical stack. A gate shrinks what it passes, so
     that with PyTorch's own, 1, hardly anything of the image is left in v after a few layers.
+    With `coordinates` the first layer also sees the row and the column of a pixel; without, only
+    the zeros around the image tell where it is.
     """
 
     shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
@@ -57,6 +60,7 @@ class Config:
     head: Annotated[int, Range(1, 65536)] = 32
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
     gain: Annotated[float, Range(0.0, 100.0, open=True)] = 1.0
+    coordinates: bool = False
 
 
 class Layer(nn.Module):
@@ -65,7 +69,7 @@ class Layer(nn.Module):
     def __init__(self, c: Config, *, first: bool = False, last: bool = False) -> None:
         super().__init__()
         C, U = c.shape[0], c.hidden
-        inputs, k = (C, c.kernel) if first else (U, 3)
+        inputs, k = (_inputs(c), c.kernel) if first else (U, 3)
         self.n, self.first, self.last, self.dropout = k // 2 + 1, first, last, c.dropout
         self.v_row = nn.Conv2d(inputs, U, (1, k), padding=(0, k // 2))
         self.v_col = nn.Conv2d(U, 2 * U, (self.n, 1))
@@ -81,7 +85,7 @@ class Layer(nn.Module):
             conv.weight.data.mul_(c.gain)
 
     def forward(self, v: Tensor, h: Tensor, e: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """v', h' and skip(g) of v and h (B, C or U, H, W) and the class e (B, classes)."""
+        """v', h' and skip(g) of v and h (B, I or U, H, W) and the class e (B, classes)."""
         V_v, V_h = self.shifts(e)
         n = self.v_col(F.pad(self.v_row(v), (0, 0, self.n, 0))[:, :, :-1])
         h, skip = self.horizontal(self.link(n), self.window(h), h, V_h)
@@ -101,7 +105,7 @@ class Layer(nn.Module):
         """h' and skip(g) at the pixels of h, whose `window` reaches further to the left."""
         y = link + self.h_row(window) + V_h
         if self.h_here is not None:
-            y = y + self.h_here(h)
+            y = y + self.h_here(h[:, : self.h_here.in_channels])
         out = self.out(self._drop(gate(y)))
         if self.last:
             return h, out
@@ -130,17 +134,25 @@ class Memory:
     above: Tensor  # (B, U, n, W) v_row of the n rows above r
     below: Tensor  # (B, 2U, 1, W) n of row r
     link: Tensor  # (B, 2U, 1, W) link(n) of row r
-    left: Tensor  # (B, C or U, 1, n or n - 1) h to the left of c
-    here: Tensor  # (B, C or U, 1, 1) h at c
+    left: Tensor  # (B, I or U, 1, n or n - 1) h to the left of c
+    here: Tensor  # (B, I or U, 1, 1) h at c
+
+
+def _inputs(c: Config) -> int:
+    return c.shape[0] + CONSTANTS * c.coordinates
 
 
 class GatedPixelCNN(GenerativeModel):
     """The stack of layers: `logits` runs it on images, `conditional` pixel by pixel."""
 
+    constants: Tensor
+
     def __init__(self, config: Config | None = None) -> None:
         c = config or Config()
         condition = Condition("classes", c.classes) if c.classes else None
         super().__init__(c, Event(c.shape, levels=c.levels), condition)
+        E, H, W = CONSTANTS * c.coordinates, *c.shape[1:]
+        self.register_buffer("constants", constants(H, W)[:E], persistent=False)
         C, last = c.shape[0], c.layers - 1
         self.layers = nn.ModuleList(
             Layer(c, first=l == 0, last=l == last) for l in range(c.layers)
@@ -182,10 +194,10 @@ class GatedPixelCNN(GenerativeModel):
         pixel, channel = divmod(i, self.config.shape[0])
         r, c = divmod(pixel, self.config.shape[2])
         if channel == 0 and c > 0:
-            self._next_column(self._encode(x[:, :, r : r + 1, c - 1 : c]), cache)
+            self._next_column(self._encode(x, slice(r, r + 1), slice(c - 1, c)), cache)
         elif channel == 0 and r > 0:
-            self._next_row(self._encode(x[:, :, r - 1 : r]), cache)
-        s = self._pixel(self._encode(x[:, :, r : r + 1, c : c + 1]), c, cache)
+            self._next_row(self._encode(x, slice(r - 1, r)), cache)
+        s = self._pixel(self._encode(x, slice(r, r + 1), slice(c, c + 1)), c, cache)
         return self._split(self.head(s))[:, channel, 0, 0], cache
 
     @property
@@ -200,7 +212,7 @@ class GatedPixelCNN(GenerativeModel):
         return fused.sample(self, u, cond, fixed, temperature)
 
     def _pixel(self, h: Tensor, c: int, cache: list[Memory]) -> Tensor:
-        """s (B, U, 1, 1) at column c, where h (B, C, 1, 1) is the pixel as far as it is known."""
+        """s (B, U, 1, 1) at column c, where h (B, I, 1, 1) is the pixel as far as it is known."""
         s = h.new_zeros(1)
         for layer, m in zip(self.stack(), cache, strict=True):
             m.here = h
@@ -210,13 +222,13 @@ class GatedPixelCNN(GenerativeModel):
         return s
 
     def _next_column(self, x: Tensor, cache: list[Memory]) -> None:
-        """Move on from the pixel x (B, C, 1, 1), all channels of which are now known."""
+        """Move on from the pixel x (B, I, 1, 1), all channels of which are now known."""
         cache[0].here = x
         for m in cache:
             m.left = torch.cat((m.left, m.here), -1)[..., 1:]
 
     def _next_row(self, v: Tensor, cache: list[Memory]) -> None:
-        """Move on from the row v (B, C, 1, W), all of which is now known."""
+        """Move on from the row v (B, I, 1, W), all of which is now known."""
         for layer, m in zip(self.stack(), cache, strict=True):
             m.above = torch.cat((m.above[:, :, 1:], layer.v_row(v)), 2)
             v = layer.vertical(m.below, v, m.V_v)
@@ -225,8 +237,8 @@ class GatedPixelCNN(GenerativeModel):
             m.left = torch.zeros_like(m.left)
 
     def _blank(self, layer: Layer, batch: int, e: Tensor | None) -> Memory:
-        C, _, W = self.config.shape
-        inputs, taps = (C, layer.n) if layer.first else (self.config.hidden, layer.n - 1)
+        W = self.config.shape[2]
+        inputs, taps = (_inputs(self.config), layer.n) if layer.first else (self.config.hidden, layer.n - 1)
         empty = layer.link.weight.new_zeros
         above = empty(batch, self.config.hidden, layer.n, W)
         below = layer.v_col(above)
@@ -237,8 +249,13 @@ class GatedPixelCNN(GenerativeModel):
         """The layers, typed."""
         return cast("list[Layer]", list(self.layers))
 
-    def _encode(self, x: Tensor) -> Tensor:
-        return ordinal(x, self.config.levels, self.dtype)
+    def _encode(
+        self, x: Tensor, rows: slice = slice(None), columns: slice = slice(None)
+    ) -> Tensor:
+        """Inputs (B, I, ., .) at rows and columns of images x (B, C, H, W)."""
+        v = ordinal(x[:, :, rows, columns], self.config.levels, self.dtype)
+        here = self.constants[:, rows, columns].to(v.dtype)
+        return torch.cat((v, here.expand(len(x), -1, -1, -1)), 1)
 
     def one_hot(self, cond: Tensor | None) -> Tensor | None:
         """e_c (B, classes), or None without classes."""

@@ -26,7 +26,7 @@ from zoo_autoregressive.passes import Cached, Memory, Pass, Whole
 from zoo_core import Condition, Event, GenerativeModel
 from zoo_core.nn.inputs import one_hot, ordinal
 
-__all__ = ["CONSTANTS", "Cache", "RasterConfig", "RasterModel", "raster_order"]
+__all__ = ["CONSTANTS", "Cache", "RasterConfig", "RasterModel", "constants", "raster_order"]
 
 CONSTANTS = 3
 """Inputs of a network beside the channels: one, and the row and the column from -1 to 1."""
@@ -62,7 +62,7 @@ class RasterModel(GenerativeModel, ABC):
     def __init__(self, config: RasterConfig) -> None:
         condition = Condition("classes", config.classes) if config.classes else None
         super().__init__(config, Event(config.shape, levels=config.levels), condition)
-        self.register_buffer("constants", _constants(*config.shape[1:]), persistent=False)
+        self.register_buffer("constants", constants(*config.shape[1:]), persistent=False)
 
     @abstractmethod
     def vertical(self, above: Tensor, run: Pass) -> None:
@@ -130,7 +130,7 @@ def raster_order(channels: int, height: int, width: int) -> Tensor:
     return torch.arange(D).view(channels, -1).T.flatten()
 
 
-def _constants(height: int, width: int) -> Tensor:
-    """(3, H, W)."""
+def constants(height: int, width: int) -> Tensor:
+    """One, and the row and the column from -1 to 1, (3, H, W)."""
     rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
     return torch.stack((torch.ones(height, width), *torch.meshgrid(rows, columns, indexing="ij")))

@@ -293,7 +293,8 @@ ZOO_INLINE void spread(const Gradients& d, F k, int bins, F* params) {
   for (int j = 0; j < bins; ++j) {
     const I before = k > static_cast<float>(j), here = k == static_cast<float>(j);
     params[j] = params[j] * where(before, d.w.before, where(here, d.w.here, d.w.after));
-    params[bins + j] = params[bins + j] * where(before, d.h.before, where(here, d.h.here, d.h.after));
+    F& height = params[bins + j];
+    height = height * where(before, d.h.before, where(here, d.h.here, d.h.after));
   }
   for (int j = 0; j < bins - 1; ++j) {
     const I left = k == static_cast<float>(j + 1), right = k == static_cast<float>(j);

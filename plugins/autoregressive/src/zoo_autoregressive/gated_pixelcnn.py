@@ -238,7 +238,8 @@ class GatedPixelCNN(GenerativeModel):
 
     def _blank(self, layer: Layer, batch: int, e: Tensor | None) -> Memory:
         W = self.config.shape[2]
-        inputs, taps = (_inputs(self.config), layer.n) if layer.first else (self.config.hidden, layer.n - 1)
+        inputs = _inputs(self.config) if layer.first else self.config.hidden
+        taps = layer.n if layer.first else layer.n - 1
         empty = layer.link.weight.new_zeros
         above = empty(batch, self.config.hidden, layer.n, W)
         below = layer.v_col(above)

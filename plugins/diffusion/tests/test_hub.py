@@ -57,9 +57,10 @@ def network():
 def pipeline(theirs, folder):
     """The files of a pipeline by path."""
     scheduler = "scheduler/scheduler_config.json" if folder else "scheduler_config.json"
+    state = {name: t.contiguous() for name, t in theirs.state_dict().items()}
     return {
         f"{folder}config.json": json.dumps(CONFIG).encode(),
-        f"{folder}diffusion_pytorch_model.safetensors": save(theirs.state_dict()),
+        f"{folder}diffusion_pytorch_model.safetensors": save(state),
         scheduler: json.dumps(SCHEDULER).encode(),
         "model_index.json": json.dumps({"_class_name": "DDPMPipeline"}).encode(),
     }

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo_kernels.narrow_attention import WIDEST, narrow_attention
+
 __all__ = ["Attention", "Resample", "ResnetBlock", "resample", "silu"]
 
 Resample = Literal["up", "down", "fir_up", "fir_down"]
@@ -105,11 +107,18 @@ class Attention(nn.Module):
         B, C, H, W = x.shape
         h = x if self.group_norm is None else self.group_norm(x)
         tokens = h.flatten(2).transpose(1, 2)  # (B, H W, C)
-        q, k, v = (self._split(f(tokens)) for f in (self.to_q, self.to_k, self.to_v))
-        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, H * W, C)
+        q, k, v = (
+            f(tokens).unflatten(2, (self.heads, -1)) for f in (self.to_q, self.to_k, self.to_v)
+        )
+        y = _attend(q, k, v).reshape(B, H * W, C)
         out: Tensor = x + self.to_out[0](y).transpose(1, 2).reshape(B, C, H, W)
         return out if self.scale == 1.0 else out / self.scale
 
-    def _split(self, t: Tensor) -> Tensor:
-        B, N, C = t.shape
-        return t.view(B, N, self.heads, C // self.heads).transpose(1, 2)  # (B, heads, N, d)
+
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """(B, N, heads, d) each; narrow heads on a CPU have a kernel of their own."""
+    narrow = q.shape[-1] <= WIDEST and q.dtype == torch.float32 and q.device.type == "cpu"
+    if narrow and not torch.is_grad_enabled():
+        return narrow_attention(q, k, v)
+    q, k, v = (t.transpose(1, 2) for t in (q, k, v))  # (B, heads, N, d)
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)

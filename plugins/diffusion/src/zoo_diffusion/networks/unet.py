@@ -6,6 +6,9 @@ Kinds of levels: `plain` and `attention` (DDPM, Ho et al., 2020, https://arxiv.o
 (NCSN++, Song et al., 2021, https://arxiv.org/abs/2011.13456: FIR filters and an image pyramid that
 enters and leaves at every level).
 
+Features lie in memory with their channels last: convolutions need no copies in another order, and
+attention's tokens are a view.
+
 Shapes: B batch, C channels, H rows, W columns, E = 4 channels[0].
 """
 
@@ -266,10 +269,16 @@ class UNet(nn.Module):
         self.conv_norm_out = nn.GroupNorm(groups, first, eps=c.eps)
         self.conv_out = nn.Conv2d(first, image, 3, padding=1)
         nn.init.zeros_(self.conv_out.weight)
+        for p in self.parameters():
+            if p.ndim == 4:
+                p.data = p.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
         """x (B, inputs, H, W), time (B,), label (B,) int64 -> (B, C, H, W)."""
-        e, image = self._embedded(time, label, x.dtype), 2 * x - 1 if self.config.center else x
+        e = self._embedded(time, label, x.dtype)
+        image = (2 * x - 1 if self.config.center else x).contiguous(
+            memory_format=torch.channels_last
+        )
         h = self.conv_in(image)
         kept = [h]
         for down in self.down_blocks:

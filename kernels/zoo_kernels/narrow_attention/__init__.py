@@ -1,0 +1,114 @@
+"""Attention whose heads have few channels, on CPUs, for sampling and scoring.
+
+    y_n = sum_m softmax_m(q_n k_m / sqrt(d)) v_m
+
+Libraries compute both products by matrix kernels, which d = 8 leaves mostly empty. Here tokens lie
+along the vectors. float32 runs in C++; there is no derivative and no Triton kernel: networks call
+it where no gradient is asked for, on the CPU, and torch's attention elsewhere.
+
+Shapes: B batch, N queries, M keys, H heads, d channels of a head.
+"""
+
+__all__ = ["OPS", "WIDEST", "narrow_attention"]
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo_kernels import _extension
+from zoo_kernels._alloc import alloc
+from zoo_kernels._spec import Bench, Case, Cost, Impl, OpSpec
+
+WIDEST = 8
+"""Channels of a head up to which it is the faster."""
+
+
+def narrow_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """q (B, N, H, d), k and v (B, M, H, d) -> (B, N, H, d); M >= 1."""
+    _check(q, k, v)
+    y: Tensor = _ATTENTION(q, k, v)
+    return y
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
+    if q.dim() != 4 or not q.dtype.is_floating_point:
+        raise ValueError(f"q must be floating (B, N, H, d), not {q.dtype} {tuple(q.shape)}")
+    B, _, H, d = q.shape
+    for name, t in (("k", k), ("v", v)):
+        if t.dim() != 4 or t.shape[0] != B or tuple(t.shape[2:]) != (H, d) or not t.shape[1]:
+            raise ValueError(f"{name} must be ({B}, M, {H}, {d}) with M >= 1, not "
+                             f"{tuple(t.shape)}")  # fmt: skip
+        if t.dtype != q.dtype or t.device != q.device:
+            raise ValueError(f"{name} must be {q.dtype} on {q.device} like q, not {t.dtype} on "
+                             f"{t.device}")  # fmt: skip
+    if k.shape != v.shape:
+        raise ValueError(f"k and v must have one shape, not {tuple(k.shape)}, {tuple(v.shape)}")
+
+
+def _reference(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = torch.einsum("bnhc,bmhc->bhnm", q, k) * q.shape[-1] ** -0.5
+    return torch.einsum("bhnm,bmhc->bnhc", scores.softmax(-1), v).contiguous()
+
+
+def _cpp(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    out = alloc(q.shape, like=q)
+    if out.numel():
+        _extension.cpp("narrow_attention")(out, *(_dense(t) for t in (q, k, v)))
+    return out
+
+
+def _dense(t: Tensor) -> Tensor:
+    return t if t.stride(3) == 1 else t.contiguous()
+
+
+def _verify(q: Tensor, *rest: Any) -> tuple[bool, str]:
+    return q.dtype == torch.float32, f"serves float32, not {q.dtype}"
+
+
+def _cost(q: Tensor, k: Tensor, v: Tensor) -> Cost:
+    moved = 2 * q.numel() + k.numel() + v.numel()
+    return Cost(moved * q.element_size(), 4 * q.numel() * k.shape[1])
+
+
+def _arguments(
+    generator: torch.Generator, B: int, N: int, M: int, H: int, d: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(n: int) -> Tensor:
+        return torch.randn((B, n, H, d), generator=generator)
+
+    return draw(N), draw(M), draw(M)
+
+
+def _case(name: str, *sizes: int) -> Case:
+    def make(generator: torch.Generator, dtype: torch.dtype) -> tuple[Any, ...]:
+        return tuple(t.to(dtype) for t in _arguments(generator, *sizes))
+
+    return Case(name, make, rows=(0, 1, 2))
+
+
+_ATTENTION = OpSpec(
+    name="narrow_attention",
+    schema="(Tensor q, Tensor k, Tensor v) -> Tensor",
+    reference=_reference,
+    fake=lambda q, k, v: q.new_empty(q.shape),
+    cases=(
+        _case("square", 2, 16, 16, 3, 8),
+        _case("odd", 3, 7, 37, 2, 5),
+        _case("one", 2, 1, 1, 1, 1),
+        _case("wide", 1, 18, 33, 2, 32),
+    ),
+    tolerances={torch.float32: (2e-6, 2e-6)},
+    cost=_cost,
+    cpp=Impl(_cpp, _verify, needs="narrow_attention"),
+    differentiable=False,
+    bench=(
+        Bench(
+            "16 heads of 8, 256 tokens",
+            lambda generator: _arguments(generator, 1, 256, 256, 16, 8),
+            {"torch": "peers.narrow_attention:attention",
+             "torch compiled": "peers.narrow_attention:attention_compiled"},
+        ),
+    ),
+)  # fmt: skip
+OPS = (_ATTENTION,)

@@ -83,13 +83,13 @@ class Ancestral(Solver):
 class DDIM(Solver):
     """eta scales a step's noise, from none to that of ancestral sampling (eq. 16).
 
-    Where x_0 is bounded, epsilon stays the network's own, as in diffusers, and each step adds a
-    little error: take `clipped_epsilon=True`, the one that the bounded x_0 implies, for hundreds
-    of steps.
+    Where x_0 is bounded, the step goes along the epsilon that the bounded x_0 implies, and more
+    steps come closer to the flow. With `clipped_epsilon=False` epsilon stays the network's own,
+    as by default in diffusers, and each step adds an error that does not shrink with the step.
     """
 
     eta: Annotated[float, Range(0, 1)] = 0.0
-    clipped_epsilon: bool = False
+    clipped_epsilon: bool = True
 
     def plan(self, model: Any) -> Plan:
         path = walk(model, self.steps, self.spacing)

@@ -50,7 +50,7 @@ def _ours(dtype: torch.dtype) -> Build:
         from copy import deepcopy
 
         model = deepcopy(_model()).to(dtype)
-        how = {"sampler": "ddim", "steps": _STEPS, "spacing": "leading"}
+        how = {"sampler": "ddim", "steps": _STEPS, "spacing": "leading", "clipped_epsilon": False}
         return lambda: _pictures(model.sample(_ROWS, seed=_SEED, **how))
 
     return build
@@ -93,7 +93,7 @@ def _pipeline(dtype: torch.dtype, *, best: bool) -> Build:
     return build
 
 
-_POINTS, _LENGTH = 64, 1000
+_LENGTH = 1000
 
 
 @cache
@@ -109,16 +109,19 @@ def _toy() -> Any:
     return _fresh_toy().to(device())
 
 
-def _toy_ours() -> Call:
-    model = _toy()
-    return lambda: model.sample(_POINTS, seed=_SEED, sampler="ancestral", steps=_LENGTH)
+def _toy_ours(points: int) -> Build:
+    def build() -> Call:
+        model = _toy()
+        return lambda: model.sample(points, seed=_SEED, sampler="ancestral", steps=_LENGTH)
+
+    return build
 
 
-def _toy_loop(*, best: bool) -> Build:
+def _toy_loop(points: int, *, best: bool) -> Build:
     """x <- mean(x, eps(x, t)) + sigma z, by the paper's algorithm 2."""
 
     def build() -> Call:
-        model, rng = _toy(), zoo.Rng(_SEED, _POINTS).to(device())
+        model, rng = _toy(), zoo.Rng(_SEED, points).to(device())
         beta = torch.linspace(1e-4, 0.02, _LENGTH, dtype=torch.float64)
         bar = (1 - beta).cumprod(0)
         before = torch.cat((bar.new_ones(1), bar[:-1]))
@@ -139,7 +142,7 @@ def _toy_loop(*, best: bool) -> Build:
         def call() -> Tensor:
             x = first
             for i in reversed(range(_LENGTH)):
-                t = torch.full((_POINTS,), float(i), device=x.device)
+                t = torch.full((points,), float(i), device=x.device)
                 x = move(x, t, table[i], noise[_LENGTH - 1 - i])
             return x
 
@@ -165,7 +168,13 @@ _FULL, _HALF, _MIXED = (
     f"ddim bf16 {_CASE}",
     f"ddim ours bf16, theirs fp32 {_CASE}",
 )
-_TOY = f"toy ancestral {_LENGTH} steps {_POINTS}x2"
+_TOY = f"toy ancestral {_LENGTH} steps"
+
+
+def _toy_row(points: int) -> Bench:
+    loops = {"loop": _toy_loop(points, best=False), "loop compiled": _toy_loop(points, best=True)}
+    return Bench(f"{_TOY} {points}x2", {"ours": _toy_ours(points), **loops}, equal={"loop": 1e-4})
+
 
 BENCHES = (
     Bench(_FULL, _contest(torch.float32, torch.float32), equal={"diffusers": 1e-4}),
@@ -173,12 +182,13 @@ BENCHES = (
           unless=_without_bf16),
     Bench(_MIXED, _contest(torch.bfloat16, torch.float32), equal={"diffusers": 2e-2},
           unless=_without_bf16),
-    Bench(_TOY, {"ours": _toy_ours, "loop": _toy_loop(best=False),
-                 "loop compiled": _toy_loop(best=True)}, equal={"loop": 1e-4}),
+    _toy_row(1),
+    _toy_row(64),
 )  # fmt: skip
 GOALS = (
     Goal("diffusion", _FULL, "diffusers", 1.15, best=0),
     Goal("diffusion", _HALF, "diffusers", 1.15, best=1),
     Goal("diffusion", _MIXED, "diffusers", 1.5, best=0),
-    Goal("diffusion", _TOY, "loop", 20, best=0),
+    Goal("diffusion", f"{_TOY} 1x2", "loop", 20, best=0),
+    Goal("diffusion", f"{_TOY} 64x2", "loop", 20, best=0),
 )

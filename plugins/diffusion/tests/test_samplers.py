@@ -5,6 +5,7 @@ import torch
 
 import zoo_core as zoo
 from zoo_core.errors import ConfigError, UsageError
+from zoo_diffusion import whole
 from zoo_diffusion.samplers import DDIM, Ancestral, DPMpp2M, Heun
 from zoo_diffusion.walk import times
 
@@ -137,6 +138,24 @@ def test_config_says_what_is_wrong(arch):
         zoo.create(arch, shape=(1, 6, 6), network=unet)
     with pytest.raises(ConfigError, match="give one of each a level"):
         zoo.create(arch, shape=(1, 8, 8), network=unet | {"down": ["plain"]})
+
+
+@pytest.mark.parametrize("arch", ["ddpm", "vp_sde", "vdm"])
+@pytest.mark.parametrize("sampler", [*SOLVERS, DDIM(steps=6, eta=1.0)])
+def test_a_loop_in_one_call_takes_the_same_steps(arch, sampler, monkeypatch):
+    torch.manual_seed(0)
+    model = zoo.create(arch, shape=(3,), network={"type": "mlp", "hidden": 24, "layers": 2})
+    for p in model.network.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    calls = []
+    monkeypatch.setattr(whole, "run", lambda *a, run=whole.run: calls.append(a) or run(*a))
+    once = model.sample(30, seed=5, sampler=sampler)
+    assert len(calls) == 1
+    assert torch.equal(model.sample(30, seed=5, sampler=sampler)[3:4],
+                       model.sample(1, seed=5, sampler=sampler, first_row=3))  # fmt: skip
+    stepwise = model.sample(30, seed=5, sampler=sampler, trace=lambda j, events: None)
+    assert len(calls) == 3
+    torch.testing.assert_close(once, stepwise, rtol=1e-4, atol=1e-4)
 
 
 def test_ddim_comes_closer_to_the_ode_with_more_steps_though_x_0_is_bounded():

@@ -53,7 +53,11 @@ class DDPM(GenerativeModel):
 
     def predict(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """The network's output (B, *S) at x_t (B, *S), t (B,); step i = t T is its time i - 1."""
-        return apply(self, x_t, (t.double() * self.timesteps - 1).clamp(min=0), cond)
+        return apply(self, x_t, self.network_time(t), cond)
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """Steps from 0, for the network."""
+        return (t.double() * self.timesteps - 1).clamp(min=0)
 
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """E[x_0 | x_t], (B, *S)."""

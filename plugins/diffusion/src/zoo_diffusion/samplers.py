@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from zoo_core import Fixed, Range, Rng
-from zoo_diffusion import flow
+from zoo_diffusion import flow, whole
 from zoo_diffusion.churn import heun
 from zoo_diffusion.scale import to_event
 from zoo_diffusion.times import DiscreteTime
@@ -58,8 +58,10 @@ class Solver(ABC):
         trace: Trace | None = None,
     ) -> Tensor:
         """Events (B, *S)."""
-        options = Options(self.guidance, self.clip, self.threshold)
-        return loop(model, rng, cond, self.plan(model), options, fixed, trace)
+        options, plan = Options(self.guidance, self.clip, self.threshold), self.plan(model)
+        if fixed is None and trace is None and whole.serves(model, plan, options):
+            return to_event(model.event, whole.run(model, rng, plan, options))
+        return loop(model, rng, cond, plan, options, fixed, trace)
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,10 @@ class VDM(GenerativeModel):
         """The network's output (B, *S) at x_t (B, *S), t (B,)."""
         return self.output(x_t, self.schedule.gamma(t), cond)
 
+    def network_time(self, t: Tensor) -> Tensor:
+        """Steps from 0, for the network."""
+        return self._steps(self.schedule.gamma(t))
+
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """E[x_0 | x_t], (B, *S)."""
         alpha, sigma = at_time(self.schedule, t, x_t)
@@ -128,8 +132,11 @@ class VDM(GenerativeModel):
 
     def output(self, z: Tensor, gamma: Tensor, cond: Tensor | None) -> Tensor:
         """The network's output at z (B, *S) and gamma (B,)."""
-        c = self.config
-        return apply(self, z, 1000 * (gamma - c.gamma_min) / (c.gamma_max - c.gamma_min), cond)
+        return apply(self, z, self._steps(gamma), cond)
+
+    def _steps(self, gamma: Tensor) -> Tensor:
+        c: Config = self.config
+        return 1000 * (gamma - c.gamma_min) / (c.gamma_max - c.gamma_min)
 
 
 @runtime_checkable

@@ -50,7 +50,11 @@ class VPSDE(GenerativeModel):
 
     def predict(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """The network's output (B, *S) at x_t (B, *S), t (B,)."""
-        return apply(self, x_t, 999 * t, cond)
+        return apply(self, x_t, self.network_time(t), cond)
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """Steps from 0, for the network."""
+        return 999 * t
 
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """E[x_0 | x_t], (B, *S)."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Annotated, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,8 +37,13 @@ class _Block(nn.Module):
         self.outer = nn.Linear(H, H)
         nn.init.zeros_(self.outer.weight)
 
+    def modulated(self, e: Tensor) -> Tensor:
+        """[a, b], (B, 2, H)."""
+        both: Tensor = self.modulation(e)
+        return both.view(len(both), 2, -1)
+
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
-        a, b = self.modulation(e).chunk(2, -1)
+        a, b = self.modulated(e).unbind(-2)
         out: Tensor = h + self.outer(F.silu((1 + a) * self.norm(self.inner(h)) + b))
         return out
 
@@ -50,7 +56,7 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         H = config.hidden
-        self.shape = shape
+        self.shape, self.inputs = shape, inputs
         self.embedding = Positional(H)
         self.time = TimeMLP(H, H)
         self.label = nn.Embedding(labels, H) if labels else None
@@ -58,6 +64,22 @@ class MLP(nn.Module):
         self.blocks = nn.ModuleList(_Block(H) for _ in range(config.layers))
         self.last = nn.Linear(H, prod(shape))
         nn.init.zeros_(self.last.weight)
+
+    def modulation(self, time: Tensor) -> Tensor:
+        """(a, b) of every block at times (T,), without a label: (T, blocks, 2, H)."""
+        e = F.silu(self.time(self.embedding(time).to(self.first.weight.dtype)))
+        return torch.stack([self._block(i).modulated(e) for i in range(len(self.blocks))], 1)
+
+    def weights(self) -> list[Tensor]:
+        """All else, as `zoo_kernels.mlp_sampler` takes it."""
+        blocks = [self._block(i) for i in range(len(self.blocks))]
+        layers = [self.first, *(f for b in blocks for f in (b.inner, b.outer)), self.last]
+        return [t.detach() for layer in layers for t in (layer.weight, layer.bias)]
+
+    def _block(self, i: int) -> _Block:
+        block = self.blocks[i]
+        assert isinstance(block, _Block)
+        return block
 
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
         """x (B, C, ...), time (B,), label (B,) int64 -> (B, *S)."""

@@ -1,0 +1,45 @@
+"""A whole denoising loop whose network is a residual MLP, modulated by time.
+
+    h <- W_in x + b_in
+    h <- h + V_l silu((1 + a_il) norm(W_l h + b_l) + c_l) + d_l                a, c: modulation
+    m  = W_out silu(h) + b_out
+    x <- step i of a solver's table (denoise/reference.py), with its noise
+
+for i = 0, 1, ...: time enters by the modulation alone, which is the same for all rows, so that
+it is computed for all steps before.
+
+Shapes: x (B, D), table (T, 16), modulation (T, L, 2, H) = [a, c], rows (B,); weights are W_in
+(H, D), b_in, then W_l (H, H), b_l, V_l (H, H), d_l of every layer, W_out (D, H), b_out.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo_kernels.denoise import reference as denoise
+
+
+def network(x: Tensor, modulation: Tensor, weights: list[Tensor]) -> Tensor:
+    """m (B, D) for the modulation (L, 2, H) of one step."""
+    h = F.linear(x, *weights[:2])
+    for i, (scale, shift) in enumerate(modulation):
+        inner, inner_bias, outer, outer_bias = weights[2 + 4 * i : 6 + 4 * i]
+        u = F.layer_norm(F.linear(h, inner, inner_bias), h.shape[-1:])
+        h = h + F.linear(F.silu((1 + scale) * u + shift), outer, outer_bias)
+    return F.linear(F.silu(h), *weights[-2:])
+
+
+def sample(
+    x: Tensor, table: Tensor, modulation: Tensor, weights: list[Tensor], rows: Tensor, seed: int,
+    stream: int, clip: float, noisy: bool, remember: bool,
+) -> Tensor:  # fmt: skip
+    """x after all steps, (B, D)."""
+    kept = None
+    for i in range(len(table)):
+        m = network(x, modulation[i], weights)
+        x, kept = denoise.step(
+            x, m, None, None, kept, None, table, torch.tensor([i], device=x.device), rows,
+            seed, stream, 1.0, clip, noisy, remember,
+        )  # fmt: skip
+        kept = kept if remember else None
+    return x.clone()

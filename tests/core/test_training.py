@@ -251,6 +251,18 @@ def test_a_loss_sees_the_noise_of_its_examples_and_its_steps():
     assert not any(torch.equal(first[i], again[i]) for i in shared)
 
 
+def test_the_loss_on_valid_is_that_of_the_last_step():
+    seen = []
+
+    def loss(model, batch, rng, step):
+        if not model.training:
+            seen.append(step)
+        return zoo.Loss(-model.log_prob(*batch).mean())
+
+    run(config=replace(SHORT, eval_every=15, evaluate="loss"), loss=loss)
+    assert set(seen) == {SHORT.steps}
+
+
 def test_the_best_weights_on_valid_are_kept():
     config = replace(SHORT, steps=60, lr=0.3, eval_every=5)
     model, result = run(config=replace(config, keep_best=True))

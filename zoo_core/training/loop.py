@@ -227,6 +227,7 @@ class _Run:
                 {a.name: a.player for a in self.actors},
                 seed=self.config.seed,
                 batch_size=self.config.batch_size,
+                step=self.config.steps,
             )
 
     def _report(self, reports: Sequence[Report], bar: "tqdm[Any]") -> None:

@@ -65,13 +65,17 @@ def by_loss(
     *,
     seed: int,
     batch_size: int,
+    step: int,
 ) -> Valid:
-    """The mean loss of each player over a split, in evaluation mode with fixed noise."""
+    """The mean loss of each player over a split, in evaluation mode with fixed noise.
+
+    `step` is the one whose loss it is: of the last one, so that what warms up does not count.
+    """
     parts = torch.split(torch.arange(len(split.x)), batch_size)
     # with gradients: some losses differentiate with respect to x
     with evaluating(model), torch.enable_grad():
         losses = {
-            name: _mean_loss(model, split, player, partial(_noise, seed, name), parts)
+            name: _mean_loss(model, split, player, partial(_noise, seed, name), parts, step)
             for name, player in players.items()
         }
     return Valid(next(iter(losses.values())) if len(losses) == 1 else None, None, losses)
@@ -83,10 +87,11 @@ def _mean_loss(
     player: Player,
     noise: Callable[[torch.Tensor], Rng],
     parts: Sequence[torch.Tensor],
+    step: int,
 ) -> float:
     total = 0.0
     for rows in parts:
-        loss = player.loss(take(model, split, rows), noise(rows).to(model.device), 0)
+        loss = player.loss(take(model, split, rows), noise(rows).to(model.device), step)
         total += float(loss.total.detach()) * len(rows)
     return total / len(split.x)
 

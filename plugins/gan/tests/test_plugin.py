@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import zoo_core as zoo
 from zoo_core.data import load_dataset
@@ -64,6 +65,15 @@ def test_kernels_of_dcgan_say_the_resolution(size, kernels):
     model = zoo.create("dcgan", channels=2, kernels=kernels, width=2, latent=3)
     assert model.event == zoo.Event((2, size, size), low=-1.0, high=1.0)
     assert model.sample(2).shape == (2, 2, size, size)
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_squash_holds_what_r3gan_generates_within_the_levels(dense):
+    options = {"shape": (1, 8, 8), "levels": 5, "widths": (8,), "group": 4, "dense": dense}
+    plain, squashed = (zoo.create("r3gan", **options, squash=squash) for squash in (False, True))
+    z = 100 * torch.randn(16, 64, generator=torch.Generator().manual_seed(0))
+    assert (plain.generate(z) - 2).abs().max() > 2
+    assert (squashed.generate(z) - 2).abs().max() <= 2
 
 
 def test_a_loss_needs_a_model_with_two_networks():

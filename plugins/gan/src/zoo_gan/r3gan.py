@@ -8,7 +8,8 @@ converges without tricks (section 2), and lets both networks be plain modern res
 with s a leaky rectifier, an inverted bottleneck, no normalization, and A_3 zero at first (fix-up).
 Networks change the resolution by interpolation. G starts from a learned basis of the coarsest
 grid, scaled channel by channel by a linear map of z; D ends with a depthwise map of that grid to
-features. G has no tanh.
+features. G has no tanh, unless the config asks: events of two levels lie on the bounds of [-1, 1],
+which a linear last layer cannot hold, and D would tell samples by that alone.
 
 Images are folded: `patch` rows and columns of a square become channels first, which keeps small
 networks fast. Events (D,), and images if the network is `dense`, are of residual MLPs of the same
@@ -41,6 +42,7 @@ class Config:
 
     `widths` are the channels of each resolution, the coarsest first, with `blocks` residual blocks
     each; `group` channels are convolved together. For MLPs they are the widths of stages.
+    `squash` ends G with a tanh.
     """
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (1, 28, 28)
@@ -53,6 +55,7 @@ class Config:
     group: Annotated[int, Range(1, 4096)] = 16
     patch: Annotated[int, Range(1, 16)] = 2
     dense: bool = False
+    squash: bool = False
 
 
 class R3GAN(AdversarialModel):
@@ -65,6 +68,8 @@ class R3GAN(AdversarialModel):
         dense = c.dense or len(c.shape) == 1
         body = _dense_body(c, inputs) if dense else _image_body(c, inputs)
         critic = _dense_critic(c) if dense else _image_critic(c)
+        if c.squash:
+            body.append(nn.Tanh())
         self.generator = Generator(body, c.classes)
         self.discriminator = Critic(critic, c.widths[0], c.classes)
         channels_last(self)

@@ -46,7 +46,9 @@ class Modes:
         count = torch.bincount(nearest.indices[inside], minlength=len(mixture.means))
         shares = count.double() / len(x)
         least = SHARE[mixture.layout]
-        return cls(int((shares >= least).sum()), float(shares.min()), float(inside.double().mean()))
+        return cls(
+            int((shares >= least).sum()), float(shares.min()), float(inside.double().mean())
+        )
 
 
 def row(name: str, seed: int, folder: Path) -> dict[str, Any]:

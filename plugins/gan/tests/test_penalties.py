@@ -76,12 +76,17 @@ def test_slope_of_a_row_is_its_own():
 
 NETWORKS = {
     "wgan_gp": {"shape": (1, 4, 4), "levels": None, "width": 2, "latent": 2, "halvings": 1},
-    "wgan_gp_vectors": {"shape": (3,), "levels": None, "width": 4, "layers": 2, "latent": 2},
+    "wgan_gp_vectors": {
+        "shape": (3,), "levels": None, "width": 4, "layers": 2, "latent": 2, "waves": 3,
+        "frequency": 0.2,
+    },
     "r3gan": {
         "shape": (1, 4, 4), "levels": None, "widths": (2, 2), "group": 2, "patch": 1, "latent": 2,
         "classes": 2,
     },
-    "r3gan_vectors": {"shape": (3,), "levels": None, "widths": (4, 2), "latent": 2},
+    "r3gan_vectors": {
+        "shape": (3,), "levels": None, "widths": (4, 2), "latent": 2, "waves": 3, "frequency": 0.2,
+    },
 }  # fmt: skip
 
 

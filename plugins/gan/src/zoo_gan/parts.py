@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = ["SLOPE", "Critic", "Generator", "mlp", "width_of"]
+__all__ = ["SLOPE", "Critic", "Generator", "Waves", "mlp", "width_of"]
 
 SLOPE = 0.2
 """Of leaky rectifiers below 0 (Radford et al., 2016)."""
@@ -54,6 +54,23 @@ class Critic(nn.Module):
         if self.embedding is not None:
             score = score + (self.embedding(cond) * h).sum(1) / math.sqrt(h.shape[1])
         return score
+
+
+class Waves(nn.Module):
+    """(B, D) -> (B, D + 2 F): x beside cos and sin of 2 pi B x, with F random frequencies B.
+
+    They let an MLP bend on lengths far below those of the data (Tancik et al., 2020, section 6).
+    B ~ N(0, frequency^2), in cycles a unit, is drawn once and kept with the weights.
+    """
+
+    def __init__(self, features: int, count: int, frequency: float) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", frequency * torch.randn(features, count))
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert isinstance(self.frequencies, Tensor)
+        angles = 2 * math.pi * (x @ self.frequencies)
+        return torch.cat((x, angles.cos(), angles.sin()), 1)
 
 
 def mlp(widths: tuple[int, ...], *, last: bool) -> nn.Sequential:

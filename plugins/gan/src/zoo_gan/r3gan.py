@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from zoo_core import ConfigError, Range
 from zoo_gan.model import AdversarialModel, channels_last, event_of
-from zoo_gan.parts import SLOPE, Critic, Generator, width_of
+from zoo_gan.parts import SLOPE, Critic, Generator, Waves, width_of
 
 __all__ = ["R3GAN", "Config"]
 
@@ -42,7 +42,7 @@ class Config:
 
     `widths` are the channels of each resolution, the coarsest first, with `blocks` residual blocks
     each; `group` channels are convolved together. For MLPs they are the widths of stages.
-    `squash` ends G with a tanh.
+    `squash` ends G with a tanh. The D of an MLP may see `waves` beside its events (`parts.Waves`).
     """
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (1, 28, 28)
@@ -56,6 +56,8 @@ class Config:
     patch: Annotated[int, Range(1, 16)] = 2
     dense: bool = False
     squash: bool = False
+    waves: Annotated[int, Range(0, 4096)] = 0
+    frequency: Annotated[float, Range(0.0, 1e6)] = 1.0
 
 
 class R3GAN(AdversarialModel):
@@ -170,7 +172,11 @@ def _dense_body(c: Config, inputs: int) -> nn.Sequential:
 
 def _dense_critic(c: Config) -> nn.Sequential:
     """(B, *S) -> features (B, F)."""
-    return nn.Sequential(nn.Flatten(), *_stages(c, (math.prod(c.shape), *c.widths[::-1])))
+    features = math.prod(c.shape)
+    seen: list[nn.Module] = [Waves(features, c.waves, c.frequency)] if c.waves else []
+    return nn.Sequential(
+        nn.Flatten(), *seen, *_stages(c, (features + 2 * c.waves, *c.widths[::-1]))
+    )
 
 
 def _stages(c: Config, widths: Sequence[int]) -> list[nn.Module]:

@@ -20,7 +20,7 @@ from torch import nn
 
 from zoo_core import ConfigError, Range
 from zoo_gan.model import AdversarialModel, channels_last, event_of
-from zoo_gan.parts import SLOPE, Critic, Generator, mlp, width_of
+from zoo_gan.parts import SLOPE, Critic, Generator, Waves, mlp, width_of
 
 __all__ = ["WGANGP", "Config"]
 
@@ -31,6 +31,7 @@ class Config:
 
     `shape` is (C, H, W), halved `halvings` times, or (D,). `width` is that of an MLP's `layers`,
     or the number of channels at the highest resolution but the image's, doubled at each halving.
+    The D of an MLP may see `waves` beside its events (`parts.Waves`).
     """
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (1, 28, 28)
@@ -40,6 +41,8 @@ class Config:
     width: Annotated[int, Range(1, 4096)] = 64
     layers: Annotated[int, Range(1, 16)] = 3
     halvings: Annotated[int, Range(1, 10)] = 2
+    waves: Annotated[int, Range(0, 4096)] = 0
+    frequency: Annotated[float, Range(0.0, 1e6)] = 1.0
 
 
 class WGANGP(AdversarialModel):
@@ -52,7 +55,9 @@ class WGANGP(AdversarialModel):
         if len(c.shape) == 1:
             hidden = (c.width,) * c.layers
             body: nn.Module = mlp((inputs, *hidden, *c.shape), last=False)
-            features, critic = c.width, mlp((*c.shape, *hidden), last=True)
+            features, critic = c.width, mlp((c.shape[0] + 2 * c.waves, *hidden), last=True)
+            if c.waves:
+                critic.insert(0, Waves(c.shape[0], c.waves, c.frequency))
         else:
             body, critic = _Up(c, inputs), _down(c)
             features = prod(_coarse(c))

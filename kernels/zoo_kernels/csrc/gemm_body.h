@@ -55,3 +55,8 @@ static void product(int64_t M, int64_t N, int64_t K, const float* a, int64_t lda
   else
     columns<W == 4 ? 2 : 6, W == 8 ? 2 : 4>(M, N, K, a, lda, w, ldw, c, ldc);
 }
+
+static void gates(int64_t rows, const float* x, int64_t ldx, float* y, int64_t ldy, int64_t C) {
+  for (int64_t i = 0; i < rows; ++i, x += ldx, y += ldy)
+    for (int64_t c = 0; c < C; c += W) store(y + c, gated(load(x + c), load(x + C + c)));
+}

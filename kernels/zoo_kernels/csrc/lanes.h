@@ -62,6 +62,21 @@ ZOO_INLINE F exp(F x) {
   return y * (F)((half + 127) << 23) * (F)((i - half + 127) << 23);
 }
 
+ZOO_INLINE F clamp(F x, float low, float high) {  // NaN passes
+  x = where(x < low, low, x);
+  return where(x > high, high, x);
+}
+
+// tanh(a) = (1 - e) / (1 + e) and sigmoid(b) = 1 / (1 + f)
+ZOO_INLINE F exp_of_tanh(F a) { return exp(clamp(a, -20.0f, 20.0f) * -2.0f); }
+ZOO_INLINE F exp_of_sigmoid(F b) { return exp(clamp(b, -40.0f, 40.0f) * -1.0f); }
+
+// tanh(a) sigmoid(b), with one division
+ZOO_INLINE F gated(F a, F b) {
+  const F e = exp_of_tanh(a), f = exp_of_sigmoid(b);
+  return (1.0f - e) / ((1.0f + e) * (1.0f + f));
+}
+
 // e^x for x <= 0, where below -87 as at -87. The low bits of x / log 2 + 1.5 * 2^23 + 127 are the
 // exponent. On |r| <= log(2) / 2 the polynomial is within 9.2e-8; with fused multiply-add one step
 // of reduction is enough.

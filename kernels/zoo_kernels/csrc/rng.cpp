@@ -3,7 +3,6 @@
 #include <cstring>
 
 #include "philox.h"
-#include "simd.h"
 
 namespace {
 
@@ -34,43 +33,23 @@ struct Normal {
   }
 };
 
-// One row's elements [from, to), from a multiple of 4 LANES, counted from the row's `offset`.
-template <class Draw>
-ZOO_INLINE void fill_row(
-    typename Draw::type* out, int64_t from, int64_t to, int64_t offset, const Key& key, uint32_t row) {
-  for (int64_t e = from; e < to; e += 4 * LANES) {
-    Words w;
-    typename Draw::type z[4][LANES], flat[4 * LANES];
-    philox(w, key, static_cast<uint64_t>(offset + e) / 4, row);
-    Draw::fill(w, z);
-    for (int i = 0; i < LANES; ++i)
-      for (int j = 0; j < 4; ++j) flat[4 * i + j] = z[j][i];
-    const int64_t n = to - e < 4 * LANES ? to - e : 4 * LANES;
-    std::memcpy(out + e, flat, n * sizeof(flat[0]));
-  }
-}
+}  // namespace
 
-#define ZOO_ROW(NAME, DRAW)                                                                  \
-  template <class Tile>                                                                      \
-  ZOO_INLINE void NAME##_for(DRAW::type* out, int64_t from, int64_t to, int64_t offset,      \
-                             const Key& key, uint32_t row) {                                 \
-    fill_row<DRAW>(out, from, to, offset, key, row);                                         \
-  }                                                                                          \
-  ZOO_UNITS(NAME,                                                                            \
-            (DRAW::type* out, int64_t from, int64_t to, int64_t offset, const Key& key,      \
-             uint32_t row),                                                                  \
-            (out, from, to, offset, key, row), NAME##_for)
-ZOO_ROW(bits_row, Bits)
-ZOO_ROW(uniform_row, Uniform)
-ZOO_ROW(normal_row, Normal)
+#define ZOO_BODY "rng_body.h"
+#include "units.h"
+
+namespace {
+
+template <class T>
+using Row = void (*)(T*, int64_t, int64_t, int64_t, const Key&, uint32_t);
 
 constexpr int64_t PIECE = 4 * LANES * 64;  // elements a task draws: 8,192
 
-template <class Draw, auto ROW>
-void draw(zoo::Tensor out, const zoo::Tensor rows, int64_t seed, int64_t stream, int64_t step,
-          int64_t offset) {
+template <class T>
+void draw(Row<T> row, zoo::Tensor out, const zoo::Tensor rows, int64_t seed, int64_t stream,
+          int64_t step, int64_t offset) {
   const int64_t batch = out.size(0), numel = out.size(1), pieces = (numel + PIECE - 1) / PIECE;
-  auto* o = zoo::out<typename Draw::type>(out);
+  auto* o = zoo::out<T>(out);
   const auto* r = zoo::in<int64_t>(rows);
   const Key key{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32),
                 static_cast<uint32_t>(step), static_cast<uint32_t>(stream)};
@@ -78,9 +57,24 @@ void draw(zoo::Tensor out, const zoo::Tensor rows, int64_t seed, int64_t stream,
     for (int64_t task = begin; task < end; ++task) {
       const int64_t b = task / pieces, from = task % pieces * PIECE;
       const int64_t to = from + PIECE < numel ? from + PIECE : numel;
-      ROW(o + b * numel, from, to, offset, key, static_cast<uint32_t>(r[b]));
+      row(o + b * numel, from, to, offset, key, static_cast<uint32_t>(r[b]));
     }
   });
+}
+
+void bits(zoo::Tensor out, const zoo::Tensor rows, int64_t seed, int64_t stream, int64_t step,
+          int64_t offset) {
+  draw<int64_t>(ZOO_UNIT(bits_row), out, rows, seed, stream, step, offset);
+}
+
+void uniform(zoo::Tensor out, const zoo::Tensor rows, int64_t seed, int64_t stream, int64_t step,
+             int64_t offset) {
+  draw<float>(ZOO_UNIT(uniform_row), out, rows, seed, stream, step, offset);
+}
+
+void normal(zoo::Tensor out, const zoo::Tensor rows, int64_t seed, int64_t stream, int64_t step,
+            int64_t offset) {
+  draw<float>(ZOO_UNIT(normal_row), out, rows, seed, stream, step, offset);
 }
 
 }  // namespace
@@ -92,7 +86,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(zoo_cpp, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(zoo_cpp, CPU, m) {
-  m.impl("rng_bits", TORCH_BOX((&draw<Bits, bits_row>)));
-  m.impl("rng_uniform", TORCH_BOX((&draw<Uniform, uniform_row>)));
-  m.impl("rng_normal", TORCH_BOX((&draw<Normal, normal_row>)));
+  m.impl("rng_bits", TORCH_BOX(&bits));
+  m.impl("rng_uniform", TORCH_BOX(&uniform));
+  m.impl("rng_normal", TORCH_BOX(&normal));
 }

@@ -5,6 +5,8 @@
 // and column of W only, not on how many rows there are.
 #pragma once
 
+#include <cstring>
+
 #include "zoo.h"
 
 namespace zoo {
@@ -15,6 +17,11 @@ void gemm(int64_t M, int64_t N, int64_t K, const float* a, int64_t lda, const fl
 
 // y (C) = tanh(a) sigmoid(b) of each of `rows` rows x = [a | b] (2C); C is a multiple of 16.
 void gate(int64_t rows, const float* x, int64_t ldx, float* y, int64_t ldy, int64_t C);
+
+// C (rows, n) = x (n) in every row.
+ZOO_INLINE void fill_rows(float* c, int64_t rows, int64_t ldc, const float* x, int64_t n) {
+  for (int64_t i = 0; i < rows; ++i) std::memcpy(c + i * ldc, x, n * sizeof(float));
+}
 
 ZOO_INLINE void add(float* y, const float* x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] += x[i];

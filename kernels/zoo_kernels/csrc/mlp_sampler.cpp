@@ -43,18 +43,14 @@ namespace {
 
 constexpr int64_t GROUP = 24;  // rows of a task: four tiles of a product
 
-void fill_rows(float* c, int64_t rows, int64_t ld, const float* bias, int64_t n) {
-  for (int64_t i = 0; i < rows; ++i) std::memcpy(c + i * ld, bias, n * sizeof(float));
-}
-
 // m = the network's output at x (G, D)
 void network(const Mlp& n, Scratch& s, const float* x, int64_t G, int64_t step) {
   float *h = s.h.data(), *u = s.u.data(), *m = s.m.data();
-  fill_rows(h, G, n.ld, n.b_in, n.wide);
+  zoo::fill_rows(h, G, n.ld, n.b_in, n.wide);
   zoo::gemm(G, n.wide, n.D, x, n.D, n.w_in, n.ld, h, n.ld);
   for (int64_t l = 0; l < n.layers; ++l) {
     const float* scale = n.modulation + (step * n.layers + l) * 2 * n.ld;
-    fill_rows(u, G, n.ld, n.inner_bias[l], n.wide);
+    zoo::fill_rows(u, G, n.ld, n.inner_bias[l], n.wide);
     zoo::gemm(G, n.wide, n.H, h, n.ld, n.inner[l], n.ld, u, n.ld);
     for (int64_t i = 0; i < G; ++i) {
       ZOO_UNIT(modulate)(u + i * n.ld, scale, scale + n.ld, n.H, n.wide);
@@ -63,7 +59,7 @@ void network(const Mlp& n, Scratch& s, const float* x, int64_t G, int64_t step) 
     zoo::gemm(G, n.wide, n.H, u, n.ld, n.outer[l], n.ld, h, n.ld);
   }
   for (int64_t i = 0; i < G; ++i) ZOO_UNIT(activate)(u + i * n.ld, h + i * n.ld, n.wide);
-  fill_rows(m, G, n.outputs, n.b_out, n.outputs);
+  zoo::fill_rows(m, G, n.outputs, n.b_out, n.outputs);
   zoo::gemm(G, n.outputs, n.H, u, n.ld, n.w_out, n.outputs, m, n.outputs);
 }
 

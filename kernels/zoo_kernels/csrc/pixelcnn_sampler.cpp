@@ -43,10 +43,6 @@ struct Caches {
   }
 };
 
-void fill_rows(float* c, int64_t rows, int64_t ldc, const float* bias, int64_t n) {
-  for (int64_t i = 0; i < rows; ++i) std::memcpy(c + i * ldc, bias, n * sizeof(float));
-}
-
 // ---- draws ------------------------------------------------------------------------------------
 
 int64_t inverse_cdf(const float* logits, int64_t n, float u, float* e) {
@@ -98,7 +94,7 @@ void begin_row(const Plan& p, Caches& s, int64_t G, int64_t r) {
     const Layer& l = p.layers[i];
     const int64_t from = i + 1 < p.L ? 0 : 2 * C, n = 4 * C - from;  // the last layer has no v'
     float* c = s.begun[i].data() + from;
-    fill_rows(c, rows, 4 * C, l.above_bias + from, n);
+    zoo::fill_rows(c, rows, 4 * C, l.above_bias + from, n);
     for (int64_t j = std::max<int64_t>(0, l.R - r); j < l.R; ++j) {
       const float* a = s.ring[i].data() + (r + j) % l.R * rows * C;
       zoo::gemm(rows, n, C, a, C, l.above + j * C * 4 * C + from, 4 * C, c, 4 * C);
@@ -130,7 +126,7 @@ void horizontal(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t c) {
                  s.pre.data(), 2 * C);
     zoo::gate(G, s.pre.data(), 2 * C, s.act.data(), C, C);
     const int64_t from = i + 1 < p.L ? 0 : C;  // the last layer's residual goes nowhere
-    fill_rows(s.out.data() + from, G, 2 * C, l.out_bias + from, 2 * C - from);
+    zoo::fill_rows(s.out.data() + from, G, 2 * C, l.out_bias + from, 2 * C - from);
     zoo::gemm(G, 2 * C - from, C, s.act.data(), C, l.out + from, 2 * C, s.out.data() + from,
                  2 * C);
     for (int64_t g = 0; g < G; ++g) zoo::add(&s.skips[g * C], &s.out[g * 2 * C + C], C);
@@ -147,10 +143,10 @@ void horizontal(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t c) {
 
 void head(const Plan& p, Caches& s, int64_t G) {
   for (float& f : s.skips) f = f < 0 ? 0 : f;
-  fill_rows(s.hidden.data(), G, p.D, p.b1, p.D);
+  zoo::fill_rows(s.hidden.data(), G, p.D, p.b1, p.D);
   zoo::gemm(G, p.D, p.C, s.skips.data(), p.C, p.w1, p.D, s.hidden.data(), p.D);
   for (float& f : s.hidden) f = f < 0 ? 0 : f;
-  fill_rows(s.logits.data(), G, p.P16, p.b2, p.P16);
+  zoo::fill_rows(s.logits.data(), G, p.P16, p.b2, p.P16);
   zoo::gemm(G, p.P16, p.D, s.hidden.data(), p.D, p.w2, p.P16, s.logits.data(), p.P16);
 }
 
@@ -198,7 +194,7 @@ void end_row(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t r) {
     for (int64_t g = 0; g < G; ++g) {
       const float* v = s.v[i].data() + g * (W + l.k - 1) * l.in;
       float* a = s.ring[i].data() + (r % l.R * G + g) * W * C;
-      fill_rows(a, W, C, l.row_bias, C);
+      zoo::fill_rows(a, W, C, l.row_bias, C);
       zoo::gemm(W, C, l.k * l.in, v, l.in, l.row, C, a, C);
       if (i + 1 == p.L) continue;
       float* pre = s.begun[i].data() + g * W * 4 * C;

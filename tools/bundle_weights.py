@@ -7,12 +7,14 @@ name as the package has it now, without overrides, if it reproduces its golden t
 machine, and if no file is larger than 8 MB. `half = true` in a recipe halves what weights take.
 """
 
-import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+from tags import command
+
 import zoo_core as zoo
-from zoo_core.errors import DataError, ZooError
+from zoo_core.errors import DataError
 from zoo_core.files import atomic_folder
 from zoo_core.registry import current
 from zoo_core.training import load_recipe
@@ -22,9 +24,9 @@ from zoo_core.weights.tags import package_folder
 MOST_BYTES = 8_000_000
 
 
-def bundle(folder: Path) -> Path:
-    """Copy a training's model into the package of its architecture; the folder it is in."""
-    model = folder / "model"
+def bundle(folder: str) -> Iterator[str]:
+    """Copy a training's model into the package of its architecture."""
+    model = Path(folder) / "model"
     metadata = checkpoint.read_metadata(model)
     name = _recipe(model, metadata.get("recipe") or {})
     files = sorted(p for p in model.rglob("*") if p.is_file())
@@ -42,7 +44,7 @@ def bundle(folder: Path) -> Path:
             place = temporary / path.relative_to(model)
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(path.read_bytes())
-    return target
+    yield str(target)
 
 
 def _recipe(model: Path, recorded: dict[str, object]) -> str:
@@ -56,18 +58,5 @@ def _recipe(model: Path, recorded: dict[str, object]) -> str:
     return name
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    status = 0
-    for folder in parser.parse_args(arguments).folders:
-        try:
-            print(f"{folder}: {bundle(folder)}")
-        except ZooError as error:
-            print(f"{folder}: not bundled: {error}", file=sys.stderr)
-            status = 1
-    return status
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command(__doc__, "FOLDER", "not bundled", bundle))

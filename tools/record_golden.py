@@ -6,48 +6,31 @@ Weights, events and conditions stay; samples and log-likelihoods are those of no
 be clear why they differ: golden tensors are there to tell.
 """
 
-import argparse
-import json
+import shutil
 import sys
-from pathlib import Path
+from collections.abc import Iterator
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from tags import command, folder_of
 
 import zoo_core as zoo
-from zoo_core.errors import DataError, ZooError
-from zoo_core.files import write_atomically
+from zoo_core.files import atomic_folder, write_json
 from zoo_core.weights import checkpoint, golden
 
 
-def record(name: str) -> Path:
-    """Write the golden tensors of the tag `name` and their hash in its `zoo.json`."""
-    tag = zoo.info(name).tag
-    if tag is None or tag.folder is None:
-        raise DataError(f"{name} has no weights here.")
-    path = tag.folder / checkpoint.GOLDEN
-    before = load_file(path)
+def record(name: str) -> Iterator[str]:
+    """Write the golden tensors of the tag `name`, and their hash in its `zoo.json`."""
+    folder = folder_of(name)
+    before = load_file(folder / checkpoint.GOLDEN)
     tensors = golden.record(zoo.load(name), before["x"], before.get("cond"))
-    save_file({k: v.contiguous().clone() for k, v in tensors.items()}, path)
-    metadata = checkpoint.read_metadata(tag.folder)
-    kept = {"sha256": checkpoint.sha256(path), "size": path.stat().st_size}
-    metadata["files"][checkpoint.GOLDEN] = kept
-    text = json.dumps(metadata, indent=2) + "\n"
-    write_atomically(tag.folder / checkpoint.METADATA, text.encode())
-    return path
-
-
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tags", nargs="+", metavar="TAG")
-    status = 0
-    for name in parser.parse_args(arguments).tags:
-        try:
-            print(record(name))
-        except ZooError as error:
-            print(f"{name}: not recorded: {error}", file=sys.stderr)
-            status = 1
-    return status
+    metadata = checkpoint.read_metadata(folder)
+    with atomic_folder(folder) as changed:
+        shutil.copytree(folder, changed, dirs_exist_ok=True)
+        checkpoint.write_tensors(tensors, changed / checkpoint.GOLDEN)
+        metadata["files"][checkpoint.GOLDEN] = checkpoint.file_entry(changed / checkpoint.GOLDEN)
+        write_json(changed / checkpoint.METADATA, metadata)
+    yield str(folder / checkpoint.GOLDEN)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command(__doc__, "TAG", "not recorded", record))

@@ -5,6 +5,7 @@ a process that was killed, and goes with the next writing of the same name.
 """
 
 import ctypes
+import json
 import os
 import shutil
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
+from typing import Any
 
 from zoo_core.errors import OutputError
 
@@ -22,7 +24,14 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["atomic_folder", "atomic_path", "cache_dir", "write_atomically", "writing"]
+__all__ = [
+    "atomic_folder",
+    "atomic_path",
+    "cache_dir",
+    "write_atomically",
+    "write_json",
+    "writing",
+]
 
 _FRESH = 60.0
 """Seconds for which a sibling may be there before its lock."""
@@ -67,6 +76,11 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write a whole file, or leave what was there."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def write_json(path: Path, value: Any, *, sort_keys: bool = False) -> None:
+    """Write JSON to read by eye, or leave what was there."""
+    write_atomically(path, (json.dumps(value, indent=2, sort_keys=sort_keys) + "\n").encode())
 
 
 @contextmanager

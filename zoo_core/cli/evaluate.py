@@ -1,6 +1,5 @@
 """`zoo evaluate`: measure a model, and say beside what each number stands."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,9 +107,9 @@ def command(
         about={"name": name, "weights": weights_of(folder)},
     )
     if out is not None:
-        from zoo_core.files import write_atomically
+        from zoo_core.files import write_json
 
-        write_atomically(out, (json.dumps(result.record, indent=2) + "\n").encode())
+        write_json(out, result.record)
     if record:
         remark(settings, f"recorded in {write_record(folder, result.record)}")
     show(settings, result.record, lines(result.record))

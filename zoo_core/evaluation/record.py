@@ -18,7 +18,7 @@ from zoo_core.data.dataset import Dataset
 from zoo_core.errors import DataError, IntegrityError
 from zoo_core.evaluation import scoring
 from zoo_core.evaluation.evaluate import SCHEMA, Evaluation, evaluate
-from zoo_core.files import write_atomically
+from zoo_core.files import write_json
 from zoo_core.model import GenerativeModel
 from zoo_core.training.recipe import Recipe, parse_recipe
 from zoo_core.weights.checkpoint import WEIGHTS, read_metadata
@@ -62,7 +62,7 @@ class Comparison:
 def write_record(folder: Path, record: Mapping[str, Any]) -> Path:
     """Put an evaluation beside the weights it is of."""
     path = folder / EVALUATION
-    write_atomically(path, (json.dumps(record, indent=2) + "\n").encode())
+    write_json(path, record)
     return path
 
 

@@ -24,7 +24,7 @@ from zoo_core.config import Range
 from zoo_core.data import load_dataset
 from zoo_core.errors import DataError
 from zoo_core.evaluation.classifier import Classifier, Config, folder_of
-from zoo_core.files import write_atomically
+from zoo_core.files import write_atomically, write_json
 
 __all__ = ["main", "run"]
 
@@ -73,9 +73,7 @@ def run(name: str) -> dict[str, Any]:
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
     write_atomically(folder_of(name) / "classifier.safetensors", weights)
-    write_atomically(
-        folder_of(name) / "classifier.json", (json.dumps(card, indent=2) + "\n").encode()
-    )
+    write_json(folder_of(name) / "classifier.json", card)
     return card
 
 

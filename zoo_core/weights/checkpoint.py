@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors.torch import save_file
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from zoo_core import config as configs
 from zoo_core.errors import DataError, IntegrityError, OutputError
-from zoo_core.files import atomic_folder
+from zoo_core.files import atomic_folder, write_json
 from zoo_core.registry import current
 from zoo_core.resolve import build
 from zoo_core.specs import ModelSpec
@@ -37,11 +37,13 @@ __all__ = [
     "GOLDEN",
     "METADATA",
     "WEIGHTS",
+    "file_entry",
     "load",
     "load_state",
     "read_metadata",
     "save",
     "sha256",
+    "write_tensors",
 ]
 
 SCHEMA = 1
@@ -149,6 +151,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def file_entry(path: Path) -> dict[str, Any]:
+    """What `zoo.json` keeps of a file: its SHA-256 and size in bytes."""
+    return {"sha256": sha256(path), "size": path.stat().st_size}
+
+
 def _write(
     model: "GenerativeModel",
     spec: ModelSpec,
@@ -159,23 +166,23 @@ def _write(
 ) -> None:
     parts = [name for name, _ in spec.parts]
     for name in parts:
-        part = model.get_submodule(name)
+        part = cast("GenerativeModel", model.get_submodule(name))
         (folder / name).mkdir()
-        _write(part, part.spec, folder / name, None, stored, {})  # type: ignore[arg-type]
+        _write(part, part.spec, folder / name, None, stored, {})
     state = {k: v for k, v in model.state_dict().items() if k.split(".")[0] not in parts}
-    _write_tensors({k: _as(v, stored) for k, v in state.items()}, folder / WEIGHTS)
+    write_tensors({k: _as(v, stored) for k, v in state.items()}, folder / WEIGHTS)
     if golden is not None:
-        _write_tensors(golden, folder / GOLDEN)
-    files = {p.name: {"sha256": sha256(p), "size": p.stat().st_size} for p in folder.glob("*.s*")}
-    text = json.dumps(_describe(model, spec) | dict(metadata) | {"files": files}, indent=2)
-    (folder / METADATA).write_text(text + "\n")
+        write_tensors(golden, folder / GOLDEN)
+    files = {p.name: file_entry(p) for p in folder.glob("*.s*")}
+    write_json(folder / METADATA, _describe(model, spec) | dict(metadata) | {"files": files})
 
 
 def _as(tensor: Tensor, stored: torch.dtype | None) -> Tensor:
     return tensor.to(stored) if stored is not None and tensor.is_floating_point() else tensor
 
 
-def _write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """A safetensors file of tensors as they are, views and shared memory included."""
     save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, path)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo_core.errors import ConfigError
-from zoo_core.files import write_atomically
+from zoo_core.files import write_json
 from zoo_core.specs import Pretrained
 from zoo_core.weights.hub.access import is_commit, is_digest
 
@@ -70,7 +70,7 @@ def applied(name: str, weights: Pretrained) -> Pretrained:
 def write(name: str, pin: Pin) -> None:
     """Add a pin, or replace that of the same name."""
     pins = _read() | {name: asdict(pin)}
-    write_atomically(path(), (json.dumps(pins, indent=2, sort_keys=True) + "\n").encode())
+    write_json(path(), pins, sort_keys=True)
 
 
 def _read() -> dict[str, Any]:

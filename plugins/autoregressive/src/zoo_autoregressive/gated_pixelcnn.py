@@ -34,9 +34,9 @@ from zoo_autoregressive.heads import (
     split_channels,
 )
 from zoo_autoregressive.layers import ChannelConv, channel_groups, gate
-from zoo_autoregressive.raster import CONSTANTS, constants, raster_order
+from zoo_autoregressive.raster import CONSTANTS, constants, encode, raster_order
 from zoo_core import Condition, Event, Fixed, GenerativeModel, Range
-from zoo_core.nn.inputs import one_hot, ordinal
+from zoo_core.nn.inputs import one_hot
 
 __all__ = ["Config", "GatedPixelCNN"]
 
@@ -254,9 +254,8 @@ class GatedPixelCNN(GenerativeModel):
         self, x: Tensor, rows: slice = slice(None), columns: slice = slice(None)
     ) -> Tensor:
         """Inputs (B, I, ., .) at rows and columns of images x (B, C, H, W)."""
-        v = ordinal(x[:, :, rows, columns], self.config.levels, self.dtype)
-        here = self.constants[:, rows, columns].to(v.dtype)
-        return torch.cat((v, here.expand(len(x), -1, -1, -1)), 1)
+        here = self.constants[:, rows, columns]
+        return encode(x[:, :, rows, columns], self.config.levels, here)
 
     def one_hot(self, cond: Tensor | None) -> Tensor | None:
         """e_c (B, classes), or None without classes."""

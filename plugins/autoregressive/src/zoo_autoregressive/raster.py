@@ -26,7 +26,15 @@ from zoo_autoregressive.passes import Cached, Memory, Pass, Whole
 from zoo_core import Condition, Event, GenerativeModel
 from zoo_core.nn.inputs import one_hot, ordinal
 
-__all__ = ["CONSTANTS", "Cache", "RasterConfig", "RasterModel", "constants", "raster_order"]
+__all__ = [
+    "CONSTANTS",
+    "Cache",
+    "RasterConfig",
+    "RasterModel",
+    "constants",
+    "encode",
+    "raster_order",
+]
 
 CONSTANTS = 3
 """Inputs of a network beside the channels: one, and the row and the column from -1 to 1."""
@@ -74,7 +82,7 @@ class RasterModel(GenerativeModel, ABC):
 
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """What the head sees of the earlier pixels, (B, C, H, W) -> (B, U, H, W)."""
-        inputs = self._inputs(x, self.constants)
+        inputs = encode(x, self.config.levels, self.constants)
         run = Whole(x.shape[2], x.shape[3], one_hot(cond, self.config.classes, self.dtype))
         self.vertical(F.pad(inputs, (0, 0, 1, 0))[:, :, :-1], run)
         return self.horizontal(F.pad(inputs, (1, 0))[..., :-1], inputs, run)
@@ -115,13 +123,17 @@ class RasterModel(GenerativeModel, ABC):
         """Inputs at row r, or at its pixel c, which are zeros outside the image."""
         rows = slice(max(r, 0), max(r, 0) + 1)
         columns = slice(None) if c is None else slice(max(c, 0), max(c, 0) + 1)
-        inputs = self._inputs(x[:, :, rows, columns], self.constants[:, rows, columns])
+        here = self.constants[:, rows, columns]
+        inputs = encode(x[:, :, rows, columns], self.config.levels, here)
         return torch.zeros_like(inputs) if min(r, c or 0) < 0 else inputs
 
-    def _inputs(self, x: Tensor, constants: Tensor) -> Tensor:
-        """Channels and constants, (B, C + 3, ., .)."""
-        v = ordinal(x, self.config.levels, self.dtype)
-        return torch.cat((v, constants.to(v.dtype).expand(len(x), -1, -1, -1)), 1)
+
+def encode(x: Tensor, levels: int, constants: Tensor) -> Tensor:
+    """Channels and constants, (B, C, ., .) and (I, ., .) -> (B, C + I, ., .)."""
+    v = ordinal(x, levels, constants.dtype)
+    if not len(constants):
+        return v
+    return torch.cat((v, constants.expand(len(x), -1, -1, -1)), 1)
 
 
 def raster_order(channels: int, height: int, width: int) -> Tensor:

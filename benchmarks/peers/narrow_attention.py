@@ -20,4 +20,5 @@ def _compiled() -> Any:
 
 
 def attention_compiled(*args: Tensor) -> Tensor:
-    return _compiled()(*args)  # type: ignore[no-any-return]
+    out: Tensor = _compiled()(*args)
+    return out

@@ -122,7 +122,7 @@ class VDM(GenerativeModel):
         return self.output(x_t, self.schedule.gamma(t), cond)
 
     def network_time(self, t: Tensor) -> Tensor:
-        """Steps from 0, for the network."""
+        """gamma(t), with gamma_min as 0 and gamma_max as 1000, for the network."""
         return self._steps(self.schedule.gamma(t))
 
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:

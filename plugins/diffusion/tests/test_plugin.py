@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import zoo_core as zoo
 from zoo_core import resolve
@@ -93,11 +94,12 @@ def test_readme_states_what_the_weights_record(tag):
     [("ddpm", "simple"), ("ddpm", "vlb"), ("vp_sde", "vlb"), ("edm", "edm"), ("vdm", "vdm")],
 )
 def test_every_loss_trains_a_toy(arch, loss):
-    """Sixty steps on the plane lower the loss that is trained."""
+    """120 steps on the plane lower the loss that is trained."""
+    torch.manual_seed(0)
     data = load_dataset("moons")
     model = zoo.create(arch, network={"type": "mlp", "hidden": 32, "layers": 1})
     batch = data.split("valid").batch(slice(0, 512))
     player = model.players(loss)["model"]
     before = float(player.loss(batch, zoo.Rng(5, 512), 0).total.detach())
-    train(model, data, TrainConfig(steps=60, batch_size=128, lr=3e-3), loss=loss, progress=False)
+    train(model, data, TrainConfig(steps=120, batch_size=128, lr=3e-3), loss=loss, progress=False)
     assert float(player.loss(batch, zoo.Rng(5, 512), 0).total.detach()) < 0.97 * before

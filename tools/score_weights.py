@@ -31,7 +31,7 @@ def score(name: str) -> Iterator[str]:
     metadata = checkpoint.read_metadata(folder)
     if _trained(recipe) != _trained(parse_recipe(metadata["recipe"]["text"], name=name)):
         raise DataError(f"{name}: the recipe differs in more than scores.", hint="train it again")
-    stated = {(m["split"], m["kind"]) for m in metadata["metrics"]}
+    stated = {(m["split"], m.get("kind")) for m in metadata["metrics"]}  # quality has no kind
     found = _missing(zoo.load(name), recipe, stated)
     metadata["metrics"] += found
     metadata["recipe"] |= {"text": recipe.text, "sha256": recipe.sha256}

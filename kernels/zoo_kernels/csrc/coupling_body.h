@@ -5,21 +5,31 @@ struct Scale {
   F factor;           // of the sigmoid: log s lacks the logarithm of this, in [1, 2]
 };
 
+// What `scale_of` needs the exponential of.
 template <int SCALE, bool INVERSE>
-ZOO_INLINE Scale scale_of(F r, float c) {
+ZOO_INLINE F exponent(F r, float c) {
+  if (SCALE == 1) return minus_abs(r + c);
+  if (SCALE == 2) return minus_abs(2.0f * (r / c));
+  return INVERSE ? -r : r;
+}
+
+template <int SCALE, int N>
+ZOO_INLINE void exponentials(F (&e)[N]) {
+  SCALE == 0 ? exp(e) : exp_negative(e);
+}
+
+template <int SCALE, bool INVERSE>
+ZOO_INLINE Scale scale_of(F r, F e, float c) {
   if (SCALE == 1) {
-    const F u = r + c, e = exp_minus_abs(u);
-    const I negative = u < 0.0f;
-    Scale k;
-    const F top = where(negative, e, splat(1.0f));  // s = top / (1 + e)
-    k.log_s = where(negative, u, 0.0f);  // less log(1 + e), which the row sum takes at once
-    k.factor = e + 1.0f;
-    k.s = INVERSE ? k.factor / top : top / k.factor;
-    k.slope = where(negative, splat(1.0f), e) / k.factor;
-    return k;
+    const F u = r + c;
+    const I negative = (I)u < 0;
+    const F top = where(negative, e, splat(1.0f)), factor = e + 1.0f;  // s = top / factor
+    // log s lacks -log(1 + e), which the row's sum takes at once
+    return {where(negative, u, 0.0f), INVERSE ? factor / top : top / factor,
+            where(negative, splat(1.0f), e) / factor, factor};
   }
   if (SCALE == 2) {
-    const F u = r / c, e = exp_minus_abs(2.0f * u), size = (1.0f - e) / (1.0f + e);
+    const F u = r / c, size = (1.0f - e) / (1.0f + e);
     // near 0 the difference cancels; there tanh u = u - u^3/3 + 2 u^5/15 - 17 u^7/315
     const F q = u * u;
     const F series = u * (1.0f + q * (-0.333333333f + q * (0.133333333f + q * -0.0539682540f)));
@@ -28,7 +38,7 @@ ZOO_INLINE Scale scale_of(F r, float c) {
     const F log_s = c * h;
     return {log_s, exp(INVERSE ? -log_s : log_s), 1.0f - h * h, splat(1.0f)};
   }
-  return {r, exp(INVERSE ? -r : r), splat(1.0f), splat(1.0f)};
+  return {r, e, splat(1.0f), splat(1.0f)};
 }
 
 // `lines` lines as one without gaps: in place, or copied to `scratch`.
@@ -65,7 +75,8 @@ ZOO_INLINE void add(LogSum& l, const Scale& k, int n) {
   }
 }
 
-constexpr int STEP = 16;  // floats in a line of cache
+constexpr int TOGETHER = W < 16 ? 4 : 1;  // vectors side by side; of 16, more were never timed
+constexpr int STEP = TOGETHER * W;        // their floats
 
 // One line of a row: n transformed elements and their parameters.
 struct Line {
@@ -73,15 +84,22 @@ struct Line {
   float* out;
 };
 
-template <int SCALE, bool SHIFT_FIRST, bool INVERSE>
+// N vectors from j on, of n elements each
+template <int SCALE, bool SHIFT_FIRST, bool INVERSE, int N>
 ZOO_INLINE void values_lanes(const Line& a, int64_t j, int n, float c, LogSum& log_sum) {
-  const F z = load(a.x + j, n), t = load(a.t + j, n);
-  const Scale k = scale_of<SCALE, INVERSE>(load(a.r + j, n), c);
-  if (INVERSE)
-    store(a.out + j, SHIFT_FIRST ? z * k.s - t : (z - t) * k.s, n);
-  else
-    store(a.out + j, SHIFT_FIRST ? k.s * (z + t) : k.s * z + t, n);
-  add<SCALE>(log_sum, k, n);
+  F r[N], e[N];
+  for (int i = 0; i < N; ++i) r[i] = load(a.r + j + i * W, n);
+  for (int i = 0; i < N; ++i) e[i] = exponent<SCALE, INVERSE>(r[i], c);
+  exponentials<SCALE>(e);
+  for (int i = 0; i < N; ++i, j += W) {
+    const F z = load(a.x + j, n), t = load(a.t + j, n);
+    const Scale k = scale_of<SCALE, INVERSE>(r[i], e[i], c);
+    if (INVERSE)
+      store(a.out + j, SHIFT_FIRST ? z * k.s - t : (z - t) * k.s, n);
+    else
+      store(a.out + j, SHIFT_FIRST ? k.s * (z + t) : k.s * z + t, n);
+    add<SCALE>(log_sum, k, n);
+  }
 }
 
 // What passes, copied on the way: it waits for memory while the others are computed.
@@ -93,7 +111,7 @@ struct Passing {
 
 ZOO_INLINE void pass(Passing& p) {
   if (p.left < STEP) return;
-  std::memcpy(p.to, p.from, STEP * sizeof(float));
+  for (int i = 0; i < STEP; i += W) store(p.to + i, load(p.from + i));
   p.from += STEP, p.to += STEP, p.left -= STEP;
 }
 
@@ -112,13 +130,12 @@ ZOO_INLINE void values_line(const Line& a, const Line& next, Passing& passing, i
     const int64_t end = n < j + log_sum.room * W ? n : j + log_sum.room * W, begin = j;
     for (; j + STEP <= end; j += STEP) {
       fetch(next, j);
-      for (int64_t i = j; i < j + STEP; i += W)
-        values_lanes<SCALE, SHIFT_FIRST, INVERSE>(a, i, W, c, log_sum);
+      values_lanes<SCALE, SHIFT_FIRST, INVERSE, TOGETHER>(a, j, W, c, log_sum);
       pass(passing);
     }
-    for (; j + W <= end; j += W) values_lanes<SCALE, SHIFT_FIRST, INVERSE>(a, j, W, c, log_sum);
+    for (; j + W <= end; j += W) values_lanes<SCALE, SHIFT_FIRST, INVERSE, 1>(a, j, W, c, log_sum);
     if (j < end) {
-      values_lanes<SCALE, SHIFT_FIRST, INVERSE>(a, j, static_cast<int>(end - j), c, log_sum);
+      values_lanes<SCALE, SHIFT_FIRST, INVERSE, 1>(a, j, static_cast<int>(end - j), c, log_sum);
       j = end;
     }
     if (SCALE == 1) log_sum.room -= (j - begin + W - 1) / W;
@@ -153,7 +170,10 @@ ZOO_INLINE void gradients_lanes(const float* x, const float* grad, const float* 
                                 const float* r_at, float* gx, float* gt_at, float* gr_at, int n,
                                 float c, float gl) {
   const F z = load(x, n), g = load(grad, n), t = load(t_at, n);
-  const Scale k = scale_of<SCALE, INVERSE>(load(r_at, n), c);
+  const F r = load(r_at, n);
+  F e[1] = {exponent<SCALE, INVERSE>(r, c)};
+  exponentials<SCALE>(e);
+  const Scale k = scale_of<SCALE, INVERSE>(r, e[0], c);
   const F gz = g * k.s;
   F gt, g_log;
   if (INVERSE) {

@@ -30,7 +30,13 @@ ZOO_INLINE I splat(int32_t x) { return I{} + x; }
 ZOO_INLINE F where(I m, F a, F b) { return m ? a : b; }
 ZOO_INLINE F where(I m, float a, F b) { return m ? splat(a) : b; }
 ZOO_INLINE F where(I m, F a, float b) { return m ? a : splat(b); }
-ZOO_INLINE F max(F a, F b) { return a > b ? a : b; }  // b where either is NaN
+// b where either is NaN
+ZOO_INLINE F max(F a, F b) { return ZOO_MAX(a, b); }
+ZOO_INLINE F min(F a, F b) { return ZOO_MIN(a, b); }
+
+ZOO_INLINE F clamp(F x, float low, float high) {  // NaN passes
+  return min(splat(high), max(splat(low), x));
+}
 
 ZOO_INLINE F sqrt(F x) {
   for (int i = 0; i < W; ++i) x[i] = std::sqrt(x[i]);
@@ -46,25 +52,38 @@ ZOO_INLINE float sum(F v) {
 
 ZOO_INLINE F nearest(F x) { return (x + 12582912.0f) - 12582912.0f; }  // |x| < 2^22
 
-// e^x = 2^n e^r, in two factors since 2^128 and 2^-149 need them
-ZOO_INLINE F exp(F x) {
-  x = where(x > 89.0f, 89.0f, x);
-  x = where(x < -104.0f, -104.0f, x);
-  const F n = nearest(x * 1.44269504088896341f);
-  const F r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
-  F p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  const F y = (p * (r * r) + r) + 1.0f;
-  const I i = __builtin_convertvector(n, I), half = i >> 1;
-  return y * (F)((half + 127) << 23) * (F)((i - half + 127) << 23);
+// Functions of N vectors take them through each step side by side: one alone is a chain of a dozen
+// dependent instructions, longer than a processor looks ahead.
+#define ZOO_EACH _Pragma("GCC unroll 8") for (int i = 0; i < N; ++i)
+
+template <int N>
+ZOO_INLINE void horner(F (&p)[N], const F (&r)[N], float c) {
+  ZOO_EACH p[i] = p[i] * r[i] + c;
 }
 
-ZOO_INLINE F clamp(F x, float low, float high) {  // NaN passes
-  x = where(x < low, low, x);
-  return where(x > high, high, x);
+// e^x = 2^n e^r, in two factors since 2^128 and 2^-149 need them
+template <int N>
+ZOO_INLINE void exp(F (&x)[N]) {
+  F n[N], r[N], p[N];
+  ZOO_EACH x[i] = clamp(x[i], -104.0f, 89.0f);
+  ZOO_EACH n[i] = nearest(x[i] * 1.44269504088896341f);
+  ZOO_EACH r[i] = (x[i] - n[i] * 0.693359375f) - n[i] * -2.12194440e-4f;
+  ZOO_EACH p[i] = r[i] * 1.9875691500e-4f + 1.3981999507e-3f;
+  horner(p, r, 8.3334519073e-3f);
+  horner(p, r, 4.1665795894e-2f);
+  horner(p, r, 1.6666665459e-1f);
+  horner(p, r, 5.0000001201e-1f);
+  ZOO_EACH p[i] = (p[i] * (r[i] * r[i]) + r[i]) + 1.0f;
+  ZOO_EACH {
+    const I k = __builtin_convertvector(n[i], I), half = k >> 1;
+    x[i] = p[i] * (F)((half + 127) << 23) * (F)((k - half + 127) << 23);
+  }
+}
+
+ZOO_INLINE F exp(F x) {
+  F one[1] = {x};
+  exp(one);
+  return one[0];
 }
 
 // tanh(a) = (1 - e) / (1 + e) and sigmoid(b) = 1 / (1 + f)
@@ -80,18 +99,29 @@ ZOO_INLINE F gated(F a, F b) {
 // e^x for x <= 0, where below -87 as at -87. The low bits of x / log 2 + 1.5 * 2^23 + 127 are the
 // exponent. On |r| <= log(2) / 2 the polynomial is within 9.2e-8; with fused multiply-add one step
 // of reduction is enough.
-ZOO_INLINE F exp_negative(F x) {
+template <int N>
+ZOO_INLINE void exp_negative(F (&x)[N]) {
   constexpr float ROUND = 12582912.0f + 127.0f;
-  x = max(splat(-87.0f), x);
-  const F shifted = x * 1.44269504088896341f + ROUND, n = shifted - ROUND;
-  const F r = W > 4 ? x - n * 0.69314718055994531f
-                    : (x - n * 0.693359375f) - n * -2.12194440e-4f;
-  F p = r * 8.29031e-3f + 4.189793e-2f;
-  p = p * r + 1.6667636e-1f;
-  p = p * r + 4.999915e-1f;
-  p = p * r + 9.999997e-1f;
-  p = p * r + 1.0f;
-  return p * (F)((I)shifted << 23);
+  F shifted[N], r[N], p[N];
+  ZOO_EACH x[i] = max(splat(-87.0f), x[i]);
+  ZOO_EACH shifted[i] = x[i] * 1.44269504088896341f + ROUND;
+  ZOO_EACH {
+    const F n = shifted[i] - ROUND;
+    r[i] = W > 4 ? x[i] - n * 0.69314718055994531f
+                 : (x[i] - n * 0.693359375f) - n * -2.12194440e-4f;
+  }
+  ZOO_EACH p[i] = r[i] * 8.29031e-3f + 4.189793e-2f;
+  horner(p, r, 1.6667636e-1f);
+  horner(p, r, 4.999915e-1f);
+  horner(p, r, 9.999997e-1f);
+  horner(p, r, 1.0f);
+  ZOO_EACH x[i] = p[i] * (F)((I)shifted[i] << 23);
+}
+
+ZOO_INLINE F exp_negative(F x) {
+  F one[1] = {x};
+  exp_negative(one);
+  return one[0];
 }
 
 // log(2^e (1 + t)) for 1 + t in [sqrt(1/2), sqrt(2)]
@@ -129,7 +159,10 @@ ZOO_INLINE F log1p_unit(F t) {
   return log_split(where(large, (t + 1.0f) * 0.5f - 1.0f, t), where(large, 1.0f, splat(0.0f)));
 }
 
+ZOO_INLINE F minus_abs(F x) { return (F)((I)x | splat(INT32_MIN)); }
+ZOO_INLINE F exp_minus_abs(F x) { return exp_negative(minus_abs(x)); }
+
 // Both from e = exp_minus_abs(x) = e^-|x|.
-ZOO_INLINE F exp_minus_abs(F x) { return exp_negative((F)((I)x | splat(INT32_MIN))); }
 ZOO_INLINE F softplus(F x, F e) { return where(x < 0.0f, x * 0.0f, x) + log1p_unit(e); }
 ZOO_INLINE F sigmoid(F x, F e) { return where(x < 0.0f, e, splat(1.0f)) / (e + 1.0f); }
+#undef ZOO_EACH

@@ -5,6 +5,7 @@ typedef float V4 __attribute__((vector_size(16)));
 typedef int32_t I4 __attribute__((vector_size(16)));
 typedef float V8 __attribute__((vector_size(32)));
 typedef int32_t I8 __attribute__((vector_size(32)));
+using Quads = std::conditional_t<(W >= 8), V8, V4>;
 
 // The bin that each of W elements falls into: its number, its knots, the parameters of the
 // derivatives there.
@@ -24,52 +25,58 @@ ZOO_INLINE void transpose(V4 (&r)[4]) {
   r[3] = __builtin_shuffle(c, d, I4{2, 3, 6, 7});
 }
 
-// 4x4 blocks in place, then the two off the diagonal change places
-ZOO_INLINE void transpose(V8 (&r)[8]) {
-#pragma GCC unroll 2
-  for (int i = 0; i < 8; i += 4) {
-    const V8 a = __builtin_shuffle(r[i], r[i + 1], I8{0, 8, 1, 9, 4, 12, 5, 13});
-    const V8 b = __builtin_shuffle(r[i + 2], r[i + 3], I8{0, 8, 1, 9, 4, 12, 5, 13});
-    const V8 c = __builtin_shuffle(r[i], r[i + 1], I8{2, 10, 3, 11, 6, 14, 7, 15});
-    const V8 d = __builtin_shuffle(r[i + 2], r[i + 3], I8{2, 10, 3, 11, 6, 14, 7, 15});
-    r[i] = __builtin_shuffle(a, b, I8{0, 1, 8, 9, 4, 5, 12, 13});
-    r[i + 1] = __builtin_shuffle(a, b, I8{2, 3, 10, 11, 6, 7, 14, 15});
-    r[i + 2] = __builtin_shuffle(c, d, I8{0, 1, 8, 9, 4, 5, 12, 13});
-    r[i + 3] = __builtin_shuffle(c, d, I8{2, 3, 10, 11, 6, 7, 14, 15});
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    const V8 low = r[i], high = r[i + 4];
-    r[i] = __builtin_shuffle(low, high, I8{0, 1, 2, 3, 8, 9, 10, 11});
-    r[i + 4] = __builtin_shuffle(low, high, I8{4, 5, 6, 7, 12, 13, 14, 15});
-  }
+// both halves
+ZOO_INLINE void transpose(V8 (&r)[4]) {
+  const V8 a = __builtin_shuffle(r[0], r[1], I8{0, 8, 1, 9, 4, 12, 5, 13});
+  const V8 b = __builtin_shuffle(r[2], r[3], I8{0, 8, 1, 9, 4, 12, 5, 13});
+  const V8 c = __builtin_shuffle(r[0], r[1], I8{2, 10, 3, 11, 6, 14, 7, 15});
+  const V8 d = __builtin_shuffle(r[2], r[3], I8{2, 10, 3, 11, 6, 14, 7, 15});
+  r[0] = __builtin_shuffle(a, b, I8{0, 1, 8, 9, 4, 5, 12, 13});
+  r[1] = __builtin_shuffle(a, b, I8{2, 3, 10, 11, 6, 7, 14, 15});
+  r[2] = __builtin_shuffle(c, d, I8{0, 1, 8, 9, 4, 5, 12, 13});
+  r[3] = __builtin_shuffle(c, d, I8{2, 3, 10, 11, 6, 7, 14, 15});
 }
 
 ZOO_INLINE float* lane(F* u, int i) { return reinterpret_cast<float*>(u) + i; }
 
-template <class V>
-ZOO_INLINE V load_as(const float* p) {
+template <class V, class P>
+ZOO_INLINE V load_as(const P* p) {
   V v;
   std::memcpy(&v, p, sizeof(v));
   return v;
 }
 
-// `count` parameters of W elements into columns of u, or back, by T x T blocks: T <= count, and the
-// last of them overlap.
+// Four floats at p + at[0], in a V8 beside four at p + at[4].
+ZOO_INLINE void get(V4& v, const float* p, const int64_t* at) { v = load_as<V4>(p + at[0]); }
+ZOO_INLINE void get(V8& v, const float* p, const int64_t* at) {
+  v = __builtin_shufflevector(load_as<V4>(p + at[0]), load_as<V4>(p + at[4]), 0, 1, 2, 3, 4, 5, 6, 7);
+}
+ZOO_INLINE void put(const V4& v, float* p, const int64_t* at) {
+  std::memcpy(p + at[0], &v, sizeof(v));
+}
+ZOO_INLINE void put(const V8& v, float* p, const int64_t* at) {
+  put(__builtin_shufflevector(v, v, 0, 1, 2, 3), p, at);
+  put(__builtin_shufflevector(v, v, 4, 5, 6, 7), p, at + 4);
+}
+
+// `count` parameters of W elements into columns of u, or back, four at a time: the last four overlap.
 template <class V, bool BACK, class P>
-ZOO_INLINE void by_blocks(P* p, const int64_t (&at)[W], int count, F* u) {
-  constexpr int T = sizeof(V) / sizeof(float);
-  for (int i = 0; i < W; i += T)
-    for (int j = 0; j < count; j += T) {
-      const int c = j + T <= count ? j : count - T;
-      V r[T];
-#pragma GCC unroll 8  // in registers
-      for (int k = 0; k < T; ++k) r[k] = load_as<V>(BACK ? lane(u + c + k, i) : p + at[i + k] + c);
-      transpose(r);
-#pragma GCC unroll 8
-      for (int k = 0; k < T; ++k)
+ZOO_INLINE void by_fours(P* p, const int64_t (&at)[W], int count, F* u) {
+  for (int i = 0; i < W; i += static_cast<int>(sizeof(V) / sizeof(float)))
+    for (int j = 0; j < count; j += 4) {
+      const int c = j + 4 <= count ? j : count - 4;
+      V r[4];
+#pragma GCC unroll 4  // in registers
+      for (int k = 0; k < 4; ++k)
         if constexpr (BACK)
-          std::memcpy(p + at[i + k] + c, &r[k], sizeof(V));
+          r[k] = load_as<V>(lane(u + c + k, i));
+        else
+          get(r[k], p + c, at + i + k);
+      transpose(r);
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k)
+        if constexpr (BACK)
+          put(r[k], p + c, at + i + k);
         else
           std::memcpy(lane(u + c + k, i), &r[k], sizeof(V));
     }
@@ -112,10 +119,8 @@ ZOO_INLINE bool adjacent(const int64_t (&at)[W]) {
 }
 
 ZOO_INLINE void read(const float* p, const int64_t (&at)[W], int64_t sk, int count, F* u) {
-  if (W >= 8 && sk == 1 && count >= 8) {
-    by_blocks<V8, false>(p, at, count, u);
-  } else if (sk == 1 && count >= 4) {
-    by_blocks<V4, false>(p, at, count, u);
+  if (sk == 1 && count >= 4) {
+    by_fours<Quads, false>(p, at, count, u);
   } else if (adjacent(at)) {
     for (int j = 0; j < count; ++j) u[j] = load(p + at[0] + j * sk);
   } else {
@@ -125,10 +130,8 @@ ZOO_INLINE void read(const float* p, const int64_t (&at)[W], int64_t sk, int cou
 }
 
 ZOO_INLINE void write(float* p, const int64_t (&at)[W], int64_t sk, int count, F* u, int n) {
-  if (W >= 8 && n == W && sk == 1 && count >= 8) {
-    by_blocks<V8, true>(p, at, count, u);
-  } else if (n == W && sk == 1 && count >= 4) {
-    by_blocks<V4, true>(p, at, count, u);
+  if (n == W && sk == 1 && count >= 4) {
+    by_fours<Quads, true>(p, at, count, u);
   } else if (n == W && adjacent(at)) {
     for (int j = 0; j < count; ++j) store(p + at[0] + j * sk, u[j]);
   } else {
@@ -138,10 +141,17 @@ ZOO_INLINE void write(float* p, const int64_t (&at)[W], int64_t sk, int count, F
 }
 
 // u[0..bins) -> e^(u - max)
+template <int BINS>
 ZOO_INLINE void exponentials(F* u, int bins) {
   F top = u[0];
   for (int j = 1; j < bins; ++j) top = max(u[j], top);
-  for (int j = 0; j < bins; ++j) u[j] = exp_negative(u[j] - top);
+  for (int j = 0; j < bins; ++j) u[j] = u[j] - top;
+  if constexpr (BINS == 8) {
+    exp_negative(*reinterpret_cast<F(*)[4]>(u));
+    exp_negative(*reinterpret_cast<F(*)[4]>(u + 4));
+  } else {
+    for (int j = 0; j < bins; ++j) u[j] = exp_negative(u[j]);
+  }
 }
 
 // Knots by the running sums of e[0..bins), of which each bin takes `least` of the span or more, and
@@ -213,13 +223,10 @@ ZOO_INLINE Ends derivatives(const Bin& b, const Spline& s, int bins) {
 ZOO_INLINE F solve(F dy, F h, F s, F d0, F d1) {
   const F k2 = d0 + d1 - 2.0f * s;
   const F a = dy * k2 + h * (s - d0), q = h * d0 - dy * k2, c = -s * dy;
-  F square = q * q - 4.0f * a * c;
-  square = where(square < 1e-30f, 1e-30f, square);
+  const F square = max(splat(1e-30f), q * q - 4.0f * a * c);
   const F root = sqrt(square);
   const I rising = q > 0.0f;
-  F theta = where(rising, 2.0f * c, root - q) / where(rising, -q - root, 2.0f * a);
-  theta = where(theta < 0.0f, 0.0f, theta);
-  return where(theta > 1.0f, 1.0f, theta);
+  return clamp(where(rising, 2.0f * c, root - q) / where(rising, -q - root, 2.0f * a), 0.0f, 1.0f);
 }
 
 // The map at p, and its derivative: that of the forward map at that place, 1 outside.
@@ -323,8 +330,8 @@ struct Group {
     for (int g = 0; g < vectors; ++g) {
       places(a.params, c, lanes(g), at);
       read(a.p, at, a.params.sk, 3 * bins - 1, params[g]);
-      exponentials(params[g], bins);
-      exponentials(params[g] + bins, bins);
+      exponentials<BINS>(params[g], bins);
+      exponentials<BINS>(params[g] + bins, bins);
     }
     for (int g = 0; g < vectors; ++g) {
       x[g] = load(a.x + e + g * W, lanes(g));

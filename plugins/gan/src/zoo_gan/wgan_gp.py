@@ -6,7 +6,8 @@ A row's slope is to be its own, so D has no batch normalization (section 4); G h
 as in the authors' network for MNIST.
 
 An event (C, H, W) is generated from a coarse grid by transposed convolutions that double it, and
-scored by convolutions that halve it. An event (D,) is one of MLPs. The paper conditions on a class
+scored by convolutions that halve it. Events (D,), and images if the network is `dense`, are of
+MLPs. The paper conditions on a class
 by an auxiliary classifier; here it is projected (`parts.Critic`).
 
 Shapes: B batch, C channels, H rows, W columns, L latents.
@@ -31,7 +32,8 @@ class Config:
 
     `shape` is (C, H, W), halved `halvings` times, or (D,). `width` is that of an MLP's `layers`,
     or the number of channels at the highest resolution but the image's, doubled at each halving.
-    The D of an MLP may see `waves` beside its events (`parts.Waves`).
+    `dense` makes both networks of images MLPs, too. The D of an MLP may see `waves` beside its
+    events (`parts.Waves`).
     """
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (1, 28, 28)
@@ -41,6 +43,7 @@ class Config:
     width: Annotated[int, Range(1, 4096)] = 64
     layers: Annotated[int, Range(1, 16)] = 3
     halvings: Annotated[int, Range(1, 10)] = 2
+    dense: bool = False
     waves: Annotated[int, Range(0, 4096)] = 0
     frequency: Annotated[float, Range(0.0, 1e6)] = 1.0
 
@@ -52,18 +55,32 @@ class WGANGP(AdversarialModel):
         c = config or Config()
         super().__init__(c, event_of(c.shape, c.levels), latent=c.latent, classes=c.classes)
         inputs = width_of(c.latent, c.classes)
-        if len(c.shape) == 1:
-            hidden = (c.width,) * c.layers
-            body: nn.Module = mlp((inputs, *hidden, *c.shape), last=False)
-            features, critic = c.width, mlp((c.shape[0] + 2 * c.waves, *hidden), last=True)
-            if c.waves:
-                critic.insert(0, Waves(c.shape[0], c.waves, c.frequency))
+        if c.dense or len(c.shape) == 1:
+            body, critic, features = _dense_body(c, inputs), _dense_critic(c), c.width
         else:
-            body, critic = _Up(c, inputs), _down(c)
-            features = prod(_coarse(c))
+            body, critic, features = _Up(c, inputs), _down(c), prod(_coarse(c))
         self.generator = Generator(body, c.classes)
         self.discriminator = Critic(critic, features, c.classes)
         channels_last(self)
+
+
+def _dense_body(c: Config, inputs: int) -> nn.Sequential:
+    """(B, L) -> (B, *S), images in [-1, 1]."""
+    body = mlp((inputs, *[c.width] * c.layers, prod(c.shape)), last=False)
+    if len(c.shape) > 1:
+        body.extend((nn.Unflatten(1, c.shape), nn.Tanh()))
+    return body
+
+
+def _dense_critic(c: Config) -> nn.Sequential:
+    """(B, *S) -> features (B, F)."""
+    features = prod(c.shape)
+    body = mlp((features + 2 * c.waves, *[c.width] * c.layers), last=True)
+    if c.waves:
+        body.insert(0, Waves(features, c.waves, c.frequency))
+    if len(c.shape) > 1:
+        body.insert(0, nn.Flatten())
+    return body
 
 
 class _Up(nn.Sequential):

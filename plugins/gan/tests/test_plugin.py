@@ -135,13 +135,10 @@ def test_bundled_weights_beat_the_null_baseline_and_stand_beside_real_data(tag):
             assert not worse, name
 
 
-@pytest.mark.parametrize(
-    ("tag", "part"),
-    [("r3gan.digits", 0.9), ("r3gan.binarized_mnist", 0.85)],  # the goal, 0.9, is missed by MNIST
-)
-def test_r3gan_covers_most_of_what_real_data_cover(tag, part):
+@pytest.mark.parametrize("tag", ["r3gan.digits", "r3gan.binarized_mnist"])
+def test_r3gan_covers_most_of_what_real_data_cover(tag):
     found = metrics(tag)["coverage_pixels"]
-    assert found["value"] >= part * found["real"]
+    assert found["value"] >= 0.9 * found["real"]
 
 
 def test_readme_states_the_recorded_numbers():

@@ -1,5 +1,6 @@
 // denoise/reference.py for elements [from, to) of row b. GUIDED, NOISY and MORE (history, learned
 // variance, thresholding, remembering) are fixed at compile time: the plain step moves bytes only.
+#include "philox_body.h"
 
 template <bool GUIDED>
 ZOO_INLINE F guided(const Step& a, int64_t b, int64_t e, int n) {
@@ -38,7 +39,7 @@ ZOO_INLINE void step_range(const Step& a, int64_t b, int64_t from, int64_t to) {
   std::memcpy(C, a.C, sizeof(C));
   const float bound = a.limit ? a.limit[b] : a.clip > 0.0f ? a.clip : __builtin_inff();
   for (int64_t base = from; base < to; base += BLOCK) {
-    if (NOISY) philox_rng::normals(z, a.key, base, static_cast<uint32_t>(a.rows[b]));
+    if (NOISY) normals(z, a.key, base, static_cast<uint32_t>(a.rows[b]));
     const int64_t end = to < base + BLOCK ? to : base + BLOCK;
     int64_t e = base;
     for (; e + W <= end; e += W)

@@ -3,6 +3,9 @@
 
 typedef float F __attribute__((vector_size(4 * W)));
 typedef int32_t I __attribute__((vector_size(4 * W)));
+typedef uint32_t U __attribute__((vector_size(4 * W)));
+typedef uint64_t U64 __attribute__((vector_size(4 * W)));
+typedef long long Longs __attribute__((vector_size(4 * W)));
 
 ZOO_INLINE F load(const float* p) {
   F v;
@@ -41,6 +44,17 @@ ZOO_INLINE F clamp(F x, float low, float high) {  // NaN passes
 ZOO_INLINE F sqrt(F x) {
   for (int i = 0; i < W; ++i) x[i] = std::sqrt(x[i]);
   return x;
+}
+
+struct Product {
+  U high, low;
+};
+
+// Words times m, in full: those of the even lanes, and of the odd ones.
+ZOO_INLINE Product multiply(U x, uint32_t m) {
+  const U by = U{} + m;
+  const U64 even = (U64)ZOO_MULTIPLY_EVEN(x, by), odd = (U64)ZOO_MULTIPLY_EVEN((U)((U64)x >> 32), by);
+  return {(U)((even >> 32) | (odd & 0xFFFFFFFF00000000u)), x * by};
 }
 
 // in halves, the same order whatever came before

@@ -1,5 +1,6 @@
-// Philox 4x32-10 and the deterministic Box-Muller normals of rng/reference.py, for kernels that draw
-// inside. Include only where multiplication and addition are not fused (no contract.h).
+// The keys of Philox 4x32-10 and the deterministic Box-Muller normals of rng/reference.py, for kernels
+// that draw inside; their bodies include philox_body.h. Include only where multiplication and addition
+// are not fused (no contract.h).
 #pragma once
 
 #include <cmath>
@@ -16,30 +17,6 @@ struct Key {
 };
 
 using Words = uint32_t[4][LANES];
-
-ZOO_INLINE void philox(Words& c, const Key& key, uint64_t block, uint32_t row) {
-  for (int i = 0; i < LANES; ++i) {
-    c[0][i] = static_cast<uint32_t>(block) + i;
-    c[1][i] = key.step;
-    c[2][i] = key.stream;
-    c[3][i] = row;
-  }
-  uint32_t k0 = key.lo, k1 = key.hi;
-  for (int round = 0; round < 10; ++round) {
-    for (int i = 0; i < LANES; ++i) {
-      const uint64_t p0 = uint64_t{0xD2511F53u} * c[0][i];
-      const uint64_t p1 = uint64_t{0xCD9E8D57u} * c[2][i];
-      const uint32_t n0 = static_cast<uint32_t>(p1 >> 32) ^ c[1][i] ^ k0;
-      const uint32_t n2 = static_cast<uint32_t>(p0 >> 32) ^ c[3][i] ^ k1;
-      c[0][i] = n0;
-      c[1][i] = static_cast<uint32_t>(p1);
-      c[2][i] = n2;
-      c[3][i] = static_cast<uint32_t>(p0);
-    }
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-}
 
 ZOO_INLINE float as_float(int32_t i) {
   float f;
@@ -90,17 +67,6 @@ ZOO_INLINE void box_muller(uint32_t w0, uint32_t w1, float& z0, float& z1) {
   const int32_t cosine = (is & odd) | (ic & ~odd), sine = (ic & odd) | (is & ~odd);
   z0 = r * as_float(cosine ^ (((quadrant + 1) & 2) << 30));
   z1 = r * as_float(sine ^ ((quadrant & 2) << 30));
-}
-
-// The normals of 4 LANES elements from a multiple of 4 LANES on, in their order.
-ZOO_INLINE void normals(float (&flat)[4 * LANES], const Key& key, uint64_t element, uint32_t row) {
-  Words w;
-  float z[4][LANES];
-  philox(w, key, element / 4, row);
-  for (int i = 0; i < LANES; ++i) box_muller(w[0][i], w[1][i], z[0][i], z[1][i]);
-  for (int i = 0; i < LANES; ++i) box_muller(w[2][i], w[3][i], z[2][i], z[3][i]);
-  for (int i = 0; i < LANES; ++i)
-    for (int j = 0; j < 4; ++j) flat[4 * i + j] = z[j][i];
 }
 
 }  // namespace philox_rng

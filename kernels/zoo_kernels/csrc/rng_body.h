@@ -1,4 +1,5 @@
 // One row of draws (rng.cpp), for each vector unit.
+#include "philox_body.h"
 
 // The row's elements [from, to), from a multiple of 4 LANES, counted from the row's `offset`.
 template <class Draw>
@@ -8,7 +9,7 @@ ZOO_INLINE void fill(typename Draw::type* out, int64_t from, int64_t to, int64_t
   for (int64_t e = from; e < to; e += 4 * LANES) {
     philox_rng::Words w;
     typename Draw::type z[4][LANES], flat[4 * LANES];
-    philox_rng::philox(w, key, static_cast<uint64_t>(offset + e) / 4, row);
+    philox(w, key, static_cast<uint64_t>(offset + e) / 4, row);
     Draw::fill(w, z);
     for (int i = 0; i < LANES; ++i)
       for (int j = 0; j < 4; ++j) flat[4 * i + j] = z[j][i];

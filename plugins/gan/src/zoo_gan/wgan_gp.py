@@ -7,8 +7,8 @@ as in the authors' network for MNIST.
 
 An event (C, H, W) is generated from a coarse grid by transposed convolutions that double it, and
 scored by convolutions that halve it. Events (D,), and images if the network is `dense`, are of
-MLPs. The paper conditions on a class
-by an auxiliary classifier; here it is projected (`parts.Critic`).
+MLPs. The paper conditions on a class by an auxiliary classifier; here it is projected
+(`parts.Critic`).
 
 Shapes: B batch, C channels, H rows, W columns, L latents.
 """
@@ -75,12 +75,10 @@ def _dense_body(c: Config, inputs: int) -> nn.Sequential:
 def _dense_critic(c: Config) -> nn.Sequential:
     """(B, *S) -> features (B, F)."""
     features = prod(c.shape)
+    flat: list[nn.Module] = [nn.Flatten()] if len(c.shape) > 1 else []
+    waves: list[nn.Module] = [Waves(features, c.waves, c.frequency)] if c.waves else []
     body = mlp((features + 2 * c.waves, *[c.width] * c.layers), last=True)
-    if c.waves:
-        body.insert(0, Waves(features, c.waves, c.frequency))
-    if len(c.shape) > 1:
-        body.insert(0, nn.Flatten())
-    return body
+    return nn.Sequential(*flat, *waves, *body)
 
 
 class _Up(nn.Sequential):

@@ -21,9 +21,7 @@ template <bool GUIDED, bool NOISY, bool MORE>
 ZOO_INLINE void step_lanes(const Step& a, const float (&C)[COLUMNS], float bound, int64_t b,
                            int64_t e, int n, const float* z) {
   const F x = load(a.x + b * a.d + e, n), m = guided<GUIDED>(a, b, e, n);
-  F x0 = C[P_X] * x + C[P_M] * m;
-  x0 = where(x0 > bound, bound, x0);
-  x0 = where(x0 < -bound, -bound, x0);
+  F x0 = clamp(C[P_X] * x + C[P_M] * m, -bound, bound);
   if (MORE && a.limit) x0 = x0 / bound;
   F out = C[C_X0] * x0 + C[C_X] * x + C[C_M] * m;
   if (MORE && a.h) out = out + C[C_H] * load(a.h + b * a.d + e, n);

@@ -180,3 +180,6 @@ ZOO_INLINE F exp_minus_abs(F x) { return exp_negative(minus_abs(x)); }
 ZOO_INLINE F softplus(F x, F e) { return where(x < 0.0f, x * 0.0f, x) + log1p_unit(e); }
 ZOO_INLINE F sigmoid(F x, F e) { return where(x < 0.0f, e, splat(1.0f)) / (e + 1.0f); }
 #undef ZOO_EACH
+#undef ZOO_MAX
+#undef ZOO_MIN
+#undef ZOO_MULTIPLY_EVEN

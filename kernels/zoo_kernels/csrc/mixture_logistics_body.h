@@ -56,7 +56,7 @@ ZOO_INLINE F log_mass(const Mass& k, F l, const Mixture& a) {
   return where(k.lowest, below, where(k.highest, above, between));
 }
 
-ZOO_INLINE F at_least(F l) { return where(l < -7.0f, -7.0f, l); }
+ZOO_INLINE F at_least(F l) { return max(splat(-7.0f), l); }
 
 // The parameters of W pixels.
 struct Pixels {

@@ -69,4 +69,16 @@ ZOO_INLINE void box_muller(uint32_t w0, uint32_t w1, float& z0, float& z1) {
   z1 = r * as_float(sine ^ ((quadrant & 2) << 30));
 }
 
+ZOO_INLINE void box_muller(const Words& w, float (&z)[4][LANES]) {
+  for (int i = 0; i < LANES; ++i) box_muller(w[0][i], w[1][i], z[0][i], z[1][i]);
+  for (int i = 0; i < LANES; ++i) box_muller(w[2][i], w[3][i], z[2][i], z[3][i]);
+}
+
+// What the four words of each block became, in the order of the elements.
+template <class T>
+ZOO_INLINE void interleave(const T (&z)[4][LANES], T (&flat)[4 * LANES]) {
+  for (int i = 0; i < LANES; ++i)
+    for (int j = 0; j < 4; ++j) flat[4 * i + j] = z[j][i];
+}
+
 }  // namespace philox_rng

@@ -37,12 +37,9 @@ ZOO_INLINE void philox(philox_rng::Words& words, const philox_rng::Key& key, uin
 // The normals of 4 LANES elements from a multiple of 4 LANES on, in their order.
 ZOO_INLINE void normals(float (&flat)[4 * philox_rng::LANES], const philox_rng::Key& key,
                         uint64_t element, uint32_t row) {
-  constexpr int LANES = philox_rng::LANES;
   philox_rng::Words w;
-  float z[4][LANES];
+  float z[4][philox_rng::LANES];
   philox(w, key, element / 4, row);
-  for (int i = 0; i < LANES; ++i) philox_rng::box_muller(w[0][i], w[1][i], z[0][i], z[1][i]);
-  for (int i = 0; i < LANES; ++i) philox_rng::box_muller(w[2][i], w[3][i], z[2][i], z[3][i]);
-  for (int i = 0; i < LANES; ++i)
-    for (int j = 0; j < 4; ++j) flat[4 * i + j] = z[j][i];
+  philox_rng::box_muller(w, z);
+  philox_rng::interleave(z, flat);
 }

@@ -27,10 +27,7 @@ struct Uniform {
 
 struct Normal {
   using type = float;
-  ZOO_INLINE void fill(const Words& w, type (&z)[4][LANES]) {
-    for (int i = 0; i < LANES; ++i) box_muller(w[0][i], w[1][i], z[0][i], z[1][i]);
-    for (int i = 0; i < LANES; ++i) box_muller(w[2][i], w[3][i], z[2][i], z[3][i]);
-  }
+  ZOO_INLINE void fill(const Words& w, type (&z)[4][LANES]) { box_muller(w, z); }
 };
 
 }  // namespace

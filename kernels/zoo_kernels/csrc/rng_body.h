@@ -11,8 +11,7 @@ ZOO_INLINE void fill(typename Draw::type* out, int64_t from, int64_t to, int64_t
     typename Draw::type z[4][LANES], flat[4 * LANES];
     philox(w, key, static_cast<uint64_t>(offset + e) / 4, row);
     Draw::fill(w, z);
-    for (int i = 0; i < LANES; ++i)
-      for (int j = 0; j < 4; ++j) flat[4 * i + j] = z[j][i];
+    philox_rng::interleave(z, flat);
     const int64_t n = to - e < 4 * LANES ? to - e : 4 * LANES;
     std::memcpy(out + e, flat, n * sizeof(flat[0]));
   }

@@ -39,8 +39,8 @@ ZOO_INLINE void transpose(V8 (&r)[4]) {
 
 ZOO_INLINE float* lane(F* u, int i) { return reinterpret_cast<float*>(u) + i; }
 
-template <class V, class P>
-ZOO_INLINE V load_as(const P* p) {
+template <class V>
+ZOO_INLINE V load_as(const float* p) {
   V v;
   std::memcpy(&v, p, sizeof(v));
   return v;
@@ -60,16 +60,16 @@ ZOO_INLINE void put(const V8& v, float* p, const int64_t* at) {
 }
 
 // `count` parameters of W elements into columns of u, or back, four at a time: the last four overlap.
-template <class V, bool BACK, class P>
+template <bool BACK, class P>
 ZOO_INLINE void by_fours(P* p, const int64_t (&at)[W], int count, F* u) {
-  for (int i = 0; i < W; i += static_cast<int>(sizeof(V) / sizeof(float)))
+  for (int i = 0; i < W; i += static_cast<int>(sizeof(Quads) / sizeof(float)))
     for (int j = 0; j < count; j += 4) {
       const int c = j + 4 <= count ? j : count - 4;
-      V r[4];
+      Quads r[4];
 #pragma GCC unroll 4  // in registers
       for (int k = 0; k < 4; ++k)
         if constexpr (BACK)
-          r[k] = load_as<V>(lane(u + c + k, i));
+          r[k] = load_as<Quads>(lane(u + c + k, i));
         else
           get(r[k], p + c, at + i + k);
       transpose(r);
@@ -78,7 +78,7 @@ ZOO_INLINE void by_fours(P* p, const int64_t (&at)[W], int count, F* u) {
         if constexpr (BACK)
           put(r[k], p + c, at + i + k);
         else
-          std::memcpy(lane(u + c + k, i), &r[k], sizeof(V));
+          std::memcpy(lane(u + c + k, i), &r[k], sizeof(Quads));
     }
 }
 
@@ -120,7 +120,7 @@ ZOO_INLINE bool adjacent(const int64_t (&at)[W]) {
 
 ZOO_INLINE void read(const float* p, const int64_t (&at)[W], int64_t sk, int count, F* u) {
   if (sk == 1 && count >= 4) {
-    by_fours<Quads, false>(p, at, count, u);
+    by_fours<false>(p, at, count, u);
   } else if (adjacent(at)) {
     for (int j = 0; j < count; ++j) u[j] = load(p + at[0] + j * sk);
   } else {
@@ -131,7 +131,7 @@ ZOO_INLINE void read(const float* p, const int64_t (&at)[W], int64_t sk, int cou
 
 ZOO_INLINE void write(float* p, const int64_t (&at)[W], int64_t sk, int count, F* u, int n) {
   if (n == W && sk == 1 && count >= 4) {
-    by_fours<Quads, true>(p, at, count, u);
+    by_fours<true>(p, at, count, u);
   } else if (n == W && adjacent(at)) {
     for (int j = 0; j < count; ++j) store(p + at[0] + j * sk, u[j]);
   } else {
@@ -141,17 +141,13 @@ ZOO_INLINE void write(float* p, const int64_t (&at)[W], int64_t sk, int count, F
 }
 
 // u[0..bins) -> e^(u - max)
-template <int BINS>
 ZOO_INLINE void exponentials(F* u, int bins) {
   F top = u[0];
   for (int j = 1; j < bins; ++j) top = max(u[j], top);
   for (int j = 0; j < bins; ++j) u[j] = u[j] - top;
-  if constexpr (BINS == 8) {
-    exp_negative(*reinterpret_cast<F(*)[4]>(u));
-    exp_negative(*reinterpret_cast<F(*)[4]>(u + 4));
-  } else {
-    for (int j = 0; j < bins; ++j) u[j] = exp_negative(u[j]);
-  }
+  int j = 0;
+  for (; j + 4 <= bins; j += 4) exp_negative(*reinterpret_cast<F(*)[4]>(u + j));
+  for (; j < bins; ++j) u[j] = exp_negative(u[j]);
 }
 
 // Knots by the running sums of e[0..bins), of which each bin takes `least` of the span or more, and
@@ -330,8 +326,8 @@ struct Group {
     for (int g = 0; g < vectors; ++g) {
       places(a.params, c, lanes(g), at);
       read(a.p, at, a.params.sk, 3 * bins - 1, params[g]);
-      exponentials<BINS>(params[g], bins);
-      exponentials<BINS>(params[g] + bins, bins);
+      exponentials(params[g], bins);
+      exponentials(params[g] + bins, bins);
     }
     for (int g = 0; g < vectors; ++g) {
       x[g] = load(a.x + e + g * W, lanes(g));

@@ -29,9 +29,6 @@ constexpr int W = 16;
 #define ZOO_MULTIPLY_EVEN(a, b) __builtin_ia32_pmuludq512_mask((I)(a), (I)(b), Longs{}, -1)
 #include "lanes.h"
 #include ZOO_BODY
-#undef ZOO_MAX
-#undef ZOO_MIN
-#undef ZOO_MULTIPLY_EVEN
 }  // namespace unit16
 #pragma GCC pop_options
 
@@ -44,9 +41,6 @@ constexpr int W = 8;
 #define ZOO_MULTIPLY_EVEN(a, b) __builtin_ia32_pmuludq256((I)(a), (I)(b))
 #include "lanes.h"
 #include ZOO_BODY
-#undef ZOO_MAX
-#undef ZOO_MIN
-#undef ZOO_MULTIPLY_EVEN
 }  // namespace unit8
 #pragma GCC pop_options
 #endif
@@ -62,9 +56,6 @@ constexpr int W = 4;
 #endif
 #include "lanes.h"
 #include ZOO_BODY
-#undef ZOO_MAX
-#undef ZOO_MIN
-#undef ZOO_MULTIPLY_EVEN
 }  // namespace unit4
 
 #ifdef ZOO_UNITS

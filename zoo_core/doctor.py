@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo_core.child import environment
 from zoo_core.registry import Entry, current
 from zoo_core.specs import Check, HealthCheck, import_target
 
@@ -144,7 +145,7 @@ def compile_kernels() -> None:
     from zoo_kernels import _extension
     from zoo_kernels.build import build_extension
 
-    build_extension()
+    build_extension(environment=environment())
     _extension.reset()
 
 

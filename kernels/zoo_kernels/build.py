@@ -16,10 +16,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 LIBRARY = "_C.abi3.so"
+SECONDS = 1800
+"""Compiling takes about a minute; what takes this long hangs."""
 FAILURE = "_C.failure.txt"
 SOURCES = Path(__file__).resolve().parent / "csrc"
 FLAGS = [
@@ -115,8 +118,12 @@ def _edge(path: Path) -> str:
     return re.sub(r"([$ :])", r"$\1", str(path))
 
 
-def build_extension(destination: Path | None = None) -> Path:
+def build_extension(
+    destination: Path | None = None, *, environment: Mapping[str, str] | None = None
+) -> Path:
     """Compile into the folder `destination` (default: the user's cache) and return the library.
+
+    The compiler sees the variables in `environment` (default: all of this process).
 
     A `destination` keeps its object files, so that the next build there is incremental. The
     library appears by one rename: a reader never sees half a file.
@@ -127,11 +134,19 @@ def build_extension(destination: Path | None = None) -> Path:
         objects = folder / "objects" if destination else Path(fresh) / "objects"
         objects.mkdir(exist_ok=True)
         (objects / "build.ninja").write_text(ninja_file(Path(fresh)))
-        done = subprocess.run(
-            [ninja(), "-C", str(objects)], capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            said = (done.stdout + done.stderr)[-4000:]
-            raise BuildError(f"compiling the kernels failed:\n{said}")
+        _run_ninja(objects, environment)
         os.replace(Path(fresh) / LIBRARY, folder / LIBRARY)
     return folder / LIBRARY
+
+
+def _run_ninja(objects: Path, environment: Mapping[str, str] | None) -> None:
+    try:
+        done = subprocess.run(
+            [ninja(), "-C", str(objects)], capture_output=True, text=True, errors="replace",
+            stdin=subprocess.DEVNULL, timeout=SECONDS, env=environment, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"compiling the kernels took more than {SECONDS} s") from None
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr)[-4000:]
+        raise BuildError(f"compiling the kernels failed:\n{said}")

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -28,6 +29,25 @@ def modules(folder):
         froms = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level == 0]
         names = plain + [str(n.module) for n in froms]
         yield path, {name.partition(".")[0] for name in names}
+
+
+def starters(path):
+    """Names in a module by which one starts a process."""
+    modules = r"subprocess|multiprocessing|pty|webbrowser|torch\.multiprocessing"
+    calls = r"os\.(system|popen|fork\w*|exec\w+|spawn\w+|posix_spawn\w*|startfile)"
+    pools = (
+        r"ProcessPoolExecutor|create_subprocess_\w+|asyncio\.subprocess|torch\.distributed\.run"
+    )
+    start = re.compile(rf"({modules})(\.\w+)*|{calls}|(.*\.)?({pools})")
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{a.name}" for a in node.names]
+        elif isinstance(node, ast.Attribute):
+            names = [ast.unparse(node)]
+        yield from (name for name in names if start.fullmatch(name))
 
 
 def tracked():
@@ -69,6 +89,32 @@ def test_kernels_import_torch_alone_and_triton_only_in_triton_files():
 def test_core_names_no_family_in_its_imports():
     strays = {path.name for path, names in modules(ROOT / "zoo_core") if names & FAMILIES}
     assert strays == set()
+
+
+def test_child_processes_are_started_in_one_place():
+    """By `zoo_core.child`, which keeps the current folder and secrets from them.
+
+    The kernels, which cannot import it, start the compiler in one place; it is told what to see.
+    """
+    folders = [ROOT / "zoo_core", KERNELS, *(plugin / "src" for plugin in PLUGINS)]
+    found = {
+        str(path.relative_to(ROOT))
+        for folder in folders
+        for path in sorted(folder.rglob("*.py"))
+        if list(starters(path))
+    }
+    assert found == {"zoo_core/child.py", "kernels/zoo_kernels/build.py"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["import subprocess", "from subprocess import run", "import os; os.system('ls')",
+     "from os import execv", "import multiprocessing.pool", "from torch import multiprocessing",
+     "from concurrent.futures import ProcessPoolExecutor", "asyncio.create_subprocess_exec('ls')"],
+)  # fmt: skip
+def test_the_search_for_child_processes_finds_them(line, tmp_path):
+    (tmp_path / "module.py").write_text(line)
+    assert list(starters(tmp_path / "module.py"))
 
 
 @pytest.mark.parametrize("plugin", PLUGINS, ids=lambda path: path.name)

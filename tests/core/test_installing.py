@@ -156,7 +156,7 @@ def test_commands_pass_everything_through_and_name_this_interpreter(tmp_path):
     )
     wants = [wanted("zoo-acme"), wanted("zoo-b==1", hashes=[DIGEST])]
     pip = install_command(PIP, wants, options, tmp_path / "c.txt")
-    assert pip[:4] == ["/venv/bin/python", "-m", "pip", "install"]
+    assert pip[:5] == ["/venv/bin/python", "-P", "-m", "pip", "install"]
     uv = install_command(UV, wants, options, tmp_path / "c.txt")
     assert uv[:5] == ["/bin/uv", "pip", "install", "--python", "/venv/bin/python"]
     assert "--default-index" in uv and "--index-url" in pip
@@ -188,6 +188,54 @@ def test_uvs_dry_run_becomes_a_plan(tmp_path):
     asked = (tmp_path / "uv.args").read_text()
     assert "--dry-run" in asked and "--python /venv/bin/python" in asked
     assert (tmp_path / "constraints.txt").read_text().split() == pins()
+
+
+@pytest.fixture
+def seen_by_uv(tmp_path, monkeypatch):
+    """The variables of a uv that was asked for a plan."""
+    for name in ("UV_CONFIG_FILE", "UV_NO_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+
+    def run():
+        uv = tmp_path / "uv.sh"
+        uv.write_text(f"#!/bin/sh\nenv > '{tmp_path}/env'\necho ' + zoo-acme==1.5'\n")
+        uv.chmod(0o755)
+        place = Environment("/venv/bin/python", "/venv", "venv", str(uv), False)
+        resolve(place, [wanted("zoo-acme")], Options(), tmp_path)
+        lines = (tmp_path / "env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    return run
+
+
+def test_an_installer_sees_the_credentials_of_its_indexes_and_no_others(seen_by_uv, monkeypatch):
+    index = {
+        "PIP_INDEX_URL": "https://me:secret@index.org/simple",
+        "UV_INDEX_OURS_PASSWORD": "secret",
+        "https_proxy": "http://me:secret@proxy:3128",
+    }
+    others = ("HF_TOKEN", "hf_token", "UV_PUBLISH_TOKEN", "AWS_SECRET_ACCESS_KEY")
+    for name, value in index.items():
+        monkeypatch.setenv(name, value)
+    for name in others:
+        monkeypatch.setenv(name, "secret")
+    seen = seen_by_uv()
+    assert seen.items() >= index.items()
+    assert not set(others) & seen.keys()
+    assert seen["PYTHONSAFEPATH"] == "1"
+
+
+def test_uv_takes_no_configuration_from_the_current_folder(seen_by_uv, tmp_path, monkeypatch):
+    """A uv.toml or pyproject.toml there could name an index of its own."""
+    assert seen_by_uv()["UV_NO_CONFIG"] == "1"
+    users = tmp_path / "uv" / "uv.toml"
+    users.parent.mkdir()
+    users.touch()
+    seen = seen_by_uv()
+    assert seen["UV_CONFIG_FILE"] == str(users) and "UV_NO_CONFIG" not in seen
+    monkeypatch.setenv("UV_CONFIG_FILE", "/mine.toml")
+    assert seen_by_uv()["UV_CONFIG_FILE"] == "/mine.toml"
 
 
 @pytest.mark.parametrize(

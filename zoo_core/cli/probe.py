@@ -7,12 +7,13 @@ plugins print goes to stderr.
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
+
+from zoo_core.child import TimeoutExpired, python
 
 __all__ = ["checks", "plugin_checks", "records"]
 
@@ -51,13 +52,10 @@ def plugin_checks(name: str, others: Sequence[str]) -> dict[str, Any]:
 
 def ask(what: str, *names: str, timeout: float = TIMEOUT) -> dict[str, Any]:
     """The child's answer, or `{"error": ..., "output": ...}` where it gave none."""
-    command = [sys.executable, "-m", __name__, what, *names]
-    environment = {**os.environ, "ZOO_STRICT_PLUGINS": "0"}
+    lenient = {"ZOO_STRICT_PLUGINS": "0"}
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, env=environment, check=False
-        )
-    except subprocess.TimeoutExpired as late:
+        done = python("-m", __name__, what, *names, timeout=timeout, variables=lenient)
+    except TimeoutExpired as late:
         output = (late.stderr or b"").decode(errors="replace")
         return {"error": f"did not finish in {timeout:g} s", "output": output}
     try:

@@ -1,12 +1,13 @@
 """The command of uv or pip that installs, and what it would change, before it changes anything.
 
 The versions of the core and of torch are constraints of every command. Resolving takes wheels
-alone unless source distributions are allowed, since building one runs its code.
+alone unless source distributions are allowed, since building one runs its code. Neither installer
+has a timeout: a wheel may be of any size, and both end requests that make no progress.
 """
 
 import json
+import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from zoo_core import child
 from zoo_core.errors import NetworkError, PluginError, ZooError
 from zoo_core.installing.environment import Environment
 from zoo_core.installing.wanted import Wanted, normalized
@@ -33,6 +35,12 @@ __all__ = [
     "uninstall_command",
 ]
 
+_REACHES_INDEXES = (
+    r"(PIP|UV)_(?!PUBLISH_)|(HTTPS?|ALL)_PROXY$|SSH_AUTH_SOCK$|PYTHON_KEYRING_BACKEND$"
+)
+"""Variables the installer may see though credentials are in them: its own (PIP_INDEX_URL,
+UV_INDEX_<NAME>_PASSWORD), proxies, the agent of `git+ssh://`. Other credentials for an index
+belong into a keyring, a netrc file or the installer's configuration."""
 KEPT = (CORE, "torch")
 """Distributions whose versions installing a plugin never changes."""
 _UNREACHABLE = ("NewConnectionError", "Max retries exceeded", "name resolution",
@@ -143,8 +151,8 @@ def resolve(
 
 def run(command: Sequence[str], *, quiet: bool = False) -> None:
     """Let the installer act; what it prints goes to stderr."""
-    out: Any = subprocess.PIPE if quiet else sys.stderr
-    done = subprocess.run(command, stdout=out, stderr=out, text=True, check=False)
+    shows: dict[str, Any] = {} if quiet else {"out": sys.stderr}
+    done = _ask(command, stdin=None, **shows)  # it may ask for the password of an index
     if done.returncode:
         if quiet:
             print(done.stdout, done.stderr, file=sys.stderr)
@@ -157,7 +165,7 @@ def run(command: Sequence[str], *, quiet: bool = False) -> None:
 def _verb(environment: Environment, verb: str) -> list[str]:
     if environment.uv:
         return [environment.uv, "pip", verb, "--python", environment.python]
-    return [environment.python, "-m", "pip", verb, "--disable-pip-version-check"]
+    return [environment.python, "-P", "-m", "pip", verb, "--disable-pip-version-check"]
 
 
 def _requirements_file(constraints: Path, wanted: Sequence[Wanted]) -> Path:
@@ -207,8 +215,24 @@ def _resolve_by_uv(command: list[str], wanted: Sequence[Wanted]) -> list[Change]
     ]
 
 
-def _ask(command: list[str]) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def _ask(command: Sequence[str], **options: Any) -> child.CompletedProcess[str]:
+    return child.run(
+        command, timeout=None, keep=_REACHES_INDEXES, variables=_configuration(), **options
+    )
+
+
+def _configuration() -> dict[str, str]:
+    """Variables by which uv reads the user's or the machine's configuration, if there is one.
+
+    By itself it would also take the indexes that a uv.toml or pyproject.toml of the current
+    folder, or of one above, names. pip has no such files.
+    """
+    if {"UV_CONFIG_FILE", "UV_NO_CONFIG"} & os.environ.keys():
+        return {}
+    user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    places = [folder / "uv" / "uv.toml" for folder in (user, Path("/etc"))]
+    found = next((place for place in places if place.is_file()), None)
+    return {"UV_CONFIG_FILE": str(found)} if found else {"UV_NO_CONFIG": "1"}
 
 
 def _refusal(output: str, wanted: Sequence[Wanted]) -> ZooError:

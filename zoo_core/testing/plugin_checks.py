@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -11,6 +10,7 @@ from typing import Any
 
 from zoo_core import config as configs
 from zoo_core.capabilities import capability
+from zoo_core.child import TimeoutExpired, python
 from zoo_core.errors import ConfigError
 from zoo_core.specs import import_target
 from zoo_core.testing.subjects import Inapplicable, PluginSubject
@@ -29,7 +29,7 @@ KINDS = (
     "converter",
     "health check",
 )
-_LOAD_SECONDS = 0.2
+_LOAD_SECONDS, _HANGS_SECONDS = 0.2, 60.0
 _CHILD = """
 import importlib, json, sys, time
 import zoo_core.hookspecs
@@ -163,13 +163,11 @@ def is_frozen_dataclass(cls: Any) -> bool:
 def _import(module: str) -> tuple[float, list[str]]:
     """Seconds that a fresh interpreter needs to import a module, and what came with it."""
     path = os.pathsep.join(p for p in sys.path if p)
-    done = subprocess.run(
-        [sys.executable, "-c", _CHILD, module],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path},
-        check=False,
-    )
+    found = {"PYTHONPATH": path}
+    try:
+        done = python("-c", _CHILD, module, timeout=_HANGS_SECONDS, variables=found)
+    except TimeoutExpired:
+        raise AssertionError(f"{module} is not imported after {_HANGS_SECONDS:g} s") from None
     assert done.returncode == 0, f"{module} does not import: {done.stderr[-500:]}"
     seconds, imported = json.loads(done.stdout.splitlines()[-1])
     return seconds, imported

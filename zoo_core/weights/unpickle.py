@@ -5,14 +5,13 @@ The child can be stopped: it may use so much memory and so many seconds, and wri
 """
 
 import json
-import os
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from zoo_core.child import CompletedProcess, TimeoutExpired, python
 from zoo_core.errors import IntegrityError
 
 __all__ = ["unpickle"]
@@ -20,7 +19,6 @@ __all__ = ["unpickle"]
 _MEMORY_FACTOR, _MEMORY_SLACK = 4, 1 << 30
 _INFLATION = 4
 """A checkpoint's archive is not compressed; one that inflates more than this is no checkpoint."""
-_HIDDEN = ("TOKEN", "SECRET", "PASSWORD", "KEY")
 
 
 def unpickle(source: Path, target: Path, *, memory: int | None = None, seconds: int = 600) -> None:
@@ -34,13 +32,9 @@ def unpickle(source: Path, target: Path, *, memory: int | None = None, seconds: 
     _check_archive(source)
     if memory is None:
         memory = _MEMORY_FACTOR * source.stat().st_size + _MEMORY_SLACK
-    command = [sys.executable, "-m", __name__, str(source), str(target), str(memory)]
-    environment = {k: v for k, v in os.environ.items() if not any(h in k for h in _HIDDEN)}
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=seconds, env=environment, check=False
-        )
-    except subprocess.TimeoutExpired:
+        done = python("-m", __name__, str(source), str(target), str(memory), timeout=seconds)
+    except TimeoutExpired:
         raise _refused(source, f"reading it took more than {seconds} s") from None
     if done.returncode or not target.is_file():
         target.unlink(missing_ok=True)
@@ -59,7 +53,7 @@ def _check_archive(source: Path) -> None:
         raise _refused(source, f"its archive inflates to {inflated:,} bytes")
 
 
-def _reason(done: "subprocess.CompletedProcess[str]") -> str:
+def _reason(done: CompletedProcess[str]) -> str:
     try:
         return str(json.loads(done.stdout)["error"])
     except (ValueError, KeyError, TypeError):

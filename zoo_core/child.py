@@ -37,7 +37,8 @@ def environment(keep: str | None = None) -> dict[str, str]:
         for name, value in os.environ.items()
         if keep and re.match(keep, name, re.IGNORECASE) or not _is_secret(name, value)
     }
-    return _search_path(kept) | {"PYTHONSAFEPATH": "1"}
+    paths = {name: _without_empty(kept.pop(name, "")) for name in ("PATH", "PYTHONPATH")}
+    return kept | {name: path for name, path in paths.items() if path} | {"PYTHONSAFEPATH": "1"}
 
 
 def python(
@@ -59,7 +60,7 @@ def run(
     """Run a command to its end, its output captured unless `out` says where it goes.
 
     `variables` are added to `environment(keep)`. Raises `TimeoutExpired` after that many seconds;
-    a caller that sets no timeout says why. A Python among the commands is started with `-P`.
+    a caller that sets no timeout says why, and one that starts a Python gives it `-P`.
     """
     return subprocess.run(
         command, stdin=stdin, stdout=out, stderr=out, text=True, errors="replace",
@@ -71,12 +72,9 @@ def _is_secret(name: str, value: str) -> bool:
     return bool(_SECRET.search(name) or _USER_IN_URL.search(value))
 
 
-def _search_path(variables: dict[str, str]) -> dict[str, str]:
-    """PYTHONPATH without empty entries: they mean the current folder, and `-P` leaves them.
+def _without_empty(path: str) -> str:
+    """A search path without its empty entries: they mean the current folder, even with `-P`.
 
-    They are slips (`$PYTHONPATH:/x` with nothing in it). A relative folder that the user named
-    stays.
+    They are slips (`$PYTHONPATH:/x` where it is unset). A relative folder was meant and stays.
     """
-    path = variables.pop("PYTHONPATH", "")
-    kept = os.pathsep.join(entry for entry in path.split(os.pathsep) if entry)
-    return variables | ({"PYTHONPATH": kept} if kept else {})
+    return os.pathsep.join(filter(None, path.split(os.pathsep)))

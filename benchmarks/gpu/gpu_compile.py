@@ -25,7 +25,8 @@ def compiled(op: str, arch: int, most: int) -> dict[str, Any]:
     command = [sys.executable, __file__, op, str(arch), str(most)]
     variables = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     kernels = str(Path(zoo_kernels.__file__).parents[1])
-    variables["PYTHONPATH"] = os.pathsep.join([kernels, os.environ.get("PYTHONPATH", "")])
+    further = os.environ.get("PYTHONPATH")
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, [kernels, further]))
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(" ".join(done.stderr.split())[-500:])

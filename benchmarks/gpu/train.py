@@ -29,6 +29,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 from resumable import LIMIT_SECONDS, UNFINISHED, OutOfTime, Results
 
+from zoo_core.child import environment
+
 GRACE_SECONDS = 60
 """For the step under way and its checkpoint, within the limit; afterwards it is killed."""
 
@@ -46,12 +48,13 @@ class Call:
 
     def zoo(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The command in a process of its own, which is told to end in time for a checkpoint."""
-        command = [sys.executable, "-m", "zoo_core", *arguments, "--json", "--device", self.device]
+        zoo = [sys.executable, "-P", "-m", "zoo_core"]
+        command = [*zoo, *arguments, "--json", "--device", self.device]
         left = self.deadline - time.monotonic()
         if left <= self.grace:
             raise OutOfTime
         child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
         )
         timer = threading.Timer(left - self.grace, child.send_signal, [signal.SIGTERM])
         timer.start()

@@ -33,7 +33,7 @@ export PYTHONPATH="$PWD:$PWD/kernels:PLUGINS:$here/metadata:$here/site"
 
 def wheel(requirement: str, python: str, folder: Path) -> None:
     """A peer's wheel for that Python; where there is none, one of its source."""
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    pip = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "-q"]
     ready = [*pip, "download", "--no-deps", "--only-binary=:all:", f"--python-version={python}",
              "--implementation=cp", *PLATFORMS, "-d", str(folder), requirement]  # fmt: skip
     if subprocess.run(ready, check=False, capture_output=True).returncode == 0:

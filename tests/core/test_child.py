@@ -45,14 +45,15 @@ def test_a_caller_names_the_secrets_that_a_child_needs(variables):
     assert child.environment("pip_").keys() == {"PIP_INDEX_URL", "PYTHONSAFEPATH"}
 
 
+@pytest.mark.parametrize("name", ["PYTHONPATH", "PATH"])
 @pytest.mark.parametrize(
     ("before", "after"),
     [("/a::/b", "/a:/b"), (":/a", "/a"), ("/a:", "/a"), (":", None), ("", None), ("a:/b", "a:/b")],
 )
-def test_empty_entries_of_the_search_path_mean_no_folder(variables, before, after):
-    variables(PYTHONPATH=before.replace(":", os.pathsep))
+def test_empty_entries_of_a_search_path_mean_no_folder(variables, name, before, after):
+    variables(**{name: before.replace(":", os.pathsep)})
     want = after and after.replace(":", os.pathsep)
-    assert child.environment().get("PYTHONPATH") == want
+    assert child.environment().get(name) == want
 
 
 def test_neither_a_child_nor_its_children_run_files_of_the_current_folder(tmp_path, monkeypatch):

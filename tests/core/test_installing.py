@@ -1,6 +1,8 @@
 """What is read, decided and said before an installer runs."""
 
+import os
 import shlex
+import shutil
 import stat
 import tomllib
 from datetime import date
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from zoo_core import plugin_config
 from zoo_core.errors import NetworkError, PluginError, UsageError
 from zoo_core.installing import manifest
-from zoo_core.installing.environment import Environment, advice, kind_of
+from zoo_core.installing.environment import Environment, advice, here, kind_of
 from zoo_core.installing.installer import (
     Options,
     install_command,
@@ -224,6 +226,15 @@ def test_an_installer_sees_the_credentials_of_its_indexes_and_no_others(seen_by_
     assert seen.items() >= index.items()
     assert not set(others) & seen.keys()
     assert seen["PYTHONSAFEPATH"] == "1"
+
+
+def test_a_uv_of_the_current_folder_is_none(tmp_path, monkeypatch):
+    """An empty entry of PATH is a slip, which means the current folder."""
+    fake(tmp_path / "uv", "mine")
+    monkeypatch.chdir(tmp_path)
+    for slip in ("", f"{tmp_path / 'nothing'}{os.pathsep}"):
+        monkeypatch.setenv("PATH", slip)
+        assert here().uv in (None, shutil.which("uv", path=os.defpath))
 
 
 def test_uv_takes_no_configuration_from_the_current_folder(seen_by_uv, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ the command that lasts.
 """
 
 import importlib.util
+import os
 import shlex
 import shutil
 import sys
@@ -14,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from zoo_core import child
 
 __all__ = ["Environment", "advice", "here", "kind_of"]
 
@@ -46,7 +49,8 @@ def here() -> Environment:
     """The environment of the running interpreter."""
     kind = kind_of(Path(sys.prefix), Path(sys.base_prefix), Path(sysconfig.get_path("stdlib")))
     pip = importlib.util.find_spec("pip") is not None
-    return Environment(sys.executable, sys.prefix, kind, shutil.which("uv"), pip)
+    uv = shutil.which("uv", path=child.environment().get("PATH", os.defpath))
+    return Environment(sys.executable, sys.prefix, kind, uv, pip)
 
 
 def kind_of(prefix: Path, base_prefix: Path, stdlib: Path) -> Kind:

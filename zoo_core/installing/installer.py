@@ -35,14 +35,14 @@ __all__ = [
     "uninstall_command",
 ]
 
+KEPT = (CORE, "torch")
+"""Distributions whose versions installing a plugin never changes."""
 _REACHES_INDEXES = (
     r"(PIP|UV)_(?!PUBLISH_)|(HTTPS?|ALL)_PROXY$|SSH_AUTH_SOCK$|PYTHON_KEYRING_BACKEND$"
 )
 """Variables the installer may see though credentials are in them: its own (PIP_INDEX_URL,
 UV_INDEX_<NAME>_PASSWORD), proxies, the agent of `git+ssh://`. Other credentials for an index
-belong into a keyring, a netrc file or the installer's configuration."""
-KEPT = (CORE, "torch")
-"""Distributions whose versions installing a plugin never changes."""
+belong in a keyring, a netrc file or the installer's configuration."""
 _UNREACHABLE = ("NewConnectionError", "Max retries exceeded", "name resolution",
                 "ConnectTimeout", "ProxyError", "error sending request")  # fmt: skip
 _USER = re.compile(r"(?<=://)[^/\s@]+@")

@@ -1,9 +1,10 @@
 """The processes of one training: which rows are whose, and what they agree on.
 
-Started by `accelerate launch -m zoo_core train ...`. Each process takes its slice of every batch
-and the gradients are averaged before each optimizer step, player by player. (A wrapper such as
-DDP ties the averaging to one forward pass of one module, which players and losses that call
-other methods of the model do not have.)
+Started by `accelerate launch --no_python zoo train ...` (`-m zoo_core` works too, but runs what
+shadows a module in the current folder). Each process takes its slice of every batch and the
+gradients are averaged before each optimizer step, player by player. (A wrapper such as DDP ties
+the averaging to one forward pass of one module, which players and losses that call other methods
+of the model do not have.)
 """
 
 import os

@@ -91,7 +91,7 @@ def load(
 
     if found.converter is not None:
         return _converted(found).to(device=device, dtype=dtype)
-    verified = found.snapshot.verified if found.snapshot else {}
+    verified = found.snapshot.verified if found.snapshot else None
     return checkpoint.load(
         found.folder, device=device, dtype=dtype, origin=found.origin, verified=verified
     )
@@ -133,6 +133,16 @@ class Found:
     @property
     def origin(self) -> str | None:
         return self.snapshot.name if self.snapshot else None
+
+    @property
+    def files(self) -> list[str]:
+        """The paths of what a converter reads: of a commit the verified files, nothing else."""
+        from zoo_core.weights.recognise import files_of
+
+        assert self.converter is not None
+        if self.snapshot is None:
+            return files_of(self.folder, self.converter)
+        return [file.path for file in self.snapshot.files]
 
 
 def find(name: str, access: Access | None = None) -> Found:
@@ -207,14 +217,9 @@ def _fetched(
 def _converted(found: Found) -> "GenerativeModel":
     """A model from the files of others, by the converter that its tag or its files name."""
     from zoo_core.weights import foreign
-    from zoo_core.weights.recognise import files_of
 
     assert found.converter is not None
-    if found.snapshot is None:
-        files = files_of(found.folder, found.converter)
-    else:
-        files = [file.path for file in found.snapshot.files]
-    model = foreign.convert(foreign.read(found.folder, files=files), found.converter, {})
+    model = foreign.convert(foreign.read(found.folder, files=found.files), found.converter, {})
     model.origin = found.origin
     return model
 

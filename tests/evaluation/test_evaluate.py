@@ -16,6 +16,7 @@ from zoo_core.evaluation.evaluate import evaluate
 from zoo_core.evaluation.speed import first_image
 from zoo_core.training.recipe import parse_recipe
 from zoo_core.training.run import run_recipe
+from zoo_core.weights.checkpoint import weights_hash
 
 RECIPE = """
 arch = "mini_ar"
@@ -125,7 +126,7 @@ def test_evaluations_of_the_network_are_counted_without_a_trace(minis):
 
 def test_a_record_is_kept_beside_its_weights_and_of_no_others(trained, ising):
     model = zoo.load(str(trained))
-    weights = records.weights_of(trained)
+    weights = weights_hash(trained)
     found = evaluate(model, ising, about={"name": "x", "weights": weights})
     records.write_record(trained, found.record)
     kept = records.read_record(trained)
@@ -143,7 +144,7 @@ def test_a_record_is_kept_beside_its_weights_and_of_no_others(trained, ising):
 
 def test_everything_recorded_is_measured_again(trained, ising):
     model = zoo.load(str(trained))
-    about = {"name": "x", "weights": records.weights_of(trained)}
+    about = {"name": "x", "weights": weights_hash(trained)}
     record = evaluate(model, ising, n=100, parts=["likelihood", "quality"], about=about).record
     _, compared = records.verify(model, ising, json.loads(json.dumps(record)))
     assert {c.what for c in compared} >= {"exact of test, nats", "gap to gaussian", "fd_pixels"}

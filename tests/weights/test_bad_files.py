@@ -153,6 +153,16 @@ def sharded(folder):
     return folder
 
 
+def listed(folder, *names):
+    """Let zoo.json list these files with their hashes."""
+    metadata = json.loads((folder / METADATA).read_text())
+    metadata["files"] = {name: {"sha256": sha256(folder / name), "size": 1} for name in names}
+    (folder / METADATA).write_text(json.dumps(metadata))
+
+
+SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+
+
 def test_sharded_weights_are_those_of_one_file(sharded):
     whole = zoo.load(str(sharded)).state_dict()
     (sharded / WEIGHTS).unlink()
@@ -162,10 +172,8 @@ def test_sharded_weights_are_those_of_one_file(sharded):
 
 def test_a_missing_and_a_damaged_shard_are_named(sharded):
     (sharded / WEIGHTS).unlink()
-    shard = sharded / "model-00002-of-00002.safetensors"
-    metadata = json.loads((sharded / METADATA).read_text())
-    metadata["files"] = {shard.name: {"sha256": sha256(shard), "size": 1}}
-    (sharded / METADATA).write_text(json.dumps(metadata))
+    listed(sharded, f"{WEIGHTS}.index.json", *SHARDS)
+    shard = sharded / SHARDS[1]
     data = shard.read_bytes()
     shard.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(IntegrityError, match=f"{shard.name} is damaged"):

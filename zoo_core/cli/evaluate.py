@@ -9,7 +9,7 @@ import click
 from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.options import Count, batch_size, hub_options, settings_option
 from zoo_core.cli.printing import fields, remark, show, size_text, table
-from zoo_core.errors import DataError, IntegrityError
+from zoo_core.errors import DataError, IntegrityError, UsageError
 
 if TYPE_CHECKING:
     from zoo_core.data.dataset import Dataset
@@ -80,14 +80,22 @@ def command(
     from zoo_core.cli.models import load
     from zoo_core.evaluation.evaluate import PARTS, evaluate
     from zoo_core.evaluation.features import Inception
-    from zoo_core.evaluation.record import weights_of, write_record
+    from zoo_core.evaluation.record import read_record, write_record
     from zoo_core.loading import find
+    from zoo_core.weights.checkpoint import weights_hash
 
-    folder = find(name, settings.access).folder
+    place = find(name, settings.access)
+    folder, cached = place.folder, place.snapshot is not None
+    if record and cached:
+        raise UsageError(
+            f"{name} is in the Hub's cache, which holds the files of its commit alone.",
+            hint="--out FILE keeps the evaluation elsewhere",
+        )
     model = load(settings, name)
     found = _dataset(settings, folder, data, data_options)
     if verify:
-        return _verify(settings, folder, model, found, batch_size)
+        kept = None if cached else read_record(folder)
+        return _verify(settings, folder, model, found, kept, batch_size)
     wanted = [Inception(weights=inception_weights) if f == "inception" else f for f in features]
     result = evaluate(
         model,
@@ -104,7 +112,7 @@ def command(
         seed=settings.seed or 0,
         batch_size=batch_size,
         progress=settings.progress,
-        about={"name": name, "weights": weights_of(folder)},
+        about={"name": name, "weights": weights_hash(folder)},
     )
     if out is not None:
         from zoo_core.files import write_json
@@ -210,7 +218,12 @@ def _dataset(
 
 
 def _verify(
-    settings: Settings, folder: Path, model: Any, data: "Dataset", batch_size: int | None
+    settings: Settings,
+    folder: Path,
+    model: Any,
+    data: "Dataset",
+    kept: Mapping[str, Any] | None,
+    batch_size: int | None,
 ) -> None:
     """Everything recorded with the weights, measured again."""
     from zoo_core.evaluation import record as records
@@ -218,7 +231,6 @@ def _verify(
 
     metrics = read_metadata(folder).get("metrics") or []
     found = records.verify_metrics(model, data, metrics)
-    kept = records.read_record(folder)
     if kept is not None:
         again = records.verify(
             model, data, kept, batch_size=batch_size, progress=settings.progress

@@ -73,12 +73,10 @@ def _devices() -> list[str]:
 def weights_hash(settings: Settings, name: str) -> str | None:
     """The SHA-256 of the model's weights, as its zoo.json records it; of others', if one file."""
     from zoo_core.loading import find
-    from zoo_core.weights.checkpoint import WEIGHTS, read_metadata, sha256
+    from zoo_core.weights import checkpoint
 
     found = find(name, settings.access)
-    if found.converter is not None:
-        weights = [*found.folder.glob("*.safetensors"), *found.folder.glob("*/*.safetensors")]
-        return sha256(weights[0]) if len(weights) == 1 else None
-    files: dict[str, Any] = read_metadata(found.folder).get("files", {})
-    recorded: str | None = files.get(WEIGHTS, {}).get("sha256")
-    return recorded
+    if found.converter is None:
+        return checkpoint.weights_hash(found.folder)
+    weights = [file for file in found.files if file.endswith(".safetensors")]
+    return checkpoint.sha256(found.folder / weights[0]) if len(weights) == 1 else None

@@ -21,7 +21,7 @@ from zoo_core.evaluation.evaluate import SCHEMA, Evaluation, evaluate
 from zoo_core.files import write_json
 from zoo_core.model import GenerativeModel
 from zoo_core.training.recipe import Recipe, parse_recipe
-from zoo_core.weights.checkpoint import WEIGHTS, read_metadata
+from zoo_core.weights.checkpoint import read_metadata, weights_hash
 from zoo_core.weights.layout import EVALUATION
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "spot_check",
     "verify",
     "verify_metrics",
-    "weights_of",
     "write_record",
 ]
 
@@ -60,8 +59,13 @@ class Comparison:
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> Path:
-    """Put an evaluation beside the weights it is of."""
+    """Put an evaluation beside the weights it is of; raises `DataError` if it names none."""
     path = folder / EVALUATION
+    if record["model"].get("weights") is None:
+        raise DataError(
+            f"{folder}: zoo.json records no hash of the weights, so no evaluation can name them.",
+            hint="load the model and save it anew",
+        )
     write_json(path, record)
     return path
 
@@ -76,17 +80,11 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         schema, weights = record["schema"], record["model"]["weights"]
     except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(f"{path} is no evaluation ({error}).") from None
-    if schema != SCHEMA or weights != weights_of(folder):
+    if schema != SCHEMA or weights is None or weights != weights_hash(folder):
         raise IntegrityError(
             f"{path} is not of the weights beside it.", hint=f"zoo evaluate {folder} --record"
         )
     return record
-
-
-def weights_of(folder: Path) -> str | None:
-    """The SHA-256 of a model's weights, as its zoo.json records it."""
-    found: str | None = read_metadata(folder)["files"].get(WEIGHTS, {}).get("sha256")
-    return found
 
 
 def recipe_of(folder: Path) -> Recipe:

@@ -6,13 +6,15 @@
     <part>/              each part, a folder of the same form
 
 Weights are data: no class path, no pickle. A folder is written whole or not at all; reading
-checks sizes and hashes first, then names, shapes and dtypes, before a tensor is used.
+checks hashes first, then names, shapes and dtypes, before a tensor is used. Of a commit only the
+files that it lists are read; where `zoo.json` has `files`, only those count.
 """
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,7 +29,7 @@ from zoo_core.registry import current
 from zoo_core.resolve import build
 from zoo_core.specs import ModelSpec
 from zoo_core.weights.bounded import bounded
-from zoo_core.weights.layout import EVALUATION, GOLDEN, METADATA, WEIGHTS
+from zoo_core.weights.layout import EVALUATION, GOLDEN, INDEX, METADATA, WEIGHTS, is_weights
 from zoo_core.weights.tensors import damaged, elements, load_state, weight_files
 
 if TYPE_CHECKING:
@@ -37,12 +39,15 @@ __all__ = [
     "GOLDEN",
     "METADATA",
     "WEIGHTS",
+    "counts",
     "file_entry",
     "load",
     "load_state",
     "read_metadata",
     "save",
     "sha256",
+    "verify",
+    "weights_hash",
     "write_tensors",
 ]
 
@@ -77,19 +82,23 @@ def load(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     origin: str | None = None,
-    verified: Mapping[Path, str] | None = None,
+    verified: Mapping[Path, str | None] | None = None,
 ) -> "GenerativeModel":
     """Read a model's folder; raises `IntegrityError` or `ConfigError` naming file and remedy.
 
     `origin` is the commit on the Hub that the folder is, which saving records; `verified` are
-    the SHA-256 of files that were hashed just now, which are not hashed again.
+    the files of that commit, and nothing else is read. Those with their SHA-256 were hashed just
+    now and are not hashed again.
     """
-    metadata, verified = read_metadata(folder), verified or {}
+    if verified is not None and folder / METADATA not in verified:
+        raise IntegrityError(f"{folder / METADATA} is in no list of the model's files.")
+    metadata = read_metadata(folder)
     spec = _spec(metadata)
     parts = {name: load(folder / name, verified=verified) for name, _ in spec.parts}
-    weights = weight_files(folder)
-    for path in weights:
-        _verify(path, metadata, verified.get(path))
+    weights = weight_files(folder, _listed(folder, metadata, verified))
+    index = [] if weights == [folder / WEIGHTS] else [folder / INDEX]
+    for path in index + weights:
+        verify(path, metadata, verified.get(path) if verified else None)
     dtype_kept = _dtype(folder, metadata)
     with torch.random.fork_rng(devices=[]), bounded(elements(weights), str(folder / METADATA)):
         model = build(spec, {**metadata["config"], **parts}).to(dtype_kept)
@@ -97,6 +106,19 @@ def load(
     recorded = metadata.get("origin")
     model.origin = origin or (recorded if isinstance(recorded, str) else None)
     return model.to(device=device, dtype=dtype).eval()
+
+
+def _listed(
+    folder: Path, metadata: Mapping[str, Any], verified: Collection[Path] | None
+) -> set[Path]:
+    """The files of a folder that count: in the commit's list, and in that of `zoo.json`.
+
+    Without either list, in a folder that somebody has written by hand, they are what is there.
+    """
+    own = {folder / name for name in metadata["files"]}
+    if verified is None:
+        return own or set(folder.iterdir())
+    return own & set(verified) if own else set(verified)
 
 
 def _spec(metadata: Mapping[str, Any]) -> ModelSpec:
@@ -129,9 +151,15 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     if not isinstance(metadata.get("arch"), str) or not isinstance(metadata.get("config"), dict):
         raise IntegrityError(f"{path} must name an `arch` and hold its `config`.")
     files = metadata.setdefault("files", {})
-    if not isinstance(files, dict) or not all(isinstance(f, dict) for f in files.values()):
+    if not isinstance(files, dict) or not all(map(_is_entry, files.values())):
         raise IntegrityError(f"{path}: `files` must map names to their sha256 and size.")
     return metadata
+
+
+def _is_entry(value: Any) -> bool:
+    """Whether a value holds a SHA-256: an entry without one would check nothing."""
+    digest = value.get("sha256") if isinstance(value, dict) else None
+    return isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{64}", digest) is not None
 
 
 def _dtype(folder: Path, metadata: Mapping[str, Any]) -> torch.dtype:
@@ -151,9 +179,51 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def counts(path: Path) -> bool:
+    """Whether a file in a model's folder is of the model: in `files` of `zoo.json`, if any are."""
+    files = read_metadata(path.parent)["files"]
+    return path.name == METADATA or not files or path.name in files
+
+
+def weights_hash(folder: Path) -> str | None:
+    """The SHA-256 that names a model's weights, by what is recorded; None where nothing is.
+
+    That of their one file; of shards and parts, that of the list of their names and hashes.
+    """
+    found = sorted(_recorded(folder))
+    if any(digest is None for _, digest in found):
+        return None
+    if len(found) == 1:
+        return found[0][1]
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+
+
+def _recorded(folder: Path, prefix: str = "") -> Iterator[tuple[str, str | None]]:
+    """The paths of weights and their hashes in `zoo.json`, parts included."""
+    metadata = read_metadata(folder)
+    files = {name: entry["sha256"] for name, entry in metadata["files"].items()}
+    weights = {name: digest for name, digest in files.items() if is_weights(name)}
+    for name, digest in (weights or {WEIGHTS: None}).items():
+        yield prefix + name, digest
+    for name, _ in _spec(metadata).parts:
+        yield from _recorded(folder / name, f"{prefix}{name}/")
+
+
 def file_entry(path: Path) -> dict[str, Any]:
     """What `zoo.json` keeps of a file: its SHA-256 and size in bytes."""
     return {"sha256": sha256(path), "size": path.stat().st_size}
+
+
+def verify(path: Path, metadata: Mapping[str, Any], known: str | None = None) -> None:
+    """Raise `IntegrityError` unless a file is the one in `files` of `zoo.json`, if that has any.
+
+    `known` is its SHA-256, where that was computed just now.
+    """
+    files = metadata["files"]
+    if files and path.name not in files:
+        raise IntegrityError(f"{path} is in no list of the model's files.")
+    if files and (known or sha256(path)) != files[path.name]["sha256"]:
+        raise damaged(path, f"its SHA-256 is not the one recorded in {METADATA}")
 
 
 def _write(
@@ -218,11 +288,3 @@ def _refuse_foreign(path: Path, spec: ModelSpec) -> None:
             f"{path} holds other files ({', '.join(foreign[:3])}); saving replaces the folder.",
             hint="choose an empty or new folder",
         )
-
-
-def _verify(path: Path, metadata: Mapping[str, Any], known: str | None) -> None:
-    if not path.is_file():
-        raise IntegrityError(f"{path} is missing.", hint="write or download the folder anew")
-    recorded = metadata["files"].get(path.name, {}).get("sha256")
-    if recorded is not None and (known or sha256(path)) != recorded:
-        raise damaged(path, f"its SHA-256 is not the one recorded in {METADATA}")

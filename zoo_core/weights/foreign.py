@@ -95,8 +95,9 @@ def read(
     paths = {p.relative_to(source).as_posix(): p for p in found}
     if files is not None:
         paths = {name: path for name, path in paths.items() if name in files}
+    among = set(paths.values())
     tensors = {
-        _name(folder, source): _read_folder(folder, names, limits)
+        _name(folder, source): _read_folder(folder, names, among, limits)
         for folder in sorted({path.parent for path in paths.values()})
         if foreign_weights(
             names := [PurePosixPath(p.name) for p in paths.values() if p.parent == folder]
@@ -130,11 +131,14 @@ def convert(foreign: Foreign, converter: str, options: Mapping[str, Any]) -> "Ge
 
 
 def _read_folder(
-    folder: Path, names: list[PurePosixPath], limits: Mapping[str, Any]
+    folder: Path,
+    names: list[PurePosixPath],
+    among: Collection[Path],
+    limits: Mapping[str, Any],
 ) -> dict[str, Tensor]:
     path = folder / foreign_weights(names)[0].name
     if is_index(path.name):
-        return read_tensors(weight_files(folder, path.name.removesuffix(".index.json")))
+        return read_tensors(weight_files(folder, among, path.name.removesuffix(".index.json")))
     return _read_file(path, limits)
 
 

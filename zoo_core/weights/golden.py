@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zoo_core.errors import IntegrityError
-from zoo_core.weights.checkpoint import GOLDEN
+from zoo_core.weights.checkpoint import GOLDEN, read_metadata, verify
 
 if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
@@ -45,9 +45,11 @@ def record(
 def check(model: "GenerativeModel", folder: Path, *, tolerance: float = 1e-3) -> None:
     """Raise `IntegrityError` unless the model reproduces the golden tensors of its folder.
 
-    Integers must be equal; reals within `tolerance`, relative to the larger of 1 and their size.
+    The file must have the hash that `zoo.json` records. Integers must be equal; reals within
+    `tolerance`, relative to the larger of 1 and their size.
     """
     try:
+        verify(folder / GOLDEN, read_metadata(folder))
         golden = load_file(folder / GOLDEN)
     except (OSError, SafetensorError) as error:
         raise IntegrityError(f"{folder / GOLDEN} cannot be read ({error}).") from error

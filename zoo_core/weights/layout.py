@@ -12,6 +12,7 @@ from zoo_core.errors import IntegrityError, UsageError
 __all__ = [
     "EVALUATION",
     "GOLDEN",
+    "INDEX",
     "METADATA",
     "STEMS",
     "WEIGHTS",
@@ -21,10 +22,13 @@ __all__ = [
     "is_ours",
     "is_pickle",
     "is_shard",
+    "is_weights",
     "wanted",
 ]
 
 METADATA, WEIGHTS, GOLDEN = "zoo.json", "model.safetensors", "golden.safetensors"
+INDEX = f"{WEIGHTS}.index.json"
+"""Which shard holds which tensor, where the weights are several files."""
 EVALUATION = "evaluation.json"
 """What was measured of the weights beside it; it is of no other, and saving anew drops it."""
 _SHARD = re.compile(r"[\w.-]+-\d{5}-of-\d{5}\.safetensors")
@@ -47,7 +51,7 @@ def wanted(names: Iterable[str]) -> list[str]:
         raise _foreign(paths)
     ours = [p for p in paths if p.parent in folders and is_ours(p.name)]
     for folder in folders:
-        if not any(p.parent == folder and _is_weights(p.name) for p in ours):
+        if not any(p.parent == folder and is_weights(p.name) for p in ours):
             raise IntegrityError(
                 f"the repository holds {folder / METADATA} but no {folder / WEIGHTS}."
                 f"{_pickles(paths)}",
@@ -101,12 +105,12 @@ def is_shard(name: str) -> bool:
 def is_ours(path: str) -> bool:
     """Whether a path is that of a file of a zoo's model, or of a part of one."""
     name = PurePosixPath(path).name
-    return name in (METADATA, GOLDEN) or _is_weights(name)
+    return name in (METADATA, GOLDEN) or is_weights(name)
 
 
-def _is_weights(name: str) -> bool:
-    index = name == f"{WEIGHTS}.index.json"
-    return name == WEIGHTS or index or is_shard(name)
+def is_weights(name: str) -> bool:
+    """Whether a name is that of a zoo's model's weights, of a shard or of the shards' list."""
+    return name in (WEIGHTS, INDEX) or is_shard(name)
 
 
 def _foreign(paths: list[PurePosixPath]) -> UsageError:

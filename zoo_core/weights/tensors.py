@@ -6,7 +6,7 @@ of one model are one file, or shards that an index lists.
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,17 @@ Tensors = Mapping[str, Any]
 """Slices of opened files by the tensors' names."""
 
 
-def weight_files(folder: Path, name: str = WEIGHTS) -> list[Path]:
-    """The files that hold a model's weights: one, or the shards that `<name>.index.json` lists."""
+def weight_files(folder: Path, among: Collection[Path], name: str = WEIGHTS) -> list[Path]:
+    """The files that hold a model's weights: one, or the shards that `<name>.index.json` lists.
+
+    Only those in `among` count, whatever else lies in the folder; they are not opened but for the
+    index. Raises `IntegrityError` where one that is needed is missing.
+    """
     path = folder / name
     index = folder / f"{name}.index.json"
-    if path.is_file() or not index.is_file():
-        return [path]
+    if path in among or index not in among:
+        return _there([path], among)
+    _there([index], among)
     if index.stat().st_size > _MAX_INDEX:
         raise IntegrityError(f"{index} is larger than {_MAX_INDEX} bytes; it is no index.")
     try:
@@ -42,7 +47,17 @@ def weight_files(folder: Path, name: str = WEIGHTS) -> list[Path]:
         raise IntegrityError(f"{index} maps no tensors to files ({error!r}).") from None
     if strays := [s for s in shards if not (isinstance(s, str) and is_shard(s))]:
         raise IntegrityError(f"{index} names {strays[0]!r:.120}, which is no shard beside it.")
-    return [folder / shard for shard in shards]
+    return _there([folder / shard for shard in shards], among)
+
+
+def _there(paths: list[Path], among: Collection[Path]) -> list[Path]:
+    hint = "write or download the folder anew"
+    for path in paths:
+        if not path.is_file():
+            raise IntegrityError(f"{path} is missing.", hint=hint)
+        if path not in among:
+            raise IntegrityError(f"{path} is in no list of the model's files.", hint=hint)
+    return paths
 
 
 def load_state(

@@ -34,9 +34,11 @@ class Snapshot:
         return f"hf://{self.repo}@{self.commit}"
 
     @property
-    def verified(self) -> dict[Path, str]:
-        """The SHA-256 of the weights, by path: those by which the Hub names large files."""
-        return {self.folder / f.path: f.digest for f in self.files if len(f.digest) == 64}
+    def verified(self) -> dict[Path, str | None]:
+        """What may be read, by path; with the SHA-256, where the Hub names a file by it."""
+        return {
+            self.folder / f.path: f.digest if len(f.digest) == 64 else None for f in self.files
+        }
 
 
 def snapshot(

@@ -47,11 +47,12 @@ def push(
     folder, repo, access = Path(folder), repo.removeprefix("hf://"), access or Access()
     check_repo(repo)
     model = checkpoint.load(folder)
-    if (folder / checkpoint.GOLDEN).is_file():
+    metadata = checkpoint.read_metadata(folder)
+    if checkpoint.GOLDEN in metadata["files"] or (folder / checkpoint.GOLDEN).is_file():
         golden.check(model, folder)
-    text = card(repo, model.spec, checkpoint.read_metadata(folder))
+    text = card(repo, model.spec, metadata)
     names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
-    paths = {name: folder / name for name in layout.wanted(names)}
+    paths = {n: folder / n for n in layout.wanted(names) if checkpoint.counts(folder / n)}
     sizes = {name: path.stat().st_size for name, path in paths.items()}
     planned = Pushed(repo, {**sizes, CARD: len(text.encode())}, text)
     if dry_run:

@@ -1,7 +1,9 @@
 """Checkpoints: a resumed training is the uninterrupted one, bit by bit; a kill loses nothing."""
 
 import json
+import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import torch
 from torch import nn
 
 import zoo_core as zoo
+from zoo_core import sealed
 from zoo_core.data.dataset import Dataset, Split
 from zoo_core.errors import ConfigError, IntegrityError, OutputError, UsageError
 from zoo_core.plugins import Plugins
@@ -232,8 +235,153 @@ def test_a_damaged_checkpoint_is_named(whole, tmp_path, damage):
         run(tmp_path, resume=True)
 
 
+@pytest.fixture(scope="module")
+def small(whole, tmp_path_factory):
+    """A checkpoint, and a function that loads it into a fresh model and its players."""
+    from zoo_core.training.players import make_actors
+
+    path = tmp_path_factory.mktemp("small") / state.CHECKPOINT
+    data = (whole[2] / state.CHECKPOINT).read_bytes()
+    path.write_bytes(data)
+    text, _ = sealed.read(path)
+    marks = json.loads(text)["fingerprint"]
+    model = make()
+    actors = make_actors(model, Fit(), CONFIG, {})
+
+    def load():
+        return state.load(path, model, actors, marks, steps=CONFIG.steps)
+
+    def untouched():
+        optimized = any(state.flatten(a.optimizer, list(a.parameters)) for a in actors)
+        return not optimized and equal(model.state_dict(), make().state_dict())
+
+    return path, data, load, untouched
+
+
+def test_any_flipped_bit_of_a_checkpoint_is_refused_and_nothing_restored(small):
+    """All bits of the header's first half, others at random: offsets, names, numbers, padding."""
+    path, data, load, untouched = small
+    header = 8 + int.from_bytes(data[:8], "little")
+    draw = random.Random(0)
+    bits = [draw.randrange(8 * header) for _ in range(300)]
+    bits += [draw.randrange(8 * header, 8 * len(data)) for _ in range(300)]
+    bits += [*range(64), *range(8 * (header - 8), 8 * header), 8 * len(data) - 1]
+    for bit in bits:
+        broken = bytearray(data)
+        broken[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(broken)
+        with pytest.raises(IntegrityError, match=r"checkpoint\.safetensors") as caught:
+            load()
+        assert caught.value.hint and "delete it" in caught.value.hint
+    path.write_bytes(data)
+    assert untouched()
+
+
+def rewritten(path, data, change):
+    """The checkpoint with other contents and their right hash, as a forger would write it."""
+    path.write_bytes(data)
+    text, tensors = sealed.read(path)
+    header = json.loads(text)
+    change(header, tensors)
+    sealed.write(path, tensors, json.dumps(header))
+
+
+@pytest.mark.parametrize("schema", [None, 1, 3, "2", 2.0, True, [2]])
+def test_a_checkpoint_of_another_schema_is_refused(small, schema):
+    path, data, load, untouched = small
+    rewritten(path, data, lambda header, _: header.update(schema=schema))
+    with pytest.raises(IntegrityError, match=r"of schema .*; this version continues 2") as caught:
+        load()
+    assert "delete it to start anew" in caught.value.hint and untouched()
+
+
+def test_a_checkpoint_without_a_hash_is_refused(small):
+    from safetensors.torch import save_file
+
+    path, data, load, untouched = small
+    path.write_bytes(data)
+    text, tensors = sealed.read(path)
+    save_file(tensors, path, metadata={"zoo": text})
+    with pytest.raises(IntegrityError, match="carries no hash") as caught:
+        load()
+    assert "delete it to start anew" in caught.value.hint and untouched()
+
+
+PROGRESS = [
+    *(("step", v) for v in (-1, 2.5, 2.0, True, None, "3", 25, 1 << 70, [1])),
+    *(("seconds", v) for v in (-1.0, math.nan, math.inf, "1", None, True)),
+    *(("stopped", v) for v in (0, 1, None, "no")),
+    *(("best_step", v) for v in (-2, -1, 24.0, 25, True, None)),
+    *(("best_value", v) for v in (math.nan, math.inf, -math.inf, "1", True, None)),
+    *(("since_best", v) for v in (-1, 1.0, False, 25, None)),
+    ("steps", 3),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), PROGRESS)
+def test_a_progress_that_cannot_be_is_refused(small, name, value):
+    path, data, load, untouched = small
+    rewritten(path, data, lambda header, _: header["progress"].update({name: value}))
+    with pytest.raises(
+        IntegrityError, match=r"checkpoint\.safetensors: .*\b" + name.split("_")[0]
+    ):
+        load()
+    assert untouched()
+
+
+@pytest.mark.parametrize("name", sorted(vars(state.Progress()).keys() - {"best"}))
+def test_a_progress_that_lacks_a_number_is_refused(small, name):
+    path, data, load, untouched = small
+    rewritten(path, data, lambda header, _: header["progress"].pop(name))
+    with pytest.raises(IntegrityError, match=rf"progress\.{name} is missing"):
+        load()
+    assert untouched()
+
+
+STRANGE = [
+    *((kind, what) for kind in ("model/", "ema/", "best/")
+      for what in ("another shape", "another name", "another type", "absent")),
+    ("optimizer/", "another shape"),
+    ("optimizer/", "another name"),  # absent is what never had a gradient; torch casts the type
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "what"), STRANGE)
+def test_tensors_of_another_model_are_refused_before_any_is_restored(small, kind, what):
+    path, data, load, untouched = small
+
+    def change(_, tensors):
+        name = max(n for n in tensors if n.startswith(kind) and tensors[n].ndim == 2)
+        value = tensors.pop(name)
+        if what == "another shape":
+            tensors[name] = value.new_zeros(3, 2)
+        if what == "another name":
+            tensors[f"{kind}x"] = value
+        if what == "another type":
+            tensors[name] = value.double()
+
+    rewritten(path, data, change)
+    with pytest.raises(IntegrityError, match=rf"does not fit the model: .*{kind}"):
+        load()
+    assert untouched()
+
+
+def test_a_score_that_is_no_number_is_never_the_best(monkeypatch, tmp_path):
+    real, count = loop.by_likelihood, iter(range(100))
+
+    def by_likelihood(*args):
+        found = real(*args)
+        first = next(count) == 0
+        return replace(found, value=math.nan) if first else found
+
+    monkeypatch.setattr(loop, "by_likelihood", by_likelihood)
+    _, result = run(tmp_path)
+    assert result.best_step > 3 and math.isfinite(result.value)
+    assert run(tmp_path, resume=True)[1] == result
+
+
 def test_a_full_disk_keeps_the_previous_checkpoint(monkeypatch, tmp_path):
-    real, writes = state.save_file, iter(range(100))
+    real, writes = sealed.save_file, iter(range(100))
 
     def save_file(*args, **kwargs):
         if next(writes) == 1:
@@ -241,7 +389,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(monkeypatch, tmp_path):
         real(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(state, "save_file", save_file)
+        patch.setattr(sealed, "save_file", save_file)
         with pytest.raises(OutputError, match="No space left"):
             run(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [state.CHECKPOINT, "log.jsonl"]
@@ -250,7 +398,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(monkeypatch, tmp_path):
 
 def die_while_writing(out):
     """In a child process: half of the second checkpoint is written when SIGKILL comes."""
-    real, writes = state.save_file, iter(range(100))
+    real, writes = sealed.save_file, iter(range(100))
 
     def save_file(tensors, path, **kwargs):
         real(tensors, path, **kwargs)
@@ -258,7 +406,7 @@ def die_while_writing(out):
             os.truncate(path, path.stat().st_size // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    state.save_file = save_file
+    sealed.save_file = save_file
     run(out)
 
 

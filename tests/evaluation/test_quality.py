@@ -115,10 +115,16 @@ def test_reference_features_are_computed_once_and_kept_by_the_hash_of_the_data(t
     torch.testing.assert_close(clouds[0].radii(3), clouds[1].radii(3))
     reference.reference_cloud(x.flip(0), digits.event, Counting())
     assert calls == [100, 100]
-    for path in (reference.cache_dir() / "features").iterdir():
-        path.write_bytes(b"damaged")
-    again = reference.reference_cloud(x, digits.event, Counting())
-    torch.testing.assert_close(again.points, clouds[0].points)
+    paths = sorted((reference.cache_dir() / "features").iterdir())
+    whole = [path.read_bytes() for path in paths]
+    one_bit = [data[:-1] + bytes([data[-1] ^ 1]) for data in whole]
+    for damaged in ([b"damaged"] * 2, one_bit, whole[::-1]):
+        for path, data in zip(paths, damaged, strict=True):
+            path.write_bytes(data)
+        calls.clear()
+        again = reference.reference_cloud(x, digits.event, Counting())
+        assert calls == [100] and torch.equal(again.points, clouds[0].points)
+        assert torch.equal(again.radii(3), clouds[0].radii(3))
 
 
 def test_extractors_take_the_events_they_are_for():

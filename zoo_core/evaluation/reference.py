@@ -3,15 +3,15 @@
 import hashlib
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
+from zoo_core import sealed
 from zoo_core.data.event import Event
+from zoo_core.errors import IntegrityError
 from zoo_core.evaluation.cloud import Cloud
 from zoo_core.evaluation.features import Extractor
-from zoo_core.files import cache_dir, write_atomically
+from zoo_core.files import cache_dir
+from zoo_core.hashing import absorb
 
 __all__ = ["NEIGHBOURS", "digest", "reference_cloud"]
 
@@ -24,9 +24,8 @@ _FORMAT = 2
 
 def digest(x: Tensor) -> str:
     """SHA-256 of the values, with their type and shape."""
-    found = hashlib.sha256(f"{x.dtype}{tuple(x.shape)}".encode())
-    for part in torch.split(x, 4096):
-        found.update(part.contiguous().flatten().view(torch.uint8).numpy().data)
+    found = hashlib.sha256()
+    absorb(found, x)
     return found.hexdigest()
 
 
@@ -35,23 +34,23 @@ def reference_cloud(x: Tensor, event: Event, extract: Extractor) -> Cloud:
     named = f"{_FORMAT} {digest(x)} {event} {extract.identity}"
     key = hashlib.sha256(named.encode()).hexdigest()
     path = cache_dir() / "features" / f"{key}.safetensors"
-    kept = _read(path, len(x))
+    kept = _read(path, named, len(x))
     if kept is not None:
         return kept
     cloud = Cloud(extract(x, event))
     for k in NEIGHBOURS:
         cloud.radii(k)
-    write_atomically(path, save({"points": cloud.points.contiguous(), **cloud.derived}))
+    sealed.write(path, {"points": cloud.points.contiguous(), **cloud.derived}, named)
     return cloud
 
 
-def _read(path: Path, n: int) -> Cloud | None:
-    """What the cache holds; a file that cannot be read is as good as none."""
+def _read(path: Path, named: str, n: int) -> Cloud | None:
+    """What the cache holds of these; a file that is missing or damaged is as good as none."""
     try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError):
+        text, tensors = sealed.read(path)
+    except IntegrityError:
         return None
     points = tensors.pop("points", None)
-    if points is None or len(points) != n:
+    if text != named or points is None or len(points) != n:
         return None
     return Cloud(points, tensors)

@@ -2,11 +2,11 @@
 
 import hashlib
 
-import torch
 from torch import Tensor
 
 from zoo_core.data.dataset import Dataset, Split
 from zoo_core.errors import ConfigError, DataError
+from zoo_core.hashing import absorb
 from zoo_core.model import Batch, GenerativeModel
 from zoo_core.sampling import to_model
 
@@ -64,7 +64,5 @@ def _sha256(split: Split) -> str:
     found = hashlib.sha256()
     for tensor in (split.x, split.y):
         if tensor is not None:
-            found.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-            for part in torch.split(tensor.detach().cpu(), 4096):
-                found.update(part.contiguous().flatten().view(torch.uint8).numpy().data)
+            absorb(found, tensor)
     return found.hexdigest()

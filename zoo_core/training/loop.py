@@ -4,13 +4,14 @@ A step's batch, noise and dropout depend on (seed, step) alone, so a resumed tra
 to the same bits (on the CPU) as one that never stopped.
 """
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -128,7 +129,9 @@ class _Run:
                     f"{out} holds the checkpoint of a training.",
                     hint="continue it with resume=True (--resume), or choose another folder",
                 )
-            self.at = state.load(self.checkpoint, self.model, self.actors, marks)
+            self.at = state.load(
+                self.checkpoint, self.model, self.actors, marks, steps=self.config.steps
+            )
         if self.checkpoint is not None and self.processes.main:
             state.clean(self.checkpoint)
         if self.processes.agree(self.at.step) != self.at.step:  # also: all have looked by now
@@ -202,7 +205,7 @@ class _Run:
         scored = self._scored() if self.processes.main else None
         value = self.processes.agree(None if scored is None else scored.value)
         at = self.at
-        if value is not None and (at.best_value is None or value < at.best_value):
+        if _better(value, at.best_value):
             at.best_step, at.best_value, at.since_best = at.step, value, 0
             if self.config.keep_best:
                 with averaged(self._emas()):
@@ -267,6 +270,11 @@ class _Run:
 
     def _emas(self) -> list[Any]:
         return [a.ema for a in self.actors if a.ema is not None]
+
+
+def _better(value: float | None, best: float | None) -> TypeGuard[float]:
+    """Whether a score is the best so far: NaN, which is never lower, and infinity are none."""
+    return value is not None and math.isfinite(value) and (best is None or value < best)
 
 
 def _copy(model: torch.nn.Module) -> dict[str, Tensor]:

@@ -1,42 +1,45 @@
 """The whole state of a training in one safetensors file: replaced at once or not at all.
 
 Tensors `model/*`, `ema/<player>/*`, `optimizer/<player>/*/<key>`, `best/*`; the header's metadata
-holds the rest as JSON: the step, the best score, and the fingerprint of what is trained, on what
-and by which code. A training continues only with an equal fingerprint.
+holds the rest as JSON: the schema, the step, the best score, and the fingerprint of what is
+trained, on what and by which code; and a hash of all of it. A training continues only with an
+equal fingerprint, and nothing is restored before everything is checked.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from zoo_core.errors import ConfigError, IntegrityError, OutputError
-from zoo_core.files import atomic_path
+from zoo_core import config as configs
+from zoo_core import sealed
+from zoo_core.config import Range
+from zoo_core.errors import ConfigError, IntegrityError
 from zoo_core.training.optim import flatten, unflatten
 from zoo_core.training.players import Actor
 
 __all__ = ["CHECKPOINT", "Progress", "clean", "load", "save"]
 
 CHECKPOINT = "checkpoint.safetensors"
-_SCHEMA = 1
+_SCHEMA = 2
+"""1 had no hash."""
+_ANEW = "delete it to start anew, or finish it with the version that wrote it"
 
 
 @dataclass
 class Progress:
     """How far a training is; everything else follows from the step."""
 
-    step: int = 0
-    seconds: float = 0.0
+    step: Annotated[int, Range(0)] = 0
+    seconds: Annotated[float, Range(0)] = 0.0
     stopped: bool = False
-    best_step: int = -1
+    best_step: Annotated[int, Range(-1)] = -1
     best_value: float | None = None
-    since_best: int = 0
+    since_best: Annotated[int, Range(0)] = 0
     """Evaluations since the best one."""
     best: dict[str, Tensor] = field(default_factory=dict, repr=False)
     """The best weights, on the CPU."""
@@ -53,14 +56,7 @@ def save(
     numbers = {k: v for k, v in vars(progress).items() if k != "best"}
     state = {"schema": _SCHEMA, "progress": numbers, "fingerprint": fingerprint}
     tensors = {k: _plain(v) for k, v in _tensors(model, actors, progress)}
-    with atomic_path(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata={"zoo": json.dumps(state)})
-        except SafetensorError as error:
-            raise OutputError(
-                f"{path} cannot be written ({error}).",
-                hint="free some space and resume from the previous checkpoint",
-            ) from error
+    sealed.write(path, tensors, json.dumps(state))
 
 
 def load(
@@ -68,30 +64,88 @@ def load(
     model: torch.nn.Module,
     actors: Sequence[Actor],
     fingerprint: Mapping[str, Any],
+    *,
+    steps: int,
 ) -> Progress:
-    """Bring model, optimizers and averages to where the checkpoint was.
+    """Bring model, optimizers and averages to where the checkpoint was, of `steps` in all.
 
     Raises `ConfigError` listing what differs if it is of another training, and `IntegrityError`
-    if the file is damaged.
+    if the file is damaged or no checkpoint. Nothing has changed then.
     """
     try:
-        with safe_open(path, "pt") as file:
-            state = json.loads((file.metadata() or {})["zoo"])
-            _refuse_other(path, state["fingerprint"], fingerprint)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        _restore(model, actors, tensors)
-        return Progress(**state["progress"], best=_under("best/", tensors))
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise IntegrityError(
-            f"{path} is damaged or no checkpoint ({type(error).__name__}: {error}).",
-            hint="delete it to start anew",
-        ) from error
+        text, tensors = sealed.read(path)
+    except IntegrityError as error:
+        raise IntegrityError(error.message, hint=_ANEW) from error
+    state = _parsed(path, text)
+    _refuse_other(path, state["fingerprint"], fingerprint)
+    progress = _progress(path, state["progress"], steps)
+    _check_fit(path, model, actors, tensors)
+    _restore(model, actors, tensors)
+    progress.best = _under("best/", tensors)
+    return progress
 
 
 def clean(path: Path) -> None:
     """Remove what a process that was killed while it wrote has left beside `path`."""
     for left in path.parent.glob(f".{path.name}.*.part"):
         left.unlink(missing_ok=True)
+
+
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    """What the header says, of our schema and with all of its keys."""
+    try:
+        state: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"{path} is no checkpoint ({error}).", hint=_ANEW) from None
+    schema = state.get("schema") if isinstance(state, dict) else None
+    if type(schema) is not int or schema != _SCHEMA:
+        raise IntegrityError(
+            f"{path} is a checkpoint of schema {schema!r}; this version continues {_SCHEMA}.",
+            hint=_ANEW,
+        )
+    if not all(isinstance(state.get(key), dict) for key in ("progress", "fingerprint")):
+        raise IntegrityError(f"{path} must hold `progress` and `fingerprint`.", hint=_ANEW)
+    return dict(state)
+
+
+def _progress(path: Path, numbers: dict[str, Any], steps: int) -> Progress:
+    """How far the training was, if every number can be one of `steps` steps."""
+    try:
+        if missing := vars(Progress()).keys() - {"best"} - numbers.keys():
+            raise ConfigError(f"progress.{min(missing)} is missing.")
+        found = configs.from_dict(Progress, numbers, where="progress.")
+        if not max(found.best_step, found.since_best) <= found.step <= steps:
+            raise ConfigError(f"step {found.step} of {steps} does not fit {numbers}.")
+        if (found.best_value is None) != (found.best_step < 0):
+            raise ConfigError(f"progress: the best value is {found.best_value} at no such step.")
+    except ConfigError as error:
+        raise IntegrityError(f"{path}: {error.message}", hint=_ANEW) from None
+    return found
+
+
+def _check_fit(
+    path: Path,
+    model: torch.nn.Module,
+    actors: Sequence[Actor],
+    tensors: Mapping[str, Tensor],
+) -> None:
+    """Raise `IntegrityError` unless the tensors are those of this model and its players."""
+    want = dict(_tensors(model, actors, Progress()))
+    if any(name.startswith("best/") for name in tensors):
+        want |= {f"best/{k}": v for k, v in model.state_dict().items()}
+    trained = {f"optimizer/{a.name}/{k}": p for a in actors for k, p in a.parameters.items()}
+
+    def fits(name: str, value: Tensor) -> bool:
+        if (p := trained.get(name.rpartition("/")[0])) is not None:
+            return value.shape in (p.shape, ())
+        like = want.get(name)
+        return like is not None and (value.shape, value.dtype) == (like.shape, like.dtype)
+
+    wrong = want.keys() - tensors.keys() | {k for k, v in tensors.items() if not fits(k, v)}
+    if wrong:
+        raise IntegrityError(
+            f"{path} does not fit the model: {', '.join(sorted(wrong)[:8])}.", hint=_ANEW
+        )
 
 
 def _tensors(

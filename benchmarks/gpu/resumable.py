@@ -57,6 +57,9 @@ class Results:
     def __post_init__(self) -> None:
         if self.path.exists():
             stored = json.loads(self.path.read_text())
+            if stored["tiny"] != self.tiny:
+                kind = "tiny" if stored["tiny"] else "full"
+                raise ValueError(f"{self.path} holds {kind} measurements; name another folder")
             self.first, self.entries = stored["environment"], stored["entries"]
             self.attempts, self.seconds = stored["attempts"], stored["seconds"]
             self.finished = stored["finished"]

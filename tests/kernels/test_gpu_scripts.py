@@ -62,6 +62,13 @@ def test_an_item_is_run_once_and_a_failure_is_an_entry(results):
     assert results().each("b", lambda: {"n": 2}) == {"n": 2} and not results().finished
 
 
+def test_measurements_of_tiny_sizes_do_not_pass_for_full_ones(results, module):
+    first = results()
+    first.each("a", lambda: {"n": 1})
+    with pytest.raises(ValueError, match=r"piece\.json holds tiny measurements"):
+        module("resumable").Results(first.path, "cuda", False, time.monotonic() + 60)
+
+
 def test_after_the_limit_nothing_begins(results, module):
     over = results(left=-1.0)
     with pytest.raises(module("resumable").OutOfTime):

@@ -11,11 +11,14 @@ import torch
 from safetensors.torch import load, save
 
 import zoo_core as zoo
-from zoo_core.errors import IntegrityError, UsageError
+from zoo_core.errors import DataError, IntegrityError, UsageError
+from zoo_core.evaluation import evaluate
+from zoo_core.evaluation.record import read_record, write_record
 from zoo_core.weights import checkpoint, foreign, golden
 from zoo_core.weights.checkpoint import GOLDEN, METADATA, WEIGHTS
 from zoo_core.weights.hub.cache import Store
 from zoo_core.weights.layout import INDEX
+from zoo_core.weights.tags import Tag
 from zoo_core.weights.tensors import weight_files
 
 MODEL = "hf://me/mini"
@@ -147,6 +150,24 @@ def test_the_hash_of_weights_names_those_of_parts(minis, tmp_path):
         next(iter(model.base.parameters())).add_(1)
     two = checkpoint.weights_hash(model.save(tmp_path / "b"))
     assert len({one, two, None}) == 3
+    metadata = json.loads((tmp_path / "a" / METADATA).read_text())
+    record = {"likelihood": None, "quality": None, "model": {"weights": one}}
+    for place, known in (("a", False), ("b", None)):
+        kept = {"folder": tmp_path / place, "metadata": metadata, "evaluation": record}
+        assert Tag("mini_stack", "x", "bundled", "l", "s", **kept).proven is known
+
+
+def test_an_evaluation_of_weights_without_a_hash_is_of_none(minis, tmp_path):
+    folder = zoo.create("mini_ar").save(tmp_path / "m")
+    metadata = json.loads((folder / METADATA).read_text()) | {"files": {}}
+    (folder / METADATA).write_text(json.dumps(metadata))
+    record = {"schema": evaluate.SCHEMA, "model": {"weights": checkpoint.weights_hash(folder)}}
+    assert record["model"]["weights"] is None
+    with pytest.raises(DataError, match="no hash of the weights"):
+        write_record(folder, record)
+    (folder / "evaluation.json").write_text(json.dumps(record))
+    with pytest.raises(IntegrityError, match="is not of the weights beside it"):
+        read_record(folder)
 
 
 def test_a_converter_reads_no_unlisted_file_of_a_folder(tmp_path):

@@ -14,7 +14,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,7 +29,7 @@ from zoo_core.registry import current
 from zoo_core.resolve import build
 from zoo_core.specs import ModelSpec
 from zoo_core.weights.bounded import bounded
-from zoo_core.weights.layout import EVALUATION, GOLDEN, INDEX, METADATA, WEIGHTS, is_weights
+from zoo_core.weights.layout import EVALUATION, GOLDEN, INDEX, METADATA, WEIGHTS, joint_hash
 from zoo_core.weights.tensors import damaged, elements, load_state, weight_files
 
 if TYPE_CHECKING:
@@ -186,27 +186,10 @@ def counts(path: Path) -> bool:
 
 
 def weights_hash(folder: Path) -> str | None:
-    """The SHA-256 that names a model's weights, by what is recorded; None where nothing is.
-
-    That of their one file; of shards and parts, that of the list of their names and hashes.
-    """
-    found = sorted(_recorded(folder))
-    if any(digest is None for _, digest in found):
-        return None
-    if len(found) == 1:
-        return found[0][1]
-    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
-
-
-def _recorded(folder: Path, prefix: str = "") -> Iterator[tuple[str, str | None]]:
-    """The paths of weights and their hashes in `zoo.json`, parts included."""
+    """The SHA-256 that names a model's weights, parts included; None where it is not recorded."""
     metadata = read_metadata(folder)
-    files = {name: entry["sha256"] for name, entry in metadata["files"].items()}
-    weights = {name: digest for name, digest in files.items() if is_weights(name)}
-    for name, digest in (weights or {WEIGHTS: None}).items():
-        yield prefix + name, digest
-    for name, _ in _spec(metadata).parts:
-        yield from _recorded(folder / name, f"{prefix}{name}/")
+    parts = {name: weights_hash(folder / name) for name, _ in _spec(metadata).parts}
+    return joint_hash(metadata["files"], parts)
 
 
 def file_entry(path: Path) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 Names only; nothing here opens a file or imports torch.
 """
 
+import hashlib
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
 from zoo_core.errors import IntegrityError, UsageError
 
@@ -23,6 +26,7 @@ __all__ = [
     "is_pickle",
     "is_shard",
     "is_weights",
+    "joint_hash",
     "wanted",
 ]
 
@@ -111,6 +115,20 @@ def is_ours(path: str) -> bool:
 def is_weights(name: str) -> bool:
     """Whether a name is that of a zoo's model's weights, of a shard or of the shards' list."""
     return name in (WEIGHTS, INDEX) or is_shard(name)
+
+
+def joint_hash(files: Mapping[str, Any], parts: Mapping[str, str | None]) -> str | None:
+    """The SHA-256 that names a model's weights, of `files` in its zoo.json and those of its parts.
+
+    That of the one file; else of the names and hashes of all. None where one was not recorded.
+    """
+    own = {name: entry.get("sha256") for name, entry in files.items() if is_weights(name)}
+    found: dict[str, str | None] = {**(own or {WEIGHTS: None}), **parts}
+    if None in found.values():
+        return None
+    if len(found) == 1:
+        return next(iter(found.values()))
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def _foreign(paths: list[PurePosixPath]) -> UsageError:

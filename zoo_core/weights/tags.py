@@ -6,7 +6,7 @@ A plugin's package holds `weights/<arch>.<tag>/zoo.json` with `model.safetensors
 
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Literal
 from zoo_core.evaluation.verdict import verdict
 from zoo_core.specs import ModelSpec, Pretrained
 from zoo_core.weights import pins
-from zoo_core.weights.layout import EVALUATION, WEIGHTS
+from zoo_core.weights.layout import EVALUATION, METADATA, joint_hash
 
 __all__ = ["Tag", "tags_of"]
 
@@ -43,10 +43,10 @@ class Tag:
     @property
     def proven(self) -> bool | None:
         """Whether the weights beat their null baseline; None where that was not recorded."""
-        of = ((self.metadata or {}).get("files") or {}).get(WEIGHTS, {}).get("sha256")
+        of = _weights(self.folder, self.metadata or {})
         found = self.evaluation or {}
         recorded = found.get("model", {}).get("weights")
-        return verdict(found).pretrained if found and recorded == of else None
+        return verdict(found).pretrained if of is not None and recorded == of else None
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -118,6 +118,13 @@ def _bundled(arch: str, package: Path) -> Iterator[Tag]:
             metadata=metadata,
             evaluation=_evaluation(path.parent),
         )
+
+
+def _weights(folder: Path | None, metadata: Mapping[str, Any]) -> str | None:
+    """What names the weights in a folder of ours, each part of which is a folder as well."""
+    below = [] if folder is None else folder.glob(f"*/{METADATA}")
+    parts = {p.parent.name: _weights(p.parent, json.loads(p.read_text())) for p in below}
+    return joint_hash(metadata.get("files") or {}, parts)
 
 
 def _evaluation(folder: Path) -> dict[str, Any] | None:

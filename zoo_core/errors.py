@@ -7,6 +7,8 @@ command (`zoo --help` lists them); its `hint`, where there is one, is the comman
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from zoo_core.text import printable_lines
+
 __all__ = [
     "ConfigError",
     "DataError",
@@ -24,14 +26,14 @@ __all__ = [
 
 
 class ZooError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base of all errors raised on purpose; what they quote of others is made printable."""
 
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = printable_lines(message)
+        self.hint = None if hint is None else printable_lines(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message} [{self.hint}]"

@@ -113,6 +113,12 @@ def pull(name: str, *, access: Access | None = None) -> Pulled:
     """Fetch the weights of a name into the cache, so that it loads offline; needs no torch."""
     from zoo_core.weights.hub.cache import sha256_of
 
+    if isinstance(path := parse_model(name), Path):
+        state = "is here already" if path.exists() else "does not exist"
+        raise UsageError(
+            f"{name!r} is a path, which {state}; pull fetches a tag or a repository on the Hub.",
+            hint="zoo pull hf://org/name, or a tag of zoo list --pretrained",
+        )
     found = find(name, access)
     got = found.snapshot
     if got is None:

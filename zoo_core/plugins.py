@@ -27,6 +27,7 @@ from zoo_core import builtin, plugin_config
 from zoo_core.errors import PluginError, did_you_mean
 from zoo_core.hookspecs import PROJECT, ZOO_API, ZooHooks
 from zoo_core.plugin_config import config_path
+from zoo_core.text import printable
 from zoo_core.watchdog import watching
 
 __all__ = [
@@ -257,5 +258,5 @@ def _report(record: LoadRecord) -> None:
 
 
 def _say(name: str, text: str) -> None:
-    line = " ".join(text.split())
-    print(f"zoo: plugin {name!r} {line}; see: zoo plugins doctor {name}", file=sys.stderr)
+    line = f"zoo: plugin {name!r} {' '.join(text.split())}; see: zoo plugins doctor {name}"
+    print(printable(line), file=sys.stderr)

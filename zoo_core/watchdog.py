@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from zoo_core.text import printable
+
 __all__ = ["seconds", "watching"]
 
 _SECONDS = 5.0
@@ -37,9 +39,8 @@ def watching(plugin: str, limit: float | None = None) -> Iterator[None]:
 
 
 def _warn(plugin: str, limit: float) -> None:
-    print(
+    line = (
         f"zoo: plugin {plugin!r} has not finished importing after {limit:g} s; "
-        f"to go on without it: interrupt (Ctrl-C) and run: zoo plugins disable {plugin}",
-        file=sys.__stderr__,
-        flush=True,
+        f"to go on without it: interrupt (Ctrl-C) and run: zoo plugins disable {plugin}"
     )
+    print(printable(line), file=sys.__stderr__, flush=True)

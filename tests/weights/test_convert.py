@@ -150,7 +150,7 @@ def test_converters_and_their_options_are_checked(model):
 
 
 def test_two_names_onto_one_are_refused():
-    with pytest.raises(IntegrityError, match="1 tensors do not map"):
+    with pytest.raises(IntegrityError, match="1 tensors map onto a name that another has taken: a2"):
         foreign.renamed({"a1": torch.ones(1), "a2": torch.ones(1)}, {"a.": "b"})
 
 
@@ -202,7 +202,7 @@ def test_a_pickle_with_code_is_refused_and_runs_nothing(tmp_path, monkeypatch, m
 def test_the_child_says_why_it_refused(tmp_path, zoo_command):
     evil_raw(tmp_path / "evil.bin", tmp_path / "marker")
     code, _, err = zoo_command("convert", tmp_path / "evil.bin", tmp_path / "out.safetensors")
-    assert code == 6 and "evil.bin is not read: UnpicklingError" in err
+    assert code == 6 and "evil.bin is not read: it asks for posix.system" in err
     assert not (tmp_path / "marker").exists() and not (tmp_path / "out.safetensors").exists()
 
 

@@ -14,6 +14,7 @@ import click
 from zoo_core import __version__
 from zoo_core.cli.command import Group, Settings
 from zoo_core.errors import ZooError
+from zoo_core.text import printable, printable_lines
 
 __all__ = ["root", "run"]
 
@@ -90,15 +91,15 @@ def _report(
     settings: Settings, error: Exception, message: str, hint: str | None, code: int
 ) -> int:
     if settings.traceback:
-        traceback.print_exception(error)
+        click.echo(printable_lines("".join(traceback.format_exception(error))), err=True)
     if settings.json:
         name = "UsageError" if isinstance(error, click.ClickException) else type(error).__name__
         found = {"error": name, "message": message, "hint": hint, "exit_code": code}
         click.echo(json.dumps(found), err=True)
         return code
-    click.echo(f"zoo: error: {' '.join(message.split())}", err=True)
+    click.echo(f"zoo: error: {printable(' '.join(message.split()))}", err=True)
     if hint:
-        click.echo(f"hint: {hint}", err=True)
+        click.echo(f"hint: {printable_lines(hint)}", err=True)
     return code
 
 

@@ -84,6 +84,8 @@ def verify_cache(settings: Settings, repo: str | None) -> None:
     root = settings.access.cache
     found = [v for store in _stores(root, repo) for v in verify(store)]
     rows = [[v.status, v.repo, v.commit[:12], v.path] for v in found]
+    if not found:
+        remark(settings, f"nothing is cached in {root}")
     header = ("status", "repo", "commit", "file")
     show(settings, [asdict(v) for v in found], table(header, rows) if rows else [])
     if any(v.status == "damaged" for v in found):

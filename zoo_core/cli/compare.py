@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core.cli.command import Command, Settings
-from zoo_core.cli.options import Count, hub_options, settings_option
+from zoo_core.cli.options import Count, OutFile, hub_options, refuse_unused, settings_option
 from zoo_core.cli.printing import remark, show, table
 from zoo_core.errors import OutputError, UsageError
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _SUFFIXES = (".html", ".md")
+_OF_MODELS = ("data", "data_options", "split", "n", "features", "limit")
 
 
 @click.command("compare", cls=Command)
@@ -29,7 +30,7 @@ _SUFFIXES = (".html", ".md")
 @click.option(
     "--out",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=OutFile(),
     metavar="FILE",
     help="Write a report: .html or .md (repeatable).",
 )
@@ -42,9 +43,9 @@ _SUFFIXES = (".html", ".md")
     "--minutes", type=float, metavar="M", help="Of training for each model of the study."
 )
 @hub_options()
-@click.pass_obj
+@click.pass_context
 def command(
-    settings: Settings,
+    ctx: click.Context,
     names: tuple[str, ...],
     data: str | None,
     data_options: dict[str, Any],
@@ -61,13 +62,18 @@ def command(
     Likelihoods are ranked only among those of the same relation to log p. Unequal parameters,
     data or training budgets are pointed out.
     """
+    settings: Settings = ctx.obj
     for path in out:
         if path.suffix.lower() not in _SUFFIXES:
             raise OutputError(f"{path} has suffix {path.suffix!r}; it must be .html or .md.")
     if study is not None:
+        refuse_unused(ctx, "is not for a study", *_OF_MODELS)
         return _study(settings, names, minutes, out)
+    refuse_unused(ctx, "is for a study (--study toy)", "minutes")
     if not names:
         raise UsageError("no model was named.", hint="zoo compare made.digits glow.digits")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"{', '.join(twice)} is named twice.", hint="name each model once")
     from zoo_core.cli.models import dataset, load
     from zoo_core.evaluation.compare import budget_of, compare
     from zoo_core.evaluation.record import data_of

@@ -1,15 +1,18 @@
 """`zoo convert`: checkpoints of others into safetensors, and into models of ours."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from zoo_core.cli.command import Command, Settings
-from zoo_core.cli.options import hub_options, settings_option
-from zoo_core.cli.printing import show
+from zoo_core.cli.options import check_place, hub_options, refuse_unused, settings_option
+from zoo_core.cli.printing import remark, show
 from zoo_core.errors import OutputError, UsageError
 from zoo_core.names import HubName, parse_model
+
+if TYPE_CHECKING:
+    from zoo_core.weights.foreign import Foreign
 
 __all__ = ["command"]
 
@@ -23,9 +26,9 @@ __all__ = ["command"]
 @click.option("--memory", type=click.IntRange(1), metavar="MB", help="Memory to read a pickle in.")
 @click.option("--seconds", type=click.IntRange(1), default=600, help="Time to read a pickle in.")
 @hub_options()
-@click.pass_obj
+@click.pass_context
 def command(
-    settings: Settings,
+    ctx: click.Context,
     source: str,
     out: Path,
     converter: str | None,
@@ -42,16 +45,26 @@ def command(
     """
     from zoo_core.weights import foreign
 
+    settings: Settings = ctx.obj
+    if converter is None:
+        refuse_unused(ctx, "is for a model's folder, made with --converter", "options", "licence")
+    if not source.startswith("hf://"):
+        refuse_unused(ctx, "is for a repository on the Hub", "revision")
     path, files, origin = _path(settings, source)
     limits: dict[str, Any] = {"memory": None if memory is None else memory << 20}
     limits["seconds"] = seconds
     if converter is None:
-        _plain(path, out, {"files": files, **limits})
-        return show(settings, {"out": str(out)}, [f"wrote {out}"])
-    model = foreign.convert(foreign.read(path, files=files, **limits), converter, options)
-    model.origin = origin
-    model.save(out, license=licence, source=source, converter=converter)
-    show(settings, {"out": str(out), "arch": model.spec.arch}, [f"{model.spec.arch} in {out}"])
+        found = _plain(path, out, {"files": files, **limits})
+        value, done = {"out": str(out)}, f"wrote {out}"
+    else:
+        found = foreign.read(path, files=files, **limits)
+        model = foreign.convert(found, converter, options)
+        model.origin = origin
+        model.save(out, license=licence, source=source, converter=converter)
+        value, done = {"out": str(out), "arch": model.spec.arch}, f"{model.spec.arch} in {out}"
+    for text in found.remarks:
+        remark(settings, text)
+    show(settings, {**value, "remarks": list(found.remarks)}, [done])
 
 
 def _path(settings: Settings, source: str) -> tuple[Path, list[str] | None, str | None]:
@@ -71,8 +84,8 @@ def _path(settings: Settings, source: str) -> tuple[Path, list[str] | None, str 
     return got.folder, [file.path for file in got.files], got.name
 
 
-def _plain(path: Path, out: Path, options: dict[str, Any]) -> None:
-    """One file of tensors into a safetensors file, under the same names."""
+def _plain(path: Path, out: Path, options: dict[str, Any]) -> "Foreign":
+    """One file of tensors into a safetensors file, under the same names; what was read."""
     from safetensors.torch import save_file
 
     from zoo_core.files import atomic_path
@@ -82,10 +95,13 @@ def _plain(path: Path, out: Path, options: dict[str, Any]) -> None:
         raise OutputError(
             f"{out} is no .safetensors file.", hint="name one, or --converter for a model's folder"
         )
-    found = foreign.read(path, **options).tensors
-    if len(found) != 1:
+    check_place(out)
+    found = foreign.read(path, **options)
+    if len(found.tensors) != 1:
         raise UsageError(
-            f"{path} holds several checkpoints: {', '.join(found)}.", hint="name one file of them"
+            f"{path} holds several checkpoints: {', '.join(found.tensors)}.",
+            hint="name one file of them",
         )
     with atomic_path(out) as temporary:
-        save_file(dict(next(iter(found.values()))), temporary)
+        save_file(dict(next(iter(found.tensors.values()))), temporary)
+    return found

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core.cli.command import Command, Settings
-from zoo_core.cli.options import Count, batch_size, hub_options, settings_option
+from zoo_core.cli.options import (
+    Count,
+    OutFile,
+    batch_size,
+    hub_options,
+    refuse_unused,
+    settings_option,
+)
 from zoo_core.cli.printing import fields, remark, show, size_text, table
 from zoo_core.errors import DataError, IntegrityError, UsageError
 
@@ -16,6 +23,11 @@ if TYPE_CHECKING:
     from zoo_core.evaluation.record import Comparison
 
 __all__ = ["command", "lines"]
+
+_MEASURING = (
+    *("split", "only", "method", "options", "limit", "sampler", "sampler_options"),
+    *("n", "features", "inception_weights", "out", "record"),
+)
 
 
 @click.command("evaluate", cls=Command)
@@ -45,15 +57,13 @@ __all__ = ["command", "lines"]
 )
 @click.option("--inception-weights", metavar="FILE", help="Local weights of --features inception.")
 @batch_size
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the JSON here as well."
-)
+@click.option("--out", type=OutFile(), metavar="FILE", help="Write the JSON here as well.")
 @click.option("--record", is_flag=True, help="Keep the result beside the weights.")
 @click.option("--verify", is_flag=True, help="Check what is recorded with the weights again.")
 @hub_options()
-@click.pass_obj
+@click.pass_context
 def command(
-    settings: Settings,
+    ctx: click.Context,
     name: str,
     data: str | None,
     data_options: dict[str, Any],
@@ -77,6 +87,7 @@ def command(
     Every number stands beside the same number of held-out real data and of a null baseline that
     has learned nothing, and has a standard error. Events are never a prefix.
     """
+    settings: Settings = ctx.obj
     from zoo_core.cli.models import load
     from zoo_core.evaluation.evaluate import PARTS, evaluate
     from zoo_core.evaluation.features import Inception
@@ -94,6 +105,7 @@ def command(
     model = load(settings, name)
     found = _dataset(settings, folder, data, data_options)
     if verify:
+        refuse_unused(ctx, "is not for --verify, which measures as the record says", *_MEASURING)
         kept = None if cached else read_record(folder)
         return _verify(settings, folder, model, found, kept, batch_size)
     wanted = [Inception(weights=inception_weights) if f == "inception" else f for f in features]

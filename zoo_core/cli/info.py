@@ -9,7 +9,15 @@ import click
 from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.describe import describe
 from zoo_core.cli.list import likelihood_text
-from zoo_core.cli.printing import fields, heading, metric_text, show, size_text, table
+from zoo_core.cli.printing import (
+    fields,
+    heading,
+    indented,
+    metric_text,
+    show,
+    size_text,
+    table,
+)
 from zoo_core.registry import Entry, ModelInfo, current
 from zoo_core.specs import LikelihoodSpec, import_target
 
@@ -99,7 +107,7 @@ def _weights(found: ModelInfo) -> dict[str, Any]:
 
 
 def _lines(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[str]:
-    yield heading(found.name) + (f"  {value['summary']}" if value["summary"] else "")
+    yield heading(found.name, f"  {value['summary']}" if value["summary"] else "")
     yield from fields(_overview(found, value))
     yield from _section("options (zoo.create, [model] of a recipe)", _fields(value["config"]))
     for kind in ("samplers", "likelihoods", "losses"):
@@ -133,7 +141,7 @@ def _section(title: str, lines: list[str]) -> Iterator[str]:
     if lines:
         yield ""
         yield heading(title)
-        yield from (f"  {line}" for line in lines)
+        yield from map(indented, lines)
 
 
 def _singular(kind: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core.cli.command import Command, Settings
-from zoo_core.cli.options import Count, batch_size, hub_options, settings_option
+from zoo_core.cli.options import Count, OutFile, batch_size, hub_options, settings_option
 from zoo_core.cli.printing import remark, show
 from zoo_core.errors import DataError
 
@@ -38,7 +38,7 @@ __all__ = ["command"]
 @click.option(
     "--map",
     "heat_map",
-    type=click.Path(path_type=Path),
+    type=OutFile(),
     metavar="FILE",
     help="Also write -log p of each value: a .png heat map or an .npz file.",
 )

@@ -1,19 +1,65 @@
 """Options that several verbs share."""
 
 import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from zoo_core.cli.command import store
+from zoo_core.errors import OutputError, UsageError
 
-__all__ = ["Count", "batch_size", "hub_options", "settings_option"]
+__all__ = [
+    "Count",
+    "OutFile",
+    "batch_size",
+    "check_place",
+    "hub_options",
+    "refuse_unused",
+    "settings_option",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 Count = click.IntRange(min=1)
 """A number of events: at least 1."""
+
+
+class OutFile(click.Path):
+    """A file to write. Its folder must be there: a misspelt one would be made without a word."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Path:
+        return check_place(Path(value))
+
+
+def check_place(path: Path) -> Path:
+    """The path, if the folder that it is in exists."""
+    folder = path.parent
+    if folder.is_dir():
+        return path
+    state = "is no folder" if folder.exists() else "does not exist"
+    raise OutputError(
+        f"{path} cannot be written: {folder} {state}.",
+        hint="name another folder" if folder.exists() else f"mkdir -p {folder}",
+    )
+
+
+def refuse_unused(ctx: click.Context, why: str, *names: str) -> None:
+    """Raise `UsageError` for an option that was given and would do nothing here."""
+    given = click.core.ParameterSource.COMMANDLINE
+    for param in ctx.command.params:
+        if param.name in names and ctx.get_parameter_source(param.name) is given:
+            raise UsageError(f"{param.opts[0]} {why}.", hint=f"drop {param.opts[0]}")
 
 
 def _literal(text: str) -> Any:

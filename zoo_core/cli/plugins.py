@@ -17,6 +17,7 @@ from zoo_core.cli.printing import fields, heading, remark, show, table
 from zoo_core.errors import PluginError, did_you_mean
 from zoo_core.plugin_config import trace_path
 from zoo_core.plugins import config_path, set_enabled, survey
+from zoo_core.text import printable, printable_lines
 
 __all__ = ["command"]
 
@@ -114,7 +115,7 @@ def check(settings: Settings, name: str) -> None:
     others = [r.name for r in survey().values() if r.status == "ok" and r.name != name]
     answer = probe.checks(name, others)
     if "results" not in answer:
-        click.echo(answer["output"], err=True, nl=False)
+        click.echo(printable_lines(answer["output"]), err=True, nl=False)
         raise PluginError(f"plugin {name!r} could not be checked: {answer['error']}.")
     results: list[dict[str, Any]] = answer["results"]
     show(settings, results, _verdicts(name, results))
@@ -191,9 +192,10 @@ def _troubles(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _diagnosis(record: Mapping[str, Any]) -> Iterator[str]:
-    yield heading(f"{record['name']}  {record['status']}") + (
+    yield heading(
+        f"{record['name']}  {record['status']}",
         f"  ({record['dist']} {record['version']}, {len(record['models'])} models, "
-        f"{1000 * record['seconds']:.0f} ms)"
+        f"{1000 * record['seconds']:.0f} ms)",
     )
     for text in filter(None, [record["error"], *record["problems"]]):
         yield f"  {' '.join(text.split())}"
@@ -212,7 +214,7 @@ def _switch(settings: Settings, name: str, enabled: bool) -> None:
     show(settings, value, [f"{name} is {state} ({config_path()})"])
     record = survey()[name]
     if enabled and record.status == "disabled":
-        print(f"zoo: {name} stays disabled: {record.error}", file=sys.stderr)
+        print(printable(f"zoo: {name} stays disabled: {record.error}"), file=sys.stderr)
 
 
 def _verdicts(name: str, results: list[dict[str, Any]]) -> Iterator[str]:

@@ -1,4 +1,8 @@
-"""What commands print: JSON or aligned tables on stdout, remarks on stderr."""
+"""What commands print: JSON or aligned tables on stdout, remarks on stderr.
+
+Here text of others becomes printable, so that verbs need not think of it; a `Heading` alone keeps
+control characters: the bold type that it was given here.
+"""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -7,12 +11,14 @@ from typing import Any
 import click
 
 from zoo_core.cli.command import Settings
+from zoo_core.text import printable, printable_lines
 from zoo_core.weights.card import headline, metric_short, metric_text
 
 __all__ = [
     "fields",
     "heading",
     "headline",
+    "indented",
     "metric_short",
     "metric_text",
     "remark",
@@ -28,17 +34,27 @@ def show(settings: Settings, value: Any, text: Iterable[str]) -> None:
         click.echo(json.dumps(value, indent=2, default=str))
     else:
         for line in text:
-            click.echo(line)
+            click.echo(line if isinstance(line, Heading) else printable_lines(line))
 
 
 def remark(settings: Settings, text: str) -> None:
     """A line on stderr, unless --quiet."""
     if not settings.quiet:
-        click.echo(text, err=True)
+        click.echo(printable_lines(text), err=True)
 
 
-def heading(text: str) -> str:
-    return click.style(text, bold=True)
+class Heading(str):
+    """A line in bold type, made of printable text."""
+
+
+def heading(text: str, rest: str = "") -> Heading:
+    """A line of bold text, and the rest of it in plain type."""
+    return Heading(click.style(printable(text), bold=True) + printable(rest))
+
+
+def indented(line: str) -> str:
+    """A line two columns further right; a heading stays one."""
+    return type(line)(f"  {line}")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]], right: str = "") -> list[str]:
@@ -60,8 +76,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], right: str = "")
 def fields(values: Iterable[tuple[str, Any]]) -> list[str]:
     """`name   value` lines; empty values are left out."""
     kept = [(name, _cell(value)) for name, value in values if value not in (None, "", (), [])]
-    width = max((len(name) for name, _ in kept), default=0)
-    return [f"{name:<{width}}  {text}" for name, text in kept]
+    width = max((len(printable(name)) for name, _ in kept), default=0)
+    return [f"{printable(name):<{width}}  {text}" for name, text in kept]
 
 
 def size_text(size: int | None) -> str | None:
@@ -80,5 +96,5 @@ def _cell(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return str(value)
+        return printable(", ".join(map(str, value)))
+    return printable(str(value))

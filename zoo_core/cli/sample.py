@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core.cli.command import Command, Settings
-from zoo_core.cli.options import batch_size, hub_options, settings_option
+from zoo_core.cli.options import OutFile, batch_size, hub_options, settings_option
 from zoo_core.cli.printing import show
 from zoo_core.errors import DataError, OutputError, UsageError
 
@@ -32,7 +32,7 @@ _REAL_BYTES = 3.5
 @click.option("-n", type=click.IntRange(1, _MOST), default=16, show_default=True, metavar="N")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=OutFile(),
     metavar="FILE",
     help="A .png picture or an .npz file (default: samples.png, or .npz for what is no picture).",
 )
@@ -51,7 +51,7 @@ _REAL_BYTES = 3.5
 )
 @click.option(
     "--trace",
-    type=click.Path(path_type=Path),
+    type=OutFile(),
     metavar="FILE",
     help="Show how events come about: a .png strip of steps or a .gif animation.",
 )
@@ -204,5 +204,8 @@ def _read(path: Path) -> Any:
     try:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path} cannot be read ({reason}).") from error
+        # numpy's own words advise to load it with allow_pickle=True
+        reason = getattr(error, "strerror", None) or "it holds no plain arrays"
+        raise DataError(
+            f"{path} cannot be read ({reason}).", hint="numpy.save or numpy.savez of numbers"
+        ) from None

@@ -32,6 +32,8 @@ def command(
 
     Prints the HF_ENDPOINT that clients need. Whoever reaches the address can read every model.
     """
+    if keyfile is not None and certfile is None:
+        raise UsageError("--keyfile needs its certificate; this would be http.", hint="--certfile")
     try:
         import uvicorn
 

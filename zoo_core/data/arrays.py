@@ -78,7 +78,10 @@ def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
     version = np.lib.format.read_magic(file)
     if version not in read:
         raise ValueError(f"version {version} of the array format")
-    shape, _, dtype = read[version](file)
+    try:
+        shape, _, dtype = read[version](file)
+    except ValueError:  # numpy's own words advise to load it with allow_pickle=True
+        raise ValueError("a header that is none of an array of numbers") from None
     return shape, dtype
 
 

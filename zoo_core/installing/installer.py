@@ -21,6 +21,7 @@ from zoo_core.errors import NetworkError, PluginError, ZooError
 from zoo_core.installing.environment import Environment
 from zoo_core.installing.wanted import Wanted, normalized
 from zoo_core.plugins import CORE
+from zoo_core.text import printable_lines
 
 __all__ = [
     "KEPT",
@@ -45,6 +46,9 @@ UV_INDEX_<NAME>_PASSWORD), proxies, the agent of `git+ssh://`. Other credentials
 belong in a keyring, a netrc file or the installer's configuration."""
 _UNREACHABLE = ("NewConnectionError", "Max retries exceeded", "name resolution",
                 "ConnectTimeout", "ProxyError", "error sending request")  # fmt: skip
+_UNSAFE = re.compile(
+    r"[^.;\n]*--(?:break-system-packages|trusted-host|allow-insecure-host)\b[^.;\n]*[.;]?"
+)
 _USER = re.compile(r"(?<=://)[^/\s@]+@")
 _UV_LINE = re.compile(r"^ ([+-]) (\S+?)==(\S+)", re.MULTILINE)
 
@@ -155,7 +159,7 @@ def run(command: Sequence[str], *, quiet: bool = False) -> None:
     done = _ask(command, stdin=None, **shows)  # it may ask for the password of an index
     if done.returncode:
         if quiet:
-            print(done.stdout, done.stderr, file=sys.stderr)
+            print(printable_lines(f"{done.stdout} {done.stderr}"), file=sys.stderr)
         raise PluginError(
             f"the installer ended with {done.returncode}: {shown(command)}.",
             hint="what it printed is above",
@@ -253,7 +257,8 @@ def _refusal(output: str, wanted: Sequence[Wanted]) -> ZooError:
 
 
 def _said(output: str) -> str:
-    """Pip's lines of errors, or what uv says after its `error:`."""
+    """Pip's lines of errors, or what uv says after its `error:`, without unsafe advice."""
+    output = _UNSAFE.sub("", output)
     lines = [line.strip() for line in output.splitlines() if "ERROR" in line]
     told = output.partition("error:")[2].partition("\nhint:")[0]
     return " ".join(dict.fromkeys(lines[:3])) or " ".join((told or output).split())[:400]

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from zoo_core.errors import OutputError
 from zoo_core.files import write_atomically
+from zoo_core.text import printable
 
 __all__ = ["JsonLines", "postfix"]
 
@@ -50,7 +51,7 @@ def _step(line: str) -> float:
 
 def postfix(bar: "tqdm[Any]", terms: dict[str, float], dims: int) -> None:
     """Show a step's terms, with bits/dim where they hold nats."""
-    shown = {name: f"{value:.4g}" for name, value in terms.items()}
+    shown = {printable(name): f"{value:.4g}" for name, value in terms.items()}
     if "nats" in terms:
         shown["bits/dim"] = f"{terms['nats'] / (dims * math.log(2)):.4f}"
     bar.set_postfix(shown, refresh=False)

@@ -22,6 +22,7 @@ from zoo_core.data.dataset import Dataset
 from zoo_core.errors import ConfigError, OutputError, UsageError
 from zoo_core.model import GenerativeModel
 from zoo_core.sampling import evaluating
+from zoo_core.text import printable
 from zoo_core.training import state
 from zoo_core.training.config import TrainConfig
 from zoo_core.training.data import check_batch_size, check_fit
@@ -87,7 +88,7 @@ def train(
         marks = fingerprint(model, dataset, objective, config, players or {}, parameters)
         run.open(None if out is None else Path(out), marks, resume=resume)
         if resume and run.at.step == 0 and progress and processes.main:
-            print(f"no checkpoint in {out}: starting at step 0", file=sys.stderr)
+            print(printable(f"no checkpoint in {out}: starting at step 0"), file=sys.stderr)
         run.go(progress)
         return run.finish()
 
@@ -251,7 +252,8 @@ class _Run:
         if found.warning and found.warning not in self.warned:
             self.warned.add(found.warning)
             if loud:
-                tqdm.write(f"step {self.at.step}: {found.warning}", file=sys.stderr)
+                line = printable(f"step {self.at.step}: {found.warning}")
+                tqdm.write(line, file=sys.stderr)
 
     def _save(self) -> None:
         if self.checkpoint is not None and self.processes.main:

@@ -1,14 +1,17 @@
 """The card of a published model: what it is, what its numbers mean, how to load it."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from zoo_core.registry import current
 from zoo_core.specs import LikelihoodKind, ModelSpec
+from zoo_core.text import printable, printable_lines
 
 __all__ = ["card", "headline", "metric_short", "metric_text"]
 
+_MARKUP = re.compile(r"[\\`|<\[\]]")
 _HUB_LICENCES = {"apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0"}
 _HUB_LICENCES |= {"cc-by-nc-sa-4.0", "bsd-3-clause", "openrail", "gpl-3.0"}
 
@@ -85,7 +88,9 @@ def _body(repo: str, spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[s
                                     "x = model.sample(16, seed=0)", "```"])  # fmt: skip
     recipe = metadata.get("recipe")
     if isinstance(recipe, Mapping) and isinstance(recipe.get("text"), str):
-        yield from _section("Recipe", ["```toml", recipe["text"].replace("```", ""), "```"])
+        yield from _section(
+            "Recipe", ["```toml", printable_lines(recipe["text"]).replace("```", ""), "```"]
+        )
 
 
 def _facts(spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -134,7 +139,9 @@ def _section(title: str, lines: list[str]) -> Iterator[str]:
 
 
 def _cell(value: Any) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    """Text of a zoo.json in one line of Markdown: no table, link, picture or HTML of its own."""
+    text = printable(" ".join(str(value).split()))
+    return _MARKUP.sub(r"\\\g<0>", text)
 
 
 def _number(value: Any) -> str:

@@ -36,10 +36,14 @@ _MAX_JSON = 1 << 20
 
 @dataclass(frozen=True)
 class Foreign:
-    """A checkpoint of others: JSON by path (`unet/config.json`), tensors by folder and name."""
+    """A checkpoint of others: JSON by path (`unet/config.json`), tensors by folder and name.
+
+    `remarks` say what of its files is in neither.
+    """
 
     configs: Mapping[str, Any]
     tensors: Mapping[str, Mapping[str, Tensor]]
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,20 +62,27 @@ def renamed(tensors: Mapping[str, Tensor], rules: Mapping[str, str]) -> dict[str
     dict_keys(['layers.0.weight'])
     """
     found: dict[str, Tensor] = {}
-    strays = []
+    strays, twice = [], []
     for name, tensor in tensors.items():
         matches = [m.expand(t) for rule, t in rules.items() if (m := re.fullmatch(rule, name))]
-        if len(matches) != 1 or matches[0] in found:
+        if len(matches) != 1:
             strays.append(name)
+        elif matches[0] in found:
+            twice.append(f"{name} ({matches[0]})")
         else:
             found[matches[0]] = tensor
-    if strays:
-        listing = ", ".join(name[:80] for name in sorted(strays)[:8])
+    _refuse(strays, "do not map onto the architecture")
+    _refuse(twice, "map onto a name that another has taken")
+    return found
+
+
+def _refuse(names: list[str], why: str) -> None:
+    if names:
+        listing = ", ".join(name[:80] for name in sorted(names)[:8])
         raise IntegrityError(
-            f"{len(strays)} tensors do not map onto the architecture: {listing}.",
+            f"{len(names)} tensors {why}: {listing}.",
             hint="the checkpoint is of another architecture or version",
         )
-    return found
 
 
 def read(
@@ -88,7 +99,8 @@ def read(
     """
     limits = {"memory": memory, "seconds": seconds}
     if source.is_file():
-        return Foreign({}, {"": _read_file(source, limits)})
+        remarks: list[str] = []
+        return Foreign({}, {"": _read_file(source, limits, remarks)}, tuple(remarks))
     if not source.is_dir():
         raise DataError(f"{source} is neither a file nor a folder.")
     found = [p for pattern in ("*", "*/*") for p in sorted(source.glob(pattern)) if p.is_file()]
@@ -96,8 +108,9 @@ def read(
     if files is not None:
         paths = {name: path for name, path in paths.items() if name in files}
     among = set(paths.values())
+    left_out: list[str] = []
     tensors = {
-        _name(folder, source): _read_folder(folder, names, among, limits)
+        _name(folder, source): _read_folder(folder, names, among, limits, left_out)
         for folder in sorted({path.parent for path in paths.values()})
         if foreign_weights(
             names := [PurePosixPath(p.name) for p in paths.values() if p.parent == folder]
@@ -109,7 +122,7 @@ def read(
             hint=f"known names: {', '.join(STEMS)} + .safetensors",
         )
     texts = [n for n in paths if n.endswith(".json") and not is_index(n)]
-    return Foreign({name: _json(paths[name]) for name in texts}, tensors)
+    return Foreign({name: _json(paths[name]) for name in texts}, tensors, tuple(left_out))
 
 
 def convert(foreign: Foreign, converter: str, options: Mapping[str, Any]) -> "GenerativeModel":
@@ -135,19 +148,29 @@ def _read_folder(
     names: list[PurePosixPath],
     among: Collection[Path],
     limits: Mapping[str, Any],
+    remarks: list[str],
 ) -> dict[str, Tensor]:
     path = folder / foreign_weights(names)[0].name
-    if is_index(path.name):
-        return read_tensors(weight_files(folder, among, path.name.removesuffix(".index.json")))
-    return _read_file(path, limits)
+    if not is_index(path.name):
+        return _read_file(path, limits, remarks)
+    tensors = read_tensors(weight_files(folder, among, path.name.removesuffix(".index.json")))
+    listed = json.loads(path.read_bytes())["weight_map"].keys()  # weight_files has checked it
+    if absent := sorted(listed - tensors.keys()):
+        raise IntegrityError(
+            f"{path} lists {len(absent)} tensors that its shards lack: "
+            f"{', '.join(name[:80] for name in absent[:8])}."
+        )
+    return tensors
 
 
-def _read_file(path: Path, limits: Mapping[str, Any]) -> dict[str, Tensor]:
+def _read_file(path: Path, limits: Mapping[str, Any], remarks: list[str]) -> dict[str, Tensor]:
+    """The tensors of one file; what of it is left out is added to the remarks."""
     if not is_pickle(path.name):
         return read_tensors([path])
     with tempfile.TemporaryDirectory() as folder:
         safe = Path(folder) / "tensors.safetensors"
-        unpickle(path, safe, **limits)
+        if left_out := unpickle(path, safe, **limits):
+            remarks.append(f"{path.name}: {left_out}")
         return read_tensors([safe])
 
 

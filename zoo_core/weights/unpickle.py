@@ -5,6 +5,8 @@ The child can be stopped: it may use so much memory and so many seconds, and wri
 """
 
 import json
+import pickle
+import re
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -19,13 +21,17 @@ __all__ = ["unpickle"]
 _MEMORY_FACTOR, _MEMORY_SLACK = 4, 1 << 30
 _INFLATION = 4
 """A checkpoint's archive is not compressed; one that inflates more than this is no checkpoint."""
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+_SHOWN = 8
+"""Names of entries that a message lists."""
 
 
-def unpickle(source: Path, target: Path, *, memory: int | None = None, seconds: int = 600) -> None:
+def unpickle(source: Path, target: Path, *, memory: int | None = None, seconds: int = 600) -> str:
     """Write the tensors of a .bin, .pt or .ckpt file to a safetensors file.
 
-    Nested dicts become dotted names; what is no tensor is left out. `memory` is what the child
-    may take, in bytes, beyond what torch itself does. Raises `IntegrityError`.
+    Nested dicts become dotted names; what is no tensor is left out, and the text returned says
+    so, or is empty. `memory` is what the child may take, in bytes, beyond what torch itself does.
+    Raises `IntegrityError`, also where two tensors would get the same name.
     """
     if not source.is_file():
         raise IntegrityError(f"{source} is no file.")
@@ -36,9 +42,11 @@ def unpickle(source: Path, target: Path, *, memory: int | None = None, seconds: 
         done = python("-m", __name__, str(source), str(target), str(memory), timeout=seconds)
     except TimeoutExpired:
         raise _refused(source, f"reading it took more than {seconds} s") from None
+    answer = _answer(done)
     if done.returncode or not target.is_file():
         target.unlink(missing_ok=True)
-        raise _refused(source, _reason(done))
+        raise _refused(source, answer["error"])
+    return answer["left_out"]
 
 
 def _check_archive(source: Path) -> None:
@@ -53,11 +61,14 @@ def _check_archive(source: Path) -> None:
         raise _refused(source, f"its archive inflates to {inflated:,} bytes")
 
 
-def _reason(done: CompletedProcess[str]) -> str:
+def _answer(done: CompletedProcess[str]) -> dict[str, str]:
+    """What the child printed: `left_out`, or why it gave up."""
     try:
-        return str(json.loads(done.stdout)["error"])
-    except (ValueError, KeyError, TypeError):
-        return f"the process that read it ended with {done.returncode}"
+        found: dict[str, str] = json.loads(done.stdout)
+    except ValueError:
+        found = {}
+    ended = f"the process that read it ended with {done.returncode}"
+    return {"error": ended, "left_out": ""} | found
 
 
 def _refused(source: Path, reason: str) -> IntegrityError:
@@ -67,17 +78,27 @@ def _refused(source: Path, reason: str) -> IntegrityError:
     )
 
 
-def _child(source: str, target: str, memory: int) -> None:
-    """In the child: limits first, then the file."""
+class _Unfit(ValueError):
+    """A checkpoint that cannot become safetensors; the message is ours."""
+
+
+def _child(source: str, target: str, memory: int) -> str:
+    """In the child: limits first, then the file. Returns what was left out."""
     import torch
     from safetensors.torch import save_file
 
     _limit(memory)
     loaded = torch.load(source, map_location="cpu", weights_only=True)
-    tensors = dict(_tensors(loaded, ()))
+    tensors, others = _sorted(loaded)
     if not tensors:
-        raise ValueError("it holds no tensors")
-    save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, target)
+        raise _Unfit("it holds no tensors")
+    try:
+        save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, target)
+    except KeyError as error:
+        raise _Unfit(f"safetensors has no numbers of type {error.args[0]}") from None
+    if not others:
+        return ""
+    return f"{len(others)} entries that are no tensors were left out: {_listing(others)}"
 
 
 def _limit(memory: int) -> None:
@@ -92,23 +113,67 @@ def _limit(memory: int) -> None:
         return
 
 
-def _tensors(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+def _sorted(loaded: Any) -> tuple[dict[str, Any], list[str]]:
+    """The tensors by dotted name, and the names of what else there is."""
     import torch
 
-    if isinstance(value, torch.Tensor):
-        if value.numel() * value.element_size() > max(value.untyped_storage().nbytes(), 64):
-            raise ValueError(f"{'.'.join(path)} claims {value.numel():,} numbers and holds fewer")
-        yield ".".join(path) or "tensor", value.detach()
-    elif isinstance(value, dict | list | tuple):
+    tensors: dict[str, Any] = {}
+    others, twice = [], []
+    for name, leaf in _leaves(loaded, ()):
+        if not isinstance(leaf, torch.Tensor):
+            others.append(name)
+        elif name in tensors:
+            twice.append(name)
+        else:
+            tensors[name] = _checked(name, leaf)
+    if twice:
+        raise _Unfit(f"it holds several tensors under the same dotted name: {_listing(twice)}")
+    return tensors, others
+
+
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict | list | tuple):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for key, item in items:
-            yield from _tensors(item, (*path, str(key)))
+            yield from _leaves(item, (*path, str(key)))
+    else:
+        yield ".".join(path) or "tensor", value
+
+
+def _checked(name: str, tensor: Any) -> Any:
+    """A tensor that is what it claims to be, and that safetensors can hold."""
+    import torch
+
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        raise _Unfit(f"{name} is sparse, quantized or empty of numbers; only dense ones are read")
+    if tensor.numel() * tensor.element_size() > max(tensor.untyped_storage().nbytes(), 64):
+        raise _Unfit(f"{name} claims {tensor.numel():,} numbers and holds fewer")
+    if name == "__metadata__":
+        raise _Unfit(f"a tensor is called {name}, a name that safetensors keeps for itself")
+    return tensor.detach()
+
+
+def _listing(names: list[str]) -> str:
+    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(name[:80] for name in names[:_SHOWN]) + rest
+
+
+def _why(error: Exception) -> str:
+    """The reason in our own words: torch's advise to load the file in spite of it."""
+    if isinstance(error, _Unfit):
+        return str(error)
+    if isinstance(error, pickle.UnpicklingError):
+        asked = _GLOBAL.search(str(error))
+        what = f"it asks for {asked[1]}" if asked else "it is no pickle that torch.save writes"
+        return f"{what}, and may run code when it is loaded" if asked else what
+    if isinstance(error, MemoryError) or "allocate" in str(error):
+        return "reading it takes more memory than it may (--memory)"
+    return f"it is damaged or no checkpoint ({type(error).__name__})"
 
 
 if __name__ == "__main__":
     try:
-        _child(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+        print(json.dumps({"left_out": _child(sys.argv[1], sys.argv[2], int(sys.argv[3]))}))
     except Exception as error:
-        text = str(error).partition("\n")[0]
-        print(json.dumps({"error": f"{type(error).__name__}: {text}"[:500]}))
+        print(json.dumps({"error": _why(error)[:1000]}))
         sys.exit(1)

@@ -17,6 +17,7 @@ from typing import IO, Any, TypeVar
 from urllib.parse import quote
 
 from zoo_core.errors import IntegrityError
+from zoo_core.text import printable
 from zoo_core.weights.hub.access import Access, check_file, is_commit, is_digest
 from zoo_core.weights.hub.failures import Refusal, quiet_logs, translate
 
@@ -244,7 +245,7 @@ def _bar(file: Listed, access: Access) -> Any:
 
     return tqdm(
         total=file.size,
-        desc=file.path,
+        desc=printable(file.path),
         unit="B",
         unit_scale=True,
         disable=None if access.progress else True,

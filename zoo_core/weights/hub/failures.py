@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from zoo_core.errors import NetworkError, UnknownNameError, ZooError
+from zoo_core.text import printable
 
 __all__ = ["Refusal", "quiet_logs", "redact", "translate"]
 
@@ -42,13 +43,13 @@ class _Redacting(logging.Filter):
         self.token = token
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = redact(record.getMessage(), self.token), ()
+        record.msg, record.args = printable(redact(record.getMessage(), self.token)), ()
         return True
 
 
 @contextmanager
 def quiet_logs(token: str | None) -> Iterator[None]:
-    """Inside the block the loggers of the HTTP client write neither tokens nor signed URLs."""
+    """Inside the block the loggers of the HTTP client write no tokens, signed URLs or controls."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     rule = _Redacting(token)
     for logger in loggers:

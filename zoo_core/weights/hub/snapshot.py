@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo_core.errors import IntegrityError, NetworkError
+from zoo_core.text import printable
 from zoo_core.weights.hub.access import Access, check_repo, check_revision, is_commit
 from zoo_core.weights.hub.cache import Store, fits, hashes
 from zoo_core.weights.hub.client import Commit, Listed, commit_of, download
@@ -178,4 +179,4 @@ def _offline(name: str, store: Store, missing: list[Listed]) -> NetworkError:
 
 
 def _say(text: str) -> None:
-    print(f"zoo: {text}", file=sys.stderr)
+    print(printable(f"zoo: {text}"), file=sys.stderr)

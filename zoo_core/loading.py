@@ -113,19 +113,26 @@ def pull(name: str, *, access: Access | None = None) -> Pulled:
     """Fetch the weights of a name into the cache, so that it loads offline; needs no torch."""
     from zoo_core.weights.hub.cache import sha256_of
 
-    if isinstance(path := parse_model(name), Path):
-        state = "is here already" if path.exists() else "does not exist"
-        raise UsageError(
-            f"{name!r} is a path, which {state}; pull fetches a tag or a repository on the Hub.",
-            hint="zoo pull hf://org/name, or a tag of zoo list --pretrained",
-        )
     found = find(name, access)
     got = found.snapshot
     if got is None:
+        _check_here(name, found)
         return Pulled(name, found.folder)
     digests = {file.path: sha256_of(got.folder / file.path, file) for file in got.files}
     size = sum(file.size for file in got.files)
     return Pulled(name, got.folder, got.repo, got.commit, digests, size)
+
+
+def _check_here(name: str, found: "Found") -> None:
+    """Raise unless a folder that needs no pulling holds a model."""
+    from zoo_core.weights.layout import METADATA
+
+    if found.converter is None and not (found.folder / METADATA).is_file():
+        state = "holds no model" if found.folder.exists() else "does not exist"
+        raise UnknownNameError(
+            f"{name!r} {state}; pull fetches a tag or a repository on the Hub.",
+            hint="zoo pull hf://org/name, or a tag of zoo list --pretrained",
+        )
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from PIL import Image
 
 import zoo_core as zoo
 from zoo_core.data import binarized_mnist
+from zoo_core.data.arrays import read_array
 from zoo_core.data.binarized_mnist import parse_text
 from zoo_core.data.writers import write
-from zoo_core.errors import NetworkError, UsageError
+from zoo_core.errors import DataError, NetworkError, UsageError
 
 RANDOM = np.random.default_rng(0)
 
@@ -528,3 +529,12 @@ def test_every_dataset_says_its_licence_and_provenance():
         data = zoo.load_dataset(name)
         assert data.license and data.provenance
         assert json.dumps(data.provenance)
+
+
+def test_numpys_advice_to_trust_a_file_is_not_passed_on(tmp_path):
+    header = b"\x93NUMPY\x01\x00" + (60000).to_bytes(2, "little") + b" " * 60000
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("x.npy", header)
+    with pytest.raises(DataError, match="a header that is none of an array") as caught:
+        read_array(tmp_path / "x.npz", "x")
+    assert "allow_pickle" not in str(caught.value)

@@ -352,3 +352,13 @@ def test_a_relative_path_is_kept_absolute(tmp_path, monkeypatch):
     pyproject(tmp_path / "acme")
     monkeypatch.chdir(tmp_path)
     assert Path(wanted("./acme").requirement) == tmp_path / "acme"
+
+
+def test_what_the_installer_says_is_told_without_unsafe_advice(tmp_path):
+    """Advice of an installer to do without a check is not ours."""
+    flags = ("--trusted-host x.org", "--break-system-packages", "--allow-insecure-host x.org")
+    for flag in flags:
+        said = f"error: it does not fit. You may pass {flag}; at your risk."
+        with pytest.raises(PluginError, match="it does not fit") as caught:
+            resolve(fake(tmp_path / "uv", said, 2), [wanted("gan")], Options(), tmp_path)
+        assert flag.split()[0] not in str(caught.value)

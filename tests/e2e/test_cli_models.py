@@ -292,3 +292,48 @@ def test_a_huge_n_streams_and_an_interrupt_leaves_nothing(zoo, home):
     assert (done.code, done.out) == (130, "")
     assert done.err.splitlines()[-1] == "zoo: interrupted"
     assert left(home) == []
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["sample", "dice.fair", "--out"],
+        ["sample", "dice.fair", "--trace"],
+        ["likelihood", "dice.fair", "--data", "digits", "--map"],
+        ["evaluate", "dice.fair", "--out"],
+        ["compare", "dice.fair", "--out"],
+    ],
+)
+def test_a_file_goes_into_a_folder_that_is_there(zoo, home, argv):
+    done = zoo(*argv, "nowhere/x.png")
+    assert done.code == 7 and done.err.splitlines()[1] == "hint: mkdir -p nowhere"
+    (home / "file").touch()
+    done = zoo(*argv, "file/x.png")
+    assert done.code == 7 and "file is no folder" in done.err
+    assert [p.name for p in home.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["compare", "--study", "toy", "--data", "digits"], "--data is not for a study"),
+        (["compare", "dice.fair", "--minutes", "1"], "--minutes is for a study"),
+        (["compare", "dice.fair", "dice.fair"], "dice.fair is named twice"),
+        (["evaluate", "dice.fair", "--verify", "--limit", "3"], "--limit is not for --verify"),
+        (["serve", ".", "--keyfile", "k"], "--keyfile needs its certificate"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(zoo, home, argv, words):
+    done = zoo(*argv)
+    assert done.code == 2 and words in done.err and done.out == ""
+
+
+def test_arrays_of_objects_are_refused_without_advice_to_load_them(zoo, home):
+    np.save(home / "o.npy", np.array([{}], dtype=object))
+    np.savez(home / "o.npz", values=np.array([{}], dtype=object), mask=np.ones(1))
+    (home / "long.npy").write_bytes(b"\x93NUMPY\x01\x00\xff\xff" + b" " * 65535)
+    for file in ("o.npy", "long.npy"):
+        done = zoo("sample", "dice.classy", "--cond", file, "--out", "x.npz")
+        assert done.code == 7 and "allow_pickle" not in done.err
+    done = zoo("sample", "dice.fair", "--fixed", "o.npz", "--out", "x.npz")
+    assert done.code == 7 and "allow_pickle" not in done.err

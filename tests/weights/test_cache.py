@@ -41,6 +41,18 @@ def test_pull_of_several_and_of_what_is_bundled(hub, commit, zoo_command, tmp_pa
     assert [f["commit"] for f in found] == [commit, None]
 
 
+@pytest.mark.parametrize("flags", [[], ["--pin"]])
+def test_a_folder_here_needs_no_pull_and_another_path_is_none(zoo_command, minis, tmp_path, flags):
+    folder = zoo.create("mini_ar").save(tmp_path / "own")
+    code, _, err = zoo_command("pull", folder, *flags)
+    assert code == 0 and f"is here already, in {folder}: nothing to fetch" in err
+    assert ("nothing to pin" in err) == bool(flags)
+    code, out, err = zoo_command("pull", tmp_path / "nope", *flags)
+    assert code == 3 and out == "" and "does not exist; pull fetches a tag" in err
+    code, out, err = zoo_command("pull", tmp_path, *flags)
+    assert code == 3 and out == "" and "holds no model" in err
+
+
 def test_a_pull_is_a_python_call_too(hub, commit, cache):
     found = zoo.pull(MODEL, access=Access(cache_dir=cache / "x"))
     assert found.commit == commit and found.folder.is_relative_to(cache / "x")

@@ -88,6 +88,8 @@ def command(
     has learned nothing, and has a standard error. Events are never a prefix.
     """
     settings: Settings = ctx.obj
+    if verify:
+        refuse_unused(ctx, "is not for --verify, which measures as the record says", *_MEASURING)
     from zoo_core.cli.models import load
     from zoo_core.evaluation.evaluate import PARTS, evaluate
     from zoo_core.evaluation.features import Inception
@@ -105,7 +107,6 @@ def command(
     model = load(settings, name)
     found = _dataset(settings, folder, data, data_options)
     if verify:
-        refuse_unused(ctx, "is not for --verify, which measures as the record says", *_MEASURING)
         kept = None if cached else read_record(folder)
         return _verify(settings, folder, model, found, kept, batch_size)
     wanted = [Inception(weights=inception_weights) if f == "inception" else f for f in features]

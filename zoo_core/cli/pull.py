@@ -29,6 +29,9 @@ def command(settings: Settings, names: tuple[str, ...], pin: bool) -> None:
     from zoo_core.loading import pull
 
     pulled = [pull(name, access=settings.access) for name in names]
+    for found in pulled:
+        if found.repo is None:
+            remark(settings, f"{found.name} is here already, in {found.folder}: nothing to fetch")
     if pin:
         _pin(settings, pulled)
     value = [_value(found) for found in pulled]
@@ -40,7 +43,7 @@ def _pin(settings: Settings, pulled: "list[Pulled]") -> None:
 
     for found in pulled:
         if found.repo is None:
-            remark(settings, f"{found.name} is bundled; its plugin's version pins it")
+            remark(settings, f"{found.name} is a folder here: nothing to pin")
             continue
         name = _bare(found.name)
         pins.write(name, pins.Pin(found.repo, str(found.commit), found.sha256))

@@ -6,7 +6,6 @@ tells them apart in JSON. Bounds are part of the type: `Annotated[int, Range(1, 
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -25,10 +24,15 @@ from typing import (
 )
 
 from zoo_core.errors import ConfigError, did_you_mean
+from zoo_core.reading import literal, shown
 
 __all__ = ["Range", "from_dict", "from_strings", "to_dict", "validate"]
 
 T = TypeVar("T")
+
+
+_MOST = 1024
+"""Entries of a list; each may stand for a module that is built."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,8 @@ def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "") -> T:
         if name not in hints:
             listing = ", ".join(hints) or "none"
             raise ConfigError(
-                f"unknown option {where}{name}; options: {listing}.",
-                hint=did_you_mean(str(name), hints) or None,
+                f"unknown option {where}{name:.80}; options: {listing}.",
+                hint=did_you_mean(str(name)[:80], hints) or None,
             )
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         has_default = (field.default, field.default_factory) != (dataclasses.MISSING,) * 2
@@ -79,7 +83,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "") -> T:
 
 def from_strings(cls: type[T], values: Mapping[str, str], *, where: str = "") -> T:
     """Build `cls` from `--set name=value` strings; values are JSON, or else plain strings."""
-    return from_dict(cls, {k: _literal(v) for k, v in values.items()}, where=where)
+    return from_dict(cls, {k: literal(v) for k, v in values.items()}, where=where)
 
 
 def validate(config: Any, *, where: str = "") -> None:
@@ -100,13 +104,6 @@ def _dump(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return to_dict(value)
     return [_dump(v) for v in value] if isinstance(value, tuple) else value
-
-
-def _literal(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:
@@ -131,7 +128,7 @@ def _bounded(value: Any, hint: Any, where: str) -> Any:
     numbers = value if isinstance(value, tuple) else (value,)
     for bound in bounds:
         if isinstance(bound, Range) and any(v is not None and v not in bound for v in numbers):
-            raise ConfigError(f"{where} = {value!r} is out of range; it must lie in {bound}.")
+            raise ConfigError(f"{where} = {shown(value)} is out of range; it must lie in {bound}.")
     return value
 
 
@@ -143,7 +140,9 @@ def _member(value: Any, options: tuple[Any, ...], where: str) -> Any:
     if isinstance(value, Mapping) and len(tagged) > 1:
         if value.get("type") not in tagged:
             kinds = ", ".join(map(str, tagged))
-            raise ConfigError(f"{where}.type = {value.get('type')!r}; it must be one of {kinds}.")
+            raise ConfigError(
+                f"{where}.type = {shown(value.get('type'))}; it must be one of {kinds}."
+            )
         return _nested(value, tagged[value["type"]], where)
     reasons = []
     for option in options:
@@ -157,17 +156,19 @@ def _member(value: Any, options: tuple[Any, ...], where: str) -> Any:
 def _choice(value: Any, options: tuple[Any, ...], where: str) -> Any:
     if not any(value == o and type(value) is type(o) for o in options):
         listing = ", ".join(map(repr, options))
-        raise ConfigError(f"{where} = {value!r}; it must be one of {listing}.")
+        raise ConfigError(f"{where} = {shown(value)}; it must be one of {listing}.")
     return value
 
 
 def _tuple(value: Any, items: tuple[Any, ...], where: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
-        raise ConfigError(f"{where} = {value!r}; it must be a list.")
+        raise ConfigError(f"{where} = {shown(value)}; it must be a list.")
+    if len(value) > _MOST:
+        raise ConfigError(f"{where} has {len(value):,} entries; a list has at most {_MOST:,}.")
     if len(items) == 2 and items[1] is Ellipsis:
         items = (items[0],) * len(value)
     if len(items) != len(value):
-        raise ConfigError(f"{where} = {value!r}; it must have {len(items)} entries.")
+        raise ConfigError(f"{where} = {shown(value)}; it must have {len(items)} entries.")
     return tuple(
         _convert(v, h, f"{where}[{i}]") for i, (v, h) in enumerate(zip(value, items, strict=True))
     )
@@ -186,9 +187,9 @@ def _scalar(value: Any, hint: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = _to_float(value)
     if type(value) is not hint:
-        raise ConfigError(f"{where} = {value!r}; it must be of type {hint.__name__}.")
+        raise ConfigError(f"{where} = {shown(value)}; it must be of type {hint.__name__}.")
     if hint is float and not math.isfinite(value):
-        raise ConfigError(f"{where} = {value!r}; it must be finite.")
+        raise ConfigError(f"{where} = {shown(value)}; it must be finite.")
     return value
 
 

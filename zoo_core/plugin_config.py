@@ -10,12 +10,12 @@ A change of one key keeps all the others, also those that this version does not 
 
 import json
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from zoo_core.errors import PluginError
+from zoo_core.reading import read_toml
 
 __all__ = ["config_path", "read", "trace_path", "write"]
 
@@ -35,7 +35,7 @@ def read() -> dict[str, Any]:
     """The whole file, empty if there is none; one that is unreadable is an error that names it."""
     path = config_path()
     try:
-        found = tomllib.loads(path.read_text())
+        found = read_toml(path)
         _check(found)
     except FileNotFoundError:
         return {}

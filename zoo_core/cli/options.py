@@ -1,6 +1,5 @@
 """Options that several verbs share."""
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import click
 
 from zoo_core.cli.command import store
 from zoo_core.errors import OutputError, UsageError
+from zoo_core.reading import literal
 
 __all__ = [
     "Count",
@@ -62,14 +62,6 @@ def refuse_unused(ctx: click.Context, why: str, *names: str) -> None:
             raise UsageError(f"{param.opts[0]} {why}.", hint=f"drop {param.opts[0]}")
 
 
-def _literal(text: str) -> Any:
-    """A `--set` value: JSON (`5`, `0.5`, `true`, `[1,2]`), or else a plain string."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
 def _split(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for text in given:
@@ -78,7 +70,7 @@ def _split(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -
             raise click.BadParameter(f"{text!r} is not NAME=VALUE.", ctx, param)
         if name in values:
             raise click.BadParameter(f"{name!r} is given twice.", ctx, param)
-        values[name] = _literal(value)
+        values[name] = literal(value)
     return values
 
 

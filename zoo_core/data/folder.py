@@ -24,6 +24,7 @@ from zoo_core.data.event import Condition, Event
 from zoo_core.data.generated import Seed
 from zoo_core.data.order import cut
 from zoo_core.errors import DataError
+from zoo_core.reading import regular
 
 __all__ = ["Folder"]
 
@@ -105,6 +106,7 @@ class Folder:
     def _image(self, path: Path) -> np.ndarray:
         """One image (C, H, W), uint8, as the options want it."""
         try:
+            regular(path)
             with Image.open(path, formats=("PNG", "JPEG")) as file:
                 image = self._convert(file, path)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

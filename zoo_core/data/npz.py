@@ -4,7 +4,6 @@ Labels, where there are any, are called `y_train`, `y_valid`, `y_test`, or `y`. 
 `zoo sample` wrote carry their event in the entry `metadata`.
 """
 
-import json
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -22,6 +21,7 @@ from zoo_core.data.event import Condition, Event
 from zoo_core.data.generated import Seed
 from zoo_core.data.order import cut
 from zoo_core.errors import ConfigError, DataError
+from zoo_core.reading import parse_json
 
 __all__ = ["Npz"]
 
@@ -174,10 +174,10 @@ def _recorded(path: Path, names: list[str]) -> dict[str, Any]:
     if "metadata" not in names:
         return {}
     try:
-        event = json.loads(str(read_array(path, "metadata", max_bytes=1 << 22)))["event"]
+        event = parse_json(str(read_array(path, "metadata", max_bytes=1 << 22)))["event"]
         stated = Event((), *(event.get(k) for k in ("levels", "low", "high")))
         configs.validate(stated)
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError, ConfigError):
+    except (ValueError, KeyError, AttributeError, TypeError, ConfigError):
         return {}  # another program's metadata
     return {"levels": stated.levels, "low": stated.low, "high": stated.high}
 

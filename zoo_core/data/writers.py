@@ -29,6 +29,7 @@ from zoo_core.data import pictures
 from zoo_core.data.event import Event
 from zoo_core.errors import OutputError, UsageError
 from zoo_core.files import atomic_path
+from zoo_core.reading import parse_json
 
 __all__ = ["NpzWriter", "PngWriter", "read_metadata", "write", "writing"]
 
@@ -237,7 +238,7 @@ def _text(metadata: Mapping[str, Any]) -> PngInfo:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError:
         return text
 

@@ -7,7 +7,6 @@ Shapes: B batch, F features, K classes; images (B, 1, H, W) in [0, 1].
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -21,6 +20,7 @@ from torch.nn import functional as F
 from zoo_core import config as configs
 from zoo_core.config import Range
 from zoo_core.errors import IntegrityError
+from zoo_core.reading import read_json
 
 __all__ = ["Classifier", "Config", "bundled", "folder_of"]
 
@@ -73,7 +73,7 @@ def folder_of(name: str) -> Path:
 def bundled(name: str) -> tuple[Classifier, dict[str, Any]]:
     """A bundled classifier in evaluation mode, and what its JSON file says of it."""
     folder = folder_of(name)
-    card: dict[str, Any] = json.loads((folder / "classifier.json").read_text())
+    card: dict[str, Any] = read_json(folder / "classifier.json")
     weights = folder / "classifier.safetensors"
     found = hashlib.sha256(weights.read_bytes()).hexdigest()
     if found != card["sha256"]:

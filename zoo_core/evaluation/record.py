@@ -5,7 +5,6 @@ cheap (`spot_check`: a few events, to rounding) or complete (`verify`: everythin
 recorded error).
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from zoo_core.evaluation import scoring
 from zoo_core.evaluation.evaluate import SCHEMA, Evaluation, evaluate
 from zoo_core.files import write_json
 from zoo_core.model import GenerativeModel
+from zoo_core.reading import read_json
 from zoo_core.training.recipe import Recipe, parse_recipe
 from zoo_core.weights.checkpoint import read_metadata, weights_hash
 from zoo_core.weights.layout import EVALUATION
@@ -76,9 +76,9 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        record: dict[str, Any] = json.loads(path.read_bytes())
+        record: dict[str, Any] = read_json(path)
         schema, weights = record["schema"], record["model"]["weights"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise IntegrityError(f"{path} is no evaluation ({error}).") from None
     if schema != SCHEMA or weights is None or weights != weights_hash(folder):
         raise IntegrityError(

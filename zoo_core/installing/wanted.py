@@ -4,8 +4,8 @@ Nothing is downloaded, built or imported to find out what it is.
 """
 
 import re
-import tomllib
 import zipfile
+import zlib
 from collections.abc import Iterable
 from configparser import ConfigParser
 from configparser import Error as ConfigParserError
@@ -18,12 +18,15 @@ from zoo_core.errors import PluginError, UsageError, did_you_mean
 from zoo_core.hookspecs import PROJECT
 from zoo_core.names import is_path
 from zoo_core.plugins import CORE
+from zoo_core.reading import MAX_TEXT, read_toml
 from zoo_core.registry import known_plugins
 
 __all__ = ["Wanted", "normalized", "wanted"]
 
 Kind = Literal["index", "url", "wheel", "folder", "source"]
 
+_NO_WHEEL = (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError,
+             RuntimeError, ConfigParserError)  # fmt: skip
 _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
     r"(?P<rest>\s*(?:\[[^\]]*\])?\s*(?:[=<>!~;@].*)?)"
@@ -130,14 +133,14 @@ def _wheel(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             (where,) = {n for n in archive.namelist() if n.count("/") == 1
                         and n.endswith(".dist-info/METADATA")}  # fmt: skip
-            about = HeaderParser().parsestr(archive.read(where).decode())
+            about = HeaderParser().parsestr(_member(archive, where))
             points = where.replace("METADATA", "entry_points.txt")
-            listed = archive.read(points).decode() if points in archive.namelist() else ""
+            listed = _member(archive, points) if points in archive.namelist() else ""
         parser = ConfigParser(delimiters=("=",), interpolation=None)
         parser.optionxform = str  # type: ignore[assignment,method-assign]
         parser.read_string(listed)
         plugins = tuple(parser[PROJECT]) if PROJECT in parser else ()
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, ConfigParserError) as error:
+    except _NO_WHEEL as error:
         raise PluginError(f"{path} is no wheel ({error}).", hint="build it anew") from None
     _demand_plugins(path, plugins)
     return {
@@ -149,10 +152,19 @@ def _wheel(path: Path) -> dict[str, Any]:
     }
 
 
+def _member(archive: zipfile.ZipFile, name: str) -> str:
+    """A text in a wheel, which may inflate to no more than a text file may have."""
+    with archive.open(name) as file:
+        data = file.read(MAX_TEXT + 1)
+    if len(data) > MAX_TEXT:
+        raise ValueError(f"{name} is larger than {MAX_TEXT:,} bytes")
+    return data.decode()
+
+
 def _folder(path: Path) -> dict[str, Any]:
     """What a folder's pyproject.toml states; its build is not run."""
     try:
-        project = tomllib.loads((path / "pyproject.toml").read_text()).get("project", {})
+        project = read_toml(path / "pyproject.toml").get("project", {})
         dist = normalized(project["name"])
     except (OSError, ValueError, KeyError) as error:
         raise PluginError(

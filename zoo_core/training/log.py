@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from zoo_core.errors import OutputError
 from zoo_core.files import write_atomically
+from zoo_core.reading import parse_json
 from zoo_core.text import printable
 
 __all__ = ["JsonLines", "postfix"]
@@ -44,7 +45,7 @@ class JsonLines:
 
 def _step(line: str) -> float:
     try:
-        return float(json.loads(line)["step"])
+        return float(parse_json(line)["step"])
     except (ValueError, KeyError, TypeError):
         return math.inf  # half a line: the process was killed while it wrote
 

@@ -16,8 +16,6 @@ half = true                       # round the weights to float16 before they are
 """
 
 import hashlib
-import json
-import tomllib
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -27,6 +25,7 @@ from typing import Any, Literal
 from zoo_core import config as configs
 from zoo_core.errors import ConfigError, DataError, UnknownNameError, did_you_mean
 from zoo_core.names import LEGAL_NAME, Name, parse_model
+from zoo_core.reading import literal, parse_toml, read_text
 from zoo_core.training.config import TrainConfig, for_player
 
 __all__ = ["Recipe", "Score", "Stage", "load_recipe", "override", "parse_recipe"]
@@ -47,7 +46,6 @@ _KEYS: dict[str, Any] = {
     "players": dict,
     "stage": list,
 }
-_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -114,8 +112,8 @@ def parse_recipe(
     `overrides` are values over the text's, by dotted names: `{"train.steps": 100}`.
     """
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        table = parse_toml(text)
+    except ValueError as error:
         raise ConfigError(f"recipe {name}: {error}.", hint="a recipe is TOML") from None
     overrides = dict(overrides or {})
     for key, value in overrides.items():
@@ -171,12 +169,7 @@ def _step_into(place: Any, part: str, where: str) -> Any:
 
 
 def _literal(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
+    return literal(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
@@ -295,9 +288,7 @@ def _find(name: str) -> Path:
 
 def _read(path: Path) -> str:
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise DataError(f"{path} is larger than {_MAX_BYTES} bytes; it is no recipe.")
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        return read_text(path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise DataError(f"recipe {path} cannot be read ({reason}).") from None

@@ -5,7 +5,11 @@ from contextlib import contextmanager
 from threading import get_ident
 
 from torch import nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from zoo_core.errors import ConfigError, IntegrityError
 
@@ -13,33 +17,52 @@ __all__ = ["bounded"]
 
 _FACTOR, _SLACK = 4, 1 << 20
 """Constructors may register a parameter and replace it, as weight normalization does."""
+_PARTS_FACTOR, _PARTS_SLACK = 16, 1 << 12
+"""A tensor of the weights may stand in a few modules that hold none: sequences, activations."""
 
 
 @contextmanager
-def bounded(elements: int, where: str) -> Iterator[None]:
-    """Inside the block this thread registers little more parameters than `elements`, or it ends.
+def bounded(elements: int, tensors: int, where: str) -> Iterator[None]:
+    """Inside the block this thread makes a model little larger than its weights, or it ends.
 
-    Memory of a parameter is reserved when it is registered and used when it is initialized, so
-    that a config of absurd numbers ends before it takes any.
+    The weights are so many `elements` in so many `tensors`. Memory of a parameter is reserved
+    when it is registered and used when it is initialized, so that a config of absurd numbers ends
+    before it takes any. Modules, however small, cost memory and time of their own.
     """
-    limit = _FACTOR * elements + _SLACK
-    found, thread = 0, get_ident()
+    limits = {
+        "weights": (elements, _FACTOR * elements + _SLACK),
+        "tensors": (tensors, _PARTS_FACTOR * tensors + _PARTS_SLACK),
+    }
+    found, thread = dict.fromkeys(limits, 0), get_ident()
 
-    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        nonlocal found
-        if parameter is not None and get_ident() == thread:
-            found += parameter.numel()
-            if found > limit:
-                raise IntegrityError(
-                    f"{where}: its config does not fit the model's {elements:,} weights; it asks "
-                    f"for more than {limit:,}."
-                )
+    def count(what: str, more: int) -> None:
+        if get_ident() != thread:
+            return
+        found[what] += more
+        have, limit = limits[what]
+        if found[what] > limit:
+            raise IntegrityError(
+                f"{where}: its config does not fit the model's {have:,} {what}; it asks for more "
+                f"than {limit:,}."
+            )
 
-    handle = register_module_parameter_registration_hook(count)
+    def parameter(module: nn.Module, name: str, value: nn.Parameter | None) -> None:
+        count("tensors", 1)
+        count("weights", 0 if value is None else value.numel())
+
+    def part(module: nn.Module, name: str, value: object) -> None:
+        count("tensors", 1)
+
+    handles = [
+        register_module_parameter_registration_hook(parameter),
+        register_module_buffer_registration_hook(part),
+        register_module_module_registration_hook(part),
+    ]
     try:
         yield
     except (RuntimeError, OverflowError, MemoryError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"{where}: no model can be built of its config ({reason}).") from error
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()

@@ -12,7 +12,6 @@ files that it lists are read; where `zoo.json` has `files`, only those count.
 
 import dataclasses
 import hashlib
-import json
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -25,12 +24,13 @@ from torch import Tensor
 from zoo_core import config as configs
 from zoo_core.errors import DataError, IntegrityError, OutputError
 from zoo_core.files import atomic_folder, write_json
+from zoo_core.reading import read_json, shown
 from zoo_core.registry import current
 from zoo_core.resolve import build
 from zoo_core.specs import ModelSpec
 from zoo_core.weights.bounded import bounded
 from zoo_core.weights.layout import EVALUATION, GOLDEN, INDEX, METADATA, WEIGHTS, joint_hash
-from zoo_core.weights.tensors import damaged, elements, load_state, weight_files
+from zoo_core.weights.tensors import counted, damaged, load_state, weight_files
 
 if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
@@ -52,7 +52,6 @@ __all__ = [
 ]
 
 SCHEMA = 1
-_MAX_JSON = 1 << 20
 _DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
@@ -100,7 +99,7 @@ def load(
     for path in index + weights:
         verify(path, metadata, verified.get(path) if verified else None)
     dtype_kept = _dtype(folder, metadata)
-    with torch.random.fork_rng(devices=[]), bounded(elements(weights), str(folder / METADATA)):
+    with torch.random.fork_rng(devices=[]), bounded(*counted(weights), str(folder / METADATA)):
         model = build(spec, {**metadata["config"], **parts}).to(dtype_kept)
     load_state(model, weights, skip=tuple(parts))
     recorded = metadata.get("origin")
@@ -138,11 +137,9 @@ def read_metadata(folder: Path) -> dict[str, Any]:
             f"{folder} is no model folder: it has no {METADATA}.",
             hint="a folder written by model.save() or zoo train has one",
         )
-    if path.stat().st_size > _MAX_JSON:
-        raise IntegrityError(f"{path} is larger than {_MAX_JSON} bytes; it is not a model's.")
     try:
-        metadata = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        metadata = read_json(path)
+    except (OSError, ValueError) as error:
         raise IntegrityError(
             f"{path} is not JSON ({error}).", hint="write the folder anew"
         ) from None
@@ -167,7 +164,7 @@ def _dtype(folder: Path, metadata: Mapping[str, Any]) -> torch.dtype:
     name = metadata.get("dtype", "float32")
     if name not in _DTYPES:
         raise IntegrityError(
-            f"{folder / METADATA}: dtype = {name!r}; it must be one of {', '.join(_DTYPES)}."
+            f"{folder / METADATA}: dtype = {shown(name)}; it must be one of {', '.join(_DTYPES)}."
         )
     found: torch.dtype = getattr(torch, name)
     return found

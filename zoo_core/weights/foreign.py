@@ -5,7 +5,6 @@ Diffusers' root layout (`config.json`, `diffusion_pytorch_model.safetensors`), i
 that a plugin declares makes the options and the state dict of an architecture of it.
 """
 
-import json
 import re
 import tempfile
 from collections.abc import Collection, Mapping
@@ -18,20 +17,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from zoo_core.errors import DataError, IntegrityError
+from zoo_core.reading import read_json
 from zoo_core.registry import current
 from zoo_core.resolve import build
 from zoo_core.specs import import_target
 from zoo_core.weights.bounded import bounded
 from zoo_core.weights.layout import STEMS, foreign_weights, is_index, is_pickle
-from zoo_core.weights.tensors import elements, load_state, read_tensors, weight_files
+from zoo_core.weights.tensors import counted, load_state, read_tensors, weight_files
 from zoo_core.weights.unpickle import unpickle
 
 if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
 
 __all__ = ["Converted", "Foreign", "convert", "read", "renamed"]
-
-_MAX_JSON = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ def convert(foreign: Foreign, converter: str, options: Mapping[str, Any]) -> "Ge
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "converted.safetensors"
         save_file({k: v.contiguous().clone() for k, v in made.tensors.items()}, path)
-        with torch.random.fork_rng(devices=[]), bounded(elements([path]), converter):
+        with torch.random.fork_rng(devices=[]), bounded(*counted([path]), converter):
             model = build(target, made.options)
         load_state(model, path)
     return model.eval()
@@ -175,11 +173,9 @@ def _read_file(path: Path, limits: Mapping[str, Any], remarks: list[str]) -> dic
 
 
 def _json(path: Path) -> Any:
-    if path.stat().st_size > _MAX_JSON:
-        raise IntegrityError(f"{path} is larger than {_MAX_JSON} bytes; it is no config.")
     try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        return read_json(path)
+    except (OSError, ValueError) as error:
         raise IntegrityError(f"{path} is not JSON ({error}).") from None
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zoo_core.errors import IntegrityError
+from zoo_core.reading import regular
 from zoo_core.weights.checkpoint import GOLDEN, read_metadata, verify
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def check(model: "GenerativeModel", folder: Path, *, tolerance: float = 1e-3) ->
     `tolerance`, relative to the larger of 1 and their size.
     """
     try:
+        regular(folder / GOLDEN)
         verify(folder / GOLDEN, read_metadata(folder))
         golden = load_file(folder / GOLDEN)
     except (OSError, SafetensorError) as error:

@@ -6,7 +6,6 @@
 A pinned name loads that commit and nothing else, and without a request once it is cached.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +14,7 @@ from typing import Any
 
 from zoo_core.errors import ConfigError
 from zoo_core.files import write_json
+from zoo_core.reading import read_json
 from zoo_core.specs import Pretrained
 from zoo_core.weights.hub.access import is_commit, is_digest
 
@@ -75,7 +75,7 @@ def write(name: str, pin: Pin) -> None:
 
 def _read() -> dict[str, Any]:
     try:
-        found = json.loads(path().read_bytes())
+        found = read_json(path())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

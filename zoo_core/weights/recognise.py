@@ -4,17 +4,15 @@ Diffusers' configs name the class that wrote them (`_class_name`), and a `Conver
 classes that it reads. Nothing is guessed: one converter fits, or it must be named. No torch.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from zoo_core.errors import UsageError
+from zoo_core.reading import read_json
 from zoo_core.registry import current
 from zoo_core.weights.layout import METADATA, foreign
 
 __all__ = ["converter_of", "files_of"]
-
-_MAX_JSON = 1 << 20
 
 
 def converter_of(folder: Path) -> str | None:
@@ -57,6 +55,6 @@ def _paths(folder: Path) -> list[Path]:
 def _config(path: Path) -> Any:
     """A JSON file, or None where it is none: the converter will say what is wrong with it."""
     try:
-        return None if path.stat().st_size > _MAX_JSON else json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return read_json(path)
+    except (OSError, ValueError):
         return None

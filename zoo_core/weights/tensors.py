@@ -4,7 +4,6 @@ Headers are looked at before anything parses them, and shapes before anything is
 of one model are one file, or shards that an index lists.
 """
 
-import json
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,9 +15,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from zoo_core.errors import IntegrityError
+from zoo_core.reading import read_json, regular
 from zoo_core.weights.layout import WEIGHTS, is_shard
 
-__all__ = ["damaged", "elements", "load_state", "read_tensors", "weight_files"]
+__all__ = ["counted", "damaged", "load_state", "read_tensors", "weight_files"]
 
 _MAX_HEADER = 1 << 22
 _MAX_TENSORS = 100_000
@@ -39,11 +39,9 @@ def weight_files(folder: Path, among: Collection[Path], name: str = WEIGHTS) -> 
     if path in among or index not in among:
         return _there([path], among)
     _there([index], among)
-    if index.stat().st_size > _MAX_INDEX:
-        raise IntegrityError(f"{index} is larger than {_MAX_INDEX} bytes; it is no index.")
     try:
-        shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        shards = sorted(set(read_json(index, _MAX_INDEX)["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"{index} maps no tensors to files ({error!r}).") from None
     if strays := [s for s in shards if not (isinstance(s, str) and is_shard(s))]:
         raise IntegrityError(f"{index} names {strays[0]!r:.120}, which is no shard beside it.")
@@ -77,10 +75,10 @@ def load_state(
     module.load_state_dict(state, strict=not skip)
 
 
-def elements(paths: Sequence[Path]) -> int:
-    """The number of numbers in safetensors files, by their headers."""
+def counted(paths: Sequence[Path]) -> tuple[int, int]:
+    """How many numbers safetensors files hold, and in how many tensors, by their headers."""
     with _opened(paths) as tensors:
-        return sum(math.prod(tensor.get_shape()) for tensor in tensors.values())
+        return sum(math.prod(t.get_shape()) for t in tensors.values()), len(tensors)
 
 
 def read_tensors(paths: Sequence[Path]) -> dict[str, Tensor]:
@@ -128,11 +126,12 @@ def _opened(paths: Sequence[Path]) -> Iterator[Tensors]:
 def _check_header(path: Path) -> None:
     """Refuse absurd headers before anything parses them."""
     try:
+        size = regular(path)
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
     except OSError as error:
         raise damaged(path, error.strerror or str(error)) from error
-    if length > min(_MAX_HEADER, path.stat().st_size):
+    if length > min(_MAX_HEADER, size):
         raise damaged(path, f"its header claims {length} bytes")
 
 

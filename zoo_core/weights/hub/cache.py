@@ -20,12 +20,15 @@ from pathlib import Path
 
 from zoo_core.errors import IntegrityError
 from zoo_core.files import write_atomically, writing
+from zoo_core.reading import read_json, read_text
 from zoo_core.weights.hub.access import check_file, check_repo, is_commit, is_digest
 from zoo_core.weights.hub.client import Commit, Listed
 
 __all__ = ["Store", "fits", "hashes", "sha256_of", "stores"]
 
 _PREFIX = "models--"
+_MAX_LISTING = 1 << 26
+"""Bytes of the record of a commit's files, of which there may be many."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,15 @@ class Store:
     def ref(self, revision: str) -> str | None:
         """The commit that a branch or tag was when it was last resolved."""
         try:
-            text = (self.folder / "refs" / revision).read_text().strip()
-        except (OSError, UnicodeDecodeError):
+            text = read_text(self.folder / "refs" / revision).strip()
+        except (OSError, ValueError):
             return None
         return text if is_commit(text) else None
 
     def listed(self, commit: str) -> dict[str, Listed] | None:
         """The files that a commit lists, as they were recorded; None if they were not."""
         try:
-            data = json.loads((self.folder / "zoo" / f"{commit}.json").read_bytes())
+            data = read_json(self.folder / "zoo" / f"{commit}.json", _MAX_LISTING)
             files = [Listed(**entry) for entry in data]
         except (OSError, ValueError, TypeError):
             return None

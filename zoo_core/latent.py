@@ -17,6 +17,7 @@ from torch import Tensor
 
 from zoo_core.capabilities import has
 from zoo_core.errors import NoCapabilityError, UsageError
+from zoo_core.memory import require_memory
 from zoo_core.model import GenerativeModel
 from zoo_core.sampling import batches, evaluating, to_model
 
@@ -78,6 +79,11 @@ def interpolate(a: Tensor, b: Tensor, *, steps: int = 8, path: Path = slerp) -> 
         )
     if steps < 2:
         raise UsageError(f"steps = {steps}; a path has at least its two ends.")
+    require_memory(
+        steps * a.numel() * a.element_size(),
+        f"{steps:,} steps of {len(a):,} paths",
+        hint="fewer steps",
+    )
     return path(a, b, torch.linspace(0, 1, steps, dtype=a.dtype, device=a.device))
 
 
@@ -91,6 +97,9 @@ def plane(code: Tensor, *, side: int = 16, axes: tuple[int, int] = (0, 1)) -> Te
     d = code.numel()
     if len({i % d for i in axes if -d <= i < d}) != 2:
         raise UsageError(f"axes = {axes}; give two different coordinates of {d}.")
+    require_memory(
+        side * side * d * code.element_size(), f"{side:,} x {side:,} codes", hint="a smaller side"
+    )
     quantiles = (torch.arange(side, dtype=torch.float64) + 0.5) / side
     ticks = (math.sqrt(2) * torch.erfinv(2 * quantiles - 1)).to(code)
     codes = code.reshape(1, d).repeat(side * side, 1)

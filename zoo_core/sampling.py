@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from zoo_core.data.event import Event
 from zoo_core.errors import DataError, NoCapabilityError, UsageError
+from zoo_core.memory import require_memory
 from zoo_core.rng import Rng
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "Sampler",
     "batches",
     "evaluating",
+    "event_bytes",
     "sample",
     "sample_batches",
     "to_model",
@@ -76,16 +78,16 @@ class Direct:
 def sample(model: "GenerativeModel", n: int, **arguments: Any) -> Tensor:
     """Draw n events (n, *shape) on the CPU; see `GenerativeModel.sample`."""
     parts = sample_batches(model, n, **arguments)
+    kind = torch.int64 if model.event.discrete else model.dtype
+    require_memory(
+        n * event_bytes(model.event, kind),
+        f"{n:,} events of shape {model.event.shape}",
+        hint="iterate over sample_batches(...) instead, or write npz with zoo sample",
+    )
     first = next(parts)
     if len(first) == n:
         return first
-    try:
-        out = first.new_empty((n, *model.event.shape))
-    except RuntimeError as error:
-        raise UsageError(
-            f"{n} events of shape {model.event.shape} do not fit into memory.",
-            hint="iterate over sample_batches(...) instead, or write npz with zoo sample",
-        ) from error
+    out = first.new_empty((n, *model.event.shape))
     out[: len(first)] = first
     done = len(first)
     for part in parts:
@@ -180,8 +182,18 @@ def batches(n: int, event: Event, batch_size: int | None) -> Iterator[Tensor]:
     if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
         raise UsageError(f"batch_size = {batch_size!r}; it must be an integer of at least 1.")
     size = batch_size or max(1, min(_MAX_BATCH, _BATCH_VALUES // max(1, event.dims)))
+    require_memory(
+        min(n, size) * event_bytes(event, torch.float32),
+        f"the events of a batch of {min(n, size):,}",
+        hint="a smaller batch_size (--batch-size); without one, what memory fits",
+    )
     for a in range(0, n, size):
         yield torch.arange(a, min(a + size, n))
+
+
+def event_bytes(event: Event, dtype: torch.dtype) -> int:
+    """What one event takes in memory."""
+    return max(1, event.dims) * dtype.itemsize
 
 
 def to_model(x: Tensor, model: "GenerativeModel") -> Tensor:

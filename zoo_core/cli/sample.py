@@ -12,6 +12,7 @@ from zoo_core.cli.printing import show
 from zoo_core.errors import DataError, OutputError, UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from zoo_core.data.event import Event
@@ -25,6 +26,8 @@ _MOST = (1 << 32) - 1
 """Rows are numbered by 32 bits."""
 _REAL_BYTES = 3.5
 """Of a float32 after compression."""
+_LEAST_BYTES = 1 / 1032
+"""Of a small integer after compression: deflate's best ratio."""
 
 
 @click.command("sample", cls=Command)
@@ -119,17 +122,18 @@ def _check_path(path: Path, suffixes: tuple[str, str]) -> None:
 
 
 def _check_space(path: Path, event: "Event", n: int) -> None:
-    """Refuse reals that cannot fit: they hardly compress, while integers may."""
+    """Refuse what cannot fit on the disk: reals hardly compress, integers at most 1032 times."""
     import shutil
 
-    if event.discrete or path.suffix.lower() != ".npz":
+    if path.suffix.lower() != ".npz":
         return
-    need = int(n * event.dims * _REAL_BYTES)
+    need = int(n * event.dims * (_LEAST_BYTES if event.discrete else _REAL_BYTES))
     place = next(p for p in path.absolute().parents if p.exists())
     free = shutil.disk_usage(place).free
     if need > free:
         raise OutputError(
-            f"{path} would take about {need:,} bytes, and {free:,} are free.",
+            f"{path} would take {'at least' if event.discrete else 'about'} {need:,} bytes, "
+            f"and {free:,} are free.",
             hint="draw fewer or choose another disk",
         )
 
@@ -171,41 +175,39 @@ def _condition(model: "GenerativeModel", text: str | None, n: int) -> "Tensor | 
 def _rows(text: str, n: int) -> "Tensor":
     import torch
 
+    from zoo_core.data.arrays import read_npy
+    from zoo_core.memory import require_memory
+
     if text.endswith(".npy"):
-        return torch.from_numpy(_read(Path(text)))
+        return _tensor(read_npy(Path(text)))
     try:
         values = torch.tensor([int(v) for v in text.split(",")])
     except (ValueError, OverflowError) as error:
         raise UsageError(
             f"--cond {text!r} is no class, no list of classes and no .npy file."
         ) from error
-    return values[0] if len(values) == 1 else values[torch.arange(n) % len(values)]
+    if len(values) == 1:
+        return values[0]
+    require_memory(3 * 8 * n, f"{n:,} classes in turn", hint="draw fewer at a time")
+    return values[torch.arange(n) % len(values)]
 
 
 def _fixed(path: Path) -> tuple["Tensor", "Tensor"]:
-    import torch
+    from zoo_core.data.arrays import array_names, read_array
 
-    found = _read(path)
-    try:
-        return torch.from_numpy(found["values"]), torch.from_numpy(found["mask"])
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    if not {"values", "mask"} <= set(array_names(path)):
         raise DataError(
             f"{path} holds no arrays `values` and `mask`.",
             hint="numpy.savez(FILE, values=..., mask=...)",
-        ) from error
+        )
+    values, mask = (_tensor(read_array(path, name)) for name in ("values", "mask"))
+    return values, mask
 
 
-def _read(path: Path) -> Any:
-    """An .npy array or the arrays of an .npz file."""
-    import zipfile
-
-    import numpy as np
+def _tensor(array: "np.ndarray") -> "Tensor":
+    import torch
 
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        # numpy's own words advise to load it with allow_pickle=True
-        reason = getattr(error, "strerror", None) or "it holds no plain arrays"
-        raise DataError(
-            f"{path} cannot be read ({reason}).", hint="numpy.save or numpy.savez of numbers"
-        ) from None
+        return torch.from_numpy(array)
+    except TypeError as error:
+        raise DataError(f"an array of {array.dtype} is no tensor.") from error

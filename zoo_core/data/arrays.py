@@ -1,4 +1,4 @@
-"""Reading .npz files that may be damaged or hostile: no pickle, bounded memory, clear errors."""
+"""Reading .npz and .npy files that may be damaged or hostile: no pickle, bounded memory."""
 
 import zipfile
 import zlib
@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from zoo_core.errors import DataError
+from zoo_core.reading import regular
 
-__all__ = ["MAX_BYTES", "array_names", "read_array"]
+__all__ = ["MAX_BYTES", "array_names", "read_array", "read_npy"]
 
 MAX_BYTES = 4 << 30
 """Most bytes that one data set may take in memory unless an option says otherwise."""
@@ -34,6 +35,20 @@ def array_names(path: Path) -> list[str]:
     return [name.removesuffix(".npy") for name in names if name.endswith(".npy")]
 
 
+def read_npy(path: Path, *, max_bytes: int = MAX_BYTES) -> np.ndarray:
+    """The array of an .npy file, after its header was checked against the file and `max_bytes`."""
+    try:
+        size = regular(path)
+        with path.open("rb") as file:
+            shape, dtype = _header(file)
+            _check_size(path, path.name, shape, dtype, size - file.tell(), max_bytes)
+            file.seek(0)
+            array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    except (*_DAMAGE, OSError) as error:
+        raise _damaged(path, error, ".npy") from None
+    return array
+
+
 def read_array(path: Path, name: str, *, max_bytes: int = MAX_BYTES) -> np.ndarray:
     """One array of a file, after its header was checked against the file and `max_bytes`."""
     try:
@@ -51,7 +66,13 @@ def _check_header(path: Path, archive: zipfile.ZipFile, name: str, max_bytes: in
     info = archive.getinfo(f"{name}.npy")
     with archive.open(info) as file:
         shape, dtype = _header(file)
-        header = file.tell()
+        _check_size(path, name, shape, dtype, info.file_size - file.tell(), max_bytes)
+
+
+def _check_size(
+    path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype, there: int, max_bytes: int
+) -> None:
+    """Refuse an array that holds objects, is too large, or is not as large as its header says."""
     if dtype.hasobject:
         raise DataError(
             f"{path}: array {name!r} holds pickled Python objects, which are not read.",
@@ -64,10 +85,8 @@ def _check_header(path: Path, archive: zipfile.ZipFile, name: str, max_bytes: in
             f"at most {max_bytes} are read.",
             hint="raise max_bytes, or give fewer events",
         )
-    if info.file_size != header + size:
-        raise ValueError(
-            f"array {name!r} claims {size} bytes, {info.file_size - header} are there"
-        )
+    if there != size:
+        raise ValueError(f"array {name!r} claims {size} bytes, {there} are there")
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
@@ -85,8 +104,8 @@ def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
     return shape, dtype
 
 
-def _damaged(path: Path, error: Exception) -> DataError:
+def _damaged(path: Path, error: Exception, form: str = ".npz") -> DataError:
     return DataError(
-        f"{path} cannot be read as .npz ({type(error).__name__}: {error}).",
+        f"{path} cannot be read as {form} ({type(error).__name__}: {error}).",
         hint="write or download the file anew",
     )

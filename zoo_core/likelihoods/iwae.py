@@ -17,6 +17,7 @@ from torch import Tensor
 from zoo_core.capabilities import Distribution
 from zoo_core.config import Range
 from zoo_core.likelihoods.elbo import Joint, draw
+from zoo_core.memory import require_memory
 from zoo_core.model import Batch, Loss
 from zoo_core.rng import Rng
 from zoo_core.specs import LikelihoodKind
@@ -130,6 +131,11 @@ def log_weights(
 
     They are decoded together, unless q finds them with their likelihoods, one pass a draw.
     """
+    require_memory(
+        len(steps) * x.numel() * x.element_size(),
+        f"{len(steps):,} draws for each of {len(x)} events",
+        hint="fewer draws at a time (the option chunk) or events a batch",
+    )
     if isinstance(q, Joint):
         draws = (draw(model, q, cond, rng, step=step) for step in steps)
         return torch.stack([log_weight(x, **d._asdict()) for d in draws])

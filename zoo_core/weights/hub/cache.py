@@ -160,7 +160,7 @@ def fits(path: Path, file: Listed, pin: str | None = None) -> bool:
 
     The Hub names weights by their SHA-256, which is then the only hash to compute.
     """
-    if path.stat().st_size != file.size:
+    if not path.is_file() or path.stat().st_size != file.size:
         return False
     if len(file.digest) == 64:
         return pin in (None, file.digest) and _sha256(path) == file.digest

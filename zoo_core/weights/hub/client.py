@@ -17,6 +17,7 @@ from typing import IO, Any, TypeVar
 from urllib.parse import quote
 
 from zoo_core.errors import IntegrityError
+from zoo_core.reading import parse_json
 from zoo_core.text import printable
 from zoo_core.weights.hub.access import Access, check_file, is_commit, is_digest
 from zoo_core.weights.hub.failures import Refusal, quiet_logs, translate
@@ -32,6 +33,8 @@ _UNREACHABLE, _INTERRUPTED = 1.5, 30.0
 """Seconds without an answer until a listing, and a download that has begun, are given up."""
 _ANSWER = 3.5
 """Seconds that one request for a listing may take altogether; `HF_HUB_ETAG_TIMEOUT` says more."""
+_MAX_LISTING = 1 << 26
+"""Bytes of a listing, which names every file of a commit."""
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
 _WORTH = 8 << 20
 """Bytes between two breaks by which a download gets on, so that its attempts are counted anew."""
@@ -99,9 +102,14 @@ def _restart(out: IO[bytes], bar: Any) -> int:
 
 
 def _json(url: str, access: Access) -> Any:
-    response = _session().get(url, **_arguments(access, {}))
-    _check(response)
-    return response.json()
+    data = bytearray()
+    with _session().stream("GET", url, **_arguments(access, {})) as response:
+        _check(response)
+        for chunk in response.iter_bytes():
+            data += chunk
+            if len(data) > _MAX_LISTING:
+                raise ValueError(f"its listing is larger than {_MAX_LISTING:,} bytes")
+    return parse_json(bytes(data))
 
 
 def _patience() -> float:

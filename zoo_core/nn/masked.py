@@ -9,13 +9,19 @@ __all__ = ["MaskedLinear"]
 class MaskedLinear(nn.Linear):
     """y = b + (W * M) x, M[k, d] = 1 where output k may see input d.
 
-    MADE (Germain et al., 2015), https://arxiv.org/abs/1502.03509, eq. 3.
+    That is where the degrees say g_in[d] <= g_out[k], or g_in[d] < g_out[k] if `strict`. Each of
+    g_out stands for `copies` outputs in a row.
+    MADE (Germain et al., 2015), https://arxiv.org/abs/1502.03509, eqs. 8 and 9.
     """
 
     mask: Tensor
 
-    def __init__(self, mask: Tensor) -> None:
-        super().__init__(mask.shape[1], mask.shape[0])
+    def __init__(
+        self, g_in: Tensor, g_out: Tensor, *, strict: bool = False, copies: int = 1
+    ) -> None:
+        super().__init__(len(g_in), len(g_out) * copies)  # first, so that absurd sizes end here
+        g_out = g_out.repeat_interleave(copies)
+        mask = (g_in < g_out[:, None]) if strict else (g_in <= g_out[:, None])
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

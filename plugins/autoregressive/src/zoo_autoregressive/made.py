@@ -72,12 +72,12 @@ class MADE(GenerativeModel):
         condition = Condition("classes", c.classes) if c.classes else None
         super().__init__(c, Event(c.shape, levels=c.levels), condition)
         D, per_value = self.event.dims, features_per_value(c.levels)
-        d_in, d_out = torch.arange(1, D + 1), torch.arange(1, D + 1).repeat_interleave(per_value)
+        d = torch.arange(1, D + 1)
         m = 1 + torch.arange(c.hidden) * (D - 1) // c.hidden  # degrees of the units of a layer
-        masks = [m[:, None] >= d_in] + [m[:, None] >= m] * (c.layers - 1)
-        self.hidden = nn.ModuleList(MaskedLinear(mask) for mask in masks)
-        self.head = MaskedLinear(d_out[:, None] > m)
-        self.direct = MaskedLinear(d_out[:, None] > d_in) if c.direct else None
+        inputs = [d] + [m] * (c.layers - 1)
+        self.hidden = nn.ModuleList(MaskedLinear(g_in, m) for g_in in inputs)
+        self.head = MaskedLinear(m, d, strict=True, copies=per_value)
+        self.direct = MaskedLinear(d, d, strict=True, copies=per_value) if c.direct else None
         widths = [c.hidden] * c.layers + [D * per_value]
         self.classes = nn.ModuleList(
             nn.Linear(c.classes, n, bias=False) for n in widths if c.classes

@@ -54,9 +54,9 @@ class Autoregressive(Bijection):
         super().__init__()
         D, U = features, config.hidden
         x, m = torch.arange(1, D + 1), torch.arange(U) * D // U  # numbers of x, degrees of units
-        self.first = MaskedLinear(m[:, None] >= x)
-        self.blocks = nn.ModuleList(MaskedLinear(m[:, None] >= m) for _ in range(config.blocks))
-        self.last = MaskedLinear(x.repeat(2)[:, None] > m)
+        self.first = MaskedLinear(x, m)
+        self.blocks = nn.ModuleList(MaskedLinear(m, m) for _ in range(config.blocks))
+        self.last = MaskedLinear(m, x.repeat(2), strict=True)
         start_at(self.last, None)
         self.context = nn.Linear(context, U, bias=False) if context else None
         self.dropout = config.dropout

@@ -29,5 +29,5 @@ def require_memory(need: int, what: str, *, hint: str) -> None:
     free = available()
     if free is not None and need > free:
         raise UsageError(
-            f"{what} take {need:,} bytes of memory, and {free:,} are available.", hint=hint
+            f"{what} would take {need:,} bytes of memory, and {free:,} are available.", hint=hint
         )

@@ -73,7 +73,8 @@ SCALARS = st.one_of(
     st.integers(),
     st.floats(),
     st.text(max_size=8),
-    st.sampled_from(["inner", "other", "a", 1e400, 10**400, -0.0]),
+    st.sampled_from(["inner", "other", "a", 1e400, 10**400, -0.0, "x" * 10**5]),
+    st.sampled_from([10**4, 10**5]).map(lambda n: [1] * n),
 )
 VALUES = st.recursive(
     SCALARS,
@@ -99,10 +100,22 @@ def test_the_config_parser_gives_a_config_or_a_config_error():
     again_and_again(law)
 
 
+def deep():
+    """JSON of lists or tables in each other, a few or very many, which may lack their ends."""
+    depth, forms = st.sampled_from([2, 63, 64, 65, 500, 10**5]), st.sampled_from(["[]", "{}"])
+    opening = {"[]": "[", "{}": '{"config":'}
+    return st.tuples(depth, forms, st.booleans()).map(
+        lambda d: opening[d[1]] * d[0] + "1" + d[1][1] * d[0] * d[2]
+    )
+
+
 def test_metadata_are_read_or_refused(tmp_path):
     keys = st.sampled_from(["schema", "arch", "config", "files", "origin", "plugin", "x"])
     texts = st.one_of(
         st.binary(max_size=200),
+        deep().map(str.encode),
+        deep().map(lambda text: b'{"schema":1,"arch":"x","config":' + text.encode() + b"}"),
+        st.integers(4000, 10**5).map(lambda n: b'{"schema":1,"x":' + b"1" * n + b"}"),
         VALUES.map(lambda v: json.dumps(v).encode()),
         st.dictionaries(keys, VALUES).map(lambda v: json.dumps({"schema": 1, **v}).encode()),
     )
@@ -198,7 +211,7 @@ def test_indexes_are_read_or_refused(tmp_path):
     maps = st.dictionaries(st.text(max_size=4), VALUES).map(lambda m: {"weight_map": m})
 
     @QUIET
-    @given(st.one_of(st.binary(max_size=64), st.one_of(maps, VALUES).map(json.dumps)))
+    @given(st.one_of(st.binary(max_size=64), deep(), st.one_of(maps, VALUES).map(json.dumps)))
     def law(text):
         data = text if isinstance(text, bytes) else text.encode()
         (tmp_path / f"{WEIGHTS}.index.json").write_bytes(data)

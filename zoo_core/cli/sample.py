@@ -8,7 +8,7 @@ import click
 
 from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.options import OutFile, batch_size, hub_options, settings_option
-from zoo_core.cli.printing import show
+from zoo_core.cli.printing import remark, show
 from zoo_core.errors import DataError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ _REAL_BYTES = 3.5
 """Of a float32 after compression."""
 _LEAST_BYTES = 1 / 1032
 """Of a small integer after compression: deflate's best ratio."""
+_LARGE = 1 << 30
+"""Bytes of a file of which is said beforehand how large it is."""
 
 
 @click.command("sample", cls=Command)
@@ -92,7 +94,7 @@ def command(
     given = _condition(model, cond, n)
     known = None if fixed is None else _fixed(fixed)
     out = out or _default(model.event)
-    _check_space(out, model.event, n)
+    _check_space(settings, out, model.event, n)
     metadata = _metadata(settings, name, sampler or model.spec.default_sampler, draw, cond)
     seen = None if trace is None else Trace()
     with writing(out, model.event, n, metadata) as put:
@@ -121,12 +123,16 @@ def _check_path(path: Path, suffixes: tuple[str, str]) -> None:
         raise OutputError(f"{path} is a folder.", hint="name a file in it")
 
 
-def _check_space(path: Path, event: "Event", n: int) -> None:
+def _check_space(settings: Settings, path: Path, event: "Event", n: int) -> None:
     """Refuse what cannot fit on the disk: reals hardly compress, integers at most 1032 times."""
     import shutil
 
     if path.suffix.lower() != ".npz":
         return
+    if (plain := n * event.dims * (1 if event.discrete else 4)) > _LARGE:
+        remark(
+            settings, f"{path} holds {plain:,} bytes before compression; it is written as drawn"
+        )
     need = int(n * event.dims * (_LEAST_BYTES if event.discrete else _REAL_BYTES))
     place = next(p for p in path.absolute().parents if p.exists())
     free = shutil.disk_usage(place).free

@@ -4,6 +4,7 @@ import zipfile
 import zlib
 from math import prod
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,16 @@ MAX_BYTES = 4 << 30
 """Most bytes that one data set may take in memory unless an option says otherwise."""
 
 _MAX_ARRAYS = 1000
+_NO_HEADER = (
+    ValueError,
+    SyntaxError,
+    TokenError,
+    RecursionError,
+    MemoryError,
+    TypeError,
+    KeyError,
+)
+"""What numpy and Python's parser raise for a header that is no table."""
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError)
 
 
@@ -52,6 +63,7 @@ def read_npy(path: Path, *, max_bytes: int = MAX_BYTES) -> np.ndarray:
 def read_array(path: Path, name: str, *, max_bytes: int = MAX_BYTES) -> np.ndarray:
     """One array of a file, after its header was checked against the file and `max_bytes`."""
     try:
+        regular(path)
         with zipfile.ZipFile(path) as archive:
             _check_header(path, archive, name, max_bytes)
             with archive.open(f"{name}.npy") as file:
@@ -99,7 +111,7 @@ def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
         raise ValueError(f"version {version} of the array format")
     try:
         shape, _, dtype = read[version](file)
-    except ValueError:  # numpy's own words advise to load it with allow_pickle=True
+    except _NO_HEADER:  # numpy's own words advise to load it with allow_pickle=True
         raise ValueError("a header that is none of an array of numbers") from None
     return shape, dtype
 

@@ -27,9 +27,9 @@ from torch import Tensor
 
 from zoo_core.data import pictures
 from zoo_core.data.event import Event
-from zoo_core.errors import OutputError, UsageError
+from zoo_core.errors import DataError, OutputError, UsageError
 from zoo_core.files import atomic_path
-from zoo_core.reading import parse_json
+from zoo_core.reading import parse_json, regular
 
 __all__ = ["NpzWriter", "PngWriter", "read_metadata", "write", "writing"]
 
@@ -91,12 +91,18 @@ def read_metadata(path: Path | str) -> dict[str, Any]:
     from zoo_core.data.arrays import read_array
 
     path = Path(path)
-    if path.suffix.lower() == ".npz":
-        found: dict[str, Any] = json.loads(str(read_array(path, "metadata")))
-        return found
-    with Image.open(path, formats=("PNG",)) as image:
-        text = {k: v for k, v in image.info.items() if isinstance(k, str) and isinstance(v, str)}
-    return {k: _parsed(v) for k, v in text.items()}
+    try:
+        if path.suffix.lower() == ".npz":
+            found: dict[str, Any] = parse_json(str(read_array(path, "metadata")))
+            return found
+        regular(path)
+        with Image.open(path, formats=("PNG",)) as image:
+            texts = {k: v for k, v in image.info.items() if isinstance(v, str)}
+    except (OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"the metadata of {path} cannot be read ({error}).", hint="give a file of zoo sample"
+        ) from None
+    return {k: _parsed(v) for k, v in texts.items() if isinstance(k, str)}
 
 
 class NpzWriter:

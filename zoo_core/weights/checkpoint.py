@@ -52,6 +52,7 @@ __all__ = [
 ]
 
 SCHEMA = 1
+_MAX_NAME = 256
 _DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
@@ -141,12 +142,14 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         metadata = read_json(path)
     except (OSError, ValueError) as error:
         raise IntegrityError(
-            f"{path} is not JSON ({error}).", hint="write the folder anew"
+            f"{path} cannot be read as JSON ({error}).", hint="write the folder anew"
         ) from None
     if not isinstance(metadata, dict) or metadata.get("schema") != SCHEMA:
         raise IntegrityError(f"{path} is not a zoo.json of schema {SCHEMA}.")
     if not isinstance(metadata.get("arch"), str) or not isinstance(metadata.get("config"), dict):
         raise IntegrityError(f"{path} must name an `arch` and hold its `config`.")
+    if len(metadata["arch"]) > _MAX_NAME:
+        raise IntegrityError(f"{path}: arch = {shown(metadata['arch'])} is no name.")
     files = metadata.setdefault("files", {})
     if not isinstance(files, dict) or not all(map(_is_entry, files.values())):
         raise IntegrityError(f"{path}: `files` must map names to their sha256 and size.")

@@ -176,7 +176,7 @@ def _json(path: Path) -> Any:
     try:
         return read_json(path)
     except (OSError, ValueError) as error:
-        raise IntegrityError(f"{path} is not JSON ({error}).") from None
+        raise IntegrityError(f"{path} cannot be read as JSON ({error}).") from None
 
 
 def _name(folder: Path, source: Path) -> str:

@@ -198,6 +198,15 @@ def test_deep_toml_is_refused_by_its_readers(tmp_path, text):
         wanted(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "text", ["project = 5", "[project]\nname = 5", "project.name = 'a'\nproject.entry-points = 5"]
+)
+def test_a_project_of_other_types_is_refused(tmp_path, text):
+    (tmp_path / "pyproject.toml").write_text(text)
+    with pytest.raises(PluginError, match="no pyproject.toml with a project name"):
+        wanted(str(tmp_path))
+
+
 def test_deep_values_of_options_are_refused():
     with pytest.raises(ConfigError, match="nested"):
         configs.from_strings(configs.Range, {"low": "[" * 100_000})

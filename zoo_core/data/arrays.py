@@ -34,7 +34,8 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedE
 def array_names(path: Path) -> list[str]:
     """Names of the arrays in a file; raises `DataError` if it is no .npz file."""
     if not path.is_file():
-        what = "is a folder, not an .npz file" if path.is_dir() else "does not exist"
+        what = "is no regular file" if path.exists() else "does not exist"
+        what = "is a folder, not an .npz file" if path.is_dir() else what
         raise DataError(f"{path} {what}.", hint="give the path of an .npz file")
     try:
         with zipfile.ZipFile(path) as archive:

@@ -121,7 +121,8 @@ def _file(path: Path, editable: bool) -> dict[str, Any]:
     if editable:
         raise PluginError(f"{path} is no folder.", hint="-e takes the folder of a pyproject.toml")
     if not path.is_file():
-        raise PluginError(f"{path} does not exist.", hint="give a wheel or a folder")
+        what = "is no regular file" if path.exists() else "does not exist"
+        raise PluginError(f"{path} {what}.", hint="give a wheel or a folder")
     if path.suffix != ".whl":
         return {"requirement": str(path), "kind": "source"}
     return _wheel(path)
@@ -166,14 +167,15 @@ def _folder(path: Path) -> dict[str, Any]:
     try:
         project = read_toml(path / "pyproject.toml").get("project", {})
         dist = normalized(project["name"])
-    except (OSError, ValueError, KeyError) as error:
+        plugins = tuple(project.get("entry-points", {}).get(PROJECT, {}))
+        depends = tuple(project.get("dependencies", []))
+        dynamic = tuple(project.get("dynamic", []))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PluginError(
             f"{path} has no pyproject.toml with a project name ({type(error).__name__}: {error}).",
             hint="zoo plugins new NAME writes one that works",
         ) from None
-    dynamic = project.get("dynamic", [])
     unknown = "entry-points" in dynamic
-    plugins = tuple(project.get("entry-points", {}).get(PROJECT, {}))
     if not unknown:
         _demand_plugins(path, plugins)
     fixed = "dependencies" not in dynamic
@@ -183,7 +185,7 @@ def _folder(path: Path) -> dict[str, Any]:
         "dist": dist,
         "version": project.get("version"),
         "plugins": None if unknown else plugins,
-        "requires": tuple(project.get("dependencies", [])) if fixed else None,
+        "requires": depends if fixed else None,
     }
 
 

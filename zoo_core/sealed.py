@@ -17,6 +17,7 @@ from torch import Tensor
 from zoo_core.errors import IntegrityError, OutputError
 from zoo_core.files import atomic_path
 from zoo_core.hashing import absorb
+from zoo_core.reading import regular
 
 __all__ = ["read", "write"]
 
@@ -37,6 +38,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], text: str) -> None:
 def read(path: Path) -> tuple[str, dict[str, Tensor]]:
     """The text and the tensors; raises `IntegrityError` unless both are as they were written."""
     try:
+        regular(path)
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

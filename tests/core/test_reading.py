@@ -300,3 +300,12 @@ def test_more_codes_than_memory_holds_are_refused():
         interpolate(torch.zeros(2, 4), torch.ones(2, 4), steps=10**14)
     with pytest.raises(UsageError, match="smaller side"):
         plane(torch.zeros(4), side=10**8)
+
+
+def test_more_draws_than_memory_holds_are_refused():
+    import torch
+
+    from zoo_core.likelihoods.iwae import log_weights
+
+    with pytest.raises(UsageError, match="the option chunk"):
+        log_weights(None, torch.zeros(100, 784), None, None, None, range(10**12))

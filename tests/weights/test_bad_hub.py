@@ -306,6 +306,19 @@ def test_an_answer_of_another_form_is_refused(hub, commit, answer):
         zoo.load(MODEL)
 
 
+def test_a_listing_that_is_too_deep_or_too_long_is_refused(hub, commit, monkeypatch):
+    deep: list = []
+    for _ in range(100):
+        deep = [deep]
+    hub.edit = lambda data: data | {"x": deep}
+    with pytest.raises((IntegrityError, NetworkError), match="hf://me/mini"):
+        zoo.load(MODEL)
+    hub.edit = lambda data: data | {"x": "x" * 5000}
+    monkeypatch.setattr("zoo_core.weights.hub.client._MAX_LISTING", 4096)
+    with pytest.raises((IntegrityError, NetworkError), match="hf://me/mini"):
+        zoo.load(MODEL)
+
+
 def test_another_commit_than_the_one_asked_for_is_refused(hub, commit, files):
     hub.edit = lambda data: data | {"sha": "b" * 40}
     with pytest.raises(IntegrityError, match=f"asked for {commit}, got bbbb"):

@@ -23,7 +23,7 @@ from zoo_core.resolve import build
 from zoo_core.specs import import_target
 from zoo_core.weights.bounded import bounded
 from zoo_core.weights.layout import STEMS, foreign_weights, is_index, is_pickle
-from zoo_core.weights.tensors import counted, load_state, read_tensors, weight_files
+from zoo_core.weights.tensors import MAX_INDEX, counted, load_state, read_tensors, weight_files
 from zoo_core.weights.unpickle import unpickle
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _read_folder(
     if not is_index(path.name):
         return _read_file(path, limits, remarks)
     tensors = read_tensors(weight_files(folder, among, path.name.removesuffix(".index.json")))
-    listed = json.loads(path.read_bytes())["weight_map"].keys()  # weight_files has checked it
+    listed = read_json(path, MAX_INDEX)["weight_map"].keys()  # weight_files has checked it
     if absent := sorted(listed - tensors.keys()):
         raise IntegrityError(
             f"{path} lists {len(absent)} tensors that its shards lack: "

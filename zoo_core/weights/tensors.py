@@ -18,11 +18,11 @@ from zoo_core.errors import IntegrityError
 from zoo_core.reading import read_json, regular
 from zoo_core.weights.layout import WEIGHTS, is_shard
 
-__all__ = ["counted", "damaged", "load_state", "read_tensors", "weight_files"]
+__all__ = ["MAX_INDEX", "counted", "damaged", "load_state", "read_tensors", "weight_files"]
 
 _MAX_HEADER = 1 << 22
 _MAX_TENSORS = 100_000
-_MAX_INDEX = 1 << 22
+MAX_INDEX = 1 << 22
 
 Tensors = Mapping[str, Any]
 """Slices of opened files by the tensors' names."""
@@ -40,7 +40,7 @@ def weight_files(folder: Path, among: Collection[Path], name: str = WEIGHTS) -> 
         return _there([path], among)
     _there([index], among)
     try:
-        shards = sorted(set(read_json(index, _MAX_INDEX)["weight_map"].values()))
+        shards = sorted(set(read_json(index, MAX_INDEX)["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"{index} maps no tensors to files ({error!r}).") from None
     if strays := [s for s in shards if not (isinstance(s, str) and is_shard(s))]:

@@ -8,13 +8,21 @@ from zoo_core.errors import UsageError
 __all__ = ["available", "require_memory"]
 
 _MEMINFO = Path("/proc/meminfo")
+_CONTAINER = Path("/sys/fs/cgroup")
+"""Of version 2: a container sees its own limit here."""
 
 
 def available() -> int | None:
     """Bytes that can still be used without swapping; None where the system does not say.
 
-    Linux states them; elsewhere it is all the memory that the machine has.
+    Linux states them, for the machine and for a container; elsewhere it is all the memory that
+    the machine has.
     """
+    free = [n for n in (_of_machine(), _of_container()) if n is not None]
+    return min(free, default=None)
+
+
+def _of_machine() -> int | None:
     try:
         for line in _MEMINFO.read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -22,6 +30,16 @@ def available() -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, AttributeError):
         return None
+
+
+def _of_container() -> int | None:
+    try:
+        limit, used = (
+            int((_CONTAINER / name).read_text()) for name in ("memory.max", "memory.current")
+        )
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return None
+    return max(0, limit - used)
 
 
 def require_memory(need: int, what: str, *, hint: str) -> None:

@@ -283,6 +283,15 @@ def test_memory_is_asked_for_before_it_is_used():
         require_memory(100 * free, "all of it and more", hint="less")
 
 
+def test_a_containers_own_limit_counts(monkeypatch, tmp_path):
+    monkeypatch.setattr("zoo_core.memory._CONTAINER", tmp_path)
+    (tmp_path / "memory.current").write_text("1000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert available() > 1000
+    (tmp_path / "memory.max").write_text("3000\n")
+    assert available() == 2000
+
+
 @pytest.mark.usefixtures("minis")
 def test_more_events_than_memory_holds_are_refused_before_one_is_drawn(monkeypatch):
     model = zoo.create("mini_ar", side=2, hidden=8)

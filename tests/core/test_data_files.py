@@ -316,7 +316,7 @@ def broken(path: Path) -> None:
         (lambda p: (picture(p / "a.png"), picture(p / "b.png", (5, 5))), "one size"),
         (lambda p: (picture(p / "a.png"), picture(p / "b.png", mode="RGB")), "channels"),
         (lambda p: picture(p / "a.png", mode="RGBA"), "transparent"),
-        (lambda p: picture(p / "a.png", mode="I;16"), "8 bits"),
+        (lambda p: picture(p / "a.png", mode="I;16"), "16 bits"),
         (lambda p: (picture(p / "a.png"), picture(p / "c" / "b.png")), "has no class"),
     ],
 )

@@ -4,10 +4,12 @@
     PATH/<class>/*.png             classes are the subfolders, in the order of their names
     PATH/{train,valid,test}/...    splits that are kept apart, each in one of the forms above
 
-Other files and hidden ones are left alone.
+Other files and hidden ones are left alone. `images.py` says which images are read as they are,
+which are converted and which are refused; conversions are counted in the provenance.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,23 +17,20 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 
 from zoo_core.config import Range
 from zoo_core.data.arrays import MAX_BYTES
 from zoo_core.data.dataset import Dataset, Split
 from zoo_core.data.event import Condition, Event
 from zoo_core.data.generated import Seed
+from zoo_core.data.images import read_image
 from zoo_core.data.order import cut
 from zoo_core.errors import DataError
-from zoo_core.reading import regular
 
 __all__ = ["Folder"]
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 _SPLITS = ("train", "valid", "test")
-_MAX_PIXELS = 1 << 26
-_GREY = ("1", "L", "LA")
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,8 @@ class Folder:
         if split_names and (stray := [f for f in files if f.parts[0] not in split_names]):
             raise DataError(f"{root} has split folders, but {stray[0]} is in none of them.")
         classes = _classes(root, files, depth)
-        x = torch.from_numpy(self._load(root, files))
+        notes = Counter[str]()
+        x = torch.from_numpy(self._load(root, files, notes))
         y = torch.tensor([classes.index(f.parts[depth]) for f in files]) if classes else None
         return Dataset(
             name=f"folder:{root.name}",
@@ -71,7 +71,7 @@ class Folder:
                 for name, rows in self._rows(files, split_names)
             },
             license="unstated",
-            provenance=f"{root}: {len(files)} images" + _describe(classes),
+            provenance=f"{root}: {len(files)} images" + _describe(classes) + _noted(notes),
         )
 
     def _rows(self, files: list[Path], split_names: list[str]) -> list[tuple[str, torch.Tensor]]:
@@ -81,9 +81,9 @@ class Folder:
         rows = [(name, torch.from_numpy(np.flatnonzero(of == name))) for name in split_names]
         return [(name, r) for name, r in rows if len(r)]
 
-    def _load(self, root: Path, files: list[Path]) -> np.ndarray:
+    def _load(self, root: Path, files: list[Path], notes: Counter[str]) -> np.ndarray:
         """All images (N, C, H, W), uint8."""
-        first = self._image(root / files[0])
+        first = self._image(root / files[0], Counter())
         need = len(files) * first.size
         if need > self.max_bytes:
             raise DataError(
@@ -93,7 +93,7 @@ class Folder:
             )
         x = np.empty((len(files), *first.shape), np.uint8)
         for i, file in enumerate(files):
-            image = self._image(root / file)
+            image = self._image(root / file, notes)
             if image.shape != first.shape:
                 raise DataError(
                     f"{file} is {_size(image)}, {files[0]} is {_size(first)}; "
@@ -103,38 +103,10 @@ class Folder:
             x[i] = image
         return x
 
-    def _image(self, path: Path) -> np.ndarray:
+    def _image(self, path: Path, notes: Counter[str]) -> np.ndarray:
         """One image (C, H, W), uint8, as the options want it."""
-        try:
-            regular(path)
-            with Image.open(path, formats=("PNG", "JPEG")) as file:
-                image = self._convert(file, path)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(
-                f"{path} cannot be read as an image ({error}).", hint="replace or remove the file"
-            ) from None
-        x = np.asarray(image)
-        x = x[None] if x.ndim == 2 else x.transpose(2, 0, 1)
+        x = read_image(path, notes, channels=self.channels, size=self.size)
         return (x.astype(np.uint16) * self.levels >> 8).astype(np.uint8)
-
-    def _convert(self, file: Image.Image, path: Path) -> Image.Image:
-        if file.width * file.height > _MAX_PIXELS:
-            raise DataError(
-                f"{path} is {file.width}x{file.height}; at most {_MAX_PIXELS} pixels are read."
-            )
-        if file.mode.startswith(("I", "F")):
-            raise DataError(f"{path} has more than 8 bits a channel.", hint="save it with 8 bits")
-        if (
-            file.has_transparency_data
-            and file.convert("RGBA").getchannel("A").getextrema()[0] != 255
-        ):
-            raise DataError(f"{path} has transparent pixels.", hint="flatten it first")
-        image = ImageOps.exif_transpose(file)
-        channels = self.channels or (1 if file.mode in _GREY else 3)
-        image = image.convert("L" if channels == 1 else "RGB")
-        if self.size is None:
-            return image
-        return ImageOps.fit(image, (self.size, self.size), Image.Resampling.LANCZOS)
 
 
 def _find(root: Path) -> list[Path]:
@@ -172,6 +144,10 @@ def _describe(classes: list[str]) -> str:
     listing = ", ".join(f"{i} = {name}" for i, name in enumerate(classes[:20]))
     more = ", ..." if len(classes) > 20 else ""
     return f"; classes {listing}{more}" if classes else ""
+
+
+def _noted(notes: Counter[str]) -> str:
+    return "".join(f"; {n} {what}" for what, n in notes.items() if n)
 
 
 def _size(image: np.ndarray) -> str:

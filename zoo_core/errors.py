@@ -4,6 +4,8 @@ Every error the zoo raises on purpose is a `ZooError`. Its class fixes the exit 
 command (`zoo --help` lists them); its `hint`, where there is one, is the command to run next.
 """
 
+import sys
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -21,7 +23,9 @@ __all__ = [
     "UnknownNameError",
     "UsageError",
     "ZooError",
+    "ZooWarning",
     "did_you_mean",
+    "warn",
 ]
 
 
@@ -91,6 +95,18 @@ class NoCapabilityError(UsageError):
 
 class NoLikelihoodError(NoCapabilityError):
     """A model has no likelihood; the message names what can be measured instead."""
+
+
+class ZooWarning(UserWarning):
+    """What was done as asked, and may not be what was meant; the command prints it on stderr."""
+
+
+def warn(text: str) -> None:
+    """Warn from the line outside the core that called it."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "zoo_core":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(printable_lines(text), ZooWarning, stacklevel=level)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

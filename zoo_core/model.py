@@ -136,7 +136,7 @@ class GenerativeModel(nn.Module):
         Row i depends on (seed, i) alone: neither n nor the batch size changes it. `sampler` is a
         registered name or an object such as `DDIM(steps=50)`; `options` are the fields of the
         named one. `cond` is one condition for all or one per event. `fixed=(values, mask)` holds
-        known values, where the sampler can.
+        known values, where the sampler can; it warns of those that it does not condition on.
         """
         from zoo_core import sampling
 

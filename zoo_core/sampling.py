@@ -8,14 +8,14 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from zoo_core.data.event import Event
-from zoo_core.errors import DataError, NoCapabilityError, UsageError
+from zoo_core.errors import DataError, NoCapabilityError, UsageError, warn
 from zoo_core.memory import require_memory
 from zoo_core.rng import Rng
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
 
 __all__ = [
+    "Completes",
     "Direct",
     "Fixed",
     "Sampler",
@@ -51,6 +52,11 @@ class Fixed:
     def rows(self, rows: Tensor, device: torch.device) -> "Fixed":
         return Fixed(self.values[rows].to(device), self.mask[rows].to(device))
 
+    def distinct(self) -> "Fixed":
+        """One row where all are one row expanded."""
+        rows = 1 if self.mask.stride(0) == self.values.stride(0) == 0 else len(self.mask)
+        return Fixed(self.values[:rows], self.mask[:rows])
+
     def apply(self, x: Tensor) -> Tensor:
         return torch.where(self.mask, self.values.to(x.dtype), x)
 
@@ -59,11 +65,22 @@ class Sampler(Protocol):
     """A way to draw events: a frozen dataclass whose fields are its options.
 
     A sampler that can complete partly known events takes a further keyword `fixed: Fixed | None`;
-    one that can show its work takes `trace`, a callable `(step, x)`.
+    one that does not condition on all of them says so by `Completes`. One that can show its work
+    takes `trace`, a callable `(step, x)`.
     """
 
     def __call__(self, model: Any, rng: Rng, cond: Tensor | None) -> Tensor:
         """Events (B, *S) for the B rows of `rng`."""
+        ...
+
+
+@runtime_checkable
+class Completes(Protocol):
+    """A sampler that says which known values its completion does not condition on."""
+
+    def ignored(self, model: Any, fixed: Fixed) -> str | None:
+        """A sentence for a warning; None where all known values count. Rows may be fewer than
+        the events: those that differ."""
         ...
 
 
@@ -119,6 +136,10 @@ def sample_batches(
     cond = model.condition.check(cond, n)
     known = None if fixed is None else check_fixed(model.event, fixed, n)
     extras = _extras(draw, fixed=known, trace=trace)
+    if known is not None and isinstance(draw, Completes):
+        remark = draw.ignored(model, known.distinct())
+        if remark is not None:
+            warn(remark)
     return _draw_batches(
         model, draw, n, seed, first_row, cond, known, extras, batch_size, progress
     )

@@ -7,13 +7,16 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
 from zoo_core import __version__
 from zoo_core.cli.command import Group, Settings
-from zoo_core.errors import ZooError
+from zoo_core.errors import ZooError, ZooWarning
 from zoo_core.text import printable, printable_lines
 
 __all__ = ["root", "run"]
@@ -68,7 +71,8 @@ def run(argv: Sequence[str]) -> int:
     color = False if "NO_COLOR" in os.environ else None
     try:
         with root.make_context("zoo", list(argv), obj=settings, color=color) as context:
-            root.invoke(context)
+            with _warnings_as_lines():
+                root.invoke(context)
         sys.stdout.flush()
         return 0
     except click.exceptions.Exit as end:
@@ -85,6 +89,23 @@ def run(argv: Sequence[str]) -> int:
         text = f"unexpected {type(error).__name__}: {error}"
         hint = "run it again with --traceback, and report what that prints"
         return _report(settings, error, text, hint, 1)
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """The zoo's own warnings are lines on stderr, without a place in somebody's source."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ZooWarning)
+        python = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if issubclass(category, ZooWarning):
+                click.echo(f"zoo: warning: {printable(str(message))}", err=True)
+            else:
+                python(message, category, *place)
+
+        warnings.showwarning = show
+        yield
 
 
 def _report(

@@ -52,7 +52,8 @@ _LARGE = 1 << 30
     "--fixed",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Known values to complete: an .npz file with arrays values and mask.",
+    help="Known values to complete: an .npz file with arrays values and mask (for what counts, "
+    "see docs/design.md, Completion).",
 )
 @click.option(
     "--trace",

@@ -22,6 +22,7 @@ from zoo_autoregressive.row_lstm import Config as RowConfig
 from zoo_autoregressive.row_lstm import RowLSTM
 from zoo_autoregressive.samplers import Sequential, draw
 from zoo_core import Fixed, Rng
+from zoo_core.errors import ZooWarning
 from zoo_kernels import backend, backends
 
 MODELS = {
@@ -210,6 +211,29 @@ def test_completion_keeps_what_is_known_and_follows_it(make, trace):
     for i in range(6, 9):
         drawn = draw(logits[:, order[i]], u[:, i])
         assert torch.equal(drawn, x.flatten(1)[:, order[i]])
+
+
+def test_completion_warns_once_of_known_values_that_come_later_in_the_order(make, recwarn):
+    model = make("binary").float()
+    values, place = images(model, 4), model.order().tolist()
+
+    def complete(*known):
+        recwarn.clear()
+        mask = torch.zeros(1, 3, 3, dtype=torch.bool)
+        mask.flatten()[[place[i] for i in known]] = True
+        x = model.sample(4, sampler=Sequential(), fixed=(values, mask), batch_size=1)
+        return x, [w for w in recwarn if issubclass(w.category, ZooWarning)]
+
+    for known in ((), range(1), range(5), range(9)):
+        assert complete(*known)[1] == []
+    free = model.sample(4, sampler=Sequential())
+    for known, early in (((8,), 8), ((0, 4), 3), (range(4, 9), 4)):
+        x, (warning,) = complete(*known)
+        assert warning.filename == __file__
+        assert f"up to {early} unknown values" in str(warning.message)
+        if 0 not in known:  # nothing known before the first known one: drawn as if nothing were
+            first = place[: min(known)]
+            assert torch.equal(x.flatten(1)[:, first], free.flatten(1)[:, first])
 
 
 def test_row_of_samples_does_not_depend_on_how_many(make):

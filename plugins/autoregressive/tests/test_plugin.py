@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import zoo_autoregressive
 import zoo_core as zoo
+from zoo_core.cli.app import run
 from zoo_core.data import load_dataset
 from zoo_core.training import load_recipe
 from zoo_core.weights import golden
@@ -117,3 +119,16 @@ def test_ising_weights_come_close_to_the_exact_log_p_and_stay_below_it():
     gap = data.truth(x) - zoo.load("gated_pixelcnn.ising").log_likelihood(x).nats  # KL in the mean
     error = float(gap.std()) / len(x) ** 0.5
     assert -3 * error < float(gap.mean()) < 0.1
+
+
+def test_the_command_says_on_stderr_that_known_values_do_not_count(tmp_path, capsys):
+    lower = np.zeros((1, 8, 8), bool)
+    lower[:, 4:] = True
+    for name, mask, lines in (("lower", lower, 1), ("upper", ~lower, 0)):
+        path, out = tmp_path / f"{name}.npz", tmp_path / f"{name}-out.npz"
+        np.savez(path, values=np.zeros((1, 8, 8), np.int64), mask=mask)
+        argv = ["sample", "made.digits", "-n", "2", "--quiet", "--out", str(out)]
+        assert run([*argv, "--fixed", str(path)]) == 0
+        err = capsys.readouterr().err.splitlines()
+        assert len(err) == lines
+        assert all(line.startswith("zoo: warning: up to 32 unknown values") for line in err)

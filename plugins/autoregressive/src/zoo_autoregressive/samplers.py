@@ -35,8 +35,9 @@ class Sequential:
     """Draws from p(x_i | x_<i)^(1/T), normalized; temperature T = 1 samples the model itself.
 
     With `fixed`, known values are put in place and the later ones follow from them: what is known
-    conditions only what comes after it in the model's order. A model whose kernel draws whole
-    events (`DrawsAtOnce`) uses it unless a `trace` is wanted.
+    conditions only what comes after it in the model's order. Where all known values come first,
+    this draws from p(unknown | known); elsewhere it does not, and the driver warns. A model whose
+    kernel draws whole events (`DrawsAtOnce`) uses it unless a `trace` is wanted.
     """
 
     temperature: Annotated[float, Range(0.0, open=True)] = 1.0
@@ -65,6 +66,20 @@ class Sequential:
             if trace is not None:
                 trace(i, x)
         return x
+
+    def ignored(self, model: GenerativeModel, fixed: Fixed) -> str | None:
+        """Whether unknown values come before known ones in the model's order."""
+        assert isinstance(model, Conditionals)
+        known = fixed.mask.flatten(1)[:, model.order().to(fixed.mask.device)]
+        early = ~known & (known.flip(1).cumsum(1).flip(1) > 0)  # unknown, and a known one later
+        if not early.any():
+            return None
+        return (
+            f"up to {int(early.sum(1).max())} unknown values of an event come before known ones "
+            "in the model's order and are drawn as if those were unknown: this completion does not "
+            "follow p(unknown | known). It does where the known values come first, e.g. the upper "
+            "rows of an image."
+        )
 
 
 def draw(logits: Tensor, u: Tensor) -> Tensor:

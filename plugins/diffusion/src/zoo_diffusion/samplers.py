@@ -7,7 +7,8 @@
     ODE         the probability flow by an adaptive Runge-Kutta method, its error held for each row
 
 All serve any model with the capability `Denoiser`. With `fixed`, known values are put in place at
-every step; `trace(j, events)` gets the denoised events of every step.
+every step, with that step's noise (the replacement method, which approximates p(unknown | known));
+`trace(j, events)` gets the denoised events of every step.
 """
 
 from abc import ABC, abstractmethod

@@ -5,13 +5,24 @@ import subprocess
 import sys
 from importlib.metadata import EntryPoint
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import zoo_core as zoo
-from zoo_core.errors import ConfigError, DataError, NoCapabilityError, UnknownNameError
+from zoo_core.errors import (
+    ConfigError,
+    DataError,
+    NoCapabilityError,
+    OutputError,
+    UnknownNameError,
+    UsageError,
+    ZooError,
+    ZooWarning,
+)
 from zoo_core.evaluation.record import verify_metrics
+from zoo_core.likelihoods.exact import Exact
 from zoo_core.training import load_recipe, run_recipe
 from zoo_core.training.precision import multiplies_bf16
 from zoo_core.training.recipe import parse_recipe
@@ -25,7 +36,10 @@ ZOO_API = 1
 def zoo_models():
     return [ModelSpec("toytable", "toys", "explicit/tractable", "zoo_toyrecipes.model:Table",
                       "zoo_toyrecipes.model:Config", capabilities=("Density",),
-                      default_likelihood="exact")]
+                      default_likelihood="exact"),
+            ModelSpec("toylabelled", "toys", "explicit/tractable",
+                      "zoo_toyrecipes.model:Labelled", "zoo_toyrecipes.model:Config",
+                      capabilities=("Density",), default_likelihood="exact")]
 """
 MODEL = """
 from dataclasses import dataclass
@@ -39,8 +53,10 @@ class Config:
     levels: int = 17
 
 class Table(zoo.GenerativeModel):
+    takes = zoo.Condition()
+
     def __init__(self, config):
-        super().__init__(config, zoo.Event((1, 8, 8), levels=config.levels))
+        super().__init__(config, zoo.Event((1, 8, 8), levels=config.levels), self.takes)
         self.embed = nn.Sequential(nn.Linear(1, config.hidden), nn.Dropout(0.1))
         self.head = nn.Linear(config.hidden, 64 * config.levels)
 
@@ -53,6 +69,9 @@ class Table(zoo.GenerativeModel):
 
     def sample_rows(self, rng, cond=None):
         return rng.categorical(self.logits(len(rng)), stream="x")
+
+class Labelled(Table):
+    takes = zoo.Condition("classes", classes=3)
 """
 RECIPE = """# A table, on digits.
 arch = "toytable"
@@ -213,6 +232,98 @@ def test_a_likelihood_that_does_not_fit_is_refused_before_training(toys, tmp_pat
     with pytest.raises(NoCapabilityError, match="'elbo' needs Encoder"):
         run(load_recipe("toytable.digits"), tmp_path, overrides={"scores": [{"name": "elbo"}]})
     assert not [*tmp_path.rglob("*.safetensors")]
+
+
+@pytest.fixture
+def labelled_train(tmp_path):
+    """Labelled events, all of them to be trained on."""
+    x, y = np.arange(6 * 64, dtype=np.uint8).reshape(6, 1, 8, 8) % 17, np.arange(6) % 3
+    np.savez(tmp_path / "data.npz", train=x, y_train=y)
+    return tmp_path / "data.npz"
+
+
+def small(path, **more):
+    """A recipe of one step on an .npz file of 17 levels."""
+    text = 'arch = "toylabelled"\ndata = "npz"\n[train]\nsteps = 1\nbatch_size = 2\nlr = 0.0\n'
+    return parse_recipe(text, overrides={"data.path": str(path), "data.levels": 17, **more})
+
+
+def test_a_conditional_model_needs_no_validation_data(toys, tmp_path, labelled_train):
+    folder = run(small(labelled_train), tmp_path / "run")
+    saved = load_file(folder / "golden.safetensors")
+    assert saved["cond"].tolist() == [0, 1, 2, 0]
+    golden.check(zoo.load(str(folder)), folder)
+    assert json.loads((folder / "zoo.json").read_text())["metrics"] == []
+
+
+STAGE = {"name": "second", "parameters": ["head.*"]}
+LATE = [
+    ({"report": "test"}, "report = 'test': .* no split of that name; splits: train"),
+    ({"scores": ["exact"]}, "report = 'valid': .* no split of that name"),
+    ({"train.eval_every": 1}, "no split 'valid'"),
+    ({"stage": [{"name": "first"}, STAGE | {"loss": {"name": "nul"}}]}, "unknown loss 'nul'"),
+    ({"stage": [{"name": "first"}, STAGE | {"parameters": ["x"]}]}, "'x' matches none"),
+    ({"stage": [{"name": "first"}, STAGE | {"players": {"a": {}}}]}, "unknown player 'a'"),
+    ({"stage": [{"name": "first"}, STAGE | {"train": {"batch_size": 9}}]}, "batch_size = 9"),
+    ({"stage": [{"name": "first"}, STAGE | {"train": {"eval_every": 1}}]}, "no split 'valid'"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), LATE)
+def test_what_would_fail_at_the_end_is_refused_before_the_first_step(
+    toys, tmp_path, labelled_train, overrides, message
+):
+    with pytest.raises(ZooError, match=message):
+        run(small(labelled_train, **overrides), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_replaced_is_refused_before_the_first_step(
+    toys, tmp_path, labelled_train
+):
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "thesis.txt").write_text("")
+    with pytest.raises(OutputError, match=r"thesis\.txt"):
+        run(small(labelled_train), tmp_path / "run")
+    with pytest.raises(ConfigError, match="overrides must be JSON values"):
+        run(small(labelled_train), tmp_path / "b", overrides={"data.path": labelled_train})
+    assert [p.name for p in tmp_path.iterdir()] == ["data.npz", "run"]
+
+
+def test_a_score_that_refuses_its_events_is_found_before_the_first_step(
+    toys, tmp_path, monkeypatch
+):
+    def refuse(self, model, x, cond, rng):
+        raise UsageError("not for such events")
+
+    monkeypatch.setattr(Exact, "__call__", refuse)
+    with pytest.raises(UsageError, match="not for such events"):
+        run(load_recipe("toytable.digits"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("recipe", ["toytable.digits", "staged"])
+def test_a_trained_model_is_saved_though_its_measurement_fails(
+    toys, tmp_path, monkeypatch, recipe
+):
+    def fail(model, data, recipe):
+        raise RuntimeError("out of memory")
+
+    loaded = load_recipe(recipe) if recipe != "staged" else parse_recipe(STAGES, name=recipe)
+    whole = run(loaded, tmp_path / "whole")
+    monkeypatch.setattr("zoo_core.training.run._metrics", fail)
+    with (
+        pytest.raises(RuntimeError, match="out of memory"),
+        pytest.warns(ZooWarning, match="broken/model holds the trained weights"),
+    ):
+        run(loaded, tmp_path / "broken")
+    assert weights(tmp_path / "broken" / "model") == weights(whole)
+    found = json.loads((tmp_path / "broken" / "model" / "zoo.json").read_text())
+    assert found["metrics"] == [] and found["training"]["seed"] == 0
+    monkeypatch.undo()
+    again = run(loaded, tmp_path / "broken", resume=True)
+    assert json.loads((again / "zoo.json").read_text())["metrics"] != []
+    golden.check(zoo.load(str(again)), again)
 
 
 @pytest.mark.parametrize(

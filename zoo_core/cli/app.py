@@ -10,7 +10,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TextIO
 
 import click
 
@@ -98,11 +98,18 @@ def _warnings_as_lines() -> Iterator[None]:
         warnings.simplefilter("always", ZooWarning)
         python = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
             if issubclass(category, ZooWarning):
                 click.echo(f"zoo: warning: {printable(str(message))}", err=True)
             else:
-                python(message, category, *place)
+                python(message, category, filename, lineno, file, line)
 
         warnings.showwarning = show
         yield

@@ -37,7 +37,7 @@ from zoo_core.training.state import Progress
 from zoo_core.training.step import NonFiniteError, Report, optimize
 from zoo_core.training.validation import Valid, by_likelihood, by_loss, scores_by_likelihood
 
-__all__ = ["TrainResult", "train"]
+__all__ = ["TrainResult", "check", "train"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,34 @@ def train(
         return run.finish()
 
 
+def check(
+    model: GenerativeModel,
+    dataset: Dataset,
+    config: TrainConfig,
+    *,
+    loss: Any,
+    players: Mapping[str, Mapping[str, Any]],
+    parameters: Sequence[str],
+    out: Path,
+    resume: bool,
+) -> None:
+    """Raise what `train` would raise before its first step, and change nothing."""
+    check_fit(model, dataset)
+    check_launcher(config.precision)
+    _refuse_checkpoint(out, resume=resume)
+    with trainable(model, parameters):
+        actors = make_actors(model, loss, config, players)
+        _Run(model, dataset, config, loss, actors, Processes(model.device))
+
+
+def _refuse_checkpoint(out: Path | None, *, resume: bool) -> None:
+    if out is not None and (out / state.CHECKPOINT).exists() and not resume:
+        raise OutputError(
+            f"{out} holds the checkpoint of a training.",
+            hint="continue it with resume=True (--resume), or choose another folder",
+        )
+
+
 class _Run:
     """One training under way."""
 
@@ -124,12 +152,8 @@ class _Run:
         """Start, or continue from the checkpoint in `out`."""
         self.marks = marks
         self.checkpoint = None if out is None else out / state.CHECKPOINT
+        _refuse_checkpoint(out, resume=resume)
         if self.checkpoint is not None and self.checkpoint.exists():
-            if not resume:
-                raise OutputError(
-                    f"{out} holds the checkpoint of a training.",
-                    hint="continue it with resume=True (--resume), or choose another folder",
-                )
             self.at = state.load(
                 self.checkpoint, self.model, self.actors, marks, steps=self.config.steps
             )

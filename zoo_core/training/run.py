@@ -1,7 +1,12 @@
-"""From a recipe to a folder of weights that says how good they are and how they were made."""
+"""From a recipe to a folder of weights that says how good they are and how they were made.
+
+What can be known before the first step is refused there (`beforehand.py`, `_rehearse`). What fails
+at the end all the same finds the weights saved.
+"""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +17,11 @@ from zoo_core import resolve
 from zoo_core.data import load_dataset
 from zoo_core.data.dataset import Dataset, Split
 from zoo_core.data.order import choose
+from zoo_core.errors import DataError, UsageError, ZooError, warn
 from zoo_core.evaluation.quality import SampleQuality
-from zoo_core.model import GenerativeModel
+from zoo_core.model import Batch, GenerativeModel
 from zoo_core.registry import current
+from zoo_core.training import beforehand
 from zoo_core.training.data import labelled
 from zoo_core.training.loop import TrainResult, train
 from zoo_core.training.order import derive
@@ -46,6 +53,9 @@ def run_recipe(
     `out`, one folder a stage where there are stages; `resume` continues from them. `valid` is
     scored at the end, and `test`, once, if the recipe reports it; the `scores` are that split's.
     With `half` the files hold float16, and what is measured are the numbers that they hold.
+
+    What can be known before the first step raises there. The weights are saved before they are
+    measured, so that an error after training loses no more than the metrics and golden tensors.
     """
     out = Path(out)
     if overrides:
@@ -56,7 +66,10 @@ def run_recipe(
         recipe = replace(recipe, stages=tuple(stages))
     data = load_dataset(recipe.data, **recipe.data_options)
     model = _build(recipe).to(device)
-    _check_scores(model, recipe)
+    losses = [resolve.loss(model, stage.loss, stage.loss_options) for stage in recipe.stages]
+    folders = [out / s.name if len(recipe.stages) > 1 else out for s in recipe.stages]
+    beforehand.check(model, data, recipe, losses, folders, out / MODEL, resume=resume)
+    _rehearse(model, data, recipe)
     remark = remark_on_bf16(recipe.stages, model.device)
     if remark is not None and progress and Processes(model.device).main:
         print(remark, file=sys.stderr)
@@ -65,14 +78,14 @@ def run_recipe(
             model,
             data,
             stage.train,
-            loss=resolve.loss(model, stage.loss, stage.loss_options),
+            loss=loss,
             players=stage.players,
             parameters=stage.parameters,
-            out=out / stage.name if len(recipe.stages) > 1 else out,
+            out=folder,
             resume=resume,
             progress=progress,
         )
-        for stage in recipe.stages
+        for stage, loss, folder in zip(recipe.stages, losses, folders, strict=True)
     ]
     processes = Processes(model.device)
     if processes.main:
@@ -81,12 +94,18 @@ def run_recipe(
     return out / MODEL
 
 
-def _check_scores(model: GenerativeModel, recipe: Recipe) -> None:
-    """What is misspelt is refused before hours of training."""
-    for score in recipe.scores:
-        resolve.likelihood(model, score.method, score.options)
-    if recipe.likelihood.options:
-        resolve.likelihood(model, None, recipe.likelihood.options)
+def _rehearse(model: GenerativeModel, data: Dataset, recipe: Recipe) -> None:
+    """Score one event by all that is to be scored at the end; raises what does not fit.
+
+    That the numbers of an untrained model are none says nothing of the trained one's.
+    """
+    for split, how in _scored(model, data, recipe):
+        try:
+            metric(data.split(split), split, model, replace(how, limit=1))
+        except (UsageError, DataError):
+            raise
+        except ZooError:
+            continue
 
 
 def _build(recipe: Recipe) -> GenerativeModel:
@@ -104,22 +123,47 @@ def _save(
     results: Sequence[TrainResult],
     folder: Path,
 ) -> None:
-    if recipe.half:
-        _round_to_half(model)
-    metrics = _metrics(model, data, recipe)
-    model.to("cpu")  # golden tensors are for everybody's machine
-    valid = data.splits.get("valid")
-    x, cond = labelled(model, (valid.x, valid.y)) if valid is not None else (None, None)
-    model.save(
-        folder,
-        golden=golden.record(model, x, cond),
-        stored=torch.float16 if recipe.half else None,
-        license=recipe.license,
-        source=recipe.source,
-        recipe=_described(recipe),
-        data={"name": data.name, "license": data.license, "provenance": data.provenance},
-        metrics=metrics,
-        training={
+    """Save the weights as they are, then measured and with golden tensors."""
+    known = _known(data, recipe, results)
+    model.save(folder, metrics=[], **known)
+    with _kept(folder):
+        if recipe.half:
+            _round_to_half(model)
+        metrics = _metrics(model, data, recipe)
+        model.to("cpu")  # golden tensors are for everybody's machine
+        model.save(
+            folder,
+            golden=golden.record(model, *_to_score(model, data)),
+            stored=torch.float16 if recipe.half else None,
+            metrics=metrics,
+            **known,
+        )
+
+
+@contextmanager
+def _kept(folder: Path) -> Iterator[None]:
+    """What is raised inside comes with a warning that says where the weights are."""
+    try:
+        yield
+    except BaseException:
+        warn(f"{folder} holds the trained weights, without metrics and golden tensors.")
+        raise
+
+
+def _to_score(model: GenerativeModel, data: Dataset) -> Batch:
+    """Events for golden tensors: held-out ones, or those of `train` if there are no others."""
+    split = data.splits.get("valid", data.splits["train"])
+    return labelled(model, (split.x, split.y))
+
+
+def _known(data: Dataset, recipe: Recipe, results: Sequence[TrainResult]) -> dict[str, Any]:
+    """What `zoo.json` says of how the weights were made."""
+    return {
+        "license": recipe.license,
+        "source": recipe.source,
+        "recipe": _described(recipe),
+        "data": {"name": data.name, "license": data.license, "provenance": data.provenance},
+        "training": {
             "seed": recipe.stages[0].train.seed,
             "seconds": round(sum(r.seconds for r in results), 3),
             "stages": [
@@ -128,7 +172,7 @@ def _save(
             ],
             "torch": torch.__version__,
         },
-    )
+    }
 
 
 @torch.no_grad()
@@ -152,17 +196,29 @@ def _metrics(model: GenerativeModel, data: Dataset, recipe: Recipe) -> list[dict
 
     Of a model without one, the quality of its samples beside real events of that split.
     """
-    wanted = dict.fromkeys(s for s in ("valid", recipe.report) if s in data.splits)
     scored = scores_by_likelihood(model)
-    quality = [] if scored else [row for name in wanted for row in _quality(name, model, data)]
-    by_default = [(s, recipe.likelihood) for s in wanted if scored]
-    further = [(recipe.report, score) for score in recipe.scores]
-    return quality + [metric(data.split(s), s, model, how) for s, how in by_default + further]
+    splits = () if scored else _reported(data, recipe)
+    quality = [row for name in splits for row in _quality(name, model, data)]
+    likelihoods = _scored(model, data, recipe)
+    return quality + [metric(data.split(s), s, model, how) for s, how in likelihoods]
+
+
+def _reported(data: Dataset, recipe: Recipe) -> list[str]:
+    """The splits that are measured."""
+    return [s for s in dict.fromkeys(("valid", recipe.report)) if s in data.splits]
+
+
+def _scored(model: GenerativeModel, data: Dataset, recipe: Recipe) -> list[tuple[str, Score]]:
+    """What is scored by which likelihood on which split: the default one first."""
+    splits = _reported(data, recipe) if scores_by_likelihood(model) else ()
+    by_default = [(s, recipe.likelihood) for s in splits]
+    return by_default + [(recipe.report, score) for score in recipe.scores]
 
 
 def _quality(split: str, model: GenerativeModel, data: Dataset) -> list[dict[str, Any]]:
     compare = SampleQuality(data, split=split, conditional=model.condition.kind == "classes")
-    samples = model.sample(compare.n, cond=compare.classes)
+    _, cond = labelled(model, data.split(split).batch(compare.rows))
+    samples = model.sample(compare.n, cond=cond)
     return [
         {
             "split": split,

@@ -44,6 +44,7 @@ __all__ = [
     "load",
     "load_state",
     "read_metadata",
+    "refuse_foreign",
     "save",
     "sha256",
     "verify",
@@ -70,7 +71,7 @@ def save(
     Raises `OutputError` if the path cannot be written or holds files that are not a model's.
     """
     spec = model.spec
-    _refuse_foreign(path, spec)
+    refuse_foreign(path, spec)
     with atomic_folder(path) as folder:
         _write(model, spec, folder, golden, stored, metadata)
     return path
@@ -261,7 +262,8 @@ def _describe(model: "GenerativeModel", spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def _refuse_foreign(path: Path, spec: ModelSpec) -> None:
+def refuse_foreign(path: Path, spec: ModelSpec) -> None:
+    """Raise `OutputError` for a path that holds files which are not a model's."""
     ours = {METADATA, WEIGHTS, GOLDEN, EVALUATION, *(name for name, _ in spec.parts)}
     if path.is_file():
         raise OutputError(f"{path} is a file; a model is saved as a folder.", hint="name a folder")

@@ -1,0 +1,71 @@
+"""What can be known of a recipe's run before its first step, so that it does not fail at the end."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from zoo_core import resolve
+from zoo_core.data.dataset import Dataset
+from zoo_core.errors import ConfigError
+from zoo_core.model import GenerativeModel
+from zoo_core.training.loop import check as check_stage
+from zoo_core.training.recipe import Recipe
+from zoo_core.weights.checkpoint import refuse_foreign
+
+__all__ = ["check"]
+
+
+def check(
+    model: GenerativeModel,
+    data: Dataset,
+    recipe: Recipe,
+    losses: Sequence[Any],
+    folders: Sequence[Path],
+    finished: Path,
+    *,
+    resume: bool,
+) -> None:
+    """Raise what would stop any stage, or the saving of the finished model after the last one.
+
+    `losses` and `folders` are those of the stages, `finished` is the folder of the model.
+    """
+    _check_report(data, recipe)
+    _check_overrides(recipe)
+    resolve.sampler(model, None, {})  # golden tensors are drawn by the default one
+    for score in (recipe.likelihood, *recipe.scores):
+        if score.method is not None or score.options:
+            resolve.likelihood(model, score.method, score.options)
+    refuse_foreign(finished, model.spec)
+    for stage, loss, folder in zip(recipe.stages, losses, folders, strict=True):
+        check_stage(
+            model,
+            data,
+            stage.train,
+            loss=loss,
+            players=stage.players,
+            parameters=stage.parameters,
+            out=folder,
+            resume=resume,
+        )
+
+
+def _check_report(data: Dataset, recipe: Recipe) -> None:
+    """`report = "test"` and `scores` name a split; the default `valid` may be missing."""
+    wanted = recipe.report != "valid" or recipe.scores
+    if wanted and recipe.report not in data.splits:
+        raise ConfigError(
+            f"report = {recipe.report!r}: data set {data.name!r} has no split of that name; "
+            f"splits: {', '.join(data.splits)}.",
+            hint="report a split that there is, or drop report and scores",
+        )
+
+
+def _check_overrides(recipe: Recipe) -> None:
+    """They are recorded in `zoo.json`."""
+    try:
+        json.dumps(dict(recipe.overrides))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"overrides must be JSON values ({error}).", hint="give paths as strings"
+        ) from None

@@ -1,17 +1,19 @@
 """How things are named: `[dist:]name[.tag][@revision]`, `hf://org/repo[@rev]`, or a path.
 
 The same form serves models, samplers, losses, likelihoods and data sets. A path starts with
-`.`, `/`, `~` or a drive letter; any other string with a slash is refused, so that a name never
-silently turns into a file or a download.
+`.`, `/`, `~` or a drive letter, or is a file or folder that is there. A registered name goes
+before a file of that name, and a warning says so; a Hub repository is named by `hf://` alone, so
+that nothing silently turns into a download.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo_core.errors import UnknownNameError
+from zoo_core.errors import UnknownNameError, warn
 
-__all__ = ["HubName", "Name", "is_path", "parse", "parse_model"]
+__all__ = ["HubName", "Name", "is_path", "parse", "parse_model", "warn_of_file"]
 
 _WORD = r"[a-z][a-z0-9_]*"
 _NAME = re.compile(
@@ -82,12 +84,31 @@ def parse_model(text: str) -> Name | HubName | Path:
         return _path(text)
     if match := _HUB.fullmatch(text):
         return HubName(**match.groupdict())
+    if os.path.exists(text) and not _registered(text):
+        return Path(text)
     if "/" in text or "\\" in text:
         raise UnknownNameError(
             f"{text[:80]!r} could be a folder or a Hub repository.",
             hint=f"write './{text[:80]}' for the folder or 'hf://{text[:80]}' for the repository",
         )
-    return parse(text)
+    name = parse(text)
+    warn_of_file(text)
+    return name
+
+
+def _registered(text: str) -> bool:
+    """Whether a model has this name, with or without a tag."""
+    from zoo_core.registry import current
+
+    match = _NAME.fullmatch(text)
+    known = {entry.spec.arch for entry in current().all("model")}
+    return match is not None and match["name"] in known
+
+
+def warn_of_file(name: str) -> None:
+    """Warn if a registered name is that of a file or folder here as well."""
+    if os.path.exists(name):
+        warn(f"{name!r} is taken for the registered name; write './{name}' for the file here.")
 
 
 def _path(text: str) -> Path:

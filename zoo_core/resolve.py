@@ -16,7 +16,7 @@ from zoo_core.errors import (
     UnknownNameError,
     UsageError,
 )
-from zoo_core.names import is_path
+from zoo_core.names import Name, parse_model
 from zoo_core.plugins import CORE
 from zoo_core.registry import Entry, current
 from zoo_core.specs import ModelSpec, import_target
@@ -47,8 +47,8 @@ def _part(wanted: "str | GenerativeModel") -> "GenerativeModel":
 
     if not isinstance(wanted, str):
         return wanted
-    info = None if is_path(wanted) else current().model(wanted)
-    return create(wanted) if info is not None and info.tag is None else load(wanted)
+    fresh = isinstance(parse_model(wanted), Name) and current().model(wanted).tag is None
+    return create(wanted) if fresh else load(wanted)
 
 
 def sampler(

@@ -17,7 +17,7 @@ from zoo_core.data import binarized_mnist
 from zoo_core.data.arrays import read_array
 from zoo_core.data.binarized_mnist import parse_text
 from zoo_core.data.writers import write
-from zoo_core.errors import DataError, NetworkError, UsageError
+from zoo_core.errors import DataError, NetworkError, UsageError, ZooWarning
 
 RANDOM = np.random.default_rng(0)
 
@@ -209,7 +209,10 @@ def test_a_path_may_stand_behind_the_name(tmp_path, form, monkeypatch):
     ("name", "options", "error", "message"),
     [
         ("mons", {}, zoo.UnknownNameError, "moons"),
-        ("./a.npz", {}, zoo.UnknownNameError, "npz:./a.npz"),
+        ("./a.npz", {}, zoo.DataError, "does not exist"),
+        ("a.npz", {}, zoo.DataError, "does not exist"),
+        ("no/folder", {}, zoo.UnknownNameError, "does not exist"),
+        (__file__, {}, zoo.UnknownNameError, "is no .npz file and no folder"),
         (7, {}, zoo.UnknownNameError, "7"),
         ("", {}, zoo.UnknownNameError, "not a dataset name"),
         ("npz:", {}, UsageError, "npz:PATH"),
@@ -224,6 +227,52 @@ def test_a_path_may_stand_behind_the_name(tmp_path, form, monkeypatch):
 def test_names_that_mean_nothing_are_refused_with_what_would(name, options, error, message):
     with pytest.raises(error, match=message):
         zoo.load_dataset(name, **options)
+
+
+@pytest.mark.parametrize("name", ["{}/x.npz", "in/x.npz", "x.npz", "npz:x.npz", "./x.npz"])
+def test_a_path_alone_is_a_data_set(tmp_path, monkeypatch, name):
+    (tmp_path / "in").mkdir()
+    for path in ("x.npz", "in/x.npz"):
+        save(tmp_path / path, x=np.zeros((3, 1)))
+    monkeypatch.chdir(tmp_path)
+    assert len(zoo.load_dataset(name.format(tmp_path)).split("test")) == 3
+
+
+@pytest.mark.parametrize("name", ["{}/in", "in", "./in", "folder:in"])
+def test_a_folder_alone_is_a_data_set_of_images(tmp_path, monkeypatch, name):
+    picture(tmp_path / "in" / "a.png")
+    monkeypatch.chdir(tmp_path)
+    data = zoo.load_dataset(name.format(tmp_path), valid=0.0, test=0.0)
+    assert data.event.shape == (1, 4, 6)
+
+
+def test_a_registered_name_goes_before_a_file_with_a_warning(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "digits" / "a.png")
+    with pytest.warns(ZooWarning, match="'digits' is taken for the registered name"):
+        assert zoo.load_dataset("digits").event.shape == (1, 8, 8)
+    assert zoo.load_dataset("./digits", valid=0.0, test=0.0).event.shape == (1, 4, 6)
+
+
+UNREAD = [
+    ({"train": 4, "train_y": 0}, "train_y"),
+    ({"train": 4, "labels": 0, "ids": 0}, "labels, ids"),
+    ({"train": 4, "y": 0}, "y, which"),
+    ({"train": 4, "y_train": 0, "y_valid": 0}, "y_valid"),
+    ({"x": 4, "y_test": 0}, "y_test"),
+]
+
+
+@pytest.mark.parametrize(("arrays", "message"), UNREAD)
+def test_arrays_that_would_be_lost_are_refused_with_the_names_understood(
+    tmp_path, arrays, message
+):
+    held = {k: np.zeros((2, n) if n else 2, int) for k, n in arrays.items()}
+    name = save(tmp_path / "a.npz", **held)
+    with pytest.raises(zoo.DataError, match=rf"{message}.*y_train, y_valid, y_test.*ignore="):
+        zoo.load_dataset(name)
+    rest = [k for k in arrays if k not in ("x", "train", "y_train")]
+    assert zoo.load_dataset(name, ignore=rest).event.shape == (4,)
 
 
 def test_a_missing_split_is_refused_with_those_there_are():

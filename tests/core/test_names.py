@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import zoo_core as zoo
-from zoo_core.errors import UnknownNameError, ZooError, did_you_mean
+from zoo_core.errors import UnknownNameError, ZooError, ZooWarning, did_you_mean
 from zoo_core.names import HubName, Name, is_path, parse, parse_model
 
 WORD = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
@@ -35,6 +35,26 @@ def test_any_text_is_a_name_or_is_refused_by_a_zoo_error(text):
 def test_a_path_starts_like_one(text):
     assert is_path(text)
     assert isinstance(parse_model(text), Path)
+
+
+@pytest.mark.usefixtures("minis")
+def test_a_folder_that_is_there_is_a_path_unless_its_name_is_registered(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("runs/mini_ar/model", "My-Model", "mine", "mini_ar", "mini_ar.digits"):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    for name in ("runs/mini_ar/model", "My-Model", "mine"):
+        assert parse_model(name) == Path(name)
+    for name in ("mini_ar", "mini_ar.digits"):
+        with pytest.warns(ZooWarning, match=rf"write './{name}' for the file here"):
+            assert parse_model(name) == parse(name)
+    assert parse_model("hf://mine/runs") == HubName("mine/runs")
+
+
+@pytest.mark.usefixtures("minis")
+def test_a_saved_model_loads_by_the_path_that_training_prints(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    zoo.create("mini_ar").save("runs/mine/model")
+    assert zoo.load("runs/mine/model").spec.arch == "mini_ar"
 
 
 def test_the_hub_is_named_by_its_scheme():

@@ -397,8 +397,8 @@ def test_overrides_reach_every_table(toys):
     [
         ("toytable.dgits", UnknownNameError, r"Did you mean toytable\.digits"),
         ("toytable", UnknownNameError, r"no recipe; recipes: toytable\.digits"),
-        ("my.toml", UnknownNameError, r"write '\./my\.toml'"),
-        ("runs/my.toml", UnknownNameError, r"'\./runs/my\.toml'"),
+        ("my.toml", DataError, r"my\.toml cannot be read"),
+        ("runs/my.toml", DataError, r"runs/my\.toml cannot be read"),
         ("./absent.toml", DataError, "cannot be read"),
     ],
 )

@@ -42,11 +42,12 @@ def dataset_options(name: str) -> "list[Field]":
 
 
 def _known(name: str) -> Any:
-    """The spec behind `[dist:]name[:path]`, if there is one."""
+    """The spec behind `[dist:]name[:path]` or a path, if there is one."""
+    from zoo_core.data.loading import parse_data
     from zoo_core.registry import current
 
-    words = name.split(":")[:2]
-    return next((e.spec for e in current().all("dataset") if e.spec.name in words), None)
+    word = parse_data(name)[0].rpartition(":")[2]
+    return next((e.spec for e in current().all("dataset") if e.spec.name == word), None)
 
 
 def check_device(name: str) -> None:

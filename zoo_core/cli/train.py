@@ -14,7 +14,10 @@ __all__ = ["command"]
 
 @click.command("train", cls=Command)
 @click.option(
-    "--recipe", required=True, metavar="NAME|FILE", help="A tag, e.g. made.digits, or ./my.toml."
+    "--recipe",
+    required=True,
+    metavar="NAME|FILE",
+    help="A tag, e.g. made.digits, or a .toml file.",
 )
 @click.option(
     "--out",

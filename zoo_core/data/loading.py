@@ -1,7 +1,7 @@
 """`zoo.load_dataset`: from a name and options to a data set.
 
 `npz:PATH`, `folder:PATH` and `binarized_mnist:PATH` are short for the option `path=PATH` of the
-data set before the colon.
+data set before the colon. A path alone means `npz:` if it ends so, or `folder:` if it is a folder.
 """
 
 import dataclasses
@@ -14,13 +14,12 @@ from zoo_core.specs import import_target
 
 if TYPE_CHECKING:
     from zoo_core.data.dataset import Dataset
-    from zoo_core.registry import Registry
 
-__all__ = ["load_dataset"]
+__all__ = ["load_dataset", "parse_data"]
 
 
 def load_dataset(name: str, **options: Any) -> "Dataset":
-    """A data set by name, e.g. `"digits"` or `"npz:samples.npz"`.
+    """A data set by name or path, e.g. `"digits"`, `"samples.npz"` or `"npz:samples.npz"`.
 
     `options` are the fields of the data set's class. Raises `UnknownNameError` for names that no
     plugin declares, `ConfigError` for options and `DataError` for files that do not fit.
@@ -28,7 +27,7 @@ def load_dataset(name: str, **options: Any) -> "Dataset":
     from zoo_core.data.dataset import Dataset
     from zoo_core.registry import current
 
-    known, path = _parse(name, current())
+    known, path = parse_data(name)
     spec = current().one("dataset", known).spec
     cls = import_target(spec.target)
     options = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in options.items()}
@@ -40,22 +39,39 @@ def load_dataset(name: str, **options: Any) -> "Dataset":
     return dataset
 
 
-def _parse(text: str, registry: "Registry") -> tuple[str, str | None]:
-    """`[dist:]name[:path]` as a data set's name and the path."""
-    from zoo_core.names import is_path
+def parse_data(text: str) -> tuple[str, str | None]:
+    """`[dist:]name[:path]`, or a path alone, as a data set's name and the path."""
+    from zoo_core.names import is_path, warn_of_file
+    from zoo_core.registry import current
 
     if not isinstance(text, str):
         raise UnknownNameError(f"{text!r} is not a data set name.", hint="a name is a string")
     if is_path(text):
-        raise UnknownNameError(
-            f"{text[:80]!r} is a path.", hint=f"write 'npz:{text[:80]}' or 'folder:{text[:80]}'"
-        )
-    names = {e.spec.name for e in registry.all("dataset")}
+        return _reader(text), text
+    names = {e.spec.name for e in current().all("dataset")}
     parts = text.split(":")
     for k in (1, 2):
         if len(parts) > k and parts[k - 1] in names:
             return ":".join(parts[:k]), ":".join(parts[k:])
+    if parts[-1] in names:
+        warn_of_file(text)
+        return text, None
+    if "/" in text or text.endswith(".npz") or os.path.exists(text):
+        return _reader(text), text
     return text, None
+
+
+def _reader(path: str) -> str:
+    """The data set that reads a path."""
+    if path.endswith(".npz"):
+        return "npz"
+    if os.path.isdir(os.path.expanduser(path)):
+        return "folder"
+    there = os.path.exists(os.path.expanduser(path))
+    raise UnknownNameError(
+        f"{path[:80]!r} {'is no .npz file and no folder' if there else 'does not exist'}.",
+        hint="a data set is a name (zoo data lists them), an .npz file or a folder of images",
+    )
 
 
 def _with_path(name: str, cls: Any, path: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """Data sets from .npz files: arrays `train`, `valid`, `test`, or one array `x`.
 
 Labels, where there are any, are called `y_train`, `y_valid`, `y_test`, or `y`. Files that
-`zoo sample` wrote carry their event in the entry `metadata`.
+`zoo sample` wrote carry their event in the entry `metadata`. Arrays of other names are refused,
+unless the option `ignore` names them: labels under another name would be lost without a word.
 """
 
+import json
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -40,7 +42,8 @@ class Npz:
     [1, 28, 28]; `packed` says that they are bits packed by numpy.packbits(axis=1).
 
     An array `x` is held-out data, split `test`, unless `valid` or `test` is a fraction: then a
-    permutation seeded by `seed` cuts it into train, valid and test.
+    permutation seeded by `seed` cuts it into train, valid and test. `ignore` names arrays that
+    are left unread.
     """
 
     path: str
@@ -52,13 +55,16 @@ class Npz:
     valid: Annotated[float, Range(0, 1)] = 0.0
     test: Annotated[float, Range(0, 1)] = 0.0
     seed: Seed = 0
+    ignore: tuple[str, ...] = ()
     max_bytes: Annotated[int, Range(1)] = MAX_BYTES
 
     def __call__(self) -> Dataset:
         path = Path(self.path).expanduser()
-        names = array_names(path)
+        names = [name for name in array_names(path) if name not in self.ignore]
         arrays = self._read(path, names, _event_arrays(path, names))
-        labels = self._read(path, names, {s: _label(s, names) for s in arrays})
+        wanted = {s: _label(s, names) for s in arrays}
+        _check_rest(path, names, {*arrays, "x", "metadata", *wanted.values()})
+        labels = self._read(path, names, wanted)
         event = self._event(path, names, arrays)
         splits = {
             name: Split(_tensor(x, event, f"{path}: {name}"), _labels(labels.get(name), path, x))
@@ -139,6 +145,16 @@ def _event_arrays(path: Path, names: list[str]) -> dict[str, str]:
         listing = ", ".join(names[:8]) or "no arrays"
         raise DataError(f"{path} holds {listing}; expected arrays train, valid, test, or one x.")
     return found
+
+
+def _check_rest(path: Path, names: list[str], known: set[str]) -> None:
+    """Raise `DataError` for arrays that would be left unread in silence."""
+    if rest := [name for name in names if name not in known]:
+        raise DataError(
+            f"{path} holds {', '.join(rest[:8])}, which mean nothing here. Events are x, or train, "
+            "valid, test; the labels of those that there are: y, or y_train, y_valid, y_test.",
+            hint=f"rename them, or leave them out by the option ignore={json.dumps(rest[:8])}",
+        )
 
 
 def _label(split: str, names: list[str]) -> str:

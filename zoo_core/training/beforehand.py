@@ -1,4 +1,4 @@
-"""What can be known of a recipe's run before its first step, so that it does not fail at the end."""
+"""What can be known of a run before its first step, so that it does not fail at its end."""
 
 import json
 from collections.abc import Sequence

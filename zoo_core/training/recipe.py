@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from zoo_core import config as configs
 from zoo_core.errors import ConfigError, DataError, UnknownNameError, did_you_mean
-from zoo_core.names import LEGAL_NAME, Name, parse_model
+from zoo_core.names import LEGAL_NAME, Name, is_path, parse_model
 from zoo_core.reading import literal, parse_toml, read_text
 from zoo_core.training.config import TrainConfig, for_player
 
@@ -269,13 +269,12 @@ def _find(name: str) -> Path:
     """The file of a recipe that is named by a tag or by a path."""
     from zoo_core.registry import current
 
-    parsed = parse_model(name)
+    file = name.endswith(".toml") and not is_path(name)
+    parsed = Path(name) if file else parse_model(name)
     if isinstance(parsed, Path):
         return parsed
     if not isinstance(parsed, Name):
         raise UnknownNameError(f"{name!r} is on the Hub; recipes come with plugins or as files.")
-    if parsed.tag == "toml":
-        raise UnknownNameError(f"{name!r} could be a file.", hint=f"write './{name}'")
     found = current().model(name)
     if found.tag is None or found.tag.recipe is None:
         known = [r.name for r in current().models() if r.tag is not None and r.tag.recipe]

@@ -77,8 +77,8 @@ class Sequential:
         return (
             f"up to {int(early.sum(1).max())} unknown values of an event come before known ones "
             "in the model's order and are drawn as if those were unknown: this completion does "
-            "not follow p(unknown | known). It does where the known values come first, e.g. the upper "
-            "rows of an image."
+            "not follow p(unknown | known). It does where the known values come first, e.g. in "
+            "the upper rows of an image."
         )
 
 

@@ -1,7 +1,8 @@
 """Errors a user can act on: what was given, what is possible, what to do.
 
 Every error the zoo raises on purpose is a `ZooError`. Its class fixes the exit code of the
-command (`zoo --help` lists them); its `hint`, where there is one, is the command to run next.
+command (`zoo --help` lists them); its `hint`, where there is one, is what to do next. A hint that
+speaks Python has a `command` beside it: the same for those who have no program but the command.
 """
 
 import sys
@@ -34,9 +35,12 @@ class ZooError(Exception):
 
     exit_code = 1
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, command: str | None = None
+    ) -> None:
         self.message = printable_lines(message)
         self.hint = None if hint is None else printable_lines(hint)
+        self.command = self.hint if command is None else printable_lines(command)
         super().__init__(self.message)
 
     def __str__(self) -> str:

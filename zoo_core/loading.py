@@ -63,6 +63,7 @@ def create(
         raise UnknownNameError(
             f"{name!r} names weights; create() makes fresh parameters.",
             hint=f"zoo.load({name!r}) or zoo.create({found.spec.arch!r})",
+            command=f"name the architecture, {found.spec.arch}",
         )
     return build(found.spec, options).to(device=device, dtype=dtype)
 
@@ -179,6 +180,7 @@ def _tagged(name: Name, access: Access) -> Found:
         raise UnknownNameError(
             f"{str(name)!r} names an architecture; pretrained: {', '.join(tags) or 'none'}.",
             hint=f"zoo.create({str(name)!r}) makes fresh parameters",
+            command=_training(name.name),
         )
     if found.tag.hub is not None:
         return _pinned(found.tag.hub, name, access)
@@ -189,6 +191,12 @@ def _tagged(name: Name, access: Access) -> Found:
             hint=f"zoo train --recipe {found.name}",
         )
     return Found(found.tag.folder)
+
+
+def _training(arch: str) -> str:
+    """How the command makes weights of an architecture."""
+    known = [row for row in current().models(f"{arch}.*") if row.tag and row.tag.recipe]
+    return f"zoo train --recipe {known[0].name if known else './my.toml'} trains one"
 
 
 def _repository(name: HubName, access: Access) -> Found:

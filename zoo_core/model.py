@@ -78,6 +78,7 @@ class GenerativeModel(nn.Module):
         raise NoCapabilityError(
             f"{type(self).__name__} does not sample by itself.",
             hint="name a sampler: model.sample(n, sampler=...)",
+            command="--sampler NAME; zoo info MODEL lists those that fit",
         )
 
     def make_players(self, loss: Any) -> dict[str, Player]:

@@ -174,9 +174,15 @@ def _misfit(kind: str, model: "GenerativeModel", entries: list[Entry[Any]]) -> E
 
 def _no_likelihood(model: "GenerativeModel") -> NoLikelihoodError:
     names = sorted({e.spec.name for e in fitting("likelihood", model)})
-    instead = (
-        f"what can be asked for by name: method={' or '.join(map(repr, names))}"
-        if names
-        else "measure its samples instead"
+    message = f"{type(model).__name__} has no p(x) to evaluate."
+    if not names:
+        return NoLikelihoodError(
+            message,
+            hint="measure its samples instead",
+            command="zoo evaluate measures its samples",
+        )
+    return NoLikelihoodError(
+        message,
+        hint=f"what can be asked for by name: method={' or '.join(map(repr, names))}",
+        command=f"what can be asked for by name: --method {' or '.join(names)}",
     )
-    return NoLikelihoodError(f"{type(model).__name__} has no p(x) to evaluate.", hint=instead)

@@ -91,6 +91,7 @@ def test_info_shows_options_with_their_ranges_and_what_fits(zoo):
         "default": 17,
         "required": False,
         "range": "[2, 256]",
+        "about": None,
     }
     assert [f["name"] for f in found["config"]] == ["shape", "levels", "classes", "paint"]
     assert next(f for f in found["config"] if f["name"] == "paint")["type"] == "'white' | 'red'"

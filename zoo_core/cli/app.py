@@ -82,7 +82,7 @@ def run(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         return _broken_pipe()
     except ZooError as error:
-        return _report(settings, error, error.message, error.hint, error.exit_code)
+        return _report(settings, error, error.message, error.command, error.exit_code)
     except click.ClickException as error:
         return _report(settings, error, error.format_message(), _usage_hint(error), 2)
     except Exception as error:

@@ -1,7 +1,14 @@
-"""What a frozen dataclass of options looks like to a user: names, types, defaults, ranges."""
+"""What a frozen dataclass of options looks like to a user: names, types, defaults, ranges, sense.
 
+The sense of a field is the string below it in the source, as tools for documentation read it.
+"""
+
+import ast
 import dataclasses
+import inspect
+import textwrap
 from collections.abc import Iterator
+from itertools import pairwise
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -21,6 +28,7 @@ class Field:
     default: Any = None
     required: bool = False
     range: str | None = None
+    about: str | None = None
 
     def __str__(self) -> str:
         value = "required" if self.required else f"= {self.default!r}"
@@ -30,18 +38,34 @@ class Field:
 def describe(cls: Any, prefix: str = "") -> list[Field]:
     """The fields of a frozen dataclass; those of nested Configs follow as `outer.inner`."""
     hints = get_type_hints(cls, include_extras=True)
-    return [f for field in dataclasses.fields(cls) for f in _fields(field, hints, prefix)]
+    about = {name: text for base in reversed(cls.__mro__) for name, text in _about(base)}
+    return [f for field in dataclasses.fields(cls) for f in _fields(field, hints, about, prefix)]
+
+
+def _about(cls: type) -> Iterator[tuple[str, str]]:
+    """The strings below a dataclass's own fields; none where there is no source."""
+    if not dataclasses.is_dataclass(cls):
+        return
+    try:
+        (found,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    except OSError:  # what was made without a file
+        return
+    assert isinstance(found, ast.ClassDef)
+    for field, below in pairwise(found.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
+            if isinstance(below.value, ast.Constant) and isinstance(below.value.value, str):
+                yield ast.unparse(field.target), " ".join(below.value.value.split())
 
 
 def _fields(
-    field: "dataclasses.Field[Any]", hints: dict[str, Any], prefix: str
+    field: "dataclasses.Field[Any]", hints: dict[str, Any], about: dict[str, str], prefix: str
 ) -> Iterator[Field]:
     hint = hints[field.name]
     name = prefix + field.name
     default = field.default if field.default_factory is _ABSENT else field.default_factory()
     required = default is _ABSENT
     shown = None if required else _shown(default)
-    yield Field(name, _type(hint), shown, required, _range(hint))
+    yield Field(name, _type(hint), shown, required, _range(hint), about.get(field.name))
     for nested in _configs(hint):
         tag = getattr(nested, "type", None)
         yield from describe(nested, f"{name}[{tag}]." if isinstance(tag, str) else f"{name}.")

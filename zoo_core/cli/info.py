@@ -149,8 +149,17 @@ def _singular(kind: str) -> str:
 
 
 def _fields(config: list[dict[str, Any]]) -> list[str]:
-    rows = [[f["name"], f["type"], _default(f), f["range"] or ""] for f in config]
-    return table(("name", "type", "default", "range"), rows) if rows else []
+    rows = [
+        [f["name"], f["type"], _default(f), f["range"] or "", _sentence(f["about"])]
+        for f in config
+    ]
+    return table(("name", "type", "default", "range", ""), rows) if rows else []
+
+
+def _sentence(about: str | None) -> str:
+    """The first sentence; --json has all."""
+    first, dot, _ = (about or "").partition(". ")
+    return first + dot.rstrip()
 
 
 def _default(field: Mapping[str, Any]) -> str:

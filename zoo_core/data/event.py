@@ -64,6 +64,7 @@ class Event:
             raise DataError(
                 f"{name} has dtype {x.dtype}; expected integers: {self}.",
                 hint="quantize first, e.g. x.round().long()",
+                command="store the values as integers",
             )
         low, high = int(x.min()), int(x.max())
         if low < 0 or high >= (self.levels or 0):
@@ -111,9 +112,17 @@ class Condition:
         if cond is None:
             if self.kind == "none" or self.optional:
                 return None
-            raise DataError(f"cond is missing; this model needs {self}.", hint="pass cond=...")
+            raise DataError(
+                f"cond is missing; this model needs {self}.",
+                hint="pass cond=...",
+                command="--cond C, or data with labels",
+            )
         if self.kind == "none":
-            raise DataError("cond was given; this model takes no condition.", hint="drop cond")
+            raise DataError(
+                "cond was given; this model takes no condition.",
+                hint="drop cond",
+                command="drop --cond",
+            )
         cond = _tensor(cond, "cond")
         if tuple(cond.shape) not in (self.shape, (batch, *self.shape)):
             want = _shape((batch, *self.shape))

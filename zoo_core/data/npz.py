@@ -151,8 +151,8 @@ def _check_rest(path: Path, names: list[str], known: set[str]) -> None:
     """Raise `DataError` for arrays that would be left unread in silence."""
     if rest := [name for name in names if name not in known]:
         raise DataError(
-            f"{path} holds {', '.join(rest[:8])}, which mean nothing here. Events are x, or train, "
-            "valid, test; the labels of those that there are: y, or y_train, y_valid, y_test.",
+            f"{path} holds {', '.join(rest[:8])}, which mean nothing here. Events are x, or "
+            "train, valid, test; labels of those that are there: y, or y_train, y_valid, y_test.",
             hint=f"rename them, or leave them out by the option ignore={json.dumps(rest[:8])}",
         )
 

@@ -39,6 +39,7 @@ def _log_prob(model: GenerativeModel, x: Tensor, cond: Tensor | None, *, discret
         raise NoCapabilityError(
             f"this likelihood is for {wanted}; the model's events are {model.event}.",
             hint=f"method={use!r}",
+            command=f"--method {use}",
         )
     found: Tensor = model.log_prob(x, cond)  # type: ignore[operator]  # capability Density
     return found

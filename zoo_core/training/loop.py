@@ -76,7 +76,9 @@ def train(
     """
     config = config or TrainConfig()
     if resume and out is None:
-        raise UsageError("resume needs the folder to continue from.", hint="give out=...")
+        raise UsageError(
+            "resume needs the folder to continue from.", hint="give out=...", command="--out"
+        )
     check_fit(model, dataset)
     check_launcher(config.precision)
     processes = Processes(model.device)
@@ -292,6 +294,7 @@ class _Run:
             f"training stopped in step {self.at.step}: {error.message} Nothing was updated by "
             f"it; {where}.",
             hint=error.hint,
+            command=error.command,
         )
 
     def _emas(self) -> list[Any]:

@@ -138,6 +138,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         raise DataError(
             f"{folder} is no model folder: it has no {METADATA}.",
             hint="a folder written by model.save() or zoo train has one",
+            command="a folder written by zoo train or zoo convert has one",
         )
     try:
         metadata = read_json(path)

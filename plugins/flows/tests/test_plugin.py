@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import zoo_core as zoo
+from zoo_core.cli.app import run
 from zoo_core.data import load_dataset
 from zoo_core.registry import current
 from zoo_core.training import load_recipe
@@ -96,6 +97,18 @@ def test_recipe_builds_the_model_that_the_weights_are_of(tag):
 @pytest.mark.parametrize("tag", bundled())
 def test_bundled_weights_reproduce_their_golden_tensors(tag):
     golden.check(zoo.load(tag), zoo.info(tag).tag.folder)
+
+
+def test_info_says_that_vector_is_the_condition_and_shape_the_event(capsys):
+    assert run(["info", "nsf_coupling"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    assert (
+        "conditioned on a vector of this length, given as cond; shape is that of x"
+        in (lines["vector"])
+    )
+    assert "[D] for vectors, [C, H, W] for images" in lines["shape"]
+    model = zoo.create("nsf_coupling", shape=[3], vector=2)
+    assert model.sample(4, cond=[0.0, 1.0]).shape == (4, 3)
 
 
 @pytest.mark.parametrize("tag", [t for t in bundled() if t.endswith(".digits")])

@@ -279,5 +279,6 @@ def _check_guidance(model: Any, cond: Tensor | None, guidance: float) -> bool:
             f"guidance = {guidance} needs a class and a model that can do without one; this one "
             f"takes {model.condition}.",
             hint="give cond=..., or leave out guidance",
+            command="--cond C, or leave out guidance",
         )
     return True

@@ -33,9 +33,12 @@ class FlowConfig:
     reals."""
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
+    """Of events x: [D] for vectors, [C, H, W] for images."""
     levels: Annotated[int, Range(2, 65536)] | None = None
     classes: Annotated[int, Range(1, 65536)] | None = None
+    """The flow is conditioned on one of so many classes, given as cond."""
     vector: Annotated[int, Range(1, 65536)] | None = None
+    """The flow is conditioned on a vector of this length, given as cond; shape is that of x."""
     preprocess: Preprocess = Preprocess()
 
 
@@ -80,6 +83,7 @@ class Flow(GenerativeModel, ABC):
             raise NoCapabilityError(
                 "a flow has a density of reals; the probability of integers is an integral.",
                 hint="method='deq_bound' bounds it from below",
+                command="--method deq_bound bounds it from below",
             )
         z, ladj = self.forward_and_ladj(x, cond)
         log_p = self._base(len(z), like=z).log_prob(z) + ladj

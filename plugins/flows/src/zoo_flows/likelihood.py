@@ -49,6 +49,7 @@ class DeqBound:
             raise NoCapabilityError(
                 f"deq_bound is for integers; the model's events are {model.event}.",
                 hint="method='exact_density'",
+                command="--method exact_density",
             )
         found = [self._bound(model, x, cond, rng, draw) for draw in range(self.draws)]
         bounds = torch.stack([value for value, _ in found])

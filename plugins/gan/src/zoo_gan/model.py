@@ -106,6 +106,7 @@ class AdversarialModel(GenerativeModel):
             raise UsageError(
                 "this model is a generator without a discriminator; it cannot be trained.",
                 hint="zoo.create(...) makes a model with both",
+                command="zoo train --recipe NAME makes a model with both",
             )
         networks = {"discriminator": self.discriminator, "generator": self.generator}
         steps = {"discriminator": loss.steps, "generator": 1}

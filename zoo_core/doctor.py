@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from zoo_core.child import environment
 from zoo_core.registry import Entry, current
 from zoo_core.specs import Check, HealthCheck, import_target
+from zoo_core.text import printable
 
 if TYPE_CHECKING:
     from zoo_kernels import Serves
@@ -29,6 +30,7 @@ __all__ = [
     "examine",
     "kernel_table",
     "kernels",
+    "no_torch",
     "plugins",
     "python",
     "torch",
@@ -83,8 +85,19 @@ def python() -> Check:
     return Check("ok", message)
 
 
+def no_torch() -> str | None:
+    """Why torch cannot be imported; None where it can."""
+    try:
+        import torch  # noqa: F401
+    except (ImportError, OSError) as error:  # OSError: a library that it links to is missing
+        return printable(str(error))
+    return None
+
+
 def torch() -> Check:
     """torch, its devices and threads."""
+    if reason := no_torch():
+        return Check("problem", f"cannot be imported ({reason})", "pip install torch")
     import torch
 
     accelerator = torch.accelerator.current_accelerator(check_available=True)
@@ -114,7 +127,9 @@ def accelerate() -> Check:
 
 
 def kernel_table() -> list["Serves"]:
-    """What serves each op on this machine, and why the rest does not."""
+    """What serves each op on this machine, and why the rest does not; without torch nothing."""
+    if no_torch():
+        return []
     import zoo_kernels
 
     return zoo_kernels.backends()
@@ -123,6 +138,8 @@ def kernel_table() -> list["Serves"]:
 def kernels() -> Check:
     """Whether the compiled kernels serve; without them everything takes the reference path."""
     rows = kernel_table()
+    if not rows:
+        return Check("note", "none without torch")
     ops = {row.op for row in rows}
     counts = {name: _served(rows, name) for name in ("cpp", "triton", "reference")}
     forced = os.environ.get("ZOO_KERNELS")

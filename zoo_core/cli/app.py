@@ -85,6 +85,9 @@ def run(argv: Sequence[str]) -> int:
         return _report(settings, error, error.message, error.command, error.exit_code)
     except click.ClickException as error:
         return _report(settings, error, error.format_message(), _usage_hint(error), 2)
+    except ModuleNotFoundError as error:
+        text = f"this needs {error.name}, which cannot be imported ({error})."
+        return _report(settings, error, text, "zoo doctor says what is missing", 4)
     except Exception as error:
         text = f"unexpected {type(error).__name__}: {error}"
         hint = "run it again with --traceback, and report what that prints"

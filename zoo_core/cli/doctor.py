@@ -51,9 +51,10 @@ def _lines(findings: list[Finding], served: list["Serves"]) -> Iterator[str]:
         yield f"{mark:<7}  {finding.name:<{width}}  {check.message}"
         if check.remedy:
             yield f"{'':<7}  {'':<{width}}  -> {check.remedy}"
-    yield ""
-    yield heading("kernels: what serves each op here")
-    yield from _kernels(served)
+    if served:
+        yield ""
+        yield heading("kernels: what serves each op here")
+        yield from _kernels(served)
 
 
 def _kernels(served: list["Serves"]) -> Iterator[str]:

@@ -14,10 +14,13 @@ from zoo_core.cli.printing import (
     heading,
     indented,
     metric_text,
+    remark,
     show,
     size_text,
     table,
 )
+from zoo_core.doctor import no_torch
+from zoo_core.errors import PluginError
 from zoo_core.registry import Entry, ModelInfo, current
 from zoo_core.specs import LikelihoodSpec, import_target
 
@@ -35,6 +38,8 @@ def command(settings: Settings, name: str) -> None:
     """
     found = current().model(name)
     value = _collect(found)
+    if value["config"] is None:
+        remark(settings, "options are not shown: they need torch; zoo doctor says what is missing")
     show(settings, value, _lines(found, value))
 
 
@@ -50,7 +55,7 @@ def _collect(found: ModelInfo) -> dict[str, Any]:
         "target": spec.target,
         "capabilities": list(spec.capabilities),
         "parts": dict(spec.parts),
-        "config": [dataclasses.asdict(f) for f in describe(import_target(spec.config))],
+        "config": _options(spec.config),
         "samplers": _fitting("sampler", found),
         "losses": _fitting("loss", found),
         "likelihoods": _fitting("likelihood", found),
@@ -77,8 +82,18 @@ def _component(entry: Entry[Any]) -> dict[str, Any]:
     spec = entry.spec
     kind = getattr(spec, "kind", None)
     relation = {} if kind is None else {"relation": kind.relation, "sign": kind.sign}
-    options = [dataclasses.asdict(f) for f in describe(import_target(spec.target))]
-    return {"name": spec.name, "summary": spec.summary, **relation, "options": options}
+    found = {"name": spec.name, "summary": spec.summary, **relation}
+    return {**found, "options": _options(spec.target)}
+
+
+def _options(target: str) -> list[dict[str, Any]] | None:
+    """The options of a Config or a component; None where torch is missing, which they import."""
+    try:
+        return [dataclasses.asdict(field) for field in describe(import_target(target))]
+    except PluginError:
+        if no_torch():
+            return None
+        raise
 
 
 def _tags(found: ModelInfo) -> list[dict[str, Any]]:
@@ -109,7 +124,9 @@ def _weights(found: ModelInfo) -> dict[str, Any]:
 def _lines(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[str]:
     yield heading(found.name, f"  {value['summary']}" if value["summary"] else "")
     yield from fields(_overview(found, value))
-    yield from _section("options (zoo.create, [model] of a recipe)", _fields(value["config"]))
+    yield from _section(
+        "options (zoo.create, [model] of a recipe)", _fields(value["config"] or [])
+    )
     for kind in ("samplers", "likelihoods", "losses"):
         default = getattr(found.spec, f"default_{_singular(kind)}")
         yield from _section(kind, _components(value[kind], default))
@@ -177,6 +194,8 @@ def _marked(component: Mapping[str, Any], default: str | None) -> tuple[str, str
 
 
 def _set(component: Mapping[str, Any]) -> str:
+    if component["options"] is None:
+        return "?"
     return " ".join(f"{f['name']}={_default(f)}" for f in component["options"]) or "-"
 
 

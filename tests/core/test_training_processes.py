@@ -5,9 +5,11 @@ launcher, which it uses for GPUs, sets the same variables.)
 """
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ from torch import nn
 
 import zoo_core as zoo
 from zoo_core.data.dataset import Dataset, Split
+from zoo_core.errors import UsageError
+from zoo_core.training import processes
 
 EVENT = zoo.Event((5,))
 
@@ -111,6 +115,40 @@ def test_two_processes_train_as_one_does(tmp_path):
     assert len((together / "log.jsonl").read_text().splitlines()) == len(
         (alone / "log.jsonl").read_text().splitlines()
     )
+
+
+LEFT_OVER = {
+    "size_alone": ({"RANK": "0", "WORLD_SIZE": "2"}, "but not MASTER_ADDR, MASTER_PORT"),
+    "main": (
+        {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"},
+        "RANK = 0 and WORLD_SIZE = 2 are set, but 2 processes did not meet at 127.0.0.1:0 within "
+        "0:00:01",
+    ),
+    "other": (
+        {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"},
+        "RANK = 1 and WORLD_SIZE = 2 are set",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LEFT_OVER)
+def test_variables_that_a_launcher_left_over_end_in_an_error_that_names_them(
+    case, monkeypatch, capsys
+):
+    variables, message = LEFT_OVER[case]
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(processes, "_JOIN", timedelta(seconds=1))
+    with pytest.raises(UsageError, match=re.escape(message)) as caught:
+        processes.Processes(torch.device("cpu"))
+    assert "unset RANK WORLD_SIZE" in caught.value.hint
+    said = f"process {variables['RANK']} waits for 2 in all (RANK, WORLD_SIZE are set)\n"
+    assert capsys.readouterr().err == (said if "MASTER_ADDR" in variables else "")
+
+
+def test_a_process_that_is_alone_says_nothing(capsys):
+    assert processes.Processes(torch.device("cpu")).world == 1
+    assert capsys.readouterr().err == ""
 
 
 if __name__ == "__main__":

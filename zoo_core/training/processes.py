@@ -5,9 +5,13 @@ shadows a module in the current folder). Each process takes its slice of every b
 gradients are averaged before each optimizer step, player by player. (A wrapper such as DDP ties
 the averaging to one forward pass of one module, which players and losses that call other methods
 of the model do not have.)
+
+A launcher names itself by RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT. Those variables may also
+be left over from something else, so a process says that it waits for others, and for minutes only.
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -19,6 +23,11 @@ from zoo_core.errors import UsageError
 
 __all__ = ["Processes"]
 
+_JOIN = timedelta(minutes=10)
+"""How long the others may take to start."""
+_WAIT = timedelta(days=1)
+"""How long the others may be busy: while the main process scores or saves, they wait."""
+
 
 class Processes:
     """This process among its `world`; alone, every method is the identity."""
@@ -26,8 +35,8 @@ class Processes:
     def __init__(self, device: torch.device) -> None:
         from accelerate import PartialState  # type: ignore[import-untyped]
 
-        # while the main process scores or saves, the others wait
-        state = PartialState(cpu=device.type == "cpu", timeout=timedelta(days=1))
+        met = _meet(device)
+        state = PartialState(cpu=device.type == "cpu", timeout=_WAIT, **met)
         self._state = state
         self.rank: int = state.process_index
         self.world: int = state.num_processes
@@ -76,6 +85,39 @@ class Processes:
         from accelerate.utils import broadcast_object_list
 
         return broadcast_object_list([value])[0] if self.world > 1 else value
+
+
+def _meet(device: torch.device) -> dict[str, Any]:
+    """Where the processes of this training have met, for torch; nothing of one that is alone."""
+    launched = device.type == "cpu" or "LOCAL_RANK" in os.environ
+    world = os.environ.get("WORLD_SIZE", "1")
+    if not launched or world == "1" or torch.distributed.is_initialized():
+        return {}
+    if missing := [v for v in ("RANK", "MASTER_ADDR", "MASTER_PORT") if v not in os.environ]:
+        raise UsageError(
+            f"WORLD_SIZE = {world} is set, but not {', '.join(missing)}, as a launcher does.",
+            hint=_ALONE,
+        )
+    rank = os.environ["RANK"]
+    print(f"process {rank} waits for {world} in all (RANK, WORLD_SIZE are set)", file=sys.stderr)
+    try:
+        store, number, count = next(torch.distributed.rendezvous("env://", timeout=_JOIN))
+    except (RuntimeError, ValueError) as error:
+        place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        reason = str(error).partition("\n")[0]
+        raise UsageError(
+            f"RANK = {rank} and WORLD_SIZE = {world} are set, but {world} processes did not meet "
+            f"at {place} within {_JOIN} ({reason}).",
+            hint=_ALONE,
+        ) from None
+    store.set_timeout(_WAIT)
+    return {"store": store, "rank": number, "world_size": count}
+
+
+_ALONE = (
+    "unset RANK WORLD_SIZE to train in one process, or start all of them by "
+    "accelerate launch --no_python zoo train ..."
+)
 
 
 def check_launcher(precision: str) -> None:

@@ -98,10 +98,12 @@ def _meet(device: torch.device) -> dict[str, Any]:
             f"WORLD_SIZE = {world} is set, but not {', '.join(missing)}, as a launcher does.",
             hint=_ALONE,
         )
+    from torch.distributed.rendezvous import rendezvous
+
     rank = os.environ["RANK"]
     print(f"process {rank} waits for {world} in all (RANK, WORLD_SIZE are set)", file=sys.stderr)
     try:
-        store, number, count = next(torch.distributed.rendezvous("env://", timeout=_JOIN))
+        store, number, count = next(rendezvous("env://", timeout=_JOIN))
     except (RuntimeError, ValueError) as error:
         place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         reason = str(error).partition("\n")[0]

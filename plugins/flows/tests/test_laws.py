@@ -4,9 +4,13 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 import zoo_core as zoo
 from zoo_core import Rng
+from zoo_flows.bijections import LinearStep
 from zoo_flows.flow import NotFiniteError
 
 SMALL = {"hidden": 12}
@@ -256,3 +260,64 @@ def test_networks_in_half_precision_leave_the_maps_in_single(name):
     z, want = model.forward_and_ladj(x)
     assert half.dtype == ladj.dtype == torch.float32
     assert torch.allclose(half, z, atol=0.2) and torch.allclose(ladj, want, atol=0.02 * z.shape[1])
+
+
+class Largest(TorchDispatchMode):
+    """The most elements that a tensor has had inside the block; views count."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        made = [t.numel() for t in tree_leaves(found) if isinstance(t, torch.Tensor)]
+        self.elements = max([self.elements, *made])
+        return found
+
+
+def test_no_row_of_a_wide_vector_gets_a_matrix_of_its_own():
+    model = scrambled("nsf_coupling", shape=(64,), steps=1, **SMALL)
+    x = reals(model, 32)
+    with Largest() as largest:
+        (-model.log_prob(x).mean()).backward()
+        with torch.no_grad():
+            z, _ = model.forward_and_ladj(x)
+            model.inverse_and_ladj(z)
+    assert largest.elements < 32 * 64 * 64
+
+
+def test_a_train_step_of_few_wide_rows_multiplies_no_matrices_by_each_other():
+    step, x = LinearStep(96), torch.randn(4, 96, requires_grad=True)
+    with FlopCounterMode(display=False) as counted:
+        y, ladj = step(x)
+        (y.square().sum() - ladj.sum()).backward()
+    rows_by_triangles = 2 * 4 * 96 * 96 * 2
+    assert counted.get_total_flops() == 3 * rows_by_triangles  # forward, and two gradients
+
+
+@pytest.mark.parametrize("shape", [(2,), (3,), (64,), (6, 2, 2), (24, 2, 2)])
+def test_the_triangles_are_the_matrix_that_is_kept(shape):
+    torch.manual_seed(0)
+    step, x = LinearStep(shape[0]).double(), torch.randn(7, *shape).double()
+    with torch.no_grad():
+        for p in step.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+        kept, back = step(x), step.inverse(step(x)[0])
+    W = step.matrix.p @ (step.matrix.lower.tril(-1) + torch.eye(shape[0])) @ (
+        step.matrix.upper.triu(1) + torch.diag(step.matrix.sign * step.matrix.log_s.exp())
+    )  # fmt: skip
+    y = torch.einsum("ij,bj...->bi...", W, step.norm(x)[0])
+    for found in (kept, step(x)):
+        torch.testing.assert_close(found[0], y, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(found[1], kept[1], rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(back[0], x, rtol=1e-9, atol=1e-9)
+
+
+def test_wide_rows_agree_in_batches_of_every_size():
+    model = scrambled("nsf_coupling", shape=(100,), steps=2, **SMALL)
+    x = reals(model, 64)
+    with torch.no_grad():
+        wanted = [model.log_prob(x), *model.forward_and_ladj(x)]
+        for size in (1, 2, 7):
+            parts = [(model.log_prob(p), *model.forward_and_ladj(p)) for p in x.split(size)]
+            for found, want in zip(map(torch.cat, zip(*parts, strict=True)), wanted, strict=True):
+                torch.testing.assert_close(found, want, rtol=1e-5, atol=1e-4)

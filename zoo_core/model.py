@@ -85,6 +85,14 @@ class GenerativeModel(nn.Module):
         """Who is trained by the loss object: by default one player with every parameter."""
         return {"model": Player(tuple(self.parameters()), partial(loss, self))}
 
+    def data_dependent_init(self, batch: Batch, rng: Rng) -> None:
+        """Set fresh parameters from data, where some start so (actnorm); by default none do.
+
+        Our loop calls it once, before the first step; a loop of your own may, with a batch that
+        is large enough, or the parameters stay as they are. It is the only place for this: no
+        forward pass sets parameters. A second call changes nothing.
+        """
+
     # What follows from it.
 
     @property

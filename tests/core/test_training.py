@@ -15,6 +15,7 @@ from zoo_core.errors import ConfigError, DataError, OutputError
 from zoo_core.training.config import for_player
 from zoo_core.training.optim import Ema, learning_rate
 from zoo_core.training.order import batch_rows
+from zoo_core.training.players import Actor
 from zoo_core.training.step import NonFiniteError
 
 EVENT = zoo.Event((6,), levels=3)
@@ -190,6 +191,36 @@ def test_accumulated_gradients_are_those_of_the_whole_batch():
     run(whole, config)
     run(parts, replace(config, accumulate=3))
     assert torch.allclose(whole.head.weight, parts.head.weight, atol=1e-6)
+
+
+class Centred(Table):
+    """It starts from the mean of the events it is shown, and records which those were."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.centre, self.shown = nn.Parameter(torch.zeros(6)), []
+
+    @torch.no_grad()
+    def data_dependent_init(self, batch, rng):
+        self.shown.append(rng.rows.tolist())
+        self.centre.copy_(batch[0].float().mean(0))
+
+
+@pytest.mark.parametrize("accumulate", [1, 5])
+def test_a_start_from_data_sees_the_whole_first_batch_once(accumulate, tmp_path):
+    config = replace(SHORT, steps=2, accumulate=accumulate, checkpoint_every=1, ema=0.999, lr=0.0)
+    model, _ = run(make(Centred), config, out=tmp_path)
+    first = Actor("model", None, config, {}, None, None).rows(0, n=40).tolist()
+    assert model.shown == [first]
+    want = data().split("train").x[first].float().mean(0)
+    torch.testing.assert_close(model.centre.detach(), want)  # so do averages begin there
+    resumed, _ = run(make(Centred), config, out=tmp_path, resume=True)
+    assert resumed.shown == [] and torch.equal(resumed.centre, model.centre)
+
+
+def test_a_start_from_data_sees_enough_events_where_batches_are_small():
+    model, _ = run(make(Centred), replace(SHORT, steps=1, batch_size=2))
+    assert [len(rows) for rows in model.shown] == [16]
 
 
 def test_bf16_computes_in_bf16_and_keeps_float32_weights():

@@ -73,6 +73,17 @@ def check_gradients_reach_every_parameter(subject: ModelSubject) -> None:
         _check_gradients(player_name, player, names, (subject.events(4), subject.cond(4)), model)
 
 
+def check_a_loss_sets_no_parameter(subject: ModelSubject) -> None:
+    """A pass in training mode is no start: what depends on data is set by
+    `data_dependent_init`, so that a shape check or a part of a batch decides nothing."""
+    model = subject.model().train()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for player in model.players().values():
+        player.loss((subject.events(4), subject.cond(4)), Rng(0, 4), 0)
+    changed = [k for k, p in model.named_parameters() if not _equal(p.detach(), before[k])]
+    assert not changed, f"the loss set {', '.join(changed[:5])}; see `data_dependent_init`"
+
+
 def check_seed_repeats_the_same_samples(subject: ModelSubject) -> None:
     """Bit for bit, whatever torch's own generator does."""
     with torch.random.fork_rng(devices=[]):
@@ -234,6 +245,7 @@ MODEL_CHECKS = [
     check_unknown_options_are_refused,
     check_capabilities_are_kept,
     check_gradients_reach_every_parameter,
+    check_a_loss_sets_no_parameter,
     check_seed_repeats_the_same_samples,
     check_seeds_and_rows_differ,
     check_rows_do_not_depend_on_n,

@@ -33,6 +33,7 @@ from zoo_core.training.log import JsonLines, postfix
 from zoo_core.training.optim import averaged
 from zoo_core.training.players import Actor, make_actors, trainable
 from zoo_core.training.processes import Processes, check_launcher
+from zoo_core.training.start import start
 from zoo_core.training.state import Progress
 from zoo_core.training.step import NonFiniteError, Report, optimize
 from zoo_core.training.validation import Valid, by_likelihood, by_loss, scores_by_likelihood
@@ -159,6 +160,8 @@ class _Run:
             self.at = state.load(
                 self.checkpoint, self.model, self.actors, marks, steps=self.config.steps
             )
+        if self.at.step == 0:
+            start(self.model, self.actors, self.split, self.processes)
         if self.checkpoint is not None and self.processes.main:
             state.clean(self.checkpoint)
         if self.processes.agree(self.at.step) != self.at.step:  # also: all have looked by now

@@ -59,7 +59,11 @@ class Ema:
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
         self._parameters = parameters
         self._decay = decay
-        self.averages = {name: p.detach().clone() for name, p in parameters.items()}
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin at the parameters as they are now."""
+        self.averages = {name: p.detach().clone() for name, p in self._parameters.items()}
 
     def update(self, step: int) -> None:
         decay = min(self._decay, (1 + step) / (10 + step))

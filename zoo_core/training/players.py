@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+import torch
 from torch import Tensor, nn, optim
 
 from zoo_core.errors import ConfigError, did_you_mean
 from zoo_core.model import GenerativeModel, Player
+from zoo_core.rng import Rng
 from zoo_core.training.config import TrainConfig, for_player
 from zoo_core.training.optim import Ema, learning_rate, make_optimizer
 from zoo_core.training.order import batch_rows, derive
@@ -35,10 +37,20 @@ class Actor:
         first = turn * self.player.steps
         return range(first, first if off else first + self.player.steps)
 
-    def rows(self, step: int, *, n: int) -> Tensor:
+    def rows(self, step: int, *, n: int, at_least: int = 1) -> Tensor:
         """The examples of optimizer step `step`: each player has an order of its own."""
         seed = derive(self.config.seed, "order", self.name)
-        return batch_rows(seed, step, n=n, size=self.config.batch_size)
+        size = max(self.config.batch_size, min(at_least, n))
+        return batch_rows(seed, step, n=n, size=size)
+
+    def rng(self, rows: Tensor, device: torch.device) -> Rng:
+        """The noise of examples: a function of the seed, the player and their numbers."""
+        return Rng(self.config.seed, rows).scope(self.name).to(device)
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """Where the networks run in the precision of the config."""
+        bf16 = self.config.precision == "bf16"
+        return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
     def torch_seed(self, step: int, rank: int) -> int:
         """The seed of torch's own generator (dropout) in optimizer step `step`."""

@@ -11,7 +11,6 @@ from torch import Tensor
 from zoo_core.data.dataset import Split
 from zoo_core.errors import ZooError
 from zoo_core.model import GenerativeModel, Loss
-from zoo_core.rng import Rng
 from zoo_core.training.data import take
 from zoo_core.training.players import Actor, only
 from zoo_core.training.processes import Processes
@@ -95,10 +94,8 @@ def _backward(
 
 
 def _loss(model: GenerativeModel, actor: Actor, split: Split, rows: Tensor, step: int) -> Loss:
-    rng = Rng(actor.config.seed, rows).scope(actor.name).to(model.device)
-    bf16 = actor.config.precision == "bf16"
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-        return actor.player.loss(take(model, split, rows), rng, step)
+    with actor.autocast(model.device):
+        return actor.player.loss(take(model, split, rows), actor.rng(rows, model.device), step)
 
 
 def _non_finite(

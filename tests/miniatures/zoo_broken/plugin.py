@@ -7,7 +7,7 @@ COINS = (
     "Coins Unnormalized SamplesAnotherLaw DrawsFromTorch CouplesTheBatch IgnoresTheSeed "
     "SamplesFloats HasAnIdleParameter HidesACapability CountsItsSamples ForgetsABuffer "
     "ScoresTheBatch ScoresWithNoise ScoresAnything SamplesNothing IgnoresConditions "
-    "MutatesItsConfig"
+    "MutatesItsConfig StartsInAForwardPass"
 ).split()
 
 

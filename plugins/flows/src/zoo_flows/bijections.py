@@ -31,6 +31,13 @@ class Bijection(nn.Module, ABC):
     def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x and log |det dx/dy|."""
 
+    def start(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+        """y, after fresh parameters were set from x where they depend on data.
+
+        What has such layers inside calls theirs one after the other.
+        """
+        return self(x, h)[0]  # type: ignore[no-any-return]
+
 
 class Chain(Bijection):
     """One bijection after another; their log-determinants add up."""
@@ -54,12 +61,18 @@ class Chain(Bijection):
             total = total + ladj
         return y, total
 
+    def start(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+        for layer in self.layers:
+            assert isinstance(layer, Bijection)
+            x = layer.start(x, h)
+        return x
+
 
 class ActNorm(Bijection):
     """y = exp(log_scale) x + shift, a channel each (Glow, section 3.1).
 
-    The first training batch sets both so that y has mean 0 and variance 1. The average over all
-    processes does, where there are several, so that they start alike.
+    Fresh, it is the identity; `start` sets both so that y has mean 0 and variance 1, and does so
+    once. `forward` changes nothing.
     """
 
     ready: Tensor
@@ -69,10 +82,8 @@ class ActNorm(Bijection):
         self.log_scale = nn.Parameter(torch.zeros(channels))
         self.shift = nn.Parameter(torch.zeros(channels))
         self.register_buffer("ready", torch.tensor(False))
-        self._known_ready = False  # so that a device is asked once
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.prepare(x)
         s = self._over(self.log_scale, x)
         return s.exp() * x + self._over(self.shift, x), self._ladj(x)
 
@@ -80,20 +91,15 @@ class ActNorm(Bijection):
         s = self._over(self.log_scale, y)
         return (y - self._over(self.shift, y)) * (-s).exp(), -self._ladj(y)
 
+    def start(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+        if not bool(self.ready):
+            self._standardize(x)
+        return self(x, h)[0]  # type: ignore[no-any-return]
+
     @torch.no_grad()
-    def prepare(self, x: Tensor) -> None:
-        """Set the parameters from x, if this is the first batch of a training."""
-        if not self.training or self._known_ready:
-            return
-        self._known_ready = True
-        if bool(self.ready):
-            return
+    def _standardize(self, x: Tensor) -> None:
         rows = x.transpose(0, 1).flatten(1).double()
-        moments = torch.stack([rows.mean(1), rows.square().mean(1)])
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(moments, torch.distributed.ReduceOp.SUM)
-            moments /= torch.distributed.get_world_size()
-        mean, square = moments
+        mean, square = rows.mean(1), rows.square().mean(1)
         log_scale = -0.5 * (square - mean.square() + 1e-6).log()  # a constant channel stays finite
         self.log_scale.copy_(log_scale)
         self.shift.copy_(-mean * log_scale.exp())
@@ -162,7 +168,6 @@ class LinearStep(Bijection):
         self._kept = Kept(), Kept()  # forward and inverse
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self.norm.prepare(x)
         with torch.autocast(x.device.type, enabled=False):
             if x.dim() == 2 and torch.is_grad_enabled():
                 y, ladj = self.norm(x, h)
@@ -174,6 +179,10 @@ class LinearStep(Bijection):
             return place_by_place(
                 y, self._kept[1](lambda: fold_inverse(*self._parts()), *self._tensors())
             )
+
+    def start(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+        y = self.norm.start(x, h)
+        return self.matrix.rows(y) if x.dim() == 2 else self(x, h)[0]
 
     def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.matrix(), self.norm.log_scale, self.norm.shift, self.matrix.log_s.sum()

@@ -9,6 +9,7 @@ the probability of the integers.
 Shapes: B batch, S the event's shape, D its size; z (B, D), context h (B, E).
 """
 
+import warnings
 from abc import ABC
 from dataclasses import dataclass
 from typing import Annotated
@@ -16,15 +17,19 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from zoo_core import Condition, ConfigError, GenerativeModel, Range, Rng, ZooError
+from zoo_core import Batch, Condition, ConfigError, GenerativeModel, Range, Rng, ZooError
 from zoo_core.errors import NoCapabilityError
 from zoo_core.nn.distributions import Normal
 from zoo_core.nn.inputs import one_hot
+from zoo_core.sampling import evaluating
 from zoo_flows.bijections import Bijection
 from zoo_flows.dequantization import dequantizer
 from zoo_flows.preprocessing import Preprocess, event_of, preprocessing
 
-__all__ = ["Flow", "FlowConfig", "NotFiniteError"]
+__all__ = ["FEWEST", "Flow", "FlowConfig", "NotFiniteError"]
+
+FEWEST = 16
+"""Events from which a mean and a variance may be set: their errors are then a fifth."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,24 @@ class Flow(GenerativeModel, ABC):
         if self.event.levels is not None:
             return x.floor().clamp(0, self.event.levels - 1).long()
         return x.clamp(self.event.low, self.event.high) if self.event.high is not None else x
+
+    def data_dependent_init(self, batch: Batch, rng: Rng) -> None:
+        """Actnorms start so that what leaves them has mean 0 and variance 1 over the batch.
+
+        Those that have started stay as they are.
+        """
+        x, cond = batch
+        if len(x) < FEWEST:
+            warnings.warn(
+                f"actnorm stays the identity: {len(x)} events are too few to start from "
+                f"(at least {FEWEST}).",
+                stacklevel=2,
+            )
+            return
+        with evaluating(self):
+            u = 0.0 if self.dequantizer is None else self.dequantizer(x, rng, 0)[0]
+            y, _ = self.preprocess(x.to(self.dtype) + u)
+            self.transform.start(y, self._context(cond))
 
     def _base(self, batch: int, *, like: Tensor) -> Normal:
         return Normal.standard(batch, self.event.dims, like=like)

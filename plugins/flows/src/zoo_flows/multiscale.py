@@ -6,7 +6,7 @@ Shapes: B batch, x (B, C, H, W), z (B, D) with D = C H W.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from zoo_core import ConfigError
 from zoo_flows.bijections import Bijection
 
 __all__ = ["MultiScale", "check_sides"]
+
+_Apply = Callable[[Bijection, Tensor], tuple[Tensor, Tensor]]
 
 
 class MultiScale(Bijection):
@@ -31,10 +33,18 @@ class MultiScale(Bijection):
         self.shapes = [(c // 2, h, w) for c, h, w in shapes[:-1]] + [shapes[-1]]
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._scaled(x, lambda scale, x: scale(x, h))
+
+    def start(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+        return self._scaled(x, lambda scale, x: (scale.start(x, h), x.new_zeros(len(x))))[0]
+
+    def _scaled(self, x: Tensor, apply: _Apply) -> tuple[Tensor, Tensor]:
+        """z and the sum of the log-determinants that `apply` gives for each scale."""
         done: list[Tensor] = []
         total = x.new_zeros(len(x))
         for scale in self.scales:
-            x, ladj = scale(x, h)
+            assert isinstance(scale, Bijection)
+            x, ladj = apply(scale, x)
             total = total + ladj
             if len(done) < len(self.scales) - 1:
                 x, z = x.chunk(2, 1)

@@ -35,7 +35,8 @@ class TrainConfig:
     The learning rate rises linearly over `warmup` optimizer steps and then follows `schedule`
     down to `final * lr`. `clip` bounds the global norm of a player's gradient. `ema` is the decay
     of the averaged weights with which the model is evaluated and saved. `accumulate` splits each
-    batch to save memory.
+    batch to save memory: gradients are those of the whole batch, but what a model or loss computes
+    over a batch (batch normalization, evenly spread noise levels), it computes over each part.
 
     Every `eval_every` steps and at the end the validation split is scored, by the model's default
     likelihood or by the mean of its loss; `keep_best` returns the weights that scored best, and

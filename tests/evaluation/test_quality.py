@@ -35,8 +35,11 @@ def rows(found):
 
 def test_train_images_pass_for_real_and_the_null_does_not(protocol, digits):
     found = rows(protocol(digits.split("train").x[:200]))
-    assert {f for _, f in found} == {"digits", "pixels"} and len(found) == 12
+    assert {f for _, f in found} == {"digits", "pixels"} and len(found) == 14
     for q in found.values():
+        if q.score == "memorization":  # the one that tells them apart
+            assert q.value.value > 0.6
+            continue
         better = 1 if q.better == "higher" else -1
         error = math.hypot(q.real.std_err, q.value.std_err)
         assert better * (q.value.value - q.real.value) > -4 * error, str(q)

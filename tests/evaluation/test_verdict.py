@@ -21,7 +21,8 @@ def by_samples(coverage, frechet, features="digits"):
         return {"score": score, "features": features, **cells}
 
     scores = [row("frechet", *frechet), row("coverage", *coverage, error=0.01)]
-    return {"likelihood": None, "quality": {"scores": scores}}
+    held = {"n": 600, "copies": 0.75, "splits": ["test"]}
+    return {"likelihood": None, "quality": {"scores": scores, "n": 360, "memorization": held}}
 
 
 @pytest.mark.parametrize("relation", ["equal", "lower", "estimate"])
@@ -52,6 +53,21 @@ def test_samples_must_cover_what_real_data_cover_and_look_like_it():
 def test_coverage_that_the_null_has_as_well_shows_nothing():
     found = verdict(by_samples((0.70, 0.72, 0.70), (1.0, 0.9, 50.0)))
     assert not found.pretrained and "nothing is shown" in found.why
+
+
+@pytest.mark.parametrize(
+    ("value", "n", "pretrained"),
+    [(0.59, 1000, True), (0.61, 1000, False), (0.61, 100, True), (0.66, 100, False)],
+)
+def test_copies_of_training_events_do_not_count_however_good_they_look(value, n, pretrained):
+    """Beyond one half by 0.1 and by three binomial errors, on any features."""
+    record = by_samples((0.72, 0.72, 0.02), (0.5, 0.9, 50.0))
+    cell = {"value": value, "std_err": 0.5 / n**0.5}
+    row = {"score": "memorization", "features": "pixels", "value": cell, "n": n}
+    record["quality"]["scores"].append({**row, "n_reference": 600})
+    found = verdict(record)
+    assert found.pretrained is pretrained
+    assert pretrained or f"memorization {value:.3f} on pixels" in found.why
 
 
 def test_a_likelihood_goes_before_samples():

@@ -8,6 +8,7 @@ import torch
 
 import zoo_core as zoo
 from zoo_core.weights import golden
+from zoo_core.weights.card import card
 from zoo_core.weights.checkpoint import GOLDEN, METADATA, WEIGHTS
 from zoo_core.weights.hub.upload import CARD
 
@@ -63,6 +64,15 @@ def test_the_card_says_what_the_model_is(may_write, folder, zoo_command):
     ):
         assert part in text
     assert may_write.asked == []
+
+
+def test_the_card_flags_samples_that_repeat_events_of_training(minis):
+    spec = zoo.info("mini_gan").spec
+    row = {"split": "test", "score": "memorization_pixels", "std_err": 0.02, "n": 400}
+    anchors = {"real": 0.5, "null": 0.5}
+    for value, said in ((0.75, True), (0.55, False)):
+        text = card("o/r", spec, {"metrics": [{**row, **anchors, "value": value}]})
+        assert ("FLAGGED" in text) is said and ("repeats events of training" in text) is said
 
 
 def test_a_dry_run_needs_neither_token_nor_network(folder, zoo_command):

@@ -105,6 +105,9 @@ def _print(settings: Settings, found: "Comparison") -> None:
 
     for warning in found.warnings:
         remark(settings, f"not equal: {warning}")
+    for entry in found.entries:
+        for note in entry.notes:
+            remark(settings, f"{entry.name}: {note}")
     show(settings, found.record(), table([name for name, _ in COLUMNS], rows(found)))
 
 

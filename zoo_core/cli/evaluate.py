@@ -152,12 +152,13 @@ def lines(record: Mapping[str, Any]) -> Iterator[str]:
     if record["quality"]:
         yield ""
         yield from _quality(record["quality"])
+        yield from _flagged(record)
     if record["speed"]:
         yield ""
         yield from fields(_speed(record["speed"]))
     verdict = record["verdict"]
     yield ""
-    yield f"{'beats' if verdict['pretrained'] else 'does NOT beat'} the null: {verdict['why']}"
+    yield f"{'counts' if verdict['pretrained'] else 'does NOT count'} as pretrained: {verdict['why']}"
 
 
 def _likelihood(found: Mapping[str, Any] | None) -> str:
@@ -207,6 +208,13 @@ def _quality(found: Mapping[str, Any]) -> Iterator[str]:
         f"{found['n']} samples, as many of {found['split']} as real; reference "
         f"{found['reference']['n']} of {found['reference']['split']}"
     )
+
+
+def _flagged(record: Mapping[str, Any]) -> Iterator[str]:
+    from zoo_core.evaluation.verdict import memorized
+
+    if flagged := memorized(record):
+        yield f"FLAGGED: {flagged}"
 
 
 def _speed(found: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zoo_core.errors import UsageError
 
-__all__ = ["Cloud", "Estimate", "distance_blocks"]
+__all__ = ["Cloud", "Estimate", "distance_blocks", "with_rows"]
 
 _BLOCK_VALUES = 1 << 22
 
@@ -78,6 +78,14 @@ def distance_blocks(a: Cloud, b: Cloud) -> Iterator[Tensor]:
     norm = y.square().sum(1)
     for part in torch.split(x, max(1, _BLOCK_VALUES // len(b))):
         yield torch.addmm(norm, part, y.T, alpha=-2).add_(part.square().sum(1, keepdim=True))
+
+
+def with_rows(points: Cloud, centers: Cloud, values: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Blocks of distances with the rows of `values` (N, ...) that belong to them."""
+    start = 0
+    for d in distance_blocks(points, centers):
+        yield d, values[start : start + len(d)]
+        start += len(d)
 
 
 def _radii(cloud: Cloud, k: int) -> Tensor:

@@ -17,6 +17,7 @@ from zoo_core.data.dataset import Dataset
 from zoo_core.data.order import choose
 from zoo_core.evaluation.evaluate import Evaluation, evaluate
 from zoo_core.evaluation.quality import Quality
+from zoo_core.evaluation.verdict import memorized
 from zoo_core.model import GenerativeModel
 from zoo_core.sampling import evaluating, to_model
 from zoo_core.specs import LikelihoodKind
@@ -133,7 +134,9 @@ def compare(
         parameters = sum(p.numel() for p in model.parameters())
         budget = (budgets or {}).get(name) or Budget(parameters)
         shown, maps = _maps(model, data, split, seed)
-        entries.append(Entry(name, found, budget, _codes(model), maps))
+        flagged = memorized(found.record)
+        notes = [f"FLAGGED: {flagged}"] if flagged else []
+        entries.append(Entry(name, found, budget, _codes(model), maps, notes))
     return Comparison(data, split, entries, seed, list(warnings(entries)), shown)
 
 

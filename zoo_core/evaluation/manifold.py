@@ -15,7 +15,6 @@ means over generated points (precision, density), by the jackknife, which leaves
 for the others.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -23,7 +22,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.config import Range
-from zoo_core.evaluation.cloud import Cloud, Estimate, distance_blocks
+from zoo_core.evaluation.cloud import Cloud, Estimate, distance_blocks, with_rows
 
 __all__ = ["Coverage", "Density", "Precision", "Recall"]
 
@@ -86,7 +85,7 @@ class Coverage:
     def __call__(self, generated: Cloud, reference: Cloud) -> Estimate:
         reach = _reach(reference, self.k)[:, None]
         covered, lost = 0.0, torch.zeros(len(generated), dtype=torch.float64)
-        for d, r in _with_rows(reference, generated, reach):
+        for d, r in with_rows(reference, generated, reach):
             inside = d <= r
             count = inside.sum(1)
             covered += float((count > 0).sum())
@@ -109,14 +108,6 @@ def _reach(cloud: Cloud, k: int) -> Tensor:
 def _mean(values: Tensor) -> Estimate:
     values = values.double()
     return Estimate(float(values.mean()), float(values.std() / len(values) ** 0.5))
-
-
-def _with_rows(points: Cloud, centers: Cloud, values: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Blocks of distances with the rows of `values` (N, ...) that belong to them."""
-    start = 0
-    for d in distance_blocks(points, centers):
-        yield d, values[start : start + len(d)]
-        start += len(d)
 
 
 def _without_one(cloud: Cloud, k: int) -> tuple[Tensor, Tensor]:

@@ -2,10 +2,11 @@
 
 The reference is the `train` split. A score of n generated events stands beside the same score of
 n held-out real ones, which is what a perfect model would get, and of n draws of the null baseline.
-All depend on n and on the size of the reference, so both are part of the result.
+All depend on n and on the size of the reference, so both are part of the result. Samples that
+repeat training events get the best of these scores, so `memorization` stands beside them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -19,14 +20,16 @@ from zoo_core.errors import UsageError
 from zoo_core.evaluation.baselines import Baseline, null_baseline
 from zoo_core.evaluation.cloud import Cloud, Estimate
 from zoo_core.evaluation.features import Extractor, extractor, fitting
+from zoo_core.evaluation.memorization import Memorization, sides
 from zoo_core.evaluation.reference import digest, reference_cloud
 from zoo_core.registry import current
 from zoo_core.rng import Rng
 from zoo_core.specs import import_target
 
-__all__ = ["SCORES", "Quality", "SampleQuality"]
+__all__ = ["MEMORIZATION", "SCORES", "Quality", "SampleQuality"]
 
-SCORES = ("frechet", "kernel", "precision", "recall", "density", "coverage")
+MEMORIZATION = "memorization"
+SCORES = ("frechet", "kernel", "precision", "recall", "density", "coverage", MEMORIZATION)
 
 _MOST_GENERATED = 1_000
 _MOST_REFERENCE = 5_000
@@ -38,7 +41,8 @@ class Quality:
     """One score on one extractor's features, of the model, of real data and of the null.
 
     `label` is what to call it: FID and KID are the names of the Inception scores of 50,000 events
-    against the whole train split, and of nothing else.
+    against the whole train split, and of nothing else. `better` is "lower", "higher", or the value
+    that is ideal.
     """
 
     score: str
@@ -106,7 +110,8 @@ class SampleQuality:
             _name(f): extractor(f)
             for f in (features if features is not None else fitting(data.event))
         }
-        self.scores = {name: _score(name) for name in scores}
+        self.scores = {name: _score(name) for name in scores if name != MEMORIZATION}
+        self.sides = sides(data, seed=seed) if MEMORIZATION in scores else None
         for name, extract in self.features.items():
             if not extract.accepts(data.event):
                 raise UsageError(
@@ -130,23 +135,11 @@ class SampleQuality:
             raise UsageError(
                 f"{len(x)} samples; this comparison is of {self.n}, as many as real events."
             )
-        found = []
+        found: list[Quality] = []
         for name, extract in self.features.items():
-            reference, real, null = self._clouds[name]
             generated = Cloud(extract(x, self.data.event))
-            for score_name, score in self.scores.items():
-                found.append(
-                    Quality(
-                        score_name,
-                        name,
-                        self._label(score_name, name),
-                        score.better,
-                        score(generated, reference),
-                        *self._anchors(name, score_name, reference, real, null),
-                        self.n,
-                        len(reference),
-                    )
-                )
+            found += [self._scored(score, name, generated) for score in self.scores]
+            found += self._memorized(name, generated)
         return found
 
     def describe(self) -> dict[str, Any]:
@@ -162,8 +155,50 @@ class SampleQuality:
             },
             "features": {name: f.identity for name, f in self.features.items()},
             "scores": {name: configs.to_dict(score) for name, score in self.scores.items()},
+            "memorization": self.sides
+            and {"n": len(self.sides.held), "copies": self.sides.copies, "splits": self._others},
             "null": self.null.name,
         }
+
+    def _scored(self, score: str, features: str, generated: Cloud) -> Quality:
+        reference, real, null = self._clouds[features]
+        call = self.scores[score]
+        return Quality(
+            score,
+            features,
+            self._label(score, features),
+            call.better,
+            call(generated, reference),
+            self._anchor(score, features, "real", lambda: call(real, reference)),
+            self._anchor(score, features, "null", lambda: call(null, reference)),
+            self.n,
+            len(reference),
+        )
+
+    def _memorized(self, features: str, generated: Cloud) -> list[Quality]:
+        """Whether the samples are nearer to `train` than to as many other events."""
+        if self.sides is None:
+            return []
+        _, real, null = self._clouds[features]
+        call = self._memorizations[features]
+        own = self.sides.places.get(self.split)
+        rows = None if own is None else own[self.rows]
+        row = Quality(
+            MEMORIZATION,
+            features,
+            self._label(MEMORIZATION, features),
+            "0.5",
+            call(generated),
+            self._anchor(MEMORIZATION, features, "real", lambda: call(real, rows)),
+            self._anchor(MEMORIZATION, features, "null", lambda: call(null)),
+            self.n,
+            len(self.sides.held),
+        )
+        return [row]
+
+    @property
+    def _others(self) -> list[str]:
+        return [name for name in self.data.splits if name != "train"]
 
     @cached_property
     def _clouds(self) -> dict[str, tuple[Cloud, Cloud, Cloud]]:
@@ -179,18 +214,26 @@ class SampleQuality:
         }
 
     @cached_property
-    def _found(self) -> dict[tuple[str, str], tuple[Estimate, Estimate]]:
+    def _memorizations(self) -> dict[str, Memorization]:
+        assert self.sides is not None
+        both = (self.sides.trained, self.sides.held)
+        return {
+            name: Memorization(*(reference_cloud(x, self.data.event, extract, ()) for x in both))
+            for name, extract in self.features.items()
+        }
+
+    @cached_property
+    def _anchors(self) -> dict[tuple[str, str, str], Estimate]:
         return {}
 
-    def _anchors(
-        self, features: str, score: str, reference: Cloud, real: Cloud, null: Cloud
-    ) -> tuple[Estimate, Estimate]:
-        """The score of real data and of the null baseline, computed once."""
-        key = (features, score)
-        if key not in self._found:
-            call = self.scores[score]
-            self._found[key] = (call(real, reference), call(null, reference))
-        return self._found[key]
+    def _anchor(
+        self, score: str, features: str, of: str, compute: Callable[[], Estimate]
+    ) -> Estimate:
+        """The score of real data or of the null baseline, computed once."""
+        key = (score, features, of)
+        if key not in self._anchors:
+            self._anchors[key] = compute()
+        return self._anchors[key]
 
     def _label(self, score: str, features: str) -> str:
         short = {"frechet": "fd", "kernel": "kd"}.get(score, score)

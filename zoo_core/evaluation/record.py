@@ -182,8 +182,9 @@ def _compare(then: Mapping[str, Any], now: Mapping[str, Any]) -> "list[Compariso
             gap = Comparison(f"gap to {old['name']}", old["gap"], new["gap"], old["gap_std_err"])
             found.append(gap)
     if then["quality"] and now["quality"]:
-        pairs = zip(then["quality"]["scores"], now["quality"]["scores"], strict=True)
-        for old, new in pairs:
+        measured = {(s["score"], s["features"]): s for s in now["quality"]["scores"]}
+        for old in then["quality"]["scores"]:
+            new = measured[old["score"], old["features"]]
             value, error = old["value"]["value"], old["value"]["std_err"]
             floor = 1e-6 * max(1.0, abs(value))  # an error of 0: all points counted, or none
             found.append(

@@ -1,6 +1,7 @@
 """Features of reference data, kept in the cache under the hash of data and extractor."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -29,16 +30,18 @@ def digest(x: Tensor) -> str:
     return found.hexdigest()
 
 
-def reference_cloud(x: Tensor, event: Event, extract: Extractor) -> Cloud:
+def reference_cloud(
+    x: Tensor, event: Event, extract: Extractor, neighbours: Sequence[int] = NEIGHBOURS
+) -> Cloud:
     """The features of reference events, with their neighbour radii; from the cache if there."""
-    named = f"{_FORMAT} {digest(x)} {event} {extract.identity}"
+    named = f"{_FORMAT} {digest(x)} {event} {extract.identity} {list(neighbours)}"
     key = hashlib.sha256(named.encode()).hexdigest()
     path = cache_dir() / "features" / f"{key}.safetensors"
     kept = _read(path, named, len(x))
     if kept is not None:
         return kept
     cloud = Cloud(extract(x, event))
-    for k in NEIGHBOURS:
+    for k in neighbours:
         cloud.radii(k)
     sealed.write(path, {"points": cloud.points.contiguous(), **cloud.derived}, named)
     return cloud

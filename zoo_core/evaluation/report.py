@@ -14,6 +14,8 @@ from zoo_core.data.event import Event
 from zoo_core.data.pictures import grid, grid_layout, shade
 from zoo_core.evaluation import charts
 from zoo_core.evaluation.compare import Comparison, Entry, headline_scores
+from zoo_core.evaluation.quality import MEMORIZATION
+from zoo_core.evaluation.verdict import memorized
 from zoo_core.specs import LikelihoodKind
 
 __all__ = ["COLUMNS", "html", "markdown", "page", "rows"]
@@ -28,6 +30,7 @@ COLUMNS = (
     ("Frechet", "Frechet distance on the named features; real data's beside it"),
     ("precision", "part of the samples that look real; real data's beside it"),
     ("coverage", "part of the reference that samples reach; real data's beside it"),
+    ("memorization", "part of the samples nearer to train than to held-out data; 0.5 by chance"),
     ("images/s", "samples a second in batches"),
     ("first image", "seconds to one image"),
     ("NFE", "network evaluations to one sample"),
@@ -114,15 +117,16 @@ def _trade_off(c: Comparison) -> Iterator[str]:
     points = []
     for entry in c.entries:
         speed, scores = entry.evaluation.speed, entry.evaluation.quality
-        if speed is not None and scores:
-            frechet = headline_scores(entry)["frechet"]
+        frechet = headline_scores(entry).get("frechet") if scores else None
+        if speed is not None and frechet is not None:
             seconds = 1 / speed.images_per_second
             points.append(
                 charts.Point(entry.name, seconds, frechet.value.value, frechet.value.std_err)
             )
     if not points:
         return
-    first = headline_scores(next(e for e in c.entries if e.evaluation.quality))["frechet"]
+    measured = (headline_scores(e) for e in c.entries if e.evaluation.quality)
+    first = next(scores["frechet"] for scores in measured if "frechet" in scores)
     levels = [("real data", first.real.value)]
     worst = max(p.y + p.error for p in points)
     if first.null.value < 3 * worst:  # further away it would press the models together
@@ -236,6 +240,7 @@ def _row(c: Comparison, e: Entry) -> tuple[str, ...]:
         c.rank(e),
         "-" if sigmas is None else f"{sigmas:+.0f} ({verdict['by']})",
         *(_score(scores, name) for name in ("frechet", "precision", "coverage")),
+        _memorization(e),
         "-" if not speed else f"{speed.images_per_second:.4g}",
         "-" if not speed else f"{speed.first_image_seconds:.3g} s",
         "-" if not speed or speed.network_evaluations is None else f"{speed.network_evaluations}",
@@ -247,6 +252,16 @@ def _row(c: Comparison, e: Entry) -> tuple[str, ...]:
 def _score(scores: dict, name: str) -> str:  # type: ignore[type-arg]
     q = scores.get(name)
     return "-" if q is None else f"{q.value.value:.3g} (real {q.real.value:.3g})"
+
+
+def _memorization(e: Entry) -> str:
+    """The largest of all features, for the verdict goes by any of them."""
+    found = [q for q in e.evaluation.quality if q.score == MEMORIZATION]
+    if not found:
+        return "-"
+    worst = max(found, key=lambda q: q.value.value)
+    flag = ", FLAGGED" if memorized(e.record) else ""
+    return f"{worst.value.value:.3f} ({worst.features}{flag})"
 
 
 def _sign(e: Entry) -> str:

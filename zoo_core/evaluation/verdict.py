@@ -4,7 +4,9 @@ Weights count as pretrained if their likelihood beats every null baseline by fiv
 of the paired difference. A lower bound that is above a baseline is; an upper bound shows nothing.
 Without a likelihood, samples must cover at least 0.9 of what real data cover, where the null does
 not, and their Frechet distance must beat the null's by five standard errors, both on the most
-special features there are (the first ones).
+special features there are (the first ones). Copies of training events would pass that, so samples
+must not be flagged as memorized on any features: more than half of them nearer to events of
+training than to as many held-out ones, by three binomial errors and by 0.1.
 """
 
 import math
@@ -12,10 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["COVERAGE", "SIGMAS", "Verdict", "verdict"]
+__all__ = ["COVERAGE", "SIGMAS", "Verdict", "beyond_chance", "memorized", "verdict"]
 
 SIGMAS = 5.0
 COVERAGE = 0.9
+_MARGIN, _BINOMIAL_ERRORS = 0.1, 3.0
+"""Beyond 1/2, where memorization begins."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ def verdict(record: Mapping[str, Any]) -> Verdict:
     if record.get("likelihood"):
         return _by_likelihood(record["likelihood"])
     if record.get("quality"):
-        return _by_samples(record["quality"]["scores"])
+        return _not_by_heart(_by_samples(record["quality"]["scores"]), record["quality"])
     return Verdict(False, "nothing", None, "nothing was measured")
 
 
@@ -77,3 +81,37 @@ def _by_samples(scores: list[Mapping[str, Any]]) -> Verdict:
         f"null's ({SIGMAS:g} are needed)"
     )
     return Verdict(value >= COVERAGE * real and sigmas >= SIGMAS, "samples", sigmas, why)
+
+
+def memorized(record: Mapping[str, Any]) -> str | None:
+    """What flags the samples of an evaluation as copies of training events, or None."""
+    scores = (record.get("quality") or {}).get("scores", [])
+    for found in (s for s in scores if s["score"] == "memorization"):
+        value = float(found["value"]["value"])
+        if beyond_chance(value, found["n"]):
+            return (
+                f"memorization {value:.3f} on {found['features']}: so many of the samples are "
+                f"nearer to {found['n_reference']} events of train than to as many held-out ones, "
+                "where half would be by chance"
+            )
+    return None
+
+
+def beyond_chance(value: float, n: int) -> bool:
+    """Whether so many of n samples are nearer to training events that it flags them."""
+    return value - 0.5 > max(_MARGIN, _BINOMIAL_ERRORS * 0.5 / math.sqrt(n))
+
+
+def _not_by_heart(found: Verdict, quality: Mapping[str, Any]) -> Verdict:
+    """The verdict on samples, unless they may be copies of what the model was trained on."""
+    if not found.pretrained:
+        return found
+    flagged, of = memorized({"quality": quality}), quality.get("memorization")
+    if of is None:
+        flagged = "whether the samples are copies of training events was not measured"
+    elif not beyond_chance(of["copies"], quality["n"]):
+        flagged = (
+            f"{of['n']} held-out events are too few to tell: copies of training events would have "
+            f"memorization {of['copies']:.3f}"
+        )
+    return Verdict(False, "samples", found.sigmas, flagged) if flagged else found

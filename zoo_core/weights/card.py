@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from zoo_core.evaluation.verdict import beyond_chance
 from zoo_core.registry import current
 from zoo_core.specs import LikelihoodKind, ModelSpec
 from zoo_core.text import printable, printable_lines
@@ -27,6 +28,7 @@ def metric_text(metric: Mapping[str, Any]) -> str:
         return (
             f"{metric['score']} {metric['value']:.4g} +- {metric['std_err']:.2g} "
             f"(real {metric['real']:.4g}, null {metric['null']:.4g})"
+            + (", FLAGGED" if _memorized(metric) else "")
         )
     if not {"nats", "std_err", "bits_per_dim", "kind", "relation"} <= metric.keys():
         return ", ".join(f"{name} {_number(value)}" for name, value in metric.items())
@@ -129,8 +131,19 @@ def _limits(spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield "- Its likelihood has a kind; a bound or an estimate is no value of log p."
     yield "- It models the events above and nothing else; what it was trained on it may repeat."
-    if not metadata.get("metrics"):
+    metrics = metadata.get("metrics") or []
+    if flagged := [m for m in metrics if isinstance(m, Mapping) and _memorized(m)]:
+        yield f"- It repeats events of training ({_cell(flagged[-1]['score'])}, 0.5 by chance)."
+    if not metrics:
         yield "- Nothing was measured."
+
+
+def _memorized(metric: Mapping[str, Any]) -> bool:
+    """Whether a recorded score flags samples as copies of training events."""
+    score, value, n = (metric.get(key) for key in ("score", "value", "n"))
+    named = isinstance(score, str) and score.startswith("memorization_")
+    known = isinstance(value, int | float) and isinstance(n, int) and n > 0
+    return named and known and beyond_chance(value, n)  # type: ignore[arg-type]
 
 
 def _section(title: str, lines: list[str]) -> Iterator[str]:

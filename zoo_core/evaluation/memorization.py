@@ -1,0 +1,85 @@
+"""Memorization: do samples lie nearer to the events of training than to others like them?
+
+    m = P(d(x, T) < d(x, H)) + P(d(x, T) = d(x, H)) / 2,   d(x, A) = min_{a in A} |f(x) - f(a)|
+
+x is a sample, f the features, T a random part of `train`, and H as many events that were not
+trained on, from all other splits. If x depends no more on T than on H, m is 1/2 whatever the
+features and however bad the samples are; copies of training events get 1/2 + |T| / (2 |train|).
+Ties, such as events that are in both, count half.
+
+A test of data-copying (Meehan et al., 2020, https://arxiv.org/abs/2004.05675) with equally many
+events on both sides; AuthPct (Alaa et al., 2022, https://arxiv.org/abs/2102.08921) asks the same
+of single samples.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zoo_core.data.dataset import Dataset
+from zoo_core.data.order import choose
+from zoo_core.evaluation.cloud import Cloud, Estimate, distance_blocks, with_rows
+
+__all__ = ["Memorization", "Sides", "sides"]
+
+_MOST = 20_000
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """Equally many events that were trained on and that were not; `copies` is m of copies."""
+
+    trained: Tensor
+    held: Tensor
+    copies: float
+    places: dict[str, Tensor]
+    """Where the rows of each held-out split are in `held`; -1 where they are not, (N,)."""
+
+
+def sides(data: Dataset, *, seed: int) -> Sides | None:
+    """The events that samples are held against; None where nothing was held out."""
+    train = data.split("train").x
+    others = {name: split.x for name, split in data.splits.items() if name != "train"}
+    total = sum(map(len, others.values()))
+    n = min(total, len(train), _MOST)
+    if n < 2:
+        return None
+    kept = choose(seed, total, n, stream="evaluation/held out")
+    places = torch.full((total,), -1).index_put((kept,), torch.arange(n))
+    parts = torch.split(places, [len(x) for x in others.values()])
+    return Sides(
+        train[choose(seed, len(train), n, stream="evaluation/trained")],
+        torch.cat(list(others.values()))[kept],
+        0.5 + n / (2 * len(train)),
+        dict(zip(others, parts, strict=True)),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Memorization:
+    """m of generated events; 1/2 is ideal, and less is no better."""
+
+    trained: Cloud
+    held: Cloud
+
+    def __call__(self, generated: Cloud, own: Tensor | None = None) -> Estimate:
+        """`own` (N,) is where in `held` each event is itself, which then does not count.
+
+        The error is that of a fair coin, 1 / (2 sqrt(N)).
+        """
+        gap = _nearest(generated, self.trained) - _nearest(generated, self.held, own)
+        scale = self.held.points.double().sub(self.held.mean).square().sum(1).mean()
+        tie = gap.abs() <= _ROUNDING * scale
+        nearer = torch.where(tie, 0.5, (gap < 0).double())
+        return Estimate(float(nearer.mean()), 0.5 / len(generated) ** 0.5)
+
+
+def _nearest(points: Cloud, others: Cloud, own: Tensor | None = None) -> Tensor:
+    """Squared distances to the nearest of `others`, (N,)."""
+    if own is None:
+        return torch.cat([d.amin(1) for d in distance_blocks(points, others)])
+    column = torch.arange(len(others))
+    blocks = with_rows(points, others, own[:, None])
+    return torch.cat([d.masked_fill(column == o, torch.inf).amin(1) for d, o in blocks])

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 SHOWN, TIMED, SEED = 20, 64, 0
 PICTURES = ("digits", "ising")
 """Data sets of images that need no download."""
-BITS_SIGN = {"equal": "=", "lower": "<=", "upper": ">=", "estimate": "~"}
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def score(
         return "none", "", None, None
     x, y = data.split("test").batch()
     mean = model.log_likelihood(x, cond=y if model.condition.classes else None, seed=SEED).mean()
-    sign = BITS_SIGN[mean.kind.relation]
+    sign = mean.kind.bits_sign
     return f"{mean.kind.sign} {mean.kind}", sign, mean.bits_per_dim, mean.bits_per_dim_std_err
 
 

@@ -86,7 +86,7 @@ class Mean:
     def __str__(self) -> str:
         return (
             f"log p {self.kind.sign} {self.nats:.3f} +- {self.std_err:.3f} nats "
-            f"({self.bits_per_dim:.4f} bits/dim) [{self.kind}, n={self.n}]"
+            f"(bits/dim {self.kind.bits_sign} {self.bits_per_dim:.4f}) [{self.kind}, n={self.n}]"
         )
 
 

@@ -31,6 +31,7 @@ Relation = Literal["equal", "lower", "upper", "estimate"]
 """How a reported number stands to log p(x)."""
 
 _SIGN: dict[str, str] = {"equal": "=", "lower": ">=", "upper": "<=", "estimate": "~"}
+_SIGN_OF_BITS: dict[str, str] = {**_SIGN, "lower": _SIGN["upper"], "upper": _SIGN["lower"]}
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class LikelihoodKind:
     def sign(self) -> str:
         """The sign to print between log p and the number: `=`, `>=`, `<=` or `~`."""
         return _SIGN[self.relation]
+
+    @property
+    def bits_sign(self) -> str:
+        """The sign between bits/dim, or -log p, and the number: there a bound turns round."""
+        return _SIGN_OF_BITS[self.relation]
 
     def __str__(self) -> str:
         return f"{self.name}({self.detail})" if self.detail else self.name

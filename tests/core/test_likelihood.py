@@ -243,12 +243,14 @@ def kind(relation, detail=""):
 
 
 @pytest.mark.parametrize(
-    ("relation", "sign"), [("equal", "="), ("lower", ">="), ("upper", "<="), ("estimate", "~")]
+    ("relation", "sign", "bits_sign"),
+    [("equal", "=", "="), ("lower", ">=", "<="), ("upper", "<=", ">="), ("estimate", "~", "~")],
 )
-def test_the_printed_sign_follows_the_relation(relation, sign):
+def test_the_printed_signs_follow_the_relation_and_turn_round_for_bits(relation, sign, bits_sign):
     found = LogLikelihood(torch.tensor([-1.0, -3.0]), kind(relation, "k=3"), torch.zeros(2),
                           zoo.Event((2, 2), levels=2)).mean()  # fmt: skip
-    assert str(found) == f"log p {sign} -2.000 +- 1.000 nats (0.7213 bits/dim) [some(k=3), n=2]"
+    said = f"log p {sign} -2.000 +- 1.000 nats (bits/dim {bits_sign} 0.7213) [some(k=3), n=2]"
+    assert str(found) == said
 
 
 def test_means_carry_the_error_of_the_mean():

@@ -68,9 +68,9 @@ def test_draws_of_the_null_and_real_events_are_at_one_half(protocol, digits):
     assert {q.features for q in rows} == {"digits", "pixels"}
     for q in rows:
         assert abs(q.real.value - 0.5) < 3 * q.real.std_err
+        assert q.real.std_err >= 0.5 / 360**0.5
         assert abs(q.null.value - 0.5) < 3 * q.null.std_err
         assert q.value.value == pytest.approx(protocol.sides.copies, abs=0.06)
-        assert q.value.std_err == pytest.approx(0.5 / 360**0.5)
 
 
 def test_events_in_train_and_held_out_count_half():
@@ -79,6 +79,16 @@ def test_events_in_train_and_held_out_count_half():
     assert both(Cloud(torch.tensor([[0.1], [4.0], [0.5]]))).value == 0.5
     apart = Memorization(Cloud(x), Cloud(x + torch.tensor([[0.0], [0.0], [20.0]])))
     assert apart(Cloud(torch.tensor([[0.1], [6.0]]))).value == 0.75
+
+
+def test_samples_that_share_a_neighbour_count_as_one_toss():
+    """Samples far from all data have the one event that is nearest to them all as neighbour."""
+    x = torch.randn(400, 5, generator=torch.Generator().manual_seed(0))
+    measure = Memorization(Cloud(x[:200]), Cloud(x[200:]))
+    far = measure(Cloud(100 + torch.zeros(300, 5)))
+    assert far.value in (0.0, 1.0) and far.std_err == 0.5
+    apart = measure(Cloud(x[:100]))
+    assert apart.value == 1.0 and apart.std_err == pytest.approx(0.5 / 100**0.5)
 
 
 def made_up(train, **held):

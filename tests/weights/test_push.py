@@ -56,7 +56,7 @@ def test_the_card_says_what_the_model_is(may_write, folder, zoo_command):
         "license: mit\n",
         "| density type | explicit/tractable |",
         "| likelihood | log p = exact |",
-        "log p = -2.500 +- 0.100 nats, 0.9000 bits/dim (exact, n=9)",
+        "log p = -2.500 +- 0.100 nats, bits/dim = 0.9000 (exact, n=9)",
         "| trained on | toys |",
         f'zoo.load("hf://{REPO}")',
         "arch = 'mini_ar'",

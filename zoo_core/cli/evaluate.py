@@ -166,12 +166,12 @@ def _likelihood(found: Mapping[str, Any] | None) -> str:
         return "none"
     from zoo_core.specs import LikelihoodKind
 
-    sign = LikelihoodKind(found["kind"], found["relation"]).sign
+    kind = LikelihoodKind(found["kind"], found["relation"])
     whole = "every event once" if found["every_event"] else "drawn by the seed"
     return (
-        f"log p {sign} {found['nats']:.3f} +- {found['std_err']:.3f} nats, "
-        f"{found['bits_per_dim']:.4f} +- {found['bits_per_dim_std_err']:.4f} bits/dim "
-        f"({found['kind']}, n={found['n']}, {whole}, dequantization {found['dequantization']})"
+        f"log p {kind.sign} {found['nats']:.3f} +- {found['std_err']:.3f} nats, "
+        f"bits/dim {kind.bits_sign} {found['bits_per_dim']:.4f} +- "
+        f"{found['bits_per_dim_std_err']:.4f} ({found['kind']}, n={found['n']}, {whole}, dequantization {found['dequantization']})"
     )
 
 

@@ -62,6 +62,7 @@ def command(
 
     Prints the mean log p in nats with its standard error, and bits per dimension. The sign
     before the number says whether it is log p itself (=), a bound (>=, <=) or an estimate (~).
+    A lower bound of log p is an upper bound of bits.
     """
     from zoo_core import resolve
     from zoo_core.cli.heat_map import check_map, write_map
@@ -136,6 +137,7 @@ def _condition(model: "GenerativeModel", events: "Split", rows: "Tensor") -> "Te
 def _line(mean: "Mean", what: str) -> str:
     return (
         f"log p {mean.kind.sign} {mean.nats:.3f} +- {mean.std_err:.3f} nats, "
-        f"{mean.bits_per_dim:.4f} +- {mean.bits_per_dim_std_err:.4f} bits/dim "
+        f"bits/dim {mean.kind.bits_sign} {mean.bits_per_dim:.4f} +- "
+        f"{mean.bits_per_dim_std_err:.4f} "
         f"({mean.kind}, n={mean.n}, {what})"
     )

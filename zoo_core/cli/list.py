@@ -63,8 +63,8 @@ def _cells(registry: Registry, info: ModelInfo) -> list[object]:
 
 
 def likelihood_text(registry: Registry, name: str | None) -> str:
-    """A likelihood's name behind the sign of its relation to log p; `none` without one."""
+    """A likelihood's kind behind the sign of its relation to log p; `none` without one."""
     if name is None:
         return "none"
     kinds = [e.spec.kind for e in registry.all("likelihood") if e.spec.name == name]
-    return f"{kinds[0].sign:>2} {name}" if kinds else f" ? {name}"
+    return f"{kinds[0].sign:>2} {kinds[0].name}" if kinds else f" ? {name}"

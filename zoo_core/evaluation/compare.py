@@ -75,9 +75,10 @@ class Comparison:
     """The events that the maps are of, (M, *S)."""
 
     def rank(self, entry: Entry) -> str:
-        """The place among likelihoods of the same relation, e.g. `1 of 2 (=)`."""
+        """The place among likelihoods of the same relation, e.g. `1 of 2 (=)`; none of estimates,
+        which may be off in either direction."""
         own = entry.likelihood
-        if own is None:
+        if own is None or own["relation"] == "estimate":
             return "-"
         peers = [e.likelihood for e in self.entries if e.likelihood]
         same = sorted((p["nats"] for p in peers if p["relation"] == own["relation"]), reverse=True)

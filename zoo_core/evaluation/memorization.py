@@ -67,19 +67,25 @@ class Memorization:
     def __call__(self, generated: Cloud, own: Tensor | None = None) -> Estimate:
         """`own` (N,) is where in `held` each event is itself, which then does not count.
 
-        The error is that of a fair coin, 1 / (2 sqrt(N)).
+        The binomial error is that of fair coins, one for each neighbour that the samples have:
+        samples far from all data share a few, and which side these are on is chance.
         """
-        gap = _nearest(generated, self.trained) - _nearest(generated, self.held, own)
+        to_trained, i = _nearest(generated, self.trained)
+        to_held, j = _nearest(generated, self.held, own)
+        gap = to_trained - to_held
         scale = self.held.points.double().sub(self.held.mean).square().sum(1).mean()
         tie = gap.abs() <= _ROUNDING * scale
         nearer = torch.where(tie, 0.5, (gap < 0).double())
-        return Estimate(float(nearer.mean()), 0.5 / len(generated) ** 0.5)
+        shared = torch.where(gap < 0, i, len(self.trained) + j).bincount().double()
+        return Estimate(float(nearer.mean()), float(shared.norm()) / (2 * len(generated)))
 
 
-def _nearest(points: Cloud, others: Cloud, own: Tensor | None = None) -> Tensor:
-    """Squared distances to the nearest of `others`, (N,)."""
-    if own is None:
-        return torch.cat([d.amin(1) for d in distance_blocks(points, others)])
-    column = torch.arange(len(others))
-    blocks = with_rows(points, others, own[:, None])
-    return torch.cat([d.masked_fill(column == o, torch.inf).amin(1) for d, o in blocks])
+def _nearest(points: Cloud, others: Cloud, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Squared distances to the nearest of `others`, and which it is, both (N,)."""
+    blocks = distance_blocks(points, others)
+    if own is not None:
+        column = torch.arange(len(others))
+        rows = with_rows(points, others, own[:, None])
+        blocks = (d.masked_fill(column == o, torch.inf) for d, o in rows)
+    found = [d.min(1) for d in blocks]
+    return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])

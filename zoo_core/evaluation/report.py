@@ -4,8 +4,9 @@ The page has no scripts and asks for nothing from elsewhere: pictures are data U
 SVG in the text, and its content policy forbids the rest.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -24,8 +25,8 @@ COLUMNS = (
     ("model", "the name, and how it treats p(x)"),
     ("density", "the density type"),
     ("likelihood", "mean log p of the split in nats, with its relation to log p and its kind"),
-    ("bits/dim", "the same for each value; lower is better"),
-    ("rank", "among likelihoods of the same relation; others are not comparable"),
+    ("bits/dim", "minus the same for each value, so that a bound turns round; lower is better"),
+    ("rank", "among exact values, or among bounds; estimates (~) have none"),
     ("beyond null", "paired gap to the strongest null baseline, in standard errors"),
     ("Frechet", "Frechet distance on the named features; real data's beside it"),
     ("precision", "part of the samples that look real; real data's beside it"),
@@ -144,14 +145,16 @@ def _trade_off(c: Comparison) -> Iterator[str]:
 def _histograms(c: Comparison) -> Iterator[str]:
     found = [(e, e.evaluation.scored) for e in c.entries]
     samples = [
-        (f"{e.name} ({_sign(e)} {s.mean.kind.name})", (-s.nats).tolist()) for e, s in found if s
+        (f"{e.name} ({s.mean.kind.bits_sign} {s.mean.kind.name})", (-s.nats).tolist())
+        for e, s in found
+        if s
     ]
     if samples:
         yield "<h2>Likelihood of each event</h2>"
         yield charts.histograms(samples, x_label="-log p, nats")
         yield (
-            '<p class="note">Where the sign is &gt;=, the number is a bound, and the outline '
-            "lies to the right of the true one.</p>"
+            '<p class="note">Where the sign is &lt;=, the number is an upper bound of -log p, and '
+            "the outline lies to the right of the true one.</p>"
         )
 
 
@@ -235,8 +238,8 @@ def _row(c: Comparison, e: Entry) -> tuple[str, ...]:
         e.record["model"]["density"],
         "none"
         if not found
-        else f"log p {_sign(e)} {found['nats']:.2f} +- {found['std_err']:.2f} ({found['kind']})",
-        "-" if not found else f"{found['bits_per_dim']:.3f}",
+        else f"log p {_kind(found).sign} {found['nats']:.2f} +- {found['std_err']:.2f} ({found['kind']})",
+        "-" if not found else f"{_kind(found).bits_sign} {found['bits_per_dim']:.3f}",
         c.rank(e),
         "-" if sigmas is None else f"{sigmas:+.0f} ({verdict['by']})",
         *(_score(scores, name) for name in ("frechet", "precision", "coverage")),
@@ -264,9 +267,8 @@ def _memorization(e: Entry) -> str:
     return f"{worst.value.value:.3f} ({worst.features}{flag})"
 
 
-def _sign(e: Entry) -> str:
-    found = e.likelihood
-    return "" if found is None else LikelihoodKind(found["kind"], found["relation"]).sign
+def _kind(found: Mapping[str, Any]) -> LikelihoodKind:
+    return LikelihoodKind(found["kind"], found["relation"])
 
 
 def _title(c: Comparison) -> str:

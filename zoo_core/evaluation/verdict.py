@@ -1,7 +1,10 @@
 """Whether an evaluation shows that a model has learned anything; from its JSON form alone.
 
 Weights count as pretrained if their likelihood beats every null baseline by five standard errors
-of the paired difference. A lower bound that is above a baseline is; an upper bound shows nothing.
+of the paired difference. What a number shows depends on its relation to log p: an exact value or a
+lower bound that is above the exact value of a baseline shows that the model is better; an upper
+bound or an estimate shows nothing. A baseline whose own number is a lower bound (the Gaussian, on
+integers) must be beaten as well, but shows nothing by itself.
 Without a likelihood, samples must cover at least 0.9 of what real data cover, where the null does
 not, and their Frechet distance must beat the null's by five standard errors, both on the most
 special features there are (the first ones). Copies of training events would pass that, so samples
@@ -45,8 +48,13 @@ def verdict(record: Mapping[str, Any]) -> Verdict:
 
 
 def _by_likelihood(found: Mapping[str, Any]) -> Verdict:
-    if found["relation"] == "upper":
-        return Verdict(False, "likelihood", None, "an upper bound shows nothing about log p")
+    if found["relation"] not in ("equal", "lower"):
+        what = {"upper": "an upper bound"}.get(found["relation"], "an estimate")
+        why = f"{what} of log p shows no better model; exact values and lower bounds do"
+        return Verdict(False, "likelihood", None, why)
+    if all(n.get("relation") == "lower" for n in found["null"]):
+        why = "no baseline has an exact likelihood here: better than a bound is not better"
+        return Verdict(False, "likelihood", None, why)
     null = min(found["null"], key=_sigmas)
     sigmas = _sigmas(null)
     why = (
@@ -88,7 +96,7 @@ def memorized(record: Mapping[str, Any]) -> str | None:
     scores = (record.get("quality") or {}).get("scores", [])
     for found in (s for s in scores if s["score"] == "memorization"):
         value = float(found["value"]["value"])
-        if beyond_chance(value, found["n"]):
+        if beyond_chance(value, float(found["value"]["std_err"])):
             return (
                 f"memorization {value:.3f} on {found['features']}: so many of the samples are "
                 f"nearer to {found['n_reference']} events of train than to as many held-out ones, "
@@ -97,9 +105,9 @@ def memorized(record: Mapping[str, Any]) -> str | None:
     return None
 
 
-def beyond_chance(value: float, n: int) -> bool:
-    """Whether so many of n samples are nearer to training events that it flags them."""
-    return value - 0.5 > max(_MARGIN, _BINOMIAL_ERRORS * 0.5 / math.sqrt(n))
+def beyond_chance(value: float, error: float) -> bool:
+    """Whether so many samples are nearer to training events that it flags them."""
+    return value - 0.5 > max(_MARGIN, _BINOMIAL_ERRORS * error)
 
 
 def _not_by_heart(found: Verdict, quality: Mapping[str, Any]) -> Verdict:
@@ -109,7 +117,7 @@ def _not_by_heart(found: Verdict, quality: Mapping[str, Any]) -> Verdict:
     flagged, of = memorized({"quality": quality}), quality.get("memorization")
     if of is None:
         flagged = "whether the samples are copies of training events was not measured"
-    elif not beyond_chance(of["copies"], quality["n"]):
+    elif not beyond_chance(of["copies"], 0.5 / math.sqrt(quality["n"])):
         flagged = (
             f"{of['n']} held-out events are too few to tell: copies of training events would have "
             f"memorization {of['copies']:.3f}"

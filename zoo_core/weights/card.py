@@ -32,29 +32,38 @@ def metric_text(metric: Mapping[str, Any]) -> str:
         )
     if not {"nats", "std_err", "bits_per_dim", "kind", "relation"} <= metric.keys():
         return ", ".join(f"{name} {_number(value)}" for name, value in metric.items())
-    sign = LikelihoodKind(metric["kind"], metric["relation"]).sign
+    kind = LikelihoodKind(metric["kind"], metric["relation"])
     n = f", n={metric['n']}" if "n" in metric else ""
     return (
-        f"log p {sign} {metric['nats']:.3f} +- {metric['std_err']:.3f} nats, "
-        f"{metric['bits_per_dim']:.4f} bits/dim ({metric['kind']}{n})"
+        f"log p {kind.sign} {metric['nats']:.3f} +- {metric['std_err']:.3f} nats, "
+        f"bits/dim {kind.bits_sign} {metric['bits_per_dim']:.4f} ({metric['kind']}{n})"
     )
 
 
 def headline(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """What stands for all that was measured: the first of the split that was reported last.
+    """What stands for all that was measured: the first of the split that was reported last, or a
+    tighter bound of the same events.
 
     A recipe's run measures `valid`, then the split it reports, each by the model's own likelihood
     first.
     """
     last = metrics[-1].get("split") if metrics else None
-    return next((m for m in metrics if m.get("split") == last), None)
+    found = [m for m in metrics if m.get("split") == last]
+    bounds = [m for m in found if m.get("relation") == "lower" and _same_events(m, found[0])]
+    return max(bounds, key=lambda m: float(m["nats"])) if bounds else next(iter(found), None)
+
+
+def _same_events(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two bounds stand for each other: of one relation, and of as many events."""
+    same = all(a.get(key) == b.get(key) for key in ("relation", "n", "split"))
+    return same and all(isinstance(m.get("nats"), int | float) for m in (a, b))
 
 
 def metric_short(metric: Mapping[str, Any]) -> str:
-    """The same in a table's cell: `= -90.17 nats`, or the first of the metrics, `fid 3.17`."""
+    """The same in a table's cell: `= -90.17 nats exact`, or the first metric, `fid 3.17`."""
     if {"nats", "kind", "relation"} <= metric.keys():
         sign = LikelihoodKind(metric["kind"], metric["relation"]).sign
-        return f"{sign} {metric['nats']:.2f} nats"
+        return f"{sign} {metric['nats']:.2f} nats {metric['kind'].partition('(')[0]}"
     if {"score", "value"} <= metric.keys():
         return f"{metric['score']} {metric['value']:.4g}"
     named = ((k, v) for k, v in metric.items() if isinstance(v, int | float) and k != "n")
@@ -112,12 +121,12 @@ def _facts(spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[tuple[str, 
 
 
 def _likelihood(spec: ModelSpec) -> str:
-    """The default likelihood behind the sign of its relation to log p."""
+    """The kind of the default likelihood behind the sign of its relation to log p."""
     name = spec.default_likelihood
     if name is None:
         return "none: samples only"
     kinds = [e.spec.kind for e in current().all("likelihood") if e.spec.name == name]
-    return f"log p {kinds[0].sign} {name}" if kinds else name
+    return f"log p {kinds[0].sign} {kinds[0].name}" if kinds else name
 
 
 def _metrics(metadata: Mapping[str, Any]) -> list[str]:
@@ -140,10 +149,10 @@ def _limits(spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[str]:
 
 def _memorized(metric: Mapping[str, Any]) -> bool:
     """Whether a recorded score flags samples as copies of training events."""
-    score, value, n = (metric.get(key) for key in ("score", "value", "n"))
+    score, value, error = (metric.get(key) for key in ("score", "value", "std_err"))
     named = isinstance(score, str) and score.startswith("memorization_")
-    known = isinstance(value, int | float) and isinstance(n, int) and n > 0
-    return named and known and beyond_chance(value, n)  # type: ignore[arg-type]
+    known = all(isinstance(number, int | float) for number in (value, error))
+    return named and known and beyond_chance(value, error)  # type: ignore[arg-type]
 
 
 def _section(title: str, lines: list[str]) -> Iterator[str]:

@@ -72,9 +72,10 @@ def test_likelihoods_are_ranked_among_their_own_relation_alone(found):
         return fake
 
     entries = [entry("a", -3.0, "equal"), entry("b", -1.0, "lower"), entry("c", -2.0, "equal")]
+    entries += [entry("d", -0.5, "estimate")]
     comparison = Comparison(found.data, "test", entries, 0, [])
     ranks = [comparison.rank(e) for e in entries]
-    assert ranks == ["2 of 2 (=)", "1 of 1 (>=)", "1 of 2 (=)"]
+    assert ranks == ["2 of 2 (=)", "1 of 1 (>=)", "1 of 2 (=)", "-"]
 
 
 class _With:

@@ -11,10 +11,13 @@ import torch
 
 import zoo_core as zoo
 from zoo_core import resolve
+from zoo_core.cli.list import likelihood_text
 from zoo_core.data import load_dataset
+from zoo_core.registry import current
 from zoo_core.training import load_recipe, train
 from zoo_core.training.config import TrainConfig
 from zoo_core.weights import golden
+from zoo_core.weights.card import card
 
 ARCHS = ("ddpm", "edm", "vdm", "ve_sde", "vp_sde")
 TAGS = [
@@ -87,6 +90,14 @@ def test_readme_states_what_the_weights_record(tag):
     for m in metrics(tag):
         if m["split"] == "test":
             assert f"{m['bits_per_dim']:.3f}" in numbers
+
+
+def test_listings_name_the_kind_of_the_number_and_not_the_method():
+    """`vlb` is how the bound is computed; its number is an ELBO as others are."""
+    (row,) = current().models("vdm.digits")
+    assert row.row()["likelihood"] == "vlb"  # what --method takes
+    assert likelihood_text(current(), "vlb") == ">= elbo"
+    assert "likelihood | log p >= elbo" in card("o/r", row.spec, row.tag.metadata).replace("\\", "")
 
 
 @pytest.mark.parametrize(

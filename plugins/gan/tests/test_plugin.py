@@ -12,7 +12,10 @@ import torch
 import zoo_core as zoo
 from zoo_core.data import load_dataset
 from zoo_core.errors import NoCapabilityError
+from zoo_core.evaluation import report
+from zoo_core.evaluation.compare import compare
 from zoo_core.evaluation.quality import SampleQuality
+from zoo_core.evaluation.verdict import memorized
 from zoo_core.training import load_recipe
 from zoo_core.weights import golden
 
@@ -146,6 +149,39 @@ def test_bundled_weights_beat_the_null_baseline_and_stand_beside_real_data(tag):
 def test_r3gan_covers_most_of_what_real_data_cover(tag, score):
     found = metrics(tag)[score]
     assert found["value"] >= 0.9 * found["real"]
+
+
+def evaluation(tag):
+    return json.loads((zoo.info(tag).tag.folder / "evaluation.json").read_text())
+
+
+def test_readme_states_the_recorded_memorization_and_who_is_flagged():
+    text = (Path(__file__).parent / "../README.md").read_text()
+    number = r"([\d.]+) ± ([\d.]+)"
+    rows = re.findall(rf"^\| `(\S+)` \| {number} \| {number} \| (yes|no) \|$", text, re.M)
+    assert sorted(row[0] for row in rows) == sorted(TAGS)
+    for tag, *told, flagged in rows:
+        record = evaluation(tag)
+        found = [s for s in record["quality"]["scores"] if s["score"] == "memorization"]
+        pixels, special = sorted(found, key=lambda s: s["features"] != "pixels")
+        cells = [c for s in (pixels, special) for c in (s["value"]["value"], s["value"]["std_err"])]
+        assert told == [f"{cell:.3f}" for cell in cells]
+        assert (memorized(record) is not None) is (flagged == "yes")
+
+
+def test_a_gan_that_has_learned_its_images_by_heart_does_not_count_as_pretrained():
+    """It covers what is asked for; measured again, its samples are nearer to those of train."""
+    assert zoo.list_models(family="gan", pretrained=True) == []
+    compared = compare(
+        [("r3gan.digits", zoo.load("r3gan.digits"))], load_dataset("digits"), parts=["quality"]
+    )
+    (entry,) = compared.entries
+    judged = entry.evaluation.verdict
+    assert not judged.pretrained and judged.why == evaluation("r3gan.digits")["verdict"]["why"]
+    assert any("FLAGGED: memorization" in note for note in entry.notes)
+    (row,) = report.rows(compared)
+    assert "0.651 (pixels, FLAGGED)" in row
+    assert "r3gan.digits: FLAGGED" in report.markdown(compared)
 
 
 def test_readme_states_the_recorded_numbers():

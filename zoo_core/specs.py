@@ -191,7 +191,8 @@ class MetricSpec:
 
     `features`: called as `(x, event) -> (N, F)`, with `accepts(event)` and an `identity` that
     names its weights. `score`: called as `(generated: Cloud, reference: Cloud) -> Estimate`, with
-    `better` = "lower" or "higher". An `optional` one is used only where it is asked for.
+    `better` = "lower" or "higher" and perhaps `most_features`, beyond which it is too costly. Both
+    are used by default; an `optional` one, or one beyond that, only where it is asked for by name.
     """
 
     name: str

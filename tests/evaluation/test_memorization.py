@@ -46,7 +46,9 @@ def test_a_resampler_of_training_events_is_flagged_and_is_not_pretrained(protoco
 def test_everything_but_memorization_takes_a_resampler_for_real(protocol, digits):
     """The reason for the rule: without it these would be the best weights of the zoo."""
     found = record(protocol, resampled(digits))["quality"]["scores"]
-    coverage, frechet = (next(s for s in found if s["score"] == n) for n in ("coverage", "frechet"))
+    coverage, frechet = (
+        next(s for s in found if s["score"] == n) for n in ("coverage", "frechet")
+    )
     assert coverage["value"]["value"] > 0.9 * coverage["real"]["value"]
     assert frechet["value"]["value"] < frechet["real"]["value"]
 

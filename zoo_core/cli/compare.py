@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core.cli.command import Command, Settings
-from zoo_core.cli.options import Count, OutFile, hub_options, refuse_unused, settings_option
+from zoo_core.cli.options import (
+    Count,
+    OutFile,
+    hub_options,
+    metrics_option,
+    refuse_unused,
+    settings_option,
+)
 from zoo_core.cli.printing import remark, show, table
 from zoo_core.errors import OutputError, UsageError
 
@@ -16,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _SUFFIXES = (".html", ".md")
-_OF_MODELS = ("data", "data_options", "split", "n", "features", "limit")
+_OF_MODELS = ("data", "data_options", "split", "n", "features", "scores", "limit")
 
 
 @click.command("compare", cls=Command)
@@ -26,6 +33,7 @@ _OF_MODELS = ("data", "data_options", "split", "n", "features", "limit")
 @click.option("--split", default="test", show_default=True, metavar="NAME", help="Its split.")
 @click.option("--samples", "n", type=Count, metavar="N", help="Samples of each model.")
 @click.option("--features", multiple=True, metavar="NAME", help="Feature extractor (repeatable).")
+@metrics_option
 @click.option("--limit", type=Count, metavar="N", help="Score N events drawn by the seed.")
 @click.option(
     "--out",
@@ -52,6 +60,7 @@ def command(
     split: str,
     n: int | None,
     features: tuple[str, ...],
+    scores: tuple[str, ...],
     limit: int | None,
     out: tuple[Path, ...],
     study: str | None,
@@ -94,6 +103,7 @@ def command(
         progress=settings.progress,
         n=n,
         features=features or None,
+        scores=scores or None,
         limit=limit,
     )
     _write(out, result)

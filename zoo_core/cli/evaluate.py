@@ -12,6 +12,7 @@ from zoo_core.cli.options import (
     OutFile,
     batch_size,
     hub_options,
+    metrics_option,
     refuse_unused,
     settings_option,
 )
@@ -26,7 +27,7 @@ __all__ = ["command", "lines"]
 
 _MEASURING = (
     *("split", "only", "method", "options", "limit", "sampler", "sampler_options"),
-    *("n", "features", "inception_weights", "out", "record"),
+    *("n", "features", "scores", "inception_weights", "out", "record"),
 )
 
 
@@ -55,6 +56,7 @@ _MEASURING = (
     metavar="NAME",
     help="Feature extractor (repeatable; default: all).",
 )
+@metrics_option
 @click.option("--inception-weights", metavar="FILE", help="Local weights of --features inception.")
 @batch_size
 @click.option("--out", type=OutFile(), metavar="FILE", help="Write the JSON here as well.")
@@ -76,6 +78,7 @@ def command(
     sampler_options: dict[str, Any],
     n: int | None,
     features: tuple[str, ...],
+    scores: tuple[str, ...],
     inception_weights: str | None,
     batch_size: int | None,
     out: Path | None,
@@ -122,6 +125,7 @@ def command(
         sampler_options=sampler_options,
         n=n,
         features=wanted or None,
+        scores=scores or None,
         seed=settings.seed or 0,
         batch_size=batch_size,
         progress=settings.progress,
@@ -171,7 +175,8 @@ def _likelihood(found: Mapping[str, Any] | None) -> str:
     return (
         f"log p {kind.sign} {found['nats']:.3f} +- {found['std_err']:.3f} nats, "
         f"bits/dim {kind.bits_sign} {found['bits_per_dim']:.4f} +- "
-        f"{found['bits_per_dim_std_err']:.4f} ({found['kind']}, n={found['n']}, {whole}, dequantization {found['dequantization']})"
+        f"{found['bits_per_dim_std_err']:.4f} "
+        f"({found['kind']}, n={found['n']}, {whole}, dequantization {found['dequantization']})"
     )
 
 
@@ -208,6 +213,8 @@ def _quality(found: Mapping[str, Any]) -> Iterator[str]:
         f"{found['n']} samples, as many of {found['split']} as real; reference "
         f"{found['reference']['n']} of {found['reference']['split']}"
     )
+    for label, why in found.get("left_out", {}).items():
+        yield f"{label} is left out: {why}"
 
 
 def _flagged(record: Mapping[str, Any]) -> Iterator[str]:

@@ -17,6 +17,7 @@ __all__ = [
     "batch_size",
     "check_place",
     "hub_options",
+    "metrics_option",
     "refuse_unused",
     "settings_option",
 ]
@@ -89,6 +90,16 @@ def settings_option(what: str, flag: str = "--set", argument: str = "options") -
 def batch_size(f: F) -> F:
     return click.option(
         "--batch-size", type=Count, metavar="N", help="Events a batch (default: what memory fits)."
+    )(f)
+
+
+def metrics_option(f: F) -> F:
+    return click.option(
+        "--metrics",
+        "scores",
+        multiple=True,
+        metavar="NAME",
+        help="Score, e.g. coverage or memorization (repeatable; default: all).",
     )(f)
 
 

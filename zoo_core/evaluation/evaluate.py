@@ -62,6 +62,7 @@ def evaluate(
     sampler_options: Mapping[str, Any] | None = None,
     n: int | None = None,
     features: Sequence[str | Extractor] | None = None,
+    scores: Sequence[str] | None = None,
     seed: int = 0,
     batch_size: int | None = None,
     progress: bool = False,
@@ -70,8 +71,9 @@ def evaluate(
     """Measure `parts` of a model against a split of a data set and its train split.
 
     `method` with `options` scores the likelihood, of `limit` events if given; `sampler` with its
-    options draws the n samples whose quality and speed are measured. An implicit model has no
-    likelihood by default. `about` goes into the record (the model's name, its weights' hash).
+    options draws the n samples whose speed and quality, by `scores` on `features`, are measured.
+    An implicit model has no likelihood by default. `about` goes into the record (the model's name,
+    its weights' hash).
     """
     scored = None
     if "likelihood" in parts and (method is not None or _has_likelihood(model)):
@@ -91,7 +93,13 @@ def evaluate(
     if {"quality", "speed"} & set(parts):
         conditional = model.condition.kind == "classes"
         protocol = SampleQuality(
-            data, split=split, n=n, features=features, conditional=conditional, seed=seed
+            data,
+            split=split,
+            n=n,
+            features=features,
+            scores=scores,
+            conditional=conditional,
+            seed=seed,
         )
         drawn = _draw(model, protocol, parts, draw, seed, batch_size, progress)
     record = {

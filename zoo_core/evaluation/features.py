@@ -9,7 +9,7 @@ Shapes: N events, F features.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
@@ -21,6 +21,7 @@ from zoo_core.config import Range
 from zoo_core.data.event import Event
 from zoo_core.errors import ConfigError, NoCapabilityError
 from zoo_core.evaluation.classifier import bundled
+from zoo_core.evaluation.scores import attempt
 from zoo_core.registry import current
 from zoo_core.specs import import_target
 
@@ -165,8 +166,12 @@ def extractor(wanted: "str | Extractor", options: Mapping[str, Any] | None = Non
 def fitting(event: Event) -> list[str]:
     """Names of the extractors for an event, the special ones first; optional ones are left out."""
     kept = [e.spec for e in _registered() if not e.spec.optional]
-    names = [s.name for s in kept if import_target(s.target)().accepts(event)]
+    names = [s.name for s in kept if attempt(s.name, partial(_accepts, s, event), ())]
     return sorted(names, key=lambda name: name == "pixels")
+
+
+def _accepts(spec: Any, event: Event) -> bool:
+    return bool(import_target(spec.target)().accepts(event))
 
 
 def _registered() -> list[Any]:

@@ -32,6 +32,8 @@ class Frechet:
     """Frechet distance, the lower the better."""
 
     better: ClassVar[str] = "lower"
+    most_features: ClassVar[int] = 2_048
+    """It decomposes F x F matrices, in time F^3: Inception's features fit, large images do not."""
 
     def __call__(self, generated: Cloud, reference: Cloud) -> Estimate:
         root = reference.derive("root", lambda: _power(reference.cov, 0.5))  # R = S_2^{1/2}

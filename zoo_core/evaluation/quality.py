@@ -8,7 +8,7 @@ repeat training events get the best of these scores, so `memorization` stands be
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from torch import Tensor
@@ -20,16 +20,15 @@ from zoo_core.errors import UsageError
 from zoo_core.evaluation.baselines import Baseline, null_baseline
 from zoo_core.evaluation.cloud import Cloud, Estimate
 from zoo_core.evaluation.features import Extractor, extractor, fitting
-from zoo_core.evaluation.memorization import Memorization, sides
+from zoo_core.evaluation.memorization import Memorization, Sides, sides
 from zoo_core.evaluation.reference import digest, reference_cloud
-from zoo_core.registry import current
+from zoo_core.evaluation.scores import attempt, measure, too_large
+from zoo_core.evaluation.scores import scores as registered
 from zoo_core.rng import Rng
-from zoo_core.specs import import_target
 
-__all__ = ["MEMORIZATION", "SCORES", "Quality", "SampleQuality"]
+__all__ = ["MEMORIZATION", "Quality", "SampleQuality"]
 
 MEMORIZATION = "memorization"
-SCORES = ("frechet", "kernel", "precision", "recall", "density", "coverage", MEMORIZATION)
 
 _MOST_GENERATED = 1_000
 _MOST_REFERENCE = 5_000
@@ -76,7 +75,9 @@ class SampleQuality:
 
     `split` holds the real events to compare with; n (by default at most 1,000) of them are drawn
     by the seed, and the reference is at most `n_reference` of `train`, drawn likewise. `features`
-    are names or extractors, by default all that fit the events. Class-conditional samples must
+    are names or extractors, by default all that fit the events, and `scores` are names, by default
+    all registered and `memorization`; `left_out` says what is too costly unless it is named.
+    Class-conditional samples must
     have the classes of `classes`.
     """
 
@@ -88,7 +89,7 @@ class SampleQuality:
         n: int | None = None,
         n_reference: int = _MOST_REFERENCE,
         features: Sequence[str | Extractor] | None = None,
-        scores: Sequence[str] = SCORES,
+        scores: Sequence[str] | None = None,
         conditional: bool = False,
         seed: int = 0,
     ) -> None:
@@ -110,8 +111,11 @@ class SampleQuality:
             _name(f): extractor(f)
             for f in (features if features is not None else fitting(data.event))
         }
-        self.scores = {name: _score(name) for name in scores if name != MEMORIZATION}
-        self.sides = sides(data, seed=seed) if MEMORIZATION in scores else None
+        self.wanted = (*map(_name, features or ()), *(scores or ()))
+        listed = None if scores is None else [s for s in scores if s != MEMORIZATION]
+        self.scores = registered(listed)
+        self.sides = sides(data, seed=seed) if scores is None or MEMORIZATION in scores else None
+        self.left_out: dict[str, str] = {}
         for name, extract in self.features.items():
             if not extract.accepts(data.event):
                 raise UsageError(
@@ -137,10 +141,18 @@ class SampleQuality:
             )
         found: list[Quality] = []
         for name, extract in self.features.items():
-            generated = Cloud(extract(x, self.data.event))
-            found += [self._scored(score, name, generated) for score in self.scores]
-            found += self._memorized(name, generated)
+            rows = attempt(name, partial(self._on, name, extract, x), self.wanted)
+            if rows is None:
+                self.left_out[name] = "the extractor failed"
+            found += rows or []
         return found
+
+    def _on(self, name: str, extract: Extractor, x: Tensor) -> list[Quality]:
+        """The scores on one extractor's features."""
+        generated = Cloud(extract(x, self.data.event))
+        calls = (partial(self._scored, score, name, generated) for score in self.scores)
+        rows = [attempt(s, c, self.wanted) for s, c in zip(self.scores, calls, strict=True)]
+        return [row for row in rows if row is not None] + self._memorized(name, generated)
 
     def describe(self) -> dict[str, Any]:
         """What is needed to repeat the comparison."""
@@ -153,21 +165,27 @@ class SampleQuality:
                 "n": len(self.reference),
                 "sha256": digest(self.reference),
             },
-            "features": {name: f.identity for name, f in self.features.items()},
+            "features": {
+                k: f.identity for k, f in self.features.items() if k not in self.left_out
+            },
             "scores": {name: configs.to_dict(score) for name, score in self.scores.items()},
             "memorization": self.sides
             and {"n": len(self.sides.held), "copies": self.sides.copies, "splits": self._others},
             "null": self.null.name,
+            "left_out": dict(self.left_out),
         }
 
-    def _scored(self, score: str, features: str, generated: Cloud) -> Quality:
-        reference, real, null = self._clouds[features]
-        call = self.scores[score]
+    def _scored(self, score: str, features: str, generated: Cloud) -> Quality | None:
+        reference, real, null = self._of_features(features)
+        call = partial(measure, self.scores[score])
+        if score not in self.wanted and (why := too_large(self.scores[score], generated)):
+            self.left_out[self._label(score, features)] = why
+            return None
         return Quality(
             score,
             features,
             self._label(score, features),
-            call.better,
+            self.scores[score].better,
             call(generated, reference),
             self._anchor(score, features, "real", lambda: call(real, reference)),
             self._anchor(score, features, "null", lambda: call(null, reference)),
@@ -179,8 +197,8 @@ class SampleQuality:
         """Whether the samples are nearer to `train` than to as many other events."""
         if self.sides is None:
             return []
-        _, real, null = self._clouds[features]
-        call = self._memorizations[features]
+        _, real, null = self._of_features(features)
+        call = self._memorization(features, self.sides)
         own = self.sides.places.get(self.split)
         rows = None if own is None else own[self.rows]
         row = Quality(
@@ -200,27 +218,35 @@ class SampleQuality:
     def _others(self) -> list[str]:
         return [name for name in self.data.splits if name != "train"]
 
-    @cached_property
-    def _clouds(self) -> dict[str, tuple[Cloud, Cloud, Cloud]]:
-        event = self.data.event
-        drawn = self.null.sample(Rng(self.seed, self.n, scope="null/"), self.classes)
-        return {
-            name: (
+    def _of_features(self, name: str) -> tuple[Cloud, Cloud, Cloud]:
+        """Reference, real events and draws of the null on an extractor's features."""
+        if name not in self._clouds:
+            event, extract = self.data.event, self.features[name]
+            self._clouds[name] = (
                 reference_cloud(self.reference, event, extract),
                 Cloud(extract(self.real_events, event)),
-                Cloud(extract(drawn, event)),
+                Cloud(extract(self._drawn, event)),
             )
-            for name, extract in self.features.items()
-        }
+        return self._clouds[name]
+
+    @cached_property
+    def _clouds(self) -> dict[str, tuple[Cloud, Cloud, Cloud]]:
+        return {}
+
+    @cached_property
+    def _drawn(self) -> Tensor:
+        return self.null.sample(Rng(self.seed, self.n, scope="null/"), self.classes)
+
+    def _memorization(self, name: str, sides: Sides) -> Memorization:
+        if name not in self._memorizations:
+            both, event = (sides.trained, sides.held), self.data.event
+            clouds = (reference_cloud(x, event, self.features[name], ()) for x in both)
+            self._memorizations[name] = Memorization(*clouds)
+        return self._memorizations[name]
 
     @cached_property
     def _memorizations(self) -> dict[str, Memorization]:
-        assert self.sides is not None
-        both = (self.sides.trained, self.sides.held)
-        return {
-            name: Memorization(*(reference_cloud(x, self.data.event, extract, ()) for x in both))
-            for name, extract in self.features.items()
-        }
+        return {}
 
     @cached_property
     def _anchors(self) -> dict[tuple[str, str, str], Estimate]:
@@ -241,13 +267,6 @@ class SampleQuality:
             short = {"fd": "FID", "kd": "KID"}.get(short, short)
             return short if short in ("FID", "KID") else f"{short}_inception"
         return f"{short}_{features}"
-
-
-def _score(name: str) -> Any:
-    spec = current().one("metric", name).spec
-    if spec.kind != "score":
-        raise UsageError(f"metric {name!r} is a feature extractor, no score.")
-    return import_target(spec.target)()
 
 
 def _name(wanted: str | Extractor) -> str:

@@ -141,6 +141,7 @@ def verify(
         sampler_options=record["sampler"]["options"],
         n=quality["n"] if quality else None,
         features=list(quality["features"]) if quality else None,
+        scores=list(dict.fromkeys(s["score"] for s in quality["scores"])) if quality else None,
         seed=record["seed"],
         batch_size=batch_size,
         progress=progress,

@@ -236,9 +236,7 @@ def _row(c: Comparison, e: Entry) -> tuple[str, ...]:
     return (
         e.name,
         e.record["model"]["density"],
-        "none"
-        if not found
-        else f"log p {_kind(found).sign} {found['nats']:.2f} +- {found['std_err']:.2f} ({found['kind']})",
+        "none" if not found else _nats(found),
         "-" if not found else f"{_kind(found).bits_sign} {found['bits_per_dim']:.3f}",
         c.rank(e),
         "-" if sigmas is None else f"{sigmas:+.0f} ({verdict['by']})",
@@ -265,6 +263,11 @@ def _memorization(e: Entry) -> str:
     worst = max(found, key=lambda q: q.value.value)
     flag = ", FLAGGED" if memorized(e.record) else ""
     return f"{worst.value.value:.3f} ({worst.features}{flag})"
+
+
+def _nats(found: Mapping[str, Any]) -> str:
+    sign = _kind(found).sign
+    return f"log p {sign} {found['nats']:.2f} +- {found['std_err']:.2f} ({found['kind']})"
 
 
 def _kind(found: Mapping[str, Any]) -> LikelihoodKind:

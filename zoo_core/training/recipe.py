@@ -6,6 +6,8 @@ report = "test"                   # score the test split once, at the end
 scores = [{name = "iwae", k = 5000, limit = 1000}]  # by further likelihoods than the default, on
                                   # that split, or on so many of its events, drawn by a seed
 half = true                       # round the weights to float16 before they are measured and saved
+quality = "none"                  # measure no samples at the end of a model without likelihood;
+                                  # or [quality] with features, scores (default: all), and n
 [likelihood]                      # options of the default likelihood at the end, and its limit
 [model]                           # options of the architecture's Config
 [loss]                            # name = "nll" and its options
@@ -20,15 +22,16 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from zoo_core import config as configs
+from zoo_core.config import Range
 from zoo_core.errors import ConfigError, DataError, UnknownNameError, did_you_mean
 from zoo_core.names import LEGAL_NAME, Name, is_path, parse_model
 from zoo_core.reading import literal, parse_toml, read_text
 from zoo_core.training.config import TrainConfig, for_player
 
-__all__ = ["Recipe", "Score", "Stage", "load_recipe", "override", "parse_recipe"]
+__all__ = ["QualityOptions", "Recipe", "Score", "Stage", "load_recipe", "override", "parse_recipe"]
 
 _STAGE = {"name": str, "parameters": list, "train": dict, "loss": dict, "players": dict}
 _KEYS: dict[str, Any] = {
@@ -39,6 +42,7 @@ _KEYS: dict[str, Any] = {
     "report": str,
     "scores": list,
     "likelihood": dict,
+    "quality": (str, dict),
     "half": bool,
     "model": dict,
     "loss": (str, dict),
@@ -70,6 +74,15 @@ class Score:
 
 
 @dataclass(frozen=True)
+class QualityOptions:
+    """What is measured of samples at the end, by the names of metrics; None: all that fit."""
+
+    features: tuple[str, ...] | None = None
+    scores: tuple[str, ...] | None = None
+    n: Annotated[int, Range(2)] | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that a set of weights follows from.
 
@@ -88,6 +101,8 @@ class Recipe:
     report: Literal["valid", "test"] = "valid"
     likelihood: Score = Score(None)
     scores: tuple[Score, ...] = ()
+    quality: QualityOptions | None = QualityOptions()
+    """None: samples are not measured."""
     half: bool = False
     text: str = ""
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -132,6 +147,7 @@ def parse_recipe(
         stages=_stages(table),
         likelihood=_score(None, table.get("likelihood", {}), "likelihood"),
         scores=_scores(table),
+        quality=_quality(table.get("quality", {})),
         half=table.get("half", False),
         text=text,
         overrides=overrides,
@@ -194,6 +210,15 @@ def _scores(table: Mapping[str, Any]) -> tuple[Score, ...]:
             raise ConfigError(f"scores.{i}.name is required.", hint="e.g. {name = 'iwae'}")
         found.append(_score(name, options, f"scores.{i}"))
     return tuple(found)
+
+
+def _quality(given: Any) -> QualityOptions | None:
+    if given == "none":
+        return None
+    if isinstance(given, str):
+        raise ConfigError(f"quality = {given!r}.", hint='write "none", or a table [quality]')
+    found: QualityOptions = configs.from_dict(QualityOptions, given, where="quality.")
+    return found
 
 
 def _score(method: str | None, table: Mapping[str, Any], where: str) -> Score:

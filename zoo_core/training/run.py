@@ -27,7 +27,7 @@ from zoo_core.training.loop import TrainResult, train
 from zoo_core.training.order import derive
 from zoo_core.training.precision import remark_on_bf16
 from zoo_core.training.processes import Processes
-from zoo_core.training.recipe import Recipe, Score, parse_recipe
+from zoo_core.training.recipe import QualityOptions, Recipe, Score, parse_recipe
 from zoo_core.training.validation import scores_by_likelihood
 from zoo_core.weights import golden
 
@@ -70,6 +70,7 @@ def run_recipe(
     folders = [out / s.name if len(recipe.stages) > 1 else out for s in recipe.stages]
     beforehand.check(model, data, recipe, losses, folders, out / MODEL, resume=resume)
     _rehearse(model, data, recipe)
+    _check_quality(model, data, recipe)
     remark = remark_on_bf16(recipe.stages, model.device)
     if remark is not None and progress and Processes(model.device).main:
         print(remark, file=sys.stderr)
@@ -106,6 +107,13 @@ def _rehearse(model: GenerativeModel, data: Dataset, recipe: Recipe) -> None:
             raise
         except ZooError:
             continue
+
+
+def _check_quality(model: GenerativeModel, data: Dataset, recipe: Recipe) -> None:
+    """Names of metrics that are misspelt are refused before training."""
+    if recipe.quality is not None and not scores_by_likelihood(model):
+        for split in _reported(data, recipe):
+            _protocol(split, model, data, recipe.quality)
 
 
 def _build(recipe: Recipe) -> GenerativeModel:
@@ -198,7 +206,7 @@ def _metrics(model: GenerativeModel, data: Dataset, recipe: Recipe) -> list[dict
     """
     scored = scores_by_likelihood(model)
     splits = () if scored else _reported(data, recipe)
-    quality = [row for name in splits for row in _quality(name, model, data)]
+    quality = [row for name in splits for row in _quality(name, model, data, recipe.quality)]
     likelihoods = _scored(model, data, recipe)
     return quality + [metric(data.split(s), s, model, how) for s, how in likelihoods]
 
@@ -215,10 +223,29 @@ def _scored(model: GenerativeModel, data: Dataset, recipe: Recipe) -> list[tuple
     return by_default + [(recipe.report, score) for score in recipe.scores]
 
 
-def _quality(split: str, model: GenerativeModel, data: Dataset) -> list[dict[str, Any]]:
-    compare = SampleQuality(data, split=split, conditional=model.condition.kind == "classes")
+def _protocol(
+    split: str, model: GenerativeModel, data: Dataset, how: QualityOptions
+) -> SampleQuality:
+    return SampleQuality(
+        data,
+        split=split,
+        n=how.n,
+        features=how.features,
+        scores=how.scores,
+        conditional=model.condition.kind == "classes",
+    )
+
+
+def _quality(
+    split: str, model: GenerativeModel, data: Dataset, how: QualityOptions | None
+) -> list[dict[str, Any]]:
+    if how is None:
+        return []
+    compare = _protocol(split, model, data, how)
     _, cond = labelled(model, data.split(split).batch(compare.rows))
-    samples = model.sample(compare.n, cond=cond)
+    found = compare(model.sample(compare.n, cond=cond))
+    for label, why in compare.left_out.items():
+        print(f"{label} is left out: {why}", file=sys.stderr)
     return [
         {
             "split": split,
@@ -230,7 +257,7 @@ def _quality(split: str, model: GenerativeModel, data: Dataset) -> list[dict[str
             "n": row.n,
             "n_reference": row.n_reference,
         }
-        for row in compare(samples)
+        for row in found
     ]
 
 

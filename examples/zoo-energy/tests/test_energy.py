@@ -212,7 +212,9 @@ def test_tempered_chains_follow_the_model():
 
 def test_the_numbers_of_the_readme_are_those_recorded_with_the_weights():
     text = (Path(__file__).parents[1] / "README.md").read_text()
-    rows = re.findall(r"^\| `(\S+\.\S+)` \| ([\d,]+) \| <= (\S+) \| >= (\S+) \| (.+) \|$", text, re.M)
+    rows = re.findall(
+        r"^\| `(\S+\.\S+)` \| ([\d,]+) \| <= (\S+) \| >= (\S+) \| (.+) \|$", text, re.M
+    )
     assert sorted(row[0] for row in rows) == zoo.list_models("energy_*", pretrained=True)
     for name, params, *told in rows:
         tag = zoo.info(name).tag

@@ -97,7 +97,9 @@ def test_listings_name_the_kind_of_the_number_and_not_the_method():
     (row,) = current().models("vdm.digits")
     assert row.row()["likelihood"] == "vlb"  # what --method takes
     assert likelihood_text(current(), "vlb") == ">= elbo"
-    assert "likelihood | log p >= elbo" in card("o/r", row.spec, row.tag.metadata).replace("\\", "")
+    assert "likelihood | log p >= elbo" in card("o/r", row.spec, row.tag.metadata).replace(
+        "\\", ""
+    )
 
 
 @pytest.mark.parametrize(

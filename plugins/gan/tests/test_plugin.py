@@ -164,7 +164,9 @@ def test_readme_states_the_recorded_memorization_and_who_is_flagged():
         record = evaluation(tag)
         found = [s for s in record["quality"]["scores"] if s["score"] == "memorization"]
         pixels, special = sorted(found, key=lambda s: s["features"] != "pixels")
-        cells = [c for s in (pixels, special) for c in (s["value"]["value"], s["value"]["std_err"])]
+        cells = [
+            c for s in (pixels, special) for c in (s["value"]["value"], s["value"]["std_err"])
+        ]
         assert told == [f"{cell:.3f}" for cell in cells]
         assert (memorized(record) is not None) is (flagged == "yes")
 

@@ -159,7 +159,7 @@ def test_the_command_measures_records_and_verifies(trained, capsys, tmp_path):
     common = ["--only", "likelihood", "--quiet"]
     assert run(["evaluate", str(trained), *common, "--record", "--out", str(out)]) == 0
     text = capsys.readouterr().out
-    assert "beats the null" in text and "independent" in text and "truth" in text
+    assert "counts as pretrained" in text and "independent" in text and "truth" in text
     assert json.loads(out.read_text())["data"]["name"] == "ising"  # the recipe's, with its options
     assert run(["evaluate", str(trained), "--verify", "--json", "--quiet"]) == 0
     assert all(row["agrees"] for row in json.loads(capsys.readouterr().out))

@@ -162,7 +162,8 @@ def lines(record: Mapping[str, Any]) -> Iterator[str]:
         yield from fields(_speed(record["speed"]))
     verdict = record["verdict"]
     yield ""
-    yield f"{'counts' if verdict['pretrained'] else 'does NOT count'} as pretrained: {verdict['why']}"
+    counts = "counts" if verdict["pretrained"] else "does NOT count"
+    yield f"{counts} as pretrained: {verdict['why']}"
 
 
 def _likelihood(found: Mapping[str, Any] | None) -> str:

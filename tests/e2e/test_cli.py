@@ -183,10 +183,10 @@ OPTIONS = {
     "likelihood": "NAME --data --data-option --split --method --set --cond --limit --map "
     f"--batch-size {HUB}",
     "evaluate": "NAME --data --data-option --split --only --method --set --limit --sampler "
-    "--sampler-set --samples --features --inception-weights --batch-size --out --record --verify "
-    f"{HUB}",
-    "compare": "NAMES --data --data-option --split --samples --features --limit --out --study "
-    f"--minutes {HUB}",
+    "--sampler-set --samples --features --metrics --inception-weights --batch-size --out --record "
+    f"--verify {HUB}",
+    "compare": "NAMES --data --data-option --split --samples --features --metrics --limit --out "
+    f"--study --minutes {HUB}",
     "pull": f"NAMES --pin {HUB}",
     "convert": f"SOURCE OUT --converter --set --license --memory --seconds {HUB}",
     "push": "FOLDER REPO --private --create-pr --dry-run --token --endpoint",

@@ -25,7 +25,7 @@ from zoo_core.specs import import_target
 from zoo_core.text import printable
 from zoo_core.weights.bounded import bounded
 from zoo_core.weights.foreign_config import ForeignConfig
-from zoo_core.weights.layout import STEMS, foreign_weights, is_index, is_pickle
+from zoo_core.weights.layout import foreign_weights, is_index, is_pickle, unread
 from zoo_core.weights.tensors import MAX_INDEX, counted, load_state, read_tensors, weight_files
 from zoo_core.weights.unpickle import unpickle
 
@@ -121,10 +121,7 @@ def read(
         )  # fmt: skip
     }
     if not tensors:
-        raise DataError(
-            f"{source} holds no checkpoint.",
-            hint=f"known names: {', '.join(STEMS)} + .safetensors",
-        )
+        raise DataError(f"{source} holds no checkpoint.", hint=unread(paths))
     texts = [n for n in paths if n.endswith(".json") and not is_index(n)]
     return Foreign({name: _json(paths[name]) for name in texts}, tensors, tuple(left_out))
 

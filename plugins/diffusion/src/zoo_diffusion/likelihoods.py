@@ -123,7 +123,7 @@ class ContinuousVLB:
         """1/2 |eps - eps_hat|^2 at times even in gamma, and the length of gamma's range."""
         ends = bound.log_snr_ends(model.schedule, t0, x.device)
         u, n = rng.uniform(stream="vlb/times").double(), max(1, self.times)
-        even = (u + torch.arange(n, device=u.device).unsqueeze(1)) / n  # (N, B)
+        even = (u + torch.arange(n, device=u.device, dtype=u.dtype).unsqueeze(1)) / n  # (N, B)
         each = []
         for j, t in enumerate(time_at(model.schedule, ends[0] + (ends[1] - ends[0]) * even)):
             eps = rng.normal(x.shape[1:], stream="vlb/eps", step=j + 1).to(x.dtype)

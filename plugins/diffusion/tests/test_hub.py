@@ -138,7 +138,7 @@ def pickled(theirs):
     ids=str,
 )
 def test_a_hint_names_no_command_that_fails(tmp_path, folder, change):
-    """What is told to be done is done: it works, or no command is told and the refusal is final."""
+    """Whatever the hint says is done and works; or it names no command, and none would work."""
     place, out = tmp_path / "theirs", tmp_path / "out"
     weights = f"{folder}diffusion_pytorch_model.safetensors"
     written(place, changed(pipeline(network(), folder), folder, weights, change))

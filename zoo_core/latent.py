@@ -84,7 +84,8 @@ def interpolate(a: Tensor, b: Tensor, *, steps: int = 8, path: Path = slerp) -> 
         f"{steps:,} steps of {len(a):,} paths",
         hint="fewer steps",
     )
-    return path(a, b, torch.linspace(0, 1, steps, dtype=a.dtype, device=a.device))
+    times = torch.linspace(0, 1, steps, dtype=torch.float64)
+    return path(a, b, times.to(a.device, a.dtype))
 
 
 def plane(code: Tensor, *, side: int = 16, axes: tuple[int, int] = (0, 1)) -> Tensor:

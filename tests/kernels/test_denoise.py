@@ -161,7 +161,8 @@ A, S = (t.tolist() for t in path(4))
         (lambda: denoise.ddim([0.0, 1.0], [1.0, 0.0]), "needs alpha > 0"),
         (lambda: denoise.ddim(A, S, eta=2.0), "eta must be in"),
         (lambda: denoise.ddpm(A, S, variance="big"), "variance must be small, large or learned"),
-        (lambda: denoise.heun([0.0, 1.0], [1.0, 0.0], prediction="x0"), "alpha > 0"),
+        (lambda: denoise.heun([0.0, 1.0], [1.0, 0.0]), "needs alpha > 0"),
+        (lambda: denoise.dpm_solver_pp([0.0, 1.0], [1.0, 0.0]), "needs alpha > 0"),
     ],
 )
 def test_a_bad_schedule_is_named(build, said):

@@ -53,18 +53,20 @@ def command(
     path, files, origin = _path(settings, source)
     limits: dict[str, Any] = {"memory": None if memory is None else memory << 20}
     limits["seconds"] = seconds
+    said: list[str] = []
     if converter is None:
         found = _plain(path, out, {"files": files, **limits})
         value, done = {"out": str(out)}, f"wrote {out}"
     else:
         found = foreign.read(path, files=files, **limits)
-        model = foreign.convert(found, converter, options)
+        model = foreign.convert(found, converter, options, say=said.append)
         model.origin = origin
         model.save(out, license=licence, source=source, converter=converter)
         value, done = {"out": str(out), "arch": model.spec.arch}, f"{model.spec.arch} in {out}"
-    for text in found.remarks:
+    remarks = [*found.remarks, *said]
+    for text in remarks:
         remark(settings, text)
-    show(settings, {**value, "remarks": list(found.remarks)}, [done])
+    show(settings, {**value, "remarks": remarks}, [done])
 
 
 def _path(settings: Settings, source: str) -> tuple[Path, list[str] | None, str | None]:

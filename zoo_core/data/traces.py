@@ -62,7 +62,9 @@ class Trace:
 
 
 def _evenly(frames: list[Tensor], n: int) -> list[Tensor]:
-    at = torch.linspace(0, len(frames) - 1, min(n, len(frames))).round().long()
+    at = (
+        torch.linspace(0, len(frames) - 1, min(n, len(frames)), dtype=torch.float64).round().long()
+    )
     return [frames[i] for i in at.tolist()]
 
 

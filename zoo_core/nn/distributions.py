@@ -146,9 +146,9 @@ class DiscretizedLogistic:
     def mean(self) -> Tensor:
         """sum_k k p(k) = sum_{k >= 1} P(x >= k), (B, *S)."""
         rate = (-self._log_scale).exp()
-        edges = torch.arange(1, 2 * self.levels - 1, 2) / (self.levels - 1) - 1
         total = torch.zeros_like(self.location)
-        for edge in edges.tolist():
+        for k in range(1, self.levels):
+            edge = (2 * k - 1) / (self.levels - 1) - 1
             total += ((self.location - edge) * rate).sigmoid()
         return total
 

@@ -6,9 +6,10 @@ that a plugin declares makes the options and the state dict of an architecture o
 """
 
 import re
+import sys
 import tempfile
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +22,17 @@ from zoo_core.reading import read_json
 from zoo_core.registry import current
 from zoo_core.resolve import build
 from zoo_core.specs import import_target
+from zoo_core.text import printable
 from zoo_core.weights.bounded import bounded
-from zoo_core.weights.layout import STEMS, foreign_weights, is_index, is_pickle
+from zoo_core.weights.foreign_config import ForeignConfig
+from zoo_core.weights.layout import foreign_weights, is_index, is_pickle, unread
 from zoo_core.weights.tensors import MAX_INDEX, counted, load_state, read_tensors, weight_files
 from zoo_core.weights.unpickle import unpickle
 
 if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
 
-__all__ = ["Converted", "Foreign", "convert", "read", "renamed"]
+__all__ = ["Converted", "Foreign", "ForeignConfig", "convert", "read", "renamed"]
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,14 @@ class Foreign:
 
 @dataclass(frozen=True)
 class Converted:
-    """What a converter makes of it: options of the architecture's Config, and its state dict."""
+    """What a converter makes of it: options of the architecture's Config, and its state dict.
+
+    `remarks` say what of the checkpoint is not in the model (`ForeignConfig.finish`).
+    """
 
     options: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 def renamed(tensors: Mapping[str, Tensor], rules: Mapping[str, str]) -> dict[str, Tensor]:
@@ -115,16 +121,26 @@ def read(
         )  # fmt: skip
     }
     if not tensors:
-        raise DataError(
-            f"{source} holds no checkpoint.",
-            hint=f"known names: {', '.join(STEMS)} + .safetensors",
-        )
+        raise DataError(f"{source} holds no checkpoint.", hint=unread(paths))
     texts = [n for n in paths if n.endswith(".json") and not is_index(n)]
     return Foreign({name: _json(paths[name]) for name in texts}, tensors, tuple(left_out))
 
 
-def convert(foreign: Foreign, converter: str, options: Mapping[str, Any]) -> "GenerativeModel":
-    """A model of our own from a checkpoint of others, by a registered converter; strict."""
+def _say(text: str) -> None:
+    print(printable(text), file=sys.stderr)
+
+
+def convert(
+    foreign: Foreign,
+    converter: str,
+    options: Mapping[str, Any],
+    *,
+    say: Callable[[str], None] = _say,
+) -> "GenerativeModel":
+    """A model of our own from a checkpoint of others, by a registered converter; strict.
+
+    `say` gets the converter's remarks; by default they are lines on stderr.
+    """
     from zoo_core import config as configs
 
     spec = current().one("converter", converter).spec
@@ -138,6 +154,8 @@ def convert(foreign: Foreign, converter: str, options: Mapping[str, Any]) -> "Ge
         with torch.random.fork_rng(devices=[]), bounded(*counted([path]), converter):
             model = build(target, made.options)
         load_state(model, path)
+    for remark in made.remarks:
+        say(remark)
     return model.eval()
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "is_shard",
     "is_weights",
     "joint_hash",
+    "unread",
     "wanted",
 ]
 
@@ -59,7 +60,7 @@ def wanted(names: Iterable[str]) -> list[str]:
             raise IntegrityError(
                 f"the repository holds {folder / METADATA} but no {folder / WEIGHTS}."
                 f"{_pickles(paths)}",
-                hint="zoo convert makes safetensors of other files",
+                hint=_of_pickles(paths),
             )
     return sorted(map(str, ours))
 
@@ -69,10 +70,14 @@ def foreign(names: Iterable[str], *, pickles: bool = False, hint: str = _BY_HAND
     paths = [p for n in names if len((p := PurePosixPath(n)).parts) <= 2]
     folders = sorted({p.parent for p in paths}, key=str)
     weights = [w for f in folders for w in foreign_weights([p for p in paths if p.parent == f])]
-    if not weights or (not pickles and all(is_pickle(w.name) for w in weights)):
-        found = f" ({', '.join(map(str, weights[:3]))} can run code when read)" if weights else ""
+    if not weights:
         raise UsageError(
-            f"the repository holds no weights as safetensors{found}.",
+            "the repository holds no weights as safetensors.", hint=unread(map(str, paths))
+        )
+    if not pickles and all(is_pickle(w.name) for w in weights):
+        raise UsageError(
+            "the repository holds no weights as safetensors "
+            f"({', '.join(map(str, weights[:3]))} can run code when read).",
             hint=hint,
         )
     keep = [w for w in weights if pickles or not is_pickle(w.name)]
@@ -89,6 +94,15 @@ def foreign_weights(paths: list[PurePosixPath]) -> list[PurePosixPath]:
             if path := names.get(f"{stem}{ending}"):
                 return [path, *([p for p in paths if is_shard(p.name)] * is_index(path.name))]
     return []
+
+
+def unread(names: Iterable[str]) -> str:
+    """What to do about weights whose names nobody looks for, such as those of a variant."""
+    found = sorted(n for n in names if n.endswith(_ENDINGS) and not is_index(n))
+    known = " or ".join(f"{stem}.safetensors" for stem in STEMS)
+    if not found:
+        return f"weights are looked for as {known}, in the folder or one below it"
+    return f"{found[0]} is not read under this name: copy it to {known}"
 
 
 def is_index(name: str) -> bool:
@@ -136,8 +150,13 @@ def _foreign(paths: list[PurePosixPath]) -> UsageError:
     known = "diffusers' layout" if "model_index.json" in names else "another layout than the zoo's"
     return UsageError(
         f"the repository holds no {METADATA}; it has {known}.{_pickles(paths)}",
-        hint="zoo convert hf://... FOLDER --converter NAME makes a model of it",
+        hint="where a plugin has a converter for it: zoo convert hf://... FOLDER --converter NAME",
     )
+
+
+def _of_pickles(paths: list[PurePosixPath]) -> str | None:
+    found = sorted(str(p) for p in paths if is_pickle(p.name))
+    return f"download it, then: zoo convert {found[0]} {WEIGHTS}" if found else None
 
 
 def _pickles(paths: list[PurePosixPath]) -> str:

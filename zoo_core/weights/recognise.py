@@ -4,12 +4,14 @@ Diffusers' configs name the class that wrote them (`_class_name`), and a `Conver
 classes that it reads. Nothing is guessed: one converter fits, or it must be named. No torch.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from zoo_core.errors import UsageError
 from zoo_core.reading import read_json
 from zoo_core.registry import current
+from zoo_core.specs import ConverterSpec
 from zoo_core.weights.layout import METADATA, foreign
 
 __all__ = ["converter_of", "files_of"]
@@ -31,8 +33,30 @@ def converter_of(folder: Path) -> str | None:
     raise UsageError(
         f"{folder} holds {', '.join(sorted(classes))}, for which there is "
         f"{'no' if not fit else 'more than one'} converter; {known}.",
-        hint=f"zoo convert {folder} OUT --converter {near[0] if near else 'NAME'}",
+        hint=_hint(folder, classes, fit or [s.name for s in specs if classes <= _all(s)], specs),
     )
+
+
+def _all(spec: ConverterSpec) -> set[str]:
+    """Every class that a converter reads, beside whichever others."""
+    return {name for one in spec.reads for name in one}
+
+
+def _hint(
+    folder: Path, classes: set[str], able: list[str], specs: Sequence[ConverterSpec]
+) -> str | None:
+    """The command that converts the folder, if there is one; else what would be read instead."""
+    if able:
+        others = f" (or {', '.join(able[1:])})" if able[1:] else ""
+        return f"zoo convert {folder} OUT --converter {able[0]}{others}"
+    beside = {name for s in specs if _all(s) & classes for name in _all(s)}
+    if not beside:
+        return None
+    strange, known, wanted = (
+        ", ".join(sorted(names))
+        for names in (classes - beside, classes & beside, beside - classes)
+    )
+    return f"nothing installed reads {strange}; beside {known} it would be one of {wanted}"
 
 
 def files_of(folder: Path, converter: str) -> list[str]:

@@ -138,14 +138,12 @@ def ddim(
 
 
 def dpm_solver_pp(alpha: Numbers, sigma: Numbers, *, prediction: str = "epsilon") -> Steps:
-    """The second-order multistep solver in x0; first order at the first step, and at the last
-    where sigma = 0."""
+    """The second-order multistep solver in x0; first order at the first step, at the last where
+    sigma = 0, and at the one after alpha = 0."""
     p = _path(alpha, sigma)
-    if p.a[0] == 0:
-        raise ValueError("DPM-Solver++ needs alpha > 0 at the first time (log alpha / sigma)")
-    h = (p.a1 / p.s1).log() - (p.a / p.s).log()  # inf where sigma = 0
+    h = (p.a1 / p.s1).log() - (p.a / p.s).log()  # inf where alpha or sigma = 0
     before = torch.cat([torch.full_like(h[:1], float("inf")), h[:-1]])
-    half = torch.where(p.last, 0.0, h / (2 * before))  # 1 / (2 r)
+    half = torch.where(h.isinf(), 0.0, h / (2 * before))  # 1 / (2 r)
     gain = -p.a1 * torch.expm1(-h)
     table = _table(
         prediction, p.a, p.s, C_X0=gain * (1 + half), C_X=p.s1 / p.s, C_H=-gain * half,
@@ -166,18 +164,20 @@ def _euler(p: _Path) -> dict[str, Tensor]:
 
 def heun(alpha: Numbers, sigma: Numbers, *, prediction: str = "epsilon") -> Steps:
     """Two rows a step: Euler's, which remembers x / alpha + (h / 2) d, and the correction, whose
-    network call is at the step's end. A last step to sigma = 0 is Euler's alone: 2 T - 1 rows."""
+    network call is at the step's end. A step from alpha = 0 or to sigma = 0, where the slope has
+    no second value, is Euler's alone: one row."""
     p = _path(alpha, sigma)
-    if p.a[0] == 0:
-        raise ValueError("Heun's method needs alpha > 0 at the first time")
     n, n1 = p.s / p.a, p.s1 / p.a1
     half = (n1 - n) / 2
     d_x, d_x0 = 1 / p.s, -1 / n  # d = (x / alpha - x0) / n
-    first = _table(prediction, p.a, p.s, **_euler(p), G_X=1 / p.a + half * d_x, G_X0=half * d_x0)
-    inner = ~p.last
+    inner = ~p.last & (p.a > 0)
+    memory = {"G_X": 1 / p.a + half * d_x, "G_X0": half * d_x0}
+    memory = {name: torch.where(inner, column, 0.0) for name, column in memory.items()}
+    first = _table(prediction, p.a, p.s, **_euler(p), **memory)
     end_a, end_s, h = p.a1[inner], p.s1[inner], half[inner]
     second = _table(
         prediction, end_a, end_s, C_H=end_a, C_X=end_a * h / end_s, C_X0=-end_a * h / n1[inner]
     )
     rows = [row for pair in zip(first[inner], second, strict=True) for row in pair]
-    return Steps(torch.stack([*rows, *first[p.last]]).float(), remembers=True)
+    ends = first[p.a == 0], first[p.last & (p.a > 0)]
+    return Steps(torch.stack([*ends[0], *rows, *ends[1]]).float(), remembers=True)

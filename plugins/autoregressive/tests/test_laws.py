@@ -1,5 +1,6 @@
 """The laws of autoregressive models: they normalize, respect their order, and cache exactly."""
 
+from fractions import Fraction
 from functools import partial
 from itertools import product
 
@@ -18,6 +19,7 @@ from zoo_autoregressive.pixelcnn import Config as PlainConfig
 from zoo_autoregressive.pixelcnn import PixelCNN
 from zoo_autoregressive.pixelcnn_pp import Config as PPConfig
 from zoo_autoregressive.pixelcnn_pp import PixelCNNPP
+from zoo_autoregressive.raster import constants
 from zoo_autoregressive.row_lstm import Config as RowConfig
 from zoo_autoregressive.row_lstm import RowLSTM
 from zoo_autoregressive.samplers import Sequential, draw
@@ -292,3 +294,13 @@ def test_every_backend_draws_the_same_images(levels):
             if serves.op == "pixelcnn_sample" and serves.serves:
                 with backend(serves.backend):
                     assert torch.equal(Sequential()(model, rng, cond), steps), serves.backend
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (8, 8), (28, 28), (5, 32)])
+def test_places_are_the_exact_ones_rounded_once(height, width):
+    def exact(n):
+        return [float(Fraction(2 * i, n - 1) - 1) for i in range(n)] if n > 1 else [-1.0]
+
+    rows, columns = constants(height, width)[1:]
+    assert torch.equal(rows[:, 0], torch.tensor(exact(height)))
+    assert torch.equal(columns[0], torch.tensor(exact(width)))

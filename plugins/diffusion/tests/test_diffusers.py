@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import zoo_core as zoo
-from zoo_core.errors import IntegrityError
+from zoo_core.errors import ConfigError, IntegrityError
 from zoo_core.rng import Rng
 from zoo_core.weights import foreign
 from zoo_diffusion.samplers import DDIM, Ancestral
@@ -185,3 +185,53 @@ def _compare(model, sampler, scheduler, rng):
             output = model.network(theirs, t.float().expand(len(theirs)))
             theirs = scheduler.step(output, t, theirs).prev_sample
             assert (have - theirs).abs().max() < 1e-4, int(t)
+
+
+ZERO_SNR = {"num_train_timesteps": 100, "rescale_betas_zero_snr": True,
+            "prediction_type": "v_prediction"}  # fmt: skip
+
+
+@pytest.mark.parametrize("beta_schedule", ["linear", "scaled_linear", "squaredcos_cap_v2"])
+def test_zero_terminal_snr_gives_the_chain_of_the_scheduler(beta_schedule, tmp_path):
+    scheduler = diffusers.DDPMScheduler(**ZERO_SNR, beta_schedule=beta_schedule)
+    diffusers.DDPMPipeline(unet("ddpm"), scheduler).save_pretrained(tmp_path)
+    i = torch.arange(1, 101, dtype=torch.float64) / 100
+    bar = convert(tmp_path).schedule.alpha(i).square()
+    assert bar[-1] == 0 == scheduler.alphas_cumprod[-1]
+    # theirs is a difference of float32: absolute, not relative to alpha
+    assert torch.allclose(bar, scheduler.alphas_cumprod.double(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
+def test_ddpm_trajectory_from_zero_snr_is_that_of_the_scheduler(prediction, tmp_path, monkeypatch):
+    from diffusers.schedulers import scheduling_ddpm
+
+    scheduler = diffusers.DDPMScheduler(**(ZERO_SNR | {"prediction_type": prediction}))
+    diffusers.DDPMPipeline(unet("ddpm"), scheduler).save_pretrained(tmp_path)
+    model, rng = convert(tmp_path), Rng(3, 2)
+    drawn = iter(range(100))
+
+    def noise(shape, **_):
+        return rng.normal(shape[1:], stream="step", step=next(drawn))
+
+    monkeypatch.setattr(scheduling_ddpm, "randn_tensor", noise)
+    scheduler.set_timesteps(100)
+    _compare(model, Ancestral(steps=100), scheduler, rng)
+
+
+def test_ddim_trajectory_from_zero_snr_is_that_of_the_scheduler(tmp_path):
+    options = ZERO_SNR | {"timestep_spacing": "trailing"}
+    scheduler = diffusers.DDIMScheduler(**options)
+    scheduler.set_timesteps(20)
+    net = unet("ddpm")
+    torch.nn.init.normal_(net.conv_out.weight, std=0.01)
+    diffusers.DDIMPipeline(net, scheduler).save_pretrained(tmp_path)
+    sampler = DDIM(steps=20, spacing="uniform", clipped_epsilon=False)
+    _compare(convert(tmp_path), sampler, scheduler, Rng(3, 2))
+
+
+def test_zero_snr_of_a_network_that_predicts_noise_is_refused(tmp_path):
+    scheduler = diffusers.DDPMScheduler(rescale_betas_zero_snr=True)
+    diffusers.DDPMPipeline(unet("ddpm"), scheduler).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="zero_snr: prediction 'epsilon' says nothing of x_0"):
+        convert(tmp_path)

@@ -1,6 +1,8 @@
 """Checkpoints of diffusers by name, over the Hub's protocol, from a Hub on this machine."""
 
+import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,8 @@ from PIL import Image
 from safetensors.torch import save
 
 import zoo_core as zoo
-from zoo_core.errors import UsageError
+from zoo_core.cli import main
+from zoo_core.errors import UsageError, ZooError
 
 HUB = Path(__file__).parents[3] / "tests/weights/hub"
 CONFIG = {
@@ -87,8 +90,12 @@ def test_pipeline_loads_by_its_path_in_both_layouts(tmp_path, folder):
     ("change", "text", "hint"),
     [
         ({"scheduler_config.json": None}, "UNet2DModel, for which there is no", "diffusers_ddpm"),
-        ({"scheduler_config.json": b'{"_class_name": "LCMScheduler"}'}, "LCMScheduler", "convert"),
-        ({"config.json": b'{"_class_name": "Other"}'}, "Other", "convert"),
+        (
+            {"scheduler_config.json": b'{"_class_name": "LCMScheduler"}'},
+            "LCMScheduler",
+            "nothing installed reads LCMScheduler",
+        ),
+        ({"config.json": b'{"_class_name": "Other"}'}, "Other", "nothing installed reads Other"),
         (
             {"other/scheduler_config.json": b'{"_class_name": "ScoreSdeVeScheduler"}'},
             "more than one",
@@ -106,6 +113,68 @@ def test_folder_that_does_not_say_what_it_is_is_refused(tmp_path, change, text, 
     with pytest.raises(UsageError, match=text) as caught:
         zoo.load(written(tmp_path, files))
     assert hint in caught.value.hint
+
+
+def pickled(theirs):
+    data = io.BytesIO()
+    torch.save(theirs.state_dict(), data)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize("folder", ["", "unet/"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scheduler": None},
+        {"scheduler": "DPMSolverMultistepScheduler"},
+        {"scheduler": "EulerDiscreteScheduler"},
+        {"scheduler": "CMStochasticIterativeScheduler"},
+        {"variant": "fp16.safetensors"},
+        {"variant": "bin"},
+        {"second": "ScoreSdeVeScheduler"},
+        {"attention_head_dim": 3},
+        {"norm_num_groups": 3},
+    ],
+    ids=str,
+)
+def test_a_hint_names_no_command_that_fails(tmp_path, folder, change):
+    """Whatever the hint says is done and works; or it names no command, and none would work."""
+    place, out = tmp_path / "theirs", tmp_path / "out"
+    weights = f"{folder}diffusion_pytorch_model.safetensors"
+    written(place, changed(pipeline(network(), folder), folder, weights, change))
+    with pytest.raises(ZooError) as caught:
+        zoo.load(str(place))
+    hint = caught.value.hint
+    if "zoo convert" in hint:
+        command = hint.partition(" (")[0].split()[1:]
+        command[command.index("OUT")] = str(out)
+        assert main(command) == 0
+        assert zoo.load(str(out)).spec.arch == "ddpm"
+    elif "copy it to" in hint:
+        shutil.copy(place / weights.replace("safetensors", change["variant"]), place / weights)
+        assert zoo.load(str(place)).spec.arch == "ddpm"
+    else:
+        assert "nothing installed reads" in hint or "a divisor" in hint
+        assert main(["convert", str(place), str(out), "--converter", "diffusers_ddpm"]) != 0
+
+
+def changed(files, folder, weights, change):
+    """A pipeline's files with another scheduler, a second one, other weights or another key."""
+    scheduler = next(name for name in files if name.endswith("scheduler_config.json"))
+    if "scheduler" in change:
+        files[scheduler] = json.dumps({"_class_name": change["scheduler"]}).encode()
+    if change.get("scheduler", "") is None:
+        del files[scheduler]
+    if "second" in change:
+        files["other/scheduler_config.json"] = json.dumps(
+            {"_class_name": change["second"]}
+        ).encode()
+    if "variant" in change:
+        data = files.pop(weights)
+        data = pickled(network()) if change["variant"] == "bin" else data
+        files[weights.replace("safetensors", change["variant"])] = data
+    config = CONFIG | {k: v for k, v in change.items() if k in CONFIG}
+    return files | {f"{folder}config.json": json.dumps(config).encode()}
 
 
 @pytest.mark.parametrize("folder", ["", "unet/"])

@@ -138,3 +138,9 @@ def test_a_generator_alone_samples_and_says_why_it_does_not_train():
     assert model.discriminator is None
     with pytest.raises(UsageError, match="a generator without a discriminator"):
         model.players()
+
+
+def test_a_config_beside_a_generator_is_not_overlooked():
+    tensors = {"": tutorial().state_dict()}
+    with pytest.raises(IntegrityError, match="config.json: activation = 'elu' has no counterpart"):
+        convert(Foreign({"config.json": {"activation": "elu"}}, tensors), "dcgan_tutorial", {})

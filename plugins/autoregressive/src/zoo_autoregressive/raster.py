@@ -143,6 +143,10 @@ def raster_order(channels: int, height: int, width: int) -> Tensor:
 
 
 def constants(height: int, width: int) -> Tensor:
-    """One, and the row and the column from -1 to 1, (3, H, W)."""
-    rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
-    return torch.stack((torch.ones(height, width), *torch.meshgrid(rows, columns, indexing="ij")))
+    """One, and the row and the column from -1 to 1, (3, H, W).
+
+    Float64 first, rounded once: in float32 they differ in last bits from machine to machine.
+    """
+    rows, columns = (torch.linspace(-1, 1, n, dtype=torch.float64) for n in (height, width))
+    places = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack((torch.ones_like(places[0]), *places)).to(torch.get_default_dtype())

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from zoo_core import Event
 from zoo_core.capabilities import Denoiser, Schedule
+from zoo_core.errors import UsageError
 from zoo_diffusion.parameterization import at_time, per_row
 from zoo_diffusion.scale import grid, spacing
 from zoo_diffusion.schedules import log_snr, time_at
@@ -79,9 +80,13 @@ def draw_steps(model: DiscreteTime, u: Tensor, *, first: int) -> tuple[Tensor, T
 
     p(i) is in proportion to the step's share of the log-SNR, for L_t is about half that times
     |eps - eps_hat|^2: even in i, the few early steps that cost most would hardly ever be drawn.
+    The share of a last step to alpha = 0 is infinite and its L_t is not: it is drawn as often as
+    the one with the largest share.
     """
     t = torch.arange(1, model.timesteps + 1, dtype=torch.float64) / model.timesteps
     gaps = -log_snr(model.schedule, t).diff()  # of steps 2..T
+    finite = gaps[gaps.isfinite()]
+    gaps = gaps.clamp(max=float(finite.max()) if len(finite) else 1.0)
     p = torch.cat((gaps[:1], gaps)) if first == 1 else gaps
     p = (p / p.sum()).to(u.device)
     at = torch.searchsorted(p.cumsum(0), u, right=True).clamp(max=len(p) - 1)
@@ -138,6 +143,17 @@ def decoder_time(schedule: Schedule, event: Event, start: float) -> float:
     return max(start, float(time_at(schedule, torch.tensor([wanted]))[0]))
 
 
+def log_snr_ends(schedule: Schedule, start: float, device: torch.device) -> Tensor:
+    """The log-SNR at the times `start` and 1, float64 (2,), for times that are even in it."""
+    ends = log_snr(schedule, torch.tensor([start, 1.0], device=device))
+    if not bool(ends.isfinite().all()):
+        raise UsageError(
+            "alpha is 0 at time 1: the log-SNR has no end, and no times are even in it.",
+            hint="score with a number of steps: method 'vlb', steps=1000",
+        )
+    return ends
+
+
 def noisy(model: Denoiser, x: Tensor, t: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """z_t (B, *S) of x and noise, with alpha_t and sigma_t."""
     alpha, sigma = at_time(model.schedule, t, x)
@@ -149,4 +165,4 @@ def squared_noise_error(x: Tensor, x_hat: Tensor, alpha: Tensor, sigma: Tensor) 
     return sum_rows(((alpha / sigma) * (x - x_hat)).square())
 
 
-__all__ += ["last_variance", "noisy", "per_row", "squared_noise_error", "sum_rows"]
+__all__ += ["last_variance", "log_snr_ends", "noisy", "per_row", "squared_noise_error", "sum_rows"]

@@ -2,17 +2,21 @@
 
 Both layouts are read: the network at the root of a repository, or in `unet/` with the scheduler
 beside it. Tensor names are ours already, but for attention's older ones.
+
+Every key of both configs is read (`ForeignConfig`). A scheduler's are of two kinds: those of the
+chain (betas, prediction, variance) are options of ours or refused, and those of how it draws
+(clipping, spacing) are options of our samplers and said where they are not diffusers' defaults.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
+from zoo_core import Range
 from zoo_core.errors import IntegrityError
-from zoo_core.weights.foreign import Converted, Foreign
+from zoo_core.weights.foreign import Converted, Foreign, ForeignConfig
 
 __all__ = ["FromDDPM", "FromNCSN"]
 
@@ -33,69 +37,111 @@ _PREDICTIONS = {"epsilon": "epsilon", "sample": "x0", "v_prediction": "v"}
 _BETAS = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
 _VARIANCES = {"fixed_small": "small", "fixed_small_log": "small", "fixed_large": "large",
               "fixed_large_log": "large"}  # fmt: skip
+_TIMES = {"positional": "positional", "fourier": "fourier", "learned": "learned"}
+_RESAMPLING = {"conv": "conv", "resnet": "resnet"}
+_MIDDLE = "UNetMidBlock2D"
 _FOLDERS = ("", "unet")
+_NETWORKS = ("UNet2DModel", "UNetUnconditionalModel")
+_CHAINS = ("DDPMScheduler", "DDIMScheduler", "PNDMScheduler")
+_HARMLESS = ("tensor_format", "timestep_values")
+"""Keys of schedulers before diffusers 0.4: arrays' library, and times that `save` left behind."""
+_DRAWING = {
+    "clip_sample": True,
+    "clip_sample_range": 1.0,
+    "thresholding": False,
+    "dynamic_thresholding_ratio": 0.995,
+    "sample_max_value": 1.0,
+    "timestep_spacing": "leading",
+    "steps_offset": 0,
+}
+"""How a chain's scheduler draws, and the values that need no word: diffusers' own."""
+_ENDS = {"DDIMScheduler": True, "PNDMScheduler": False}
+"""Schedulers' defaults of `set_alpha_to_one`."""
+_NCSN_DRAWING = {
+    "snr": 0.15,
+    "sampling_eps": 1e-5,
+    "correct_steps": 1,
+    "num_train_timesteps": 2000,
+}
 
 
 @dataclass(frozen=True)
 class FromDDPM:
-    """To `ddpm`: images of 256 levels. Without a scheduler's config its own defaults are meant."""
+    """To `ddpm`: images of 256 levels. Without a scheduler's config its own defaults are meant.
+
+    `size` is the images' side, for networks whose config leaves it open.
+    """
 
     levels: int = 256
+    size: Annotated[int, Range(1, 65536)] | None = None
 
     def __call__(self, foreign: Foreign) -> Converted:
         unet, tensors = _unet(foreign)
-        scheduler = _scheduler(foreign, ("DDPMScheduler", "DDIMScheduler", "PNDMScheduler"))
-        _refuse(scheduler, "trained_betas", None)
-        variance = scheduler.get("variance_type") or "fixed_small"
+        scheduler = _scheduler(foreign, _CHAINS)
         options = {
-            "shape": _shape(unet),
+            "shape": _shape(unet, self.size),
             "levels": self.levels,
-            "classes": unet.get("num_class_embeds"),
+            "classes": unet.get("num_class_embeds", None),
             "optional": False,
             "network": _network(unet),
-            "timesteps": scheduler.get("num_train_timesteps", 1000),
-            "prediction": _one(_PREDICTIONS, scheduler.get("prediction_type", "epsilon")),
-            "betas": _one(_BETAS, scheduler.get("beta_schedule", "linear")),
-            "beta_first": scheduler.get("beta_start", 1e-4),
-            "beta_last": scheduler.get("beta_end", 0.02),
-            "variance": _one(_VARIANCES, variance),
+            **_chain(scheduler),
         }
-        return Converted(options, {f"network.{k}": v for k, v in tensors.items()})
+        remarks = (*unet.finish(), *scheduler.finish())
+        return Converted(options, {f"network.{k}": v for k, v in tensors.items()}, remarks)
 
 
 @dataclass(frozen=True)
 class FromNCSN:
-    """To `ve_sde`: images of 256 levels."""
+    """To `ve_sde`: images of 256 levels. `size`: as of `FromDDPM`."""
 
     levels: int = 256
+    size: Annotated[int, Range(1, 65536)] | None = None
 
     def __call__(self, foreign: Foreign) -> Converted:
         unet, tensors = _unet(foreign)
         scheduler = _scheduler(foreign, ("ScoreSdeVeScheduler",))
+        unet.only("num_class_embeds", None)
         options = {
-            "shape": _shape(unet),
+            "shape": _shape(unet, self.size),
             "levels": self.levels,
             "network": _network(unet),
             "sigma_min": scheduler.get("sigma_min", 0.01),
             "sigma_max": scheduler.get("sigma_max", 1348.0),
         }
-        return Converted(options, {f"network.{k}": v for k, v in tensors.items()})
+        for key, theirs in _NCSN_DRAWING.items():
+            scheduler.said(key, theirs)
+        remarks = (*unet.finish(), *scheduler.finish())
+        return Converted(options, {f"network.{k}": v for k, v in tensors.items()}, remarks)
 
 
-def _unet(foreign: Foreign) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
+def _unet(foreign: Foreign) -> tuple[ForeignConfig, dict[str, Tensor]]:
     """The network's config and its tensors under our names."""
     for folder in _FOLDERS:
-        config = foreign.configs.get(f"{folder}/config.json".lstrip("/"))
-        if config is None or folder not in foreign.tensors:
+        path = f"{folder}/config.json".lstrip("/")
+        if path not in foreign.configs or folder not in foreign.tensors:
             continue
-        found = config.get("_class_name")
-        if found not in ("UNet2DModel", "UNetUnconditionalModel"):
-            raise IntegrityError(f"the network is a {found}; this converter reads UNet2DModel.")
+        _refuse_others(foreign, folder)
+        config = ForeignConfig(foreign.configs[path], path)
+        _check_class(config, "network", _NETWORKS)
         return config, {_current(k): v for k, v in foreign.tensors[folder].items()}
     raise IntegrityError(
         "no config.json with weights beside it, at the root or in unet/.",
         hint=f"there are {', '.join(sorted(foreign.configs)) or 'no JSON files'}",
     )
+
+
+def _refuse_others(foreign: Foreign, folder: str) -> None:
+    """A network beside others is part of something larger, such as diffusion of latents."""
+    if others := sorted(foreign.tensors.keys() - {folder}):
+        names = ", ".join(f"{name or '.'}/" for name in others)
+        raise IntegrityError(f"{names} hold weights too; this converter reads one network alone.")
+
+
+def _check_class(config: ForeignConfig, what: str, known: tuple[str, ...]) -> str:
+    found = config.get("_class_name", None)
+    if found not in known:
+        raise IntegrityError(f"the {what} is a {found}; this converter reads {', '.join(known)}.")
+    return str(found)
 
 
 def _current(name: str) -> str:
@@ -107,68 +153,93 @@ def _current(name: str) -> str:
     )
 
 
-def _scheduler(foreign: Foreign, known: tuple[str, ...]) -> Mapping[str, Any]:
+def _scheduler(foreign: Foreign, known: tuple[str, ...]) -> ForeignConfig:
     paths = ("scheduler_config.json", "scheduler/scheduler_config.json")
-    config: Mapping[str, Any] = next(
-        (foreign.configs[p] for p in paths if p in foreign.configs), {}
-    )
-    found = config.get("_class_name", known[0])
-    if found not in known:
-        raise IntegrityError(f"the scheduler is a {found}; this converter reads {known}.")
+    path = next((p for p in paths if p in foreign.configs), None)
+    if path is None:
+        return ForeignConfig({"_class_name": known[0]}, "(no scheduler_config.json)")
+    config = ForeignConfig(foreign.configs[path], path, harmless=_HARMLESS)
+    _check_class(config, "scheduler", known)
     return config
 
 
-def _shape(unet: Mapping[str, Any]) -> tuple[int, int, int]:
-    size = unet.get("sample_size") or 32
-    height, width = (size, size) if isinstance(size, int) else size
-    if unet.get("in_channels", 3) != unet.get("out_channels", 3):
-        raise IntegrityError("the network's channels in and out differ; it is no denoiser alone.")
-    return unet.get("in_channels", 3), height, width
+def _chain(scheduler: ForeignConfig) -> dict[str, Any]:
+    """The options of `ddpm` beside the event and the network."""
+    kind = scheduler.get("_class_name", None)
+    scheduler.only("trained_betas", None)
+    for key, theirs in _DRAWING.items():
+        scheduler.said(key, theirs)
+    if kind in _ENDS:
+        scheduler.said("set_alpha_to_one", _ENDS[kind])
+    if kind == "PNDMScheduler":
+        scheduler.said("skip_prk_steps", False)
+    return {
+        "timesteps": scheduler.get("num_train_timesteps", 1000),
+        "prediction": scheduler.one("prediction_type", _PREDICTIONS, "epsilon"),
+        "betas": scheduler.one("beta_schedule", _BETAS, "linear"),
+        "beta_first": scheduler.get("beta_start", 1e-4),
+        "beta_last": scheduler.get("beta_end", 0.02),
+        "zero_snr": scheduler.get("rescale_betas_zero_snr", False),
+        "variance": scheduler.one("variance_type", {**_VARIANCES, None: "small"}, "fixed_small"),
+    }
 
 
-def _network(unet: Mapping[str, Any]) -> dict[str, Any]:
+def _shape(unet: ForeignConfig, size: int | None) -> tuple[int, int, int]:
+    channels, outputs = unet.get("in_channels", 3), unet.get("out_channels", 3)
+    if channels != outputs:
+        raise IntegrityError(
+            f"the network's channels in and out differ (in_channels = {channels}, out_channels = "
+            f"{outputs}); it is no denoiser alone."
+        )
+    side = unet.get("sample_size", None)
+    side = size if size is not None and side is None else side
+    sides = (side, side) if isinstance(side, int) else tuple(side or ())
+    if len(sides) != 2 or not all(type(s) is int for s in sides):
+        raise IntegrityError(
+            f"sample_size = {side!r} does not say how large the images are.",
+            hint="the converter's option says it: --set size=32",
+        )
+    return channels, *sides
+
+
+def _network(unet: ForeignConfig) -> dict[str, Any]:
     """UNetConfig's options; absent keys have diffusers' defaults."""
-    _refuse(unet, "class_embed_type", None)
-    _refuse(unet, "act_fn", "silu", "swish")
-    _refuse(unet, "resnet_time_scale_shift", "default", "scale_shift")
-    _refuse(unet, "mid_block_type", "UNetMidBlock2D", None)
-    _refuse(unet, "downsample_type", "conv", "resnet")
-    down = unet.get("down_block_types", ("DownBlock2D", *("AttnDownBlock2D",) * 3))
-    up = unet.get("up_block_types", (*("AttnUpBlock2D",) * 3, "UpBlock2D"))
+    unet.only("class_embed_type", None)
+    unet.only("act_fn", "silu", "swish")
+    down, up = ("DownBlock2D", *("AttnDownBlock2D",) * 3), (*("AttnUpBlock2D",) * 3, "UpBlock2D")
+    scale_shift = {"default": False, "scale_shift": True}
     return {
         "type": "unet",
         "channels": tuple(unet.get("block_out_channels", (224, 448, 672, 896))),
-        "down": tuple(_one(_LEVELS, kind) for kind in down),
-        "up": tuple(_one(_LEVELS, kind) for kind in up),
+        "down": _levels(unet, "down_block_types", down),
+        "up": _levels(unet, "up_block_types", up),
         "layers": unet.get("layers_per_block", 2),
-        "groups": unet.get("norm_num_groups", 32),
+        "groups": unet.get("norm_num_groups", 32, optional=True),
         "eps": unet.get("norm_eps", 1e-5),
-        "head": unet.get("attention_head_dim", 8),
+        "head": unet.get("attention_head_dim", 8, optional=True),
         "dropout": unet.get("dropout", 0.0),
-        "scale_shift": unet.get("resnet_time_scale_shift", "default") == "scale_shift",
-        "middle": unet.get("mid_block_type", "UNetMidBlock2D") is not None,
+        "scale_shift": unet.one("resnet_time_scale_shift", scale_shift, "default"),
+        "middle": unet.one("mid_block_type", {_MIDDLE: True, None: False}, _MIDDLE),
         "middle_attention": unet.get("add_attention", True),
-        "middle_groups": unet.get("attn_norm_num_groups"),
-        "middle_scale": float(unet.get("mid_block_scale_factor", 1)),
-        "downsample": unet.get("downsample_type", "conv"),
-        "upsample": unet.get("upsample_type", "conv"),
-        "downsample_padding": unet.get("downsample_padding", 1),
-        "time": unet.get("time_embedding_type", "positional"),
-        "time_size": unet.get("time_embedding_dim"),
+        "middle_groups": unet.get("attn_norm_num_groups", None),
+        "middle_scale": float(unet.get("mid_block_scale_factor", 1.0)),
+        "downsample": unet.one("downsample_type", _RESAMPLING, "conv"),
+        "upsample": unet.one("upsample_type", _RESAMPLING, "conv"),
+        "downsample_padding": unet.one("downsample_padding", {0: 0, 1: 1}, 1),
+        "time": unet.one("time_embedding_type", _TIMES, "positional"),
+        "time_size": unet.get("time_embedding_dim", None),
         "time_flip": unet.get("flip_sin_to_cos", True),
-        "time_shift": float(unet.get("freq_shift", 0)),
-        "steps": unet.get("num_train_timesteps") or 1000,
+        "time_shift": unet.one("freq_shift", {0.0: 0.0, 1.0: 1.0}, 0),
+        "steps": unet.get("num_train_timesteps", 1000, optional=True) or 1000,
         "center": unet.get("center_input_sample", False),
     }
 
 
-def _one(names: Mapping[str, str], given: str) -> str:
-    if given not in names:
-        raise IntegrityError(f"{given!r} is not among what converts: {', '.join(names)}.")
-    return names[given]
-
-
-def _refuse(config: Mapping[str, Any], key: str, *allowed: Any) -> None:
-    """Raise where a key is there with a value that has no counterpart."""
-    if key in config and config[key] not in allowed:
-        raise IntegrityError(f"{key} = {config[key]!r} has no counterpart; known: {allowed}.")
+def _levels(unet: ForeignConfig, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    kinds = unet.get(key, default)
+    for kind in kinds:
+        if not isinstance(kind, str) or kind not in _LEVELS:
+            raise IntegrityError(
+                f"{key}: {kind!r} is not among what converts: {', '.join(_LEVELS)}."
+            )
+    return tuple(_LEVELS[kind] for kind in kinds)

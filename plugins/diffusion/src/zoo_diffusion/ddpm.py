@@ -13,17 +13,28 @@ from typing import Annotated, Literal
 from torch import Tensor
 
 from zoo_core import Event, GenerativeModel, Range
+from zoo_core.errors import ConfigError
 from zoo_diffusion.conditioning import class_condition, labels
 from zoo_diffusion.networks import MLPConfig, NetworkConfig, apply, build
 from zoo_diffusion.parameterization import at_time, to_x0
-from zoo_diffusion.schedules import Betas, cosine_betas, linear_betas, scaled_linear_betas
+from zoo_diffusion.schedules import (
+    Betas,
+    cosine_betas,
+    linear_betas,
+    scaled_linear_betas,
+    zero_snr_betas,
+)
 
 __all__ = ["DDPM", "Config"]
 
 
 @dataclass(frozen=True)
 class Config:
-    """The event, the network and the betas. `optional` lets a class be left out."""
+    """The event, the network and the betas. `optional` lets a class be left out.
+
+    `zero_snr` rescales the betas so that alpha_T = 0 (`schedules.zero_snr_betas`): x_T is noise
+    and nothing else. Its epsilon says nothing of x_0, so the network predicts v or x0.
+    """
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
     levels: Annotated[int, Range(2, 65536)] | None = None
@@ -35,8 +46,18 @@ class Config:
     betas: Literal["linear", "scaled_linear", "cosine"] = "linear"
     beta_first: Annotated[float, Range(0.0, 0.999, open=True)] = 1e-4
     beta_last: Annotated[float, Range(0.0, 0.999, open=True)] = 0.02
+    zero_snr: bool = False
     variance: Literal["small", "large"] = "small"
     fourier: Annotated[tuple[int, ...], Range(-8, 16)] = ()
+
+    def __post_init__(self) -> None:
+        if self.zero_snr and self.prediction == "epsilon":
+            raise ConfigError(
+                "zero_snr: prediction 'epsilon' says nothing of x_0 where alpha is 0.",
+                hint="prediction='v' or 'x0', for a network that was trained so",
+            )
+        if self.zero_snr and self.timesteps < 2:
+            raise ConfigError(f"zero_snr needs timesteps of at least 2, not {self.timesteps}.")
 
 
 class DDPM(GenerativeModel):
@@ -66,6 +87,11 @@ class DDPM(GenerativeModel):
 
 
 def _betas(c: Config) -> Tensor:
+    betas = _plain_betas(c)
+    return zero_snr_betas(betas) if c.zero_snr else betas
+
+
+def _plain_betas(c: Config) -> Tensor:
     if c.betas == "cosine":
         return cosine_betas(c.timesteps)
     make = linear_betas if c.betas == "linear" else scaled_linear_betas

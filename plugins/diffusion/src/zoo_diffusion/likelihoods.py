@@ -121,9 +121,9 @@ class ContinuousVLB:
         self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng, t0: float
     ) -> tuple[list[Tensor], float]:
         """1/2 |eps - eps_hat|^2 at times even in gamma, and the length of gamma's range."""
-        ends = log_snr(model.schedule, torch.tensor([t0, 1.0], device=x.device))
+        ends = bound.log_snr_ends(model.schedule, t0, x.device)
         u, n = rng.uniform(stream="vlb/times").double(), max(1, self.times)
-        even = (u + torch.arange(n, device=u.device).unsqueeze(1)) / n  # (N, B)
+        even = (u + torch.arange(n, device=u.device, dtype=u.dtype).unsqueeze(1)) / n  # (N, B)
         each = []
         for j, t in enumerate(time_at(model.schedule, ends[0] + (ends[1] - ends[0]) * even)):
             eps = rng.normal(x.shape[1:], stream="vlb/eps", step=j + 1).to(x.dtype)
@@ -143,9 +143,10 @@ class ContinuousVLB:
             i = 1 + (u * 0 + j if n == T else (u + j) / n * T).long().clamp(max=T - 1)
             s, t = (t0 + (1 - t0) * (i + k).double() / T for k in (-1, 0))
             eps = rng.normal(x.shape[1:], stream="vlb/eps", step=j + 1).to(x.dtype)
-            x_hat, alpha, sigma = denoised(model, x, t, eps, cond, clip=self.clip)
-            gain = torch.expm1(log_snr(model.schedule, s) - log_snr(model.schedule, t))
-            each.append(0.5 * gain * bound.squared_noise_error(x, x_hat, alpha, sigma))
+            x_hat = denoised(model, x, t, eps, cond, clip=self.clip)[0]
+            early, late = log_snr(model.schedule, s), log_snr(model.schedule, t)
+            gain = -early.exp() * torch.expm1(late - early)  # SNR(s) - SNR(t)
+            each.append(0.5 * gain * bound.sum_rows((x - x_hat).square()))
         return each, float(T)
 
     def _decode(

@@ -20,7 +20,7 @@ from zoo_diffusion import bound
 from zoo_diffusion.conditioning import drop
 from zoo_diffusion.parameterization import convert
 from zoo_diffusion.scale import to_network
-from zoo_diffusion.schedules import log_snr, time_at
+from zoo_diffusion.schedules import time_at
 from zoo_diffusion.times import DiscreteTime, stratified
 
 __all__ = ["ContinuousVLBLoss", "Simple", "VLBLoss"]
@@ -73,7 +73,7 @@ class ContinuousVLBLoss:
     def __call__(self, model: Any, batch: Batch, rng: Rng, step: int) -> Loss:
         x, cond, eps = _inputs(model, batch, rng, step, self.drop)
         t0 = bound.decoder_time(model.schedule, model.event, model.start)
-        ends = log_snr(model.schedule, torch.tensor([t0, 1.0], device=x.device))
+        ends = bound.log_snr_ends(model.schedule, t0, x.device)
         u = stratified(rng, stream="t", step=step)
         t = time_at(model.schedule, ends[0] + (ends[1] - ends[0]) * u)
         z, alpha, sigma = bound.noisy(model, x, t, eps)

@@ -31,6 +31,7 @@ __all__ = [
     "log_snr",
     "scaled_linear_betas",
     "time_at",
+    "zero_snr_betas",
 ]
 
 _HALVINGS = 50
@@ -38,7 +39,11 @@ _HALVINGS = 50
 
 
 class Betas:
-    """T discrete steps; t = i / T is after step i, and step 0 is the data itself."""
+    """T discrete steps; t = i / T is after step i, and step 0 is the data itself.
+
+    Between steps log alpha is linear. Where the last beta is 1, alpha_1 = 0 and on the way there
+    alpha itself is linear: log alpha has no line to minus infinity.
+    """
 
     def __init__(self, betas: Tensor) -> None:
         log_alpha = 0.5 * torch.log1p(-betas.double()).cumsum(0)
@@ -56,15 +61,20 @@ class Betas:
         """t where the log-SNR has a value, float64."""
         falling, wanted = self._log_alpha.to(log_snr.device), _log_alpha(log_snr)
         i = torch.searchsorted(-falling, -wanted).clamp(1, self.timesteps)
-        part = (wanted - falling[i - 1]) / (falling[i] - falling[i - 1])
+        above, below = falling[i - 1], falling[i]
+        line = (wanted - above) / (below - above)
+        part = torch.where(below.isinf(), -torch.expm1(wanted - above), line)
         return ((i - 1 + part) / self.timesteps).clamp(0, 1)
 
     def log_alpha(self, t: Tensor) -> Tensor:
-        """log alpha_t in float64, linear between the steps."""
+        """log alpha_t in float64."""
         table = self._log_alpha.to(t.device)
         at = (t.double() * self.timesteps).clamp(0, self.timesteps)
         low = at.detach().floor().clamp(max=self.timesteps - 1).long()
-        return table[low] + (at - low) * (table[low + 1] - table[low])
+        above, below, part = table[low], table[low + 1], at - low
+        ends = below.isinf()
+        line = part * (torch.where(ends, above, below) - above)
+        return above + torch.where(ends, torch.log1p(-torch.where(ends, part, 0.0)), line)
 
 
 @dataclass(frozen=True)
@@ -153,6 +163,17 @@ def cosine_betas(steps: int, most: float = 0.999, shift: float = 0.008) -> Tenso
     t = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     bar = torch.cos((t + shift) / (1 + shift) * math.pi / 2).square()
     return (1 - bar[1:] / bar[:-1]).clamp(max=most)
+
+
+def zero_snr_betas(betas: Tensor) -> Tensor:
+    """Betas with alpha_T = 0 (Lin et al., 2023, algorithm 1, https://arxiv.org/abs/2305.08891).
+
+    alpha_t is shifted and scaled, so that its first value stays and its last becomes 0.
+    """
+    alpha = (1 - betas.double()).cumprod(0).sqrt()
+    alpha = (alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])
+    bar = alpha.square()
+    return torch.cat((1 - bar[:1], 1 - bar[1:] / bar[:-1]))
 
 
 def log_snr(schedule: Schedule, t: Tensor) -> Tensor:

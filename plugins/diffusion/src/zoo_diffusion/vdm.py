@@ -62,7 +62,9 @@ class LearnedLogSNR(nn.Module):
         self.low, self.high = low, high
         self.w = nn.Parameter(torch.zeros(1))
         self.a = nn.Parameter(torch.full((hidden,), math.log(8.0)))
-        self.b = nn.Parameter(-8.0 * torch.linspace(0, 1, hidden))
+        self.b = nn.Parameter(
+            -8.0 * torch.linspace(0, 1, hidden, dtype=torch.float64).to(torch.get_default_dtype())
+        )
         self.v = nn.Parameter(torch.full((hidden,), -math.log(hidden) - 2.0))
 
     def alpha(self, t: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
     uniform     t_i = 1 - i / N                                   every k-th step of a chain
     leading     t_i = (floor(T / N) (N - 1 - i) + 1) / T           diffusers' default
     quadratic   sqrt(t) even from 1 to sqrt(t_end)               DDIM (Song et al., 2021), app. D.2
-    karras      (sigma / alpha)^(1/7) even                         Karras et al., 2022, eq. 5
+    karras      (sigma / alpha)^(1/7) even                         Karras et al., 2022, eq. 5;
+                where alpha_1 = 0, from the step before 1 on, after a call at 1
 
 After the last call comes the data itself, alpha = 1 and sigma = 0.
 
@@ -108,10 +109,13 @@ def _even(a: float, b: float, steps: int) -> Tensor:
 
 def _karras(model: Any, steps: int, end: float) -> Tensor:
     ends = torch.tensor([1.0, end], dtype=torch.float64, device=model.device)
+    alone = 0 if bool(model.schedule.alpha(ends[:1]) > 0) else 1
+    ends[0] -= alone * _end(model)
     noise = (model.schedule.sigma(ends) / model.schedule.alpha(ends)).cpu()
     warped = noise.pow(1 / _RHO).tolist()
-    n = _even(warped[0], warped[1], steps).pow(_RHO)
-    return time_at(model.schedule, (-2 * n.log()).to(model.device)).cpu()
+    n = _even(warped[0], warped[1], steps - alone).pow(_RHO)
+    t = time_at(model.schedule, (-2 * n.log()).to(model.device)).cpu()
+    return torch.cat((t.new_ones(alone), t))
 
 
 def deviation(model: Any) -> float:

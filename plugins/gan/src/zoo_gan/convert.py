@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.errors import IntegrityError, UsageError
-from zoo_core.weights.foreign import Converted, Foreign, renamed
+from zoo_core.weights.foreign import Converted, Foreign, ForeignConfig, renamed
 
 __all__ = ["DCGANTutorial"]
 
@@ -30,7 +30,9 @@ class DCGANTutorial:
     key: str | None = None
 
     def __call__(self, foreign: Foreign) -> Converted:
-        """A generator without a discriminator, of images in [-1, 1]."""
+        """A generator without a discriminator, of images in [-1, 1]; the layout has no config."""
+        for path, config in foreign.configs.items():
+            ForeignConfig(config, path).finish()
         tensors = _generator(foreign, self.key)
         convolutions = _convolutions(tensors)
         latent, width = convolutions[0].shape[0], convolutions[-1].shape[0]

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo_core.errors import ConfigError
 from zoo_kernels.narrow_attention import WIDEST, narrow_attention
 
-__all__ = ["Attention", "Resample", "ResnetBlock", "resample", "silu"]
+__all__ = ["Attention", "Resample", "ResnetBlock", "group_norm", "resample", "silu"]
 
 Resample = Literal["up", "down", "fir_up", "fir_down"]
 
@@ -36,6 +37,16 @@ def resample(x: Tensor, how: Resample) -> Tensor:
     if how == "fir_up":
         return F.conv_transpose2d(x, 4 * kernel, stride=2, padding=1, groups=C)
     return F.conv2d(x, kernel, stride=2, padding=1, groups=C)
+
+
+def group_norm(groups: int, C: int, eps: float) -> nn.GroupNorm:
+    """Normalization of `groups` of C channels; raises where they do not divide them."""
+    if C % groups:
+        raise ConfigError(
+            f"network: {groups} groups do not divide {C} channels.",
+            hint="network.groups: a divisor of the channels of every level",
+        )
+    return nn.GroupNorm(groups, C, eps=eps)
 
 
 def silu(x: Tensor) -> Tensor:
@@ -63,10 +74,10 @@ class ResnetBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.scale, self.scale_shift, self.how, self.dropout = scale, scale_shift, how, dropout
-        self.norm1 = nn.GroupNorm(groups, inputs, eps=eps)
+        self.norm1 = group_norm(groups, inputs, eps)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.time_emb_proj = nn.Linear(E, 2 * outputs if scale_shift else outputs)
-        self.norm2 = nn.GroupNorm(groups_out or groups, outputs, eps=eps)
+        self.norm2 = group_norm(groups_out or groups, outputs, eps)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         needs = inputs != outputs if shortcut is None else shortcut
         self.conv_shortcut = nn.Conv2d(inputs, outputs, 1) if needs else None
@@ -97,8 +108,13 @@ class Attention(nn.Module):
         self, C: int, *, head: int, groups: int | None, eps: float, scale: float = 1.0
     ) -> None:
         super().__init__()
+        if C % head:
+            raise ConfigError(
+                f"network: heads of {head} channels do not divide {C}.",
+                hint="network.head: a divisor of the channels of every level with attention",
+            )
         self.heads, self.scale = C // head, scale
-        self.group_norm = None if groups is None else nn.GroupNorm(groups, C, eps=eps)
+        self.group_norm = None if groups is None else group_norm(groups, C, eps)
         self.to_q, self.to_k, self.to_v = (nn.Linear(C, C) for _ in range(3))
         self.to_out = nn.ModuleList([nn.Linear(C, C)])
 

@@ -22,7 +22,14 @@ from torch.nn import functional as F
 
 from zoo_core import Range
 from zoo_core.errors import ConfigError
-from zoo_diffusion.networks.blocks import Attention, Resample, ResnetBlock, resample, silu
+from zoo_diffusion.networks.blocks import (
+    Attention,
+    Resample,
+    ResnetBlock,
+    group_norm,
+    resample,
+    silu,
+)
 from zoo_diffusion.networks.embedding import Fourier, Positional, TimeMLP
 
 __all__ = ["Level", "UNet", "UNetConfig"]
@@ -186,7 +193,7 @@ class _Up(nn.Module):
         if self.skips:
             self.resnet_up = b.resnet(kind, C, C, how="fir_up")
             self.skip_conv = nn.Conv2d(C, image, 3, padding=1)
-            self.skip_norm = nn.GroupNorm(min(C // 4, 32), C, eps=c.eps)
+            self.skip_norm = group_norm(min(C // 4, 32), C, c.eps)
         else:
             inside = kind == "resnet" or (kind == "attention" and c.upsample == "resnet")
             by = b.resnet(kind, C, C, how="up") if inside else _Conv(C, up=True)
@@ -266,7 +273,7 @@ class UNet(nn.Module):
         self.mid_block = _Middle(c, E) if c.middle else None
         self.up_blocks = nn.ModuleList(_ups(b, image))
         groups = c.groups or min(first // 4, 32)
-        self.conv_norm_out = nn.GroupNorm(groups, first, eps=c.eps)
+        self.conv_norm_out = group_norm(groups, first, c.eps)
         self.conv_out = nn.Conv2d(first, image, 3, padding=1)
         nn.init.zeros_(self.conv_out.weight)
         for p in self.parameters():

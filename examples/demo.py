@@ -21,6 +21,7 @@ from torch import Tensor
 
 import zoo_core as zoo
 import zoo_kernels
+from zoo_core.uncertainty import plus_minus
 
 if TYPE_CHECKING:
     from zoo_core.data.dataset import Dataset
@@ -51,7 +52,7 @@ class Result:
     def score(self) -> str:
         if self.bits is None:
             return "no likelihood"
-        return f"{self.relation} {self.bits:.3f} ± {self.std_err:.3f}"
+        return f"{self.relation} {self.bits:.3f} {plus_minus(self.std_err)}".replace("+-", "±")
 
 
 def is_bundled(info: "ModelInfo") -> bool:

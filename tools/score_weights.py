@@ -23,6 +23,7 @@ from zoo_core.training import load_recipe
 from zoo_core.training.recipe import Recipe, parse_recipe
 from zoo_core.training.run import metric
 from zoo_core.weights import checkpoint
+from zoo_core.weights.card import metric_text
 
 
 def score(name: str) -> Iterator[str]:
@@ -37,7 +38,7 @@ def score(name: str) -> Iterator[str]:
     metadata["recipe"] |= {"text": recipe.text, "sha256": recipe.sha256}
     write_json(folder / checkpoint.METADATA, metadata)
     for m in found:
-        yield f"{m['kind']} {m['nats']:.3f} +- {m['std_err']:.3f}"
+        yield metric_text(m)
 
 
 def _trained(recipe: Recipe) -> Recipe:

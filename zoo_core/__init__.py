@@ -50,7 +50,14 @@ _HOMES = {
         "zoo_core.specs",
     ),
     **dict.fromkeys(
-        ("ConfigError", "DataError", "NoLikelihoodError", "UnknownNameError", "ZooError"),
+        (
+            "ConfigError",
+            "DataError",
+            "NoLikelihoodError",
+            "NotFiniteError",
+            "UnknownNameError",
+            "ZooError",
+        ),
         "zoo_core.errors",
     ),
 }
@@ -64,6 +71,7 @@ if TYPE_CHECKING:
         ConfigError,
         DataError,
         NoLikelihoodError,
+        NotFiniteError,
         UnknownNameError,
         ZooError,
     )
@@ -114,6 +122,7 @@ __all__ = [
     "MetricSpec",
     "ModelSpec",
     "NoLikelihoodError",
+    "NotFiniteError",
     "Player",
     "Pretrained",
     "Range",

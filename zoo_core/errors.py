@@ -19,6 +19,7 @@ __all__ = [
     "NetworkError",
     "NoCapabilityError",
     "NoLikelihoodError",
+    "NotFiniteError",
     "OutputError",
     "PluginError",
     "UnknownNameError",
@@ -85,6 +86,15 @@ class DataError(ZooError):
 
 class ConfigError(DataError):
     """Config values out of range, of the wrong type, or unknown."""
+
+
+class NotFiniteError(ZooError):
+    """A density, a sample or a parameter that is NaN, or infinite where that is no value.
+
+    Log-densities may be -inf, of events that a model excludes, and nothing else may.
+    """
+
+    exit_code = 7
 
 
 class OutputError(ZooError):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo_core.errors import OutputError
+from zoo_core.uncertainty import finite_or_null
 
 try:
     import fcntl
@@ -79,8 +80,9 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any, *, sort_keys: bool = False) -> None:
-    """Write JSON to read by eye, or leave what was there."""
-    write_atomically(path, (json.dumps(value, indent=2, sort_keys=sort_keys) + "\n").encode())
+    """Write JSON to read by eye, or leave what was there; numbers that are not finite are null."""
+    text = json.dumps(finite_or_null(value), indent=2, sort_keys=sort_keys)
+    write_atomically(path, f"{text}\n".encode())
 
 
 @contextmanager

@@ -2,6 +2,10 @@
 
 Values are nats per event. `bits_per_dim = -nats / (D ln 2)`; discrete probabilities need no
 offset, so 0 bits is a perfect model of integer data (protocol: Theis et al., 2016).
+
+-inf nats are a value: of an event that has probability zero. Their mean is -inf with an unknown
+error; in JSON it is null, and `impossible` counts the events. NaN and +inf are errors.
+Standard errors that are not known are infinite (`zoo_core.uncertainty`).
 """
 
 import math
@@ -14,9 +18,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zoo_core.data.event import Event
+from zoo_core.finite import check_nats
 from zoo_core.rng import Rng
 from zoo_core.sampling import batches, evaluating, to_model
 from zoo_core.specs import LikelihoodKind
+from zoo_core.uncertainty import UNKNOWN, finite_or_null, mean_error, plus_minus
 
 if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
@@ -28,7 +34,8 @@ __all__ = ["Likelihood", "LogLikelihood", "Mean", "Scores", "log_likelihood", "l
 class Scores:
     """What a likelihood may return where nats (B,) alone do not say enough.
 
-    `std_err` (B,) are their errors, `terms` (B,) each are nats that add up to them, and
+    `std_err` (B,) are their Monte Carlo errors: infinite where those are not known (a single
+    draw), None where nothing is random. `terms` (B,) each are nats that add up to them, and
     `evaluations` (B,) counts the calls of the network.
     """
 
@@ -49,19 +56,27 @@ class Likelihood(Protocol):
     def __call__(
         self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng
     ) -> Tensor | tuple[Tensor, Tensor] | Scores:
-        """Nats (B,), with their standard errors (B,) where the method is random, or `Scores`."""
+        """Nats (B,), with their standard errors (B,) where the method is random, or `Scores`.
+
+        -inf is the value of events that have probability zero; NaN and +inf are refused.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of a set of log-likelihoods, with the standard error of that mean."""
+    """The mean of n log-likelihoods, with the standard error of that mean.
+
+    `std_err` is infinite where it is not known: of a single event, or if one has probability zero.
+    """
 
     nats: float
     std_err: float
     n: int
     kind: LikelihoodKind
     dims: int
+    impossible: int = 0
+    """How many of the events have probability zero; if any has, `nats` is -inf."""
 
     @property
     def bits_per_dim(self) -> float:
@@ -72,20 +87,24 @@ class Mean:
         return self.std_err / (self.dims * math.log(2))
 
     def record(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {
-            "kind": str(self.kind),
-            "relation": self.kind.relation,
-            "n": self.n,
+        """The JSON form: null is an unknown error, and nats of -inf, beside `impossible`."""
+        numbers = {
             "nats": self.nats,
             "std_err": self.std_err,
             "bits_per_dim": self.bits_per_dim,
             "bits_per_dim_std_err": self.bits_per_dim_std_err,
         }
+        return {
+            "kind": str(self.kind),
+            "relation": self.kind.relation,
+            "n": self.n,
+            **finite_or_null(numbers),
+            **({"impossible": self.impossible} if self.impossible else {}),
+        }
 
     def __str__(self) -> str:
         return (
-            f"log p {self.kind.sign} {self.nats:.3f} +- {self.std_err:.3f} nats "
+            f"log p {self.kind.sign} {self.nats:.3f} {plus_minus(self.std_err)} nats "
             f"(bits/dim {self.kind.bits_sign} {self.bits_per_dim:.4f}) [{self.kind}, n={self.n}]"
         )
 
@@ -94,9 +113,9 @@ class Mean:
 class LogLikelihood:
     """Per-event log-likelihoods (B,) in nats, their kind, and their own standard errors (B,).
 
-    `std_err` is the error of each number itself (Monte Carlo); it is 0 for exact values. Where
-    the method says so, `terms` (B,) each are nats that add up to `nats`, and `evaluations` (B,)
-    counts the calls of the network.
+    `std_err` is the error of each number itself (Monte Carlo): 0 where nothing is random, as for
+    exact values, and infinite where it is not known. Where the method says so, `terms` (B,) each
+    are nats that add up to `nats`, and `evaluations` (B,) counts the calls of the network.
     """
 
     nats: Tensor
@@ -112,11 +131,14 @@ class LogLikelihood:
         return -nats / (self.event.dims * math.log(2))
 
     def mean(self) -> Mean:
-        """The mean over events; its error counts the spread between events."""
-        n = len(self.nats)
-        nats = self.nats.double()
-        spread = float(nats.std()) if n > 1 else float(self.std_err.double()[0])
-        return Mean(float(nats.mean()), spread / math.sqrt(n), n, self.kind, self.event.dims)
+        """The mean over events; its error counts the spread between events.
+
+        A single event has no spread to tell it by, however exact its own number is.
+        """
+        n, nats = len(self.nats), self.nats.double()
+        impossible = int((nats == -math.inf).sum())
+        error = mean_error(nats)
+        return Mean(float(nats.mean()), error, n, self.kind, self.event.dims, impossible)
 
 
 def log_likelihood(
@@ -154,12 +176,16 @@ def log_likelihood(
 def _score(
     model: "GenerativeModel", score: Likelihood, x: Tensor, cond: Tensor | None, rng: Rng
 ) -> Scores:
-    """The scores of the events that `rng.rows` names, in float64 on the CPU."""
+    """The scores of the events that `rng.rows` names, in float64 on the CPU.
+
+    Raises `NotFiniteError` if one is NaN or +inf.
+    """
     x = to_model(x[rng.rows], model)
     cond = None if cond is None else to_model(cond[rng.rows], model)
     found = score(model, x, cond, rng.to(model.device))
     if not isinstance(found, Scores):
         found = Scores(*found) if isinstance(found, tuple) else Scores(found)
+    check_nats(found.nats, "log p")
     return Scores(
         found.nats.double().cpu(),
         None if found.std_err is None else found.std_err.double().cpu(),
@@ -169,7 +195,10 @@ def _score(
 
 
 def _error(found: Scores) -> Tensor:
-    return torch.zeros_like(found.nats) if found.std_err is None else found.std_err
+    """NaN, which is what formulas give beside -inf nats, is no error that is known."""
+    if found.std_err is None:
+        return torch.zeros_like(found.nats)
+    return found.std_err.nan_to_num(nan=UNKNOWN, posinf=UNKNOWN)
 
 
 def log_mean_exp(x: Tensor, dim: int) -> Tensor:

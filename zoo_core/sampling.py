@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from zoo_core.data.event import Event
 from zoo_core.errors import DataError, NoCapabilityError, UsageError, warn
+from zoo_core.finite import check_parameters, check_reals
 from zoo_core.memory import require_memory
 from zoo_core.rng import Rng
 
@@ -136,6 +137,8 @@ def sample_batches(
     cond = model.condition.check(cond, n)
     known = None if fixed is None else check_fixed(model.event, fixed, n)
     extras = _extras(draw, fixed=known, trace=trace)
+    if model.event.discrete:  # draws from NaN are integers like any others
+        check_parameters(model.state_dict(), "the model cannot be drawn from")
     if known is not None and isinstance(draw, Completes):
         remark = draw.ignored(model, known.distinct())
         if remark is not None:
@@ -166,8 +169,15 @@ def _draw_batches(
             rng = Rng(seed, rows + first_row).to(device)
             with evaluating(model):
                 x = draw(model, rng, None if cond is None else cond[rows], **extras)
-            yield x.cpu()
+            yield _drawn(x)
             bar.update(len(rows))
+
+
+def _drawn(x: Tensor) -> Tensor:
+    """What a sampler gave, on the CPU; raises `NotFiniteError` for NaN and infinite values."""
+    if x.is_floating_point():
+        check_reals(x, "x")
+    return x.cpu()
 
 
 def _extras(draw: Sampler, **given: Any) -> dict[str, Any]:

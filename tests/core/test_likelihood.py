@@ -185,7 +185,7 @@ def test_log_mean_exp_takes_the_mean_inside_and_knows_its_error():
     nats, error = total.value()
     torch.testing.assert_close(nats, w.exp().mean(0).log() + 700)
     want = w.exp().std(0) / 5000**0.5 / w.exp().mean(0)
-    torch.testing.assert_close(error, want, rtol=1e-3, atol=0)
+    torch.testing.assert_close(error, want, rtol=2e-3, atol=0)
     torch.testing.assert_close(iwae(w + 700), nats)
     torch.testing.assert_close(log_mean_exp(w, 0) + 700, nats)
     single = LogMeanExp()
@@ -264,7 +264,7 @@ def test_means_carry_the_error_of_the_mean():
     assert mean.bits_per_dim_std_err == pytest.approx(mean.std_err / (8 * math.log(2)))
     torch.testing.assert_close(scored.bits_per_dim(), -nats / (8 * math.log(2)))
     one = LogLikelihood(nats[:1], kind("lower"), torch.tensor([0.25]), event)
-    assert one.mean().std_err == 0.25
+    assert math.isinf(one.mean().std_err)
 
 
 def test_uniform_integers_cost_log2_of_the_levels(minis):

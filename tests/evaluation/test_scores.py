@@ -157,3 +157,20 @@ def test_clouds_that_no_score_is_defined_for_are_refused():
         Cloud(torch.full((3, 2), torch.nan))
     with pytest.raises(UsageError, match="k = 3"):
         Cloud(torch.zeros(3, 2)).radii(3)
+
+
+def test_copies_of_a_sample_set_do_not_make_errors_smaller():
+    g = torch.Generator().manual_seed(0)
+    x, reference = (torch.randn(120, 2, generator=g) for _ in range(2))
+    x, reference = 2 * x, Cloud(reference)
+    for score in (Frechet(), Kernel(), Precision(), Density(), Coverage()):
+        once, twice = score(Cloud(x), reference), score(Cloud(x.repeat(3, 1)), reference)
+        assert 0.8 * once.std_err < twice.std_err < 1.3 * once.std_err, score
+    assert math.isinf(Recall()(Cloud(x.repeat(3, 1)), reference).std_err)
+
+
+def test_one_point_many_times_tells_no_error():
+    reference = Cloud(torch.randn(50, 2, generator=torch.Generator().manual_seed(0)))
+    same = Cloud(torch.zeros(30, 2))
+    for score in (Frechet(), Kernel(), Precision(), Recall(), Density(), Coverage()):
+        assert str(score(same, reference)).endswith("+- ?"), score

@@ -104,3 +104,20 @@ def test_weights_that_were_measured_and_failed_do_not_count_as_pretrained():
     assert tag(bad, weights="b" * 64).proven is None  # of other weights
     listed = [ModelInfo("x.y", None, None, tag(r)).pretrained for r in (good, bad, None)]
     assert listed == [True, False, True]
+
+
+@pytest.mark.parametrize("error", [None, math.inf, 0.0])
+def test_an_error_that_is_not_known_gives_no_verdict(error):
+    found = verdict(by_likelihood([(100.0, error)]))
+    assert not found.pretrained and found.sigmas is None and "not known" in found.why
+    record = by_samples((0.70, 0.72, 0.02), (1.0, 0.9, 50.0))
+    for name in ("value", "null"):
+        record["quality"]["scores"][0][name]["std_err"] = error
+    found = verdict(record)
+    assert not found.pretrained and found.sigmas is None
+
+
+def test_an_event_of_probability_zero_is_never_pretrained():
+    record = by_likelihood([(None, None)])
+    record["likelihood"]["impossible"] = 2
+    assert "probability zero" in verdict(record).why

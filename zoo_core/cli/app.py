@@ -44,7 +44,7 @@ _BROKEN_PIPE = 141
 
 _EPILOG = """\b
 Exit codes: 0 ok, 1 unexpected error, 2 usage, 3 unknown name, 4 plugin,
-5 network or offline, 6 integrity, 7 bad data or config, 130 interrupted.
+5 network or offline, 6 integrity, 7 bad data, config or numbers, 130 interrupted.
 
 Global options may stand before or after the verb."""
 

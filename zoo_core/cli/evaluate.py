@@ -1,5 +1,6 @@
 """`zoo evaluate`: measure a model, and say beside what each number stands."""
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from zoo_core.cli.options import (
 )
 from zoo_core.cli.printing import fields, remark, show, size_text, table
 from zoo_core.errors import DataError, IntegrityError, UsageError
+from zoo_core.uncertainty import from_json, plus_minus
 
 if TYPE_CHECKING:
     from zoo_core.data.dataset import Dataset
@@ -174,9 +176,10 @@ def _likelihood(found: Mapping[str, Any] | None) -> str:
     kind = LikelihoodKind(found["kind"], found["relation"])
     whole = "every event once" if found["every_event"] else "drawn by the seed"
     return (
-        f"log p {kind.sign} {found['nats']:.3f} +- {found['std_err']:.3f} nats, "
-        f"bits/dim {kind.bits_sign} {found['bits_per_dim']:.4f} +- "
-        f"{found['bits_per_dim_std_err']:.4f} "
+        f"log p {kind.sign} {from_json(found['nats'], -math.inf):.3f} "
+        f"{plus_minus(found['std_err'])} nats, "
+        f"bits/dim {kind.bits_sign} {from_json(found['bits_per_dim']):.4f} "
+        f"{plus_minus(found['bits_per_dim_std_err'], '.4f')} "
         f"({found['kind']}, n={found['n']}, {whole}, dequantization {found['dequantization']})"
     )
 
@@ -184,27 +187,32 @@ def _likelihood(found: Mapping[str, Any] | None) -> str:
 def _nulls(found: Mapping[str, Any]) -> Iterator[str]:
     truth = found["truth"]
     rows = [
-        (n["name"], n["kind"], f"{n['nats']:.3f}", f"{n['gap']:+.3f} +- {n['gap_std_err']:.3f}")
+        (n["name"], n["kind"], f"{n['nats']:.3f}", _gap(from_json(n["gap"], -math.inf), n))
         for n in found["null"]
     ]
     if found["bdmc_gap"]:
         gap = found["bdmc_gap"]
         yield (
-            f"on events simulated from the model AIS is at most {gap['value']:.3f} +- "
-            f"{gap['std_err']:.3f} nats below log p (BDMC)"
+            f"on events simulated from the model AIS is at most {gap['value']:.3f} "
+            f"{plus_minus(gap['std_err'])} nats below log p (BDMC)"
         )
     if truth:
-        rows.append(("truth", "exact", "", f"{-truth['gap']:+.3f} +- {truth['gap_std_err']:.3f}"))
+        rows.append(("truth", "exact", "", _gap(-from_json(truth["gap"], math.inf), truth)))
     yield from table(("beside", "kind", "nats", "model minus it"), rows, right="nats")
+
+
+def _gap(value: float, record: Mapping[str, Any]) -> str:
+    return f"{value:+.3f} {plus_minus(record['gap_std_err'])}"
 
 
 def _quality(found: Mapping[str, Any]) -> Iterator[str]:
     rows = [
         (
             s["label"],
-            f"{s['value']['value']:.4g} +- {s['value']['std_err']:.2g}",
-            f"{s['real']['value']:.4g} +- {s['real']['std_err']:.2g}",
-            f"{s['null']['value']:.4g} +- {s['null']['std_err']:.2g}",
+            *(
+                f"{s[k]['value']:.4g} {plus_minus(s[k]['std_err'], '.2g')}"
+                for k in ("value", "real", "null")
+            ),
             s["better"],
         )
         for s in found["scores"]

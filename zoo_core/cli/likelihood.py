@@ -9,6 +9,7 @@ from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.options import Count, OutFile, batch_size, hub_options, settings_option
 from zoo_core.cli.printing import remark, show
 from zoo_core.errors import DataError
+from zoo_core.uncertainty import plus_minus
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,9 +136,11 @@ def _condition(model: "GenerativeModel", events: "Split", rows: "Tensor") -> "Te
 
 
 def _line(mean: "Mean", what: str) -> str:
+    if mean.impossible:
+        what += f", {mean.impossible} of probability zero"
     return (
-        f"log p {mean.kind.sign} {mean.nats:.3f} +- {mean.std_err:.3f} nats, "
-        f"bits/dim {mean.kind.bits_sign} {mean.bits_per_dim:.4f} +- "
-        f"{mean.bits_per_dim_std_err:.4f} "
+        f"log p {mean.kind.sign} {mean.nats:.3f} {plus_minus(mean.std_err)} nats, "
+        f"bits/dim {mean.kind.bits_sign} {mean.bits_per_dim:.4f} "
+        f"{plus_minus(mean.bits_per_dim_std_err, '.4f')} "
         f"({mean.kind}, n={mean.n}, {what})"
     )

@@ -12,6 +12,7 @@ import click
 
 from zoo_core.cli.command import Settings
 from zoo_core.text import printable, printable_lines
+from zoo_core.uncertainty import finite_or_null
 from zoo_core.weights.card import headline, metric_short, metric_text
 
 __all__ = [
@@ -29,9 +30,12 @@ __all__ = [
 
 
 def show(settings: Settings, value: Any, text: Iterable[str]) -> None:
-    """Print `value` as JSON with --json, otherwise the lines of `text`."""
+    """Print `value` as JSON with --json, otherwise the lines of `text`.
+
+    JSON has no infinite numbers and no NaN: they are null.
+    """
     if settings.json:
-        click.echo(json.dumps(value, indent=2, default=str))
+        click.echo(json.dumps(finite_or_null(value), indent=2, default=str))
     else:
         for line in text:
             click.echo(line if isinstance(line, Heading) else printable_lines(line))

@@ -52,12 +52,17 @@ class Axis:
 
 @dataclass(frozen=True)
 class Point:
-    """A named point of a scatter plot, with the standard error of its y."""
+    """A named point of a scatter plot, with the standard error of its y, if that is known."""
 
     name: str
     x: float
     y: float
     error: float = 0.0
+
+    @property
+    def bar(self) -> float:
+        """How far its line reaches up and down: no way, where the error is not known."""
+        return self.error if math.isfinite(self.error) else 0.0
 
 
 def scatter(
@@ -68,7 +73,7 @@ def scatter(
     levels: Sequence[tuple[str, float]] = (),
 ) -> str:
     """Points over a logarithmic x, with horizontal lines at named levels."""
-    xs, ys = [p.x for p in points], [p.y + s * p.error for p in points for s in (-1, 1)]
+    xs, ys = [p.x for p in points], [p.y + s * p.bar for p in points for s in (-1, 1)]
     ys += [y for _, y in levels]
     margin = 0.08 * (max(ys) - min(ys) or 1.0)
     x = Axis(min(xs) / 2, max(xs) * 4, x_label, log=True)
@@ -82,7 +87,7 @@ def scatter(
         )
     for i, p in enumerate(points):
         color, u, v = COLORS[i % len(COLORS)], _x(x, p.x), _y(y, p.y)
-        low, high = _y(y, p.y - p.error), _y(y, p.y + p.error)
+        low, high = _y(y, p.y - p.bar), _y(y, p.y + p.bar)
         body.append(f'<line x1="{u}" x2="{u}" y1="{low}" y2="{high}" stroke="{color}"/>')
         body.append(f'<circle cx="{u}" cy="{v}" r="5" fill="{color}"/>')
         body.append(f'<text x="{u + 9}" y="{v + 4}">{escape(p.name)}</text>')

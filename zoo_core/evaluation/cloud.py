@@ -4,7 +4,8 @@ Shapes: N points, F features, k the number of neighbours. Everything is in float
 computed in blocks of bounded memory.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.errors import UsageError
+from zoo_core.uncertainty import finite_or_null, from_json, mean_error, plus_minus
 
 __all__ = ["Cloud", "Estimate", "distance_blocks", "with_rows"]
 
@@ -20,13 +22,27 @@ _BLOCK_VALUES = 1 << 22
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its standard error."""
+    """A number and its standard error, which is infinite where it is not known."""
 
     value: float
     std_err: float
 
+    @classmethod
+    def mean_of(cls, values: Tensor) -> "Estimate":
+        """The mean of independent values (N,) with its error."""
+        values = values.double()
+        return cls(float(values.mean()), mean_error(values))
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, float | None]) -> "Estimate":
+        return cls(from_json(record["value"], math.nan), from_json(record["std_err"]))
+
+    def record(self) -> dict[str, float | None]:
+        """The JSON form, null for what is not known."""
+        return {name: finite_or_null(number) for name, number in vars(self).items()}
+
     def __str__(self) -> str:
-        return f"{self.value:.4g} +- {self.std_err:.2g}"
+        return f"{self.value:.4g} {plus_minus(self.std_err, '.2g')}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +79,30 @@ class Cloud:
         if not 1 <= k < len(self):
             raise UsageError(f"k = {k}; {len(self)} points have neighbours 1 to {len(self) - 1}.")
         return self.derive(f"radii{k}", lambda: _radii(self, k))
+
+    @cached_property
+    def which(self) -> Tensor:
+        """Which of U distinct points each point is, 0..U-1, (N,)."""
+        which: Tensor = torch.unique(self.points, dim=0, return_inverse=True)[1]
+        return which
+
+    @cached_property
+    def distinct(self) -> int:
+        """Number U of distinct points."""
+        return int(self.which.max()) + 1
+
+    def variance(self, parts: Tensor) -> Tensor:
+        """Of the mean of what each point contributes (N,), where equal points are one draw.
+
+            U / (U - 1) sum_g (sum_{i in g} (v_i - mean v))^2 / N^2
+
+        N points that are copies of U tell as much as U do: it is infinite for U = 1.
+        """
+        U, off = self.distinct, parts.double() - parts.double().mean()
+        if U < 2:
+            return torch.full((), torch.inf, dtype=torch.float64)
+        sums = torch.zeros(U, dtype=torch.float64).index_add_(0, self.which, off)
+        return sums.square().sum() * U / (U - 1) / len(self) ** 2
 
     def derive(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
         """What `compute` gives, kept under a name."""

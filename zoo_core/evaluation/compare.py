@@ -4,6 +4,7 @@ A likelihood stands with its kind and its relation to log p, and is ranked only 
 the same relation: a bound that is lower than an exact value need not be of a worse model.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from zoo_core.model import GenerativeModel
 from zoo_core.sampling import evaluating, to_model
 from zoo_core.specs import LikelihoodKind
 from zoo_core.training.data import labelled
+from zoo_core.uncertainty import from_json
 from zoo_core.weights.checkpoint import read_metadata
 
 __all__ = ["Budget", "Comparison", "Entry", "budget_of", "compare", "headline_scores", "warnings"]
@@ -81,9 +83,9 @@ class Comparison:
         if own is None or own["relation"] == "estimate":
             return "-"
         peers = [e.likelihood for e in self.entries if e.likelihood]
-        same = sorted((p["nats"] for p in peers if p["relation"] == own["relation"]), reverse=True)
+        same = sorted((_nats(p) for p in peers if p["relation"] == own["relation"]), reverse=True)
         sign = LikelihoodKind(own["kind"], own["relation"]).sign
-        return f"{same.index(own['nats']) + 1} of {len(same)} ({sign})"
+        return f"{same.index(_nats(own)) + 1} of {len(same)} ({sign})"
 
     def record(self) -> dict[str, Any]:
         """The JSON form."""
@@ -177,6 +179,10 @@ def headline_scores(entry: Entry) -> dict[str, Quality]:
     """The scores on the most special features, by name."""
     found = entry.evaluation.quality
     return {q.score: q for q in found if q.features == found[0].features}
+
+
+def _nats(likelihood: Mapping[str, Any]) -> float:
+    return from_json(likelihood["nats"], -math.inf)
 
 
 def _size(named: tuple[str, float]) -> float:

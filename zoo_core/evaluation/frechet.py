@@ -7,11 +7,13 @@ GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibriu
 reference protocol. FD of n samples is too large by about tr(S)/n and more in many dimensions, so
 compare numbers of equal n alone.
 
-The standard error is the delta method's: a sample x of the first cloud moves FD by
+The standard error is the delta method's, over other draws of both clouds: a sample x of the first
+moves FD by
 
     2 (m_1 - m_2) . (x - m_1) + (x - m_1)^T (I - T) (x - m_1) + const
 
-over n, where T = S_2^{1/2} (S_2^{1/2} S_1 S_2^{1/2})^{-1/2} S_2^{1/2} transports 1 to 2.
+over n, where T = S_2^{1/2} (S_2^{1/2} S_1 S_2^{1/2})^{-1/2} S_2^{1/2} transports 1 to 2. A sample
+of the second does likewise, and two models measured against one reference share that part.
 """
 
 from dataclasses import dataclass
@@ -52,8 +54,7 @@ class Frechet:
 def _variance(cloud: Cloud, gap: Tensor, transport: Tensor) -> Tensor:
     """Of the mean influence of a cloud's points."""
     off = cloud.points.double() - cloud.mean
-    influence = 2 * off @ gap + (off.square() - off @ transport * off).sum(1)
-    return influence.var() / len(cloud)
+    return cloud.variance(2 * off @ gap + (off.square() - off @ transport * off).sum(1))
 
 
 def _power(matrix: Tensor, power: float) -> Tensor:

@@ -6,7 +6,8 @@ Demystifying MMD GANs (Binkowski et al., 2018), https://arxiv.org/abs/1801.01401
 the unbiased U-statistic over all pairs, and may be negative. It is called KID only on Inception
 features and their reference protocol. Features are used as they are: KD depends on their scale.
 
-The standard error is the jackknife's, exact in a few sums over the kernel's rows.
+The standard error is the jackknife's over other draws of both clouds, exact in a few sums over the
+kernel's rows. Two models measured against one reference share its part of the error.
 """
 
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class Kernel:
         n, m = len(x), len(y)
         cross = xy.sum() / (n * m)
         value = xx.sum() / (n * (n - 1)) + yy.sum() / (m * (m - 1)) - 2 * cross
-        variance = _jackknife(xx, xy, m) + _jackknife(yy, yx, n)
+        variance = _jackknife(generated, xx, xy, m) + _jackknife(reference, yy, yx, n)
         return Estimate(float(value), float(variance.sqrt()))
 
     def _within(self, cloud: Cloud) -> Tensor:
@@ -62,12 +63,11 @@ class Kernel:
         return power
 
 
-def _jackknife(within: Tensor, across: Tensor, others: int) -> Tensor:
-    """Variance from leaving out each of n points, given its kernel sums (n,)."""
+def _jackknife(cloud: Cloud, within: Tensor, across: Tensor, others: int) -> Tensor:
+    """Variance from leaving out each of n points of a cloud, given its kernel sums (n,)."""
     n = len(within)
     if n < 3:
         return torch.full((), torch.inf, dtype=within.dtype)
     inner = (within.sum() - 2 * within) / ((n - 1) * (n - 2))
     outer = (across.sum() - across) / ((n - 1) * others)
-    left_out = inner - 2 * outer
-    return (n - 1) / n * (left_out - left_out.mean()).square().sum()
+    return cloud.variance((n - 1) * (inner - 2 * outer))

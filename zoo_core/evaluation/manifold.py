@@ -12,7 +12,8 @@ https://arxiv.org/abs/1904.06991; Reliable Fidelity and Diversity Metrics for Ge
 (Naeem et al., 2020), https://arxiv.org/abs/2002.09797. All depend on the number of points. Errors
 are the spread over other draws of the generated points, with the reference held: exact for the
 means over generated points (precision, density), by the jackknife, which leaves out each of them,
-for the others.
+for the others. Equal points count as one draw, so that copies do not make an error smaller; that
+of recall, whose balls copies empty, is then unknown. So is one where no spread was seen at all.
 """
 
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from zoo_core.config import Range
 from zoo_core.evaluation.cloud import Cloud, Estimate, distance_blocks, with_rows
+from zoo_core.uncertainty import UNKNOWN
 
 __all__ = ["Coverage", "Density", "Precision", "Recall"]
 
@@ -39,7 +41,7 @@ class Precision:
     k: _Neighbours = 3
 
     def __call__(self, generated: Cloud, reference: Cloud) -> Estimate:
-        return _mean(_balls(generated, reference, self.k) > 0)
+        return _mean(generated, _balls(generated, reference, self.k) > 0)
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Recall:
             covered += float((count > 0).sum())
             grown = ((d <= wider).float() @ adjacency) > 0  # a ball that grows without j
             left_out += ((count - inside.long() > 0) | grown).sum(0)
+        if generated.distinct < len(generated):
+            return Estimate(covered / len(reference), UNKNOWN)
         return _jackknife(covered, left_out, len(reference))
 
 
@@ -71,7 +75,7 @@ class Density:
     k: _Neighbours = 5
 
     def __call__(self, generated: Cloud, reference: Cloud) -> Estimate:
-        return _mean(_balls(generated, reference, self.k).double() / self.k)
+        return _mean(generated, _balls(generated, reference, self.k).double() / self.k)
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,9 @@ class Coverage:
 
     def __call__(self, generated: Cloud, reference: Cloud) -> Estimate:
         reach = _reach(reference, self.k)[:, None]
-        covered, lost = 0.0, torch.zeros(len(generated), dtype=torch.float64)
+        covered, lost = 0.0, torch.zeros(generated.distinct, dtype=torch.float64)
         for d, r in with_rows(reference, generated, reach):
-            inside = d <= r
+            inside = _any_copy(generated, d <= r)
             count = inside.sum(1)
             covered += float((count > 0).sum())
             lost += inside[count == 1].sum(0)
@@ -105,9 +109,20 @@ def _reach(cloud: Cloud, k: int) -> Tensor:
     return cloud.radii(k) + _ROUNDING * scale
 
 
-def _mean(values: Tensor) -> Estimate:
-    values = values.double()
-    return Estimate(float(values.mean()), float(values.std() / len(values) ** 0.5))
+def _mean(generated: Cloud, values: Tensor) -> Estimate:
+    return _estimate(float(values.double().mean()), generated.variance(values))
+
+
+def _any_copy(generated: Cloud, inside: Tensor) -> Tensor:
+    """Whether a distinct point lies in a ball, (n, U), where `inside` says it of each, (n, N)."""
+    count = torch.zeros(len(inside), generated.distinct, dtype=torch.long)
+    return count.index_add_(1, generated.which, inside.long()) > 0
+
+
+def _estimate(value: float, variance: Tensor) -> Estimate:
+    """Its error is unknown where points show no spread but rounding: all in balls, or none."""
+    error = float(variance.sqrt())
+    return Estimate(value, error if error > _ROUNDING else UNKNOWN)
 
 
 def _without_one(cloud: Cloud, k: int) -> tuple[Tensor, Tensor]:
@@ -123,4 +138,4 @@ def _jackknife(covered: float, left_out: Tensor, total: int) -> Estimate:
     """A part of `total`, and its error from what it is without each of n points."""
     n, parts = len(left_out), left_out / total
     variance = (n - 1) / n * (parts - parts.mean()).square().sum()
-    return Estimate(covered / total, float(variance.sqrt()))
+    return _estimate(covered / total, variance)

@@ -7,7 +7,7 @@ repeat training events get the best of these scores, so `memorization` stands be
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -33,6 +33,7 @@ MEMORIZATION = "memorization"
 _MOST_GENERATED = 1_000
 _MOST_REFERENCE = 5_000
 _FID_EVENTS = 50_000
+_ESTIMATES = ("value", "real", "null")
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,12 @@ class Quality:
 
     def record(self) -> dict[str, Any]:
         """The JSON form."""
-        return asdict(self)
+        estimates = {k: getattr(self, k).record() for k in _ESTIMATES}
+        return {**vars(self), **estimates}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Quality":
-        estimates = {k: Estimate(**record[k]) for k in ("value", "real", "null")}
+        estimates = {k: Estimate.from_record(record[k]) for k in _ESTIMATES}
         return cls(**{**record, **estimates})
 
     def __str__(self) -> str:

@@ -21,6 +21,7 @@ from zoo_core.files import write_json
 from zoo_core.model import GenerativeModel
 from zoo_core.reading import read_json
 from zoo_core.training.recipe import Recipe, parse_recipe
+from zoo_core.uncertainty import from_json
 from zoo_core.weights.checkpoint import read_metadata, weights_hash
 from zoo_core.weights.layout import EVALUATION
 
@@ -36,11 +37,16 @@ __all__ = [
 ]
 
 _SPOT_TOLERANCE = 1e-3
+_ROUNDING = 1e-6
+"""Of an error of 0: all points counted, or none."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A recorded number, the same number now, and how far apart they may be."""
+    """A recorded number, the same number now, and how far apart they may be.
+
+    A recorded error that is not known allows no difference but rounding: the seed is the same.
+    """
 
     what: str
     recorded: float
@@ -49,7 +55,7 @@ class Comparison:
 
     @property
     def agrees(self) -> bool:
-        return abs(self.now - self.recorded) <= self.tolerance
+        return self.now == self.recorded or abs(self.now - self.recorded) <= self.tolerance
 
     def __str__(self) -> str:
         return (
@@ -112,10 +118,8 @@ def spot_check(
     )
     split, seed = record["data"]["split"], record["seed"]
     now = scoring.spot(model, data, split=split, method=likelihood, seed=seed)
-    return [
-        Comparison(f"nats of event {i}", a, b, _SPOT_TOLERANCE * max(1.0, abs(a)))
-        for i, (a, b) in enumerate(zip(record["spot"], now, strict=True))
-    ]
+    pairs = zip(record["spot"], now, strict=True)
+    return [_compared(f"nats of event {i}", a, b, None) for i, (a, b) in enumerate(pairs)]
 
 
 def verify(
@@ -169,7 +173,7 @@ def verify_metrics(
         )
         if str(now.mean.kind) == metric["kind"] and now.mean.n == metric["n"]:
             what = f"{metric['kind']} of {metric['split']}"
-            found.append(Comparison(what, metric["nats"], now.mean.nats, metric["std_err"]))
+            found.append(_compared(what, metric["nats"], now.mean.nats, metric["std_err"]))
     return found
 
 
@@ -178,19 +182,24 @@ def _compare(then: Mapping[str, Any], now: Mapping[str, Any]) -> "list[Compariso
     a, b = then["likelihood"], now["likelihood"]
     if a and b:
         what = f"{a['kind']} of {then['data']['split']}, nats"
-        found.append(Comparison(what, a["nats"], b["nats"], a["std_err"]))
+        found.append(_compared(what, a["nats"], b["nats"], a["std_err"]))
         for old, new in zip(a["null"], b["null"], strict=True):
-            gap = Comparison(f"gap to {old['name']}", old["gap"], new["gap"], old["gap_std_err"])
-            found.append(gap)
+            what = f"gap to {old['name']}"
+            found.append(_compared(what, old["gap"], new["gap"], old["gap_std_err"]))
     if then["quality"] and now["quality"]:
         measured = {(s["score"], s["features"]): s for s in now["quality"]["scores"]}
         for old in then["quality"]["scores"]:
-            new = measured[old["score"], old["features"]]
-            value, error = old["value"]["value"], old["value"]["std_err"]
-            floor = 1e-6 * max(1.0, abs(value))  # an error of 0: all points counted, or none
-            found.append(
-                Comparison(
-                    str(old["label"]), value, new["value"]["value"], math.hypot(error, floor)
-                )
-            )
+            a, b = old["value"], measured[old["score"], old["features"]]["value"]
+            found.append(_compared(str(old["label"]), a["value"], b["value"], a["std_err"]))
     return found
+
+
+def _compared(
+    what: str, recorded: float | None, now: float | None, error: float | None
+) -> Comparison:
+    """Within the recorded error, where it is known; null is how records say -inf."""
+    a, b = from_json(recorded, -math.inf), from_json(now, -math.inf)
+    rounding = max(1.0, abs(a)) if math.isfinite(a) else 1.0
+    if error is None:
+        return Comparison(what, a, b, _SPOT_TOLERANCE * rounding)
+    return Comparison(what, a, b, math.hypot(error, _ROUNDING * rounding))

@@ -4,6 +4,7 @@ The page has no scripts and asks for nothing from elsewhere: pictures are data U
 SVG in the text, and its content policy forbids the rest.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -18,6 +19,7 @@ from zoo_core.evaluation.compare import Comparison, Entry, headline_scores
 from zoo_core.evaluation.quality import MEMORIZATION
 from zoo_core.evaluation.verdict import memorized
 from zoo_core.specs import LikelihoodKind
+from zoo_core.uncertainty import from_json, plus_minus
 
 __all__ = ["COLUMNS", "html", "markdown", "page", "rows"]
 
@@ -129,7 +131,7 @@ def _trade_off(c: Comparison) -> Iterator[str]:
     measured = (headline_scores(e) for e in c.entries if e.evaluation.quality)
     first = next(scores["frechet"] for scores in measured if "frechet" in scores)
     levels = [("real data", first.real.value)]
-    worst = max(p.y + p.error for p in points)
+    worst = max(p.y + p.bar for p in points)
     if first.null.value < 3 * worst:  # further away it would press the models together
         levels.append(("null baseline", first.null.value))
     yield "<h2>Quality against sampling time</h2>"
@@ -145,9 +147,12 @@ def _trade_off(c: Comparison) -> Iterator[str]:
 def _histograms(c: Comparison) -> Iterator[str]:
     found = [(e, e.evaluation.scored) for e in c.entries]
     samples = [
-        (f"{e.name} ({s.mean.kind.bits_sign} {s.mean.kind.name})", (-s.nats).tolist())
+        (
+            f"{e.name} ({s.mean.kind.bits_sign} {s.mean.kind.name})",
+            (-s.nats[s.nats.isfinite()]).tolist(),
+        )
         for e, s in found
-        if s
+        if s and bool(s.nats.isfinite().any())
     ]
     if samples:
         yield "<h2>Likelihood of each event</h2>"
@@ -237,7 +242,7 @@ def _row(c: Comparison, e: Entry) -> tuple[str, ...]:
         e.name,
         e.record["model"]["density"],
         "none" if not found else _nats(found),
-        "-" if not found else f"{_kind(found).bits_sign} {found['bits_per_dim']:.3f}",
+        "-" if not found else f"{_kind(found).bits_sign} {from_json(found['bits_per_dim']):.3f}",
         c.rank(e),
         "-" if sigmas is None else f"{sigmas:+.0f} ({verdict['by']})",
         *(_score(scores, name) for name in ("frechet", "precision", "coverage")),
@@ -266,8 +271,8 @@ def _memorization(e: Entry) -> str:
 
 
 def _nats(found: Mapping[str, Any]) -> str:
-    sign = _kind(found).sign
-    return f"log p {sign} {found['nats']:.2f} +- {found['std_err']:.2f} ({found['kind']})"
+    nats, error = from_json(found["nats"], -math.inf), plus_minus(found["std_err"], ".2f")
+    return f"log p {_kind(found).sign} {nats:.2f} {error} ({found['kind']})"
 
 
 def _kind(found: Mapping[str, Any]) -> LikelihoodKind:

@@ -5,9 +5,8 @@ permutation that the seed fixes. Differences are paired: the error of a gap is t
 the differences event by event.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from zoo_core.model import GenerativeModel
 from zoo_core.rng import Rng
 from zoo_core.sampling import evaluating, to_model
 from zoo_core.training.data import check_fit, labelled
+from zoo_core.uncertainty import finite_or_null
 
 __all__ = ["SPOT", "Scored", "score", "spot"]
 
@@ -42,7 +42,8 @@ class Scored:
     nats: Tensor
     """(N,), float64, event by event."""
     monte_carlo: float
-    """Standard error of the mean from the method's own randomness; 0 for exact values."""
+    """Standard error of the mean from the method's own randomness: 0 where nothing is random, as
+    for exact values, infinite where that of an event is not known."""
     size: int
     nulls: list[tuple[str, str, Mean, Estimate]]
     bracket: Estimate | None
@@ -55,23 +56,20 @@ class Scored:
         return {
             "method": self.method,
             **self.mean.record(),
-            "monte_carlo_std_err": self.monte_carlo,
+            "monte_carlo_std_err": finite_or_null(self.monte_carlo),
             "every_event": len(self.nats) == self.size,
             "dequantization": _dequantization(self.mean),
-            "bdmc_gap": None if self.bracket is None else asdict(self.bracket),
+            "bdmc_gap": None if self.bracket is None else self.bracket.record(),
             "null": [
                 {
                     "name": name,
                     "classes": classes,
                     **mean.record(),
-                    "gap": gap.value,
-                    "gap_std_err": gap.std_err,
+                    **_gap_record(gap),
                 }
                 for name, classes, mean, gap in self.nulls
             ],
-            "truth": None
-            if self.truth is None
-            else {"gap": self.truth.value, "gap_std_err": self.truth.std_err},
+            "truth": None if self.truth is None else _gap_record(self.truth),
         }
 
 
@@ -115,11 +113,15 @@ def score(
 
 def spot(
     model: GenerativeModel, data: Dataset, *, split: str, method: Any, seed: int
-) -> list[float]:
-    """Nats of a few events, which the same weights reproduce to rounding on any machine."""
+) -> list[float | None]:
+    """Nats of a few events, which the same weights reproduce to rounding on any machine.
+
+    null stands for -inf.
+    """
     events = data.split(split)
     x, cond = labelled(model, events.batch(choose(seed, len(events), SPOT)))
-    return model.log_likelihood(x, cond=cond, method=method, seed=seed).nats.tolist()
+    nats = model.log_likelihood(x, cond=cond, method=method, seed=seed).nats.tolist()
+    return [finite_or_null(value) for value in nats]
 
 
 def _bracket(
@@ -138,15 +140,19 @@ def _null(
     baseline: Baseline, nats: Tensor, x: Tensor, cond: Tensor | None, seed: int
 ) -> tuple[str, str, Mean, Estimate]:
     found = baseline.log_prob(x, cond, seed=seed)
-    error = float(found.std()) / math.sqrt(len(found))
-    mean = Mean(float(found.mean()), error, len(found), baseline.kind, x[0].numel())
+    average = Estimate.mean_of(found)
+    mean = Mean(average.value, average.std_err, len(found), baseline.kind, x[0].numel())
     return baseline.name, "told" if cond is not None else "none", mean, _gap(nats, found)
 
 
 def _gap(a: Tensor, b: Tensor) -> Estimate:
     """Mean of a - b over events, with the error of that mean."""
-    difference = a.double() - b.double()
-    return Estimate(float(difference.mean()), float(difference.std()) / math.sqrt(len(difference)))
+    return Estimate.mean_of(a.double() - b.double())
+
+
+def _gap_record(gap: Estimate) -> dict[str, float | None]:
+    """A gap is infinite, and null, where an event has probability zero."""
+    return {f"gap{k}": v for k, v in zip(("", "_std_err"), gap.record().values(), strict=True)}
 
 
 def _dequantization(mean: Mean) -> str:

@@ -39,6 +39,7 @@ from zoo_core.training.data import labelled
 from zoo_core.training.loop import train
 from zoo_core.training.recipe import Recipe, Stage, load_recipe
 from zoo_core.training.validation import scores_by_likelihood
+from zoo_core.uncertainty import UNKNOWN, finite_or_null
 
 __all__ = [
     "MINUTES",
@@ -282,8 +283,7 @@ def _gap(
     found = model.log_likelihood(x, cond=cond, seed=seed)
     log_q = found.nats - _log_volume(data, truth)
     gap = truth.truth(truth.split("test").x) - log_q
-    estimate = Estimate(float(gap.mean()), float(gap.std()) / math.sqrt(len(gap)))
-    return str(found.kind), found.kind.relation, estimate
+    return str(found.kind), found.kind.relation, Estimate.mean_of(gap)
 
 
 def _log_volume(data: Dataset, truth: Dataset) -> float:
@@ -333,7 +333,7 @@ def _plane_measures(truth: Dataset) -> dict[str, Any]:
         return (1 / len(toy.means) / share[inside(x)]).clamp(max=1.0)
 
     def found(x: Tensor) -> Estimate:
-        return Estimate(float((shares(x) >= _FOUND / len(toy.means)).sum()), 0.0)
+        return Estimate(float((shares(x) >= _FOUND / len(toy.means)).sum()), UNKNOWN)
 
     def squared_radius(x: Tensor) -> Tensor:
         distance, _ = nearest(x)
@@ -372,10 +372,7 @@ def _lattice_measures(truth: Dataset) -> dict[str, Any]:
 
 
 def _mean(values: Tensor | Estimate) -> Estimate:
-    if isinstance(values, Estimate):
-        return values
-    values = values.double()
-    return Estimate(float(values.mean()), float(values.std()) / math.sqrt(len(values)))
+    return values if isinstance(values, Estimate) else Estimate.mean_of(values)
 
 
 def _warnings(problem: Problem) -> list[str]:
@@ -394,5 +391,5 @@ def _warnings(problem: Problem) -> list[str]:
 
 def _record(o: Outcome) -> dict[str, Any]:
     kept = {k: v for k, v in vars(o).items() if k not in ("samples", "statistics", "gap")}
-    statistics = [asdict(s) for s in o.statistics]
-    return {**kept, "gap": None if o.gap is None else asdict(o.gap), "statistics": statistics}
+    statistics = [finite_or_null(asdict(s)) for s in o.statistics]
+    return {**kept, "gap": o.gap and o.gap.record(), "statistics": statistics}

@@ -12,6 +12,7 @@ from zoo_core.evaluation import charts
 from zoo_core.evaluation.cloud import Estimate
 from zoo_core.evaluation.report import page
 from zoo_core.evaluation.study import Outcome, Problem, Study
+from zoo_core.uncertainty import plus_minus
 
 __all__ = ["html", "markdown", "text"]
 
@@ -148,7 +149,7 @@ def _heading(problem: Problem) -> str:
 
 
 def _number(found: Estimate) -> str:
-    return f"{found.value:.3f} ± {found.std_err:.3f}"
+    return f"{found.value:.3f} {plus_minus(found.std_err)}".replace("+-", "±")
 
 
 def _markdown_table(

@@ -9,13 +9,16 @@ Without a likelihood, samples must cover at least 0.9 of what real data cover, w
 not, and their Frechet distance must beat the null's by five standard errors, both on the most
 special features there are (the first ones). Copies of training events would pass that, so samples
 must not be flagged as memorized on any features: more than half of them nearer to events of
-training than to as many held-out ones, by three binomial errors and by 0.1.
+training than to as many held-out ones, by three binomial errors and by 0.1. An error that is
+unknown (null in the record) or zero, as that of one event counted twice, gives no verdict.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from zoo_core.uncertainty import from_json
 
 __all__ = ["COVERAGE", "SIGMAS", "Verdict", "beyond_chance", "memorized", "verdict"]
 
@@ -55,8 +58,13 @@ def _by_likelihood(found: Mapping[str, Any]) -> Verdict:
     if all(n.get("relation") == "lower" for n in found["null"]):
         why = "no baseline has an exact likelihood here: better than a bound is not better"
         return Verdict(False, "likelihood", None, why)
-    null = min(found["null"], key=_sigmas)
-    sigmas = _sigmas(null)
+    if found.get("impossible"):
+        return Verdict(False, "likelihood", None, "an event has probability zero")
+    gaps = {n["name"]: _sigmas(n["gap"], n["gap_std_err"]) for n in found["null"]}
+    if None in gaps.values():
+        return Verdict(False, "likelihood", None, "the error of a gap to the null is not known")
+    null = min(found["null"], key=lambda n: gaps[n["name"]] or 0.0)
+    sigmas = gaps[null["name"]] or 0.0
     why = (
         f"{null['gap']:+.2f} nats from {null['name']}, {sigmas:.1f} standard errors "
         f"({SIGMAS:g} are needed)"
@@ -64,11 +72,11 @@ def _by_likelihood(found: Mapping[str, Any]) -> Verdict:
     return Verdict(sigmas >= SIGMAS, "likelihood", sigmas, why)
 
 
-def _sigmas(null: Mapping[str, Any]) -> float:
-    gap, error = float(null["gap"]), float(null["gap_std_err"])
-    if math.isnan(gap) or math.isnan(error):
-        return -math.inf
-    return gap / error if error > 0 else math.copysign(math.inf, gap)
+def _sigmas(gap: float | None, error: float | None) -> float | None:
+    """How many standard errors a gap is; None if one of the two is not known."""
+    if gap is None or error is None or not (math.isfinite(gap) and 0 < error < math.inf):
+        return None
+    return gap / error
 
 
 def _by_samples(scores: list[Mapping[str, Any]]) -> Verdict:
@@ -79,10 +87,13 @@ def _by_samples(scores: list[Mapping[str, Any]]) -> Verdict:
     coverage, frechet = found["coverage"], found["frechet"]
     value, real, null = (float(coverage[k]["value"]) for k in ("value", "real", "null"))
     gap = float(frechet["null"]["value"]) - float(frechet["value"]["value"])
-    sigmas = gap / math.hypot(frechet["null"]["std_err"], frechet["value"]["std_err"])
+    errors = (from_json(frechet[k]["std_err"]) for k in ("null", "value"))
+    sigmas = _sigmas(gap, math.hypot(*errors))
     if null >= COVERAGE * real:
         why = f"the null covers {null:.3f} on {features}, real data {real:.3f}: nothing is shown"
         return Verdict(False, "samples", sigmas, why)
+    if sigmas is None:
+        return Verdict(False, "samples", None, "the error of the Frechet distance is not known")
     why = (
         f"coverage {value:.3f} on {features}, {value / real:.2f} of real data's {real:.3f} "
         f"({COVERAGE:g} is needed); Frechet distance {sigmas:.1f} standard errors below the "
@@ -96,7 +107,7 @@ def memorized(record: Mapping[str, Any]) -> str | None:
     scores = (record.get("quality") or {}).get("scores", [])
     for found in (s for s in scores if s["score"] == "memorization"):
         value = float(found["value"]["value"])
-        if beyond_chance(value, float(found["value"]["std_err"])):
+        if beyond_chance(value, from_json(found["value"]["std_err"])):
             return (
                 f"memorization {value:.3f} on {found['features']}: so many of the samples are "
                 f"nearer to {found['n_reference']} events of train than to as many held-out ones, "

@@ -35,6 +35,7 @@ from zoo_core.likelihoods.iwae import LogMeanExp
 from zoo_core.nn.distributions import Normal, RoundedNormal
 from zoo_core.rng import Rng
 from zoo_core.specs import LikelihoodKind
+from zoo_core.uncertainty import mean_error
 
 __all__ = ["AIS", "Bracket", "Bracketed", "GeneratorAIS", "temperatures"]
 
@@ -62,7 +63,7 @@ class Bracket:
     @property
     def gap_std_err(self) -> float:
         """Standard error of the gap."""
-        return float((self.upper - self.lower).std()) / math.sqrt(len(self.lower))
+        return mean_error(self.upper - self.lower)
 
 
 @runtime_checkable

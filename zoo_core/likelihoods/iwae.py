@@ -8,7 +8,7 @@ logarithm, event by event. Shapes: B batch, C draws decoded together; nats (B,).
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
@@ -21,6 +21,7 @@ from zoo_core.memory import require_memory
 from zoo_core.model import Batch, Loss
 from zoo_core.rng import Rng
 from zoo_core.specs import LikelihoodKind
+from zoo_core.uncertainty import UNKNOWN
 
 if TYPE_CHECKING:
     from zoo_core.data.dataset import Split
@@ -47,36 +48,47 @@ def iwae(log_weights: Tensor) -> Tensor:
 class LogMeanExp:
     """log (1/k) sum_i exp(w_i) of log-weights that arrive in chunks, with its standard error.
 
-    The error is the delta method's, sd(w) / (sqrt(k) mean(w)).
+    The error is the jackknife's, from what the number is without each weight:
+
+        (k - 1)/k sum_i (l_i - mean l)^2,   l_i = log sum_{j != i} exp w_j
+
+    It is the spread of the number itself, over other draws, also where one weight is nearly all of
+    the sum (sd(w) / (sqrt(k) mean(w)), the delta method's, never exceeds 1 then). How far the
+    number's mean is below log p is another matter: a bound says `lower`, and rises with k.
     """
 
-    k: int = 0
-    first: Tensor | None = None
-    """Running log sum of the weights, (B,)."""
-    second: Tensor | None = None
-    """Running log sum of the squared weights, (B,)."""
+    chunks: list[Tensor] = field(default_factory=list)
+    """Log-weights (C, B), float64."""
 
     def add(self, log_weights: Tensor) -> None:
         """Take in a chunk (C, B)."""
-        log_weights = log_weights.double()
-        first, second = log_weights.logsumexp(0), (2 * log_weights).logsumexp(0)
-        self.first = first if self.first is None else torch.logaddexp(self.first, first)
-        self.second = second if self.second is None else torch.logaddexp(self.second, second)
-        self.k += len(log_weights)
+        self.chunks.append(log_weights.double())
 
     def value(self) -> tuple[Tensor, Tensor]:
-        """Log mean and its standard error, (B,) each; the error of a single weight is inf."""
-        assert self.first is not None and self.second is not None
-        mean = self.first - math.log(self.k)
-        if self.k < 2:
-            return mean, torch.full_like(mean, math.inf)
-        ratio = (self.second - math.log(self.k) - 2 * mean).exp()  # E w^2 / (E w)^2
-        return mean, ((ratio - 1).clamp(min=0) / (self.k - 1)).sqrt()
+        """Log mean and its standard error, (B,) each; the error of a single weight is unknown."""
+        w = torch.cat(self.chunks)
+        k, total = len(w), w.logsumexp(0)
+        mean = total - math.log(k)
+        if k < 2:
+            return mean, torch.full_like(mean, UNKNOWN)
+        off = _without_each(w, total)
+        off = off - off.mean(0)
+        return mean, ((k - 1) / k * off.square().sum(0)).sqrt()
+
+
+def _without_each(w: Tensor, total: Tensor) -> Tensor:
+    """log sum_{j != i} exp w_j of log-weights (k, B), whose log-sum is `total` (B,): (k, B)."""
+    top = w.argmax(0, keepdim=True)  # 1 - its share may round to 0, so the others are summed
+    others = w.scatter(0, top, -math.inf).logsumexp(0, keepdim=True)
+    return (total + torch.log1p(-(w - total).exp())).scatter(0, top, others)
 
 
 @dataclass(frozen=True)
 class IWAE:
-    """The bound from k draws of z for each event; it rises with k towards log p(x)."""
+    """The bound from k draws of z for each event; it rises with k towards log p(x).
+
+    Its error is that of the bound (`LogMeanExp`); of one draw it is not known.
+    """
 
     k: Annotated[int, Range(1, 10_000_000)] = 5000
     chunk: Annotated[int, Range(1, 1_000_000)] | None = None

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from zoo_core.capabilities import Conditionals
 from zoo_core.errors import NoCapabilityError
+from zoo_core.finite import check_nats
 from zoo_core.model import GenerativeModel
 from zoo_core.sampling import batches, evaluating, to_model
 
@@ -38,4 +39,5 @@ def log_prob_map(
             values = to_model(x[rows], model)
             log_p = model.logits(values, given).double().log_softmax(-1)
             parts.append(log_p.gather(-1, values[..., None])[..., 0].cpu())
+            check_nats(parts[-1].flatten(1).sum(1))
     return torch.cat(parts)

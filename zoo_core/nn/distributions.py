@@ -28,6 +28,8 @@ __all__ = [
 _LOG_2PI = math.log(2 * math.pi)
 _FAR = 1e3
 """Standard deviations at which a normal tail is none."""
+_MOST_LOG_SCALE = 40.0
+"""Beyond which all of a logistic lies in the outer bins, and e^x is soon too large for float32."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,8 @@ class DiscretizedLogistic:
 
     @property
     def _log_scale(self) -> Tensor:
-        return self.log_scale.clamp(min=mixture_logistics.reference.LEAST_LOG_SCALE)
+        """What a draw is made with: neither end of it overflows."""
+        return self.log_scale.clamp(mixture_logistics.reference.LEAST_LOG_SCALE, _MOST_LOG_SCALE)
 
 
 @dataclass(frozen=True)

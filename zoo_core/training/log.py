@@ -11,6 +11,7 @@ from zoo_core.errors import OutputError
 from zoo_core.files import write_atomically
 from zoo_core.reading import parse_json
 from zoo_core.text import printable
+from zoo_core.uncertainty import finite_or_null
 
 __all__ = ["JsonLines", "postfix"]
 
@@ -35,7 +36,7 @@ class JsonLines:
             return
         try:
             with self._path.open("a") as file:
-                file.write(json.dumps(values) + "\n")
+                file.write(json.dumps(finite_or_null(values)) + "\n")
         except OSError as error:
             raise OutputError(
                 f"{self._path} cannot be written ({error.strerror}).",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.data.dataset import Split
-from zoo_core.errors import ZooError
+from zoo_core.errors import NotFiniteError
 from zoo_core.model import GenerativeModel, Loss
 from zoo_core.training.data import take
 from zoo_core.training.players import Actor, only
@@ -18,7 +18,7 @@ from zoo_core.training.processes import Processes
 __all__ = ["NonFiniteError", "Report", "optimize"]
 
 
-class NonFiniteError(ZooError):
+class NonFiniteError(NotFiniteError):
     """A loss or a gradient that is NaN or infinite; the parameters were not touched."""
 
 

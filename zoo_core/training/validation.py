@@ -1,5 +1,6 @@
 """How good a model is on the validation split: its likelihood where it has one, else its loss."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +10,7 @@ import torch
 
 from zoo_core import resolve
 from zoo_core.data.dataset import Split
-from zoo_core.errors import NoLikelihoodError
+from zoo_core.errors import NoLikelihoodError, NotFiniteError
 from zoo_core.likelihood import Mean
 from zoo_core.model import GenerativeModel, Player
 from zoo_core.rng import Rng
@@ -23,22 +24,26 @@ __all__ = ["Valid", "by_likelihood", "by_loss", "scores_by_likelihood"]
 class Valid:
     """A score on the validation split, the lower the better.
 
-    `value` is -mean nats, or the mean loss; None where several players' losses say nothing.
+    `value` is -mean nats, or the mean loss; None where several players' losses say nothing, NaN
+    where a likelihood is not finite, as `failure` says: later weights may do better.
     """
 
     value: float | None
     mean: Mean | None
     losses: dict[str, float]
+    failure: str | None = None
 
     def record(self) -> dict[str, Any]:
         """The JSON form."""
+        if self.failure is not None:
+            return {"value": self.value, "failure": self.failure}
         if self.mean is None:
             return {"value": self.value, "losses": self.losses}
         return {"value": self.value, **self.mean.record()}
 
     def __str__(self) -> str:
-        if self.mean is not None:
-            return str(self.mean)
+        if self.mean is not None or self.failure is not None:
+            return self.failure or str(self.mean)
         return ", ".join(f"{name} loss {value:.4f}" for name, value in self.losses.items())
 
 
@@ -54,7 +59,10 @@ def scores_by_likelihood(model: GenerativeModel) -> bool:
 def by_likelihood(model: GenerativeModel, split: Split, *, seed: int = 0) -> Valid:
     """The mean default likelihood of a split."""
     x, cond = labelled(model, (split.x, split.y))
-    mean = model.log_likelihood(x, cond=cond, seed=seed).mean()
+    try:
+        mean = model.log_likelihood(x, cond=cond, seed=seed).mean()
+    except NotFiniteError as error:
+        return Valid(math.nan, None, {}, error.message)
     return Valid(-mean.nats, mean, {})
 
 

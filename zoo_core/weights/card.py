@@ -1,6 +1,7 @@
 """The card of a published model: what it is, what its numbers mean, how to load it."""
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from zoo_core.evaluation.verdict import beyond_chance
 from zoo_core.registry import current
 from zoo_core.specs import LikelihoodKind, ModelSpec
 from zoo_core.text import printable, printable_lines
+from zoo_core.uncertainty import from_json, plus_minus
 
 __all__ = ["card", "headline", "metric_short", "metric_text"]
 
@@ -26,7 +28,7 @@ def metric_text(metric: Mapping[str, Any]) -> str:
     """A recorded likelihood behind the sign of its relation to log p, or another metric."""
     if {"score", "value", "std_err", "real", "null"} <= metric.keys():
         return (
-            f"{metric['score']} {metric['value']:.4g} +- {metric['std_err']:.2g} "
+            f"{metric['score']} {metric['value']:.4g} {plus_minus(metric['std_err'], '.2g')} "
             f"(real {metric['real']:.4g}, null {metric['null']:.4g})"
             + (", FLAGGED" if _memorized(metric) else "")
         )
@@ -35,8 +37,10 @@ def metric_text(metric: Mapping[str, Any]) -> str:
     kind = LikelihoodKind(metric["kind"], metric["relation"])
     n = f", n={metric['n']}" if "n" in metric else ""
     return (
-        f"log p {kind.sign} {metric['nats']:.3f} +- {metric['std_err']:.3f} nats, "
-        f"bits/dim {kind.bits_sign} {metric['bits_per_dim']:.4f} ({metric['kind']}{n})"
+        f"log p {kind.sign} {from_json(metric['nats'], -math.inf):.3f} "
+        f"{plus_minus(metric['std_err'])} nats, "
+        f"bits/dim {kind.bits_sign} {from_json(metric['bits_per_dim']):.4f} "
+        f"({metric['kind']}{n})"
     )
 
 
@@ -63,7 +67,8 @@ def metric_short(metric: Mapping[str, Any]) -> str:
     """The same in a table's cell: `= -90.17 nats exact`, or the first metric, `fid 3.17`."""
     if {"nats", "kind", "relation"} <= metric.keys():
         sign = LikelihoodKind(metric["kind"], metric["relation"]).sign
-        return f"{sign} {metric['nats']:.2f} nats {metric['kind'].partition('(')[0]}"
+        nats = from_json(metric["nats"], -math.inf)
+        return f"{sign} {nats:.2f} nats {metric['kind'].partition('(')[0]}"
     if {"score", "value"} <= metric.keys():
         return f"{metric['score']} {metric['value']:.4g}"
     named = ((k, v) for k, v in metric.items() if isinstance(v, int | float) and k != "n")

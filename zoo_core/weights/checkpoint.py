@@ -24,6 +24,7 @@ from torch import Tensor
 from zoo_core import config as configs
 from zoo_core.errors import DataError, IntegrityError, OutputError
 from zoo_core.files import atomic_folder, write_json
+from zoo_core.finite import check_parameters
 from zoo_core.reading import read_json, shown
 from zoo_core.registry import current
 from zoo_core.resolve import build
@@ -68,7 +69,8 @@ def save(
     """Write the model's folder; `metadata` goes into `zoo.json` (license, source, metrics, ...).
 
     The file keeps reals as `stored`, by default as they are; loading gives the model's own type.
-    Raises `OutputError` if the path cannot be written or holds files that are not a model's.
+    Raises `OutputError` if the path cannot be written or holds files that are not a model's, and
+    `NotFiniteError` if a parameter is NaN or infinite, also if `stored` alone makes it so.
     """
     spec = model.spec
     refuse_foreign(path, spec)
@@ -225,7 +227,9 @@ def _write(
         (folder / name).mkdir()
         _write(part, part.spec, folder / name, None, stored, {})
     state = {k: v for k, v in model.state_dict().items() if k.split(".")[0] not in parts}
-    write_tensors({k: _as(v, stored) for k, v in state.items()}, folder / WEIGHTS)
+    kept = {k: _as(v, stored) for k, v in state.items()}
+    check_parameters(kept, f"{spec.arch} cannot be saved, for zoo.load would refuse it")
+    write_tensors(kept, folder / WEIGHTS)
     if golden is not None:
         write_tensors(golden, folder / GOLDEN)
     files = {p.name: file_entry(p) for p in folder.glob("*.s*")}

@@ -11,7 +11,6 @@ from torch.utils.flop_counter import FlopCounterMode
 import zoo_core as zoo
 from zoo_core import Rng
 from zoo_flows.bijections import LinearStep
-from zoo_flows.flow import NotFiniteError
 
 SMALL = {"hidden": 12}
 MODELS = {
@@ -175,7 +174,7 @@ def test_extreme_parameters_give_finite_numbers_or_a_clear_error(name):
         try:
             with torch.no_grad():
                 found = act()
-        except NotFiniteError as error:
+        except zoo.NotFiniteError as error:
             assert "not finite" in str(error) and error.hint
         else:
             assert found.isfinite().all()

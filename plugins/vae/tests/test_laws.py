@@ -301,3 +301,25 @@ def test_levels_keep_their_places_in_the_code(make):
         assert [part.mean.shape[1:] for part in given.parts] == list(q.shapes)
         torch.testing.assert_close(given.log_prob(z), q.log_prob(z))
     assert q.mean.shape == model.prior(3, cond).mean.shape
+
+
+def test_an_encoder_that_shouts_leaves_the_bounds_finite_and_in_order():
+    """As vae.binarized_mnist does of inverted images: log std up to 945 (NaN, uncut)."""
+    model = zoo.create("vae", shape=(1, 4, 4), latent=2, hidden=(8,))
+    with torch.no_grad():
+        model.encoder.dense.layers[-1].bias.copy_(torch.tensor([3.0, -400.0, 945.0, -945.0]))
+    x, _ = images(model, 6)
+    bound = model.log_likelihood(x, method=ELBO(samples=64))
+    tight = model.log_likelihood(x, method=IWAE(k=64))
+    assert bound.nats.isfinite().all() and tight.nats.isfinite().all()
+    assert (bound.nats < tight.nats + 5 * tight.std_err).all()
+    assert float(tight.nats.max()) < 0
+
+
+def test_the_cut_is_far_from_what_is_learned():
+    model = zoo.load("vae.digits")
+    x = zoo.load_dataset("digits").split("test").x
+    with torch.no_grad():
+        log_std, raw = model.encode(x).log_std, model.encoder(x).chunk(2, 1)[1]
+    assert torch.equal(log_std, raw)
+    assert -4 < float(log_std.min()) and float(log_std.max()) < 1

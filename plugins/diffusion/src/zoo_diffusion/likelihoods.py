@@ -16,6 +16,7 @@ from torch import Tensor
 from zoo_core import Range, Rng
 from zoo_core.likelihood import Scores
 from zoo_core.specs import LikelihoodKind
+from zoo_core.uncertainty import UNKNOWN
 from zoo_diffusion import bound
 from zoo_diffusion.scale import to_network
 from zoo_diffusion.schedules import log_snr, time_at
@@ -170,11 +171,13 @@ def denoised(
 
 
 def _mean(each: list[Tensor], *, like: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean over N times and its error, (B,) each."""
+    """The mean over N times and its error, (B,) each; one time does not tell the error."""
     if not each:
         zero = like.new_zeros(len(like), dtype=torch.float64)
         return zero, zero
     values = torch.stack(each)
+    if len(each) == 1:
+        return values[0], torch.full_like(values[0], UNKNOWN)
     error = (0.5 * values.diff(dim=0).square().sum(0)).sqrt() / len(each)
     return values.mean(0), error
 

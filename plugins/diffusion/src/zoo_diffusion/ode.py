@@ -28,6 +28,7 @@ from torch import Tensor
 from zoo_core import Event, Range, Rng
 from zoo_core.likelihood import Scores
 from zoo_core.specs import LikelihoodKind
+from zoo_core.uncertainty import UNKNOWN
 from zoo_diffusion import bound
 from zoo_diffusion.flow import Flow, first_time, solve
 from zoo_diffusion.parameterization import at_time
@@ -42,6 +43,9 @@ class ODELikelihood:
 
     In double precision a row's steps, and so its number, do not depend on how the network rounds
     in batches of another size; `precision="model"` is faster and not repeatable to that degree.
+
+    The error is the spread over `draws` of the probes and the dequantization, without the solver's
+    bias: one draw does not tell it, and reals with `probes=0` have none.
     """
 
     rtol: Annotated[float, Range(1e-12, 1.0)] = 1e-5
@@ -66,8 +70,17 @@ class ODELikelihood:
             model = deepcopy(model).double()
         found = [self._draw(model, x, cond, rng, draw) for draw in range(self.draws)]
         nats = torch.stack([nats for nats, _ in found])
-        error = nats.std(0) / self.draws**0.5 if self.draws > 1 else None
-        return Scores(nats.mean(0), error, {}, torch.stack([n for _, n in found]).sum(0))
+        evaluations = torch.stack([n for _, n in found]).sum(0)
+        return Scores(nats.mean(0), self._error(model, nats), {}, evaluations)
+
+    def _error(self, model: Any, nats: Tensor) -> Tensor | None:
+        """Of draws (N, B): unknown of a single one, none where nothing is drawn; (B,)."""
+        if not (self.probes or model.event.discrete):
+            return None
+        if self.draws == 1:
+            return torch.full_like(nats[0], UNKNOWN)
+        error: Tensor = nats.std(0) / self.draws**0.5
+        return error
 
     def _draw(
         self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng, draw: int

@@ -82,6 +82,11 @@ def times(model: Any, steps: int, spacing: Spacing) -> Tensor:
     if spacing == "uniform":
         return 1 - i / steps
     end = _end(model)
+    if end == 1.0 and steps > 1:  # the same time again and again
+        raise UsageError(
+            f"steps = {steps}; the chain has one, and spacing {spacing!r} takes no times between.",
+            hint="steps=1, or spacing='uniform'",
+        )
     if spacing == "quadratic":
         return _even(1.0, end**0.5, steps).square()
     if spacing == "karras":

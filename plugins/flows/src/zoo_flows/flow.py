@@ -17,8 +17,9 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from zoo_core import Batch, Condition, ConfigError, GenerativeModel, Range, Rng, ZooError
+from zoo_core import Batch, Condition, ConfigError, GenerativeModel, Range, Rng
 from zoo_core.errors import NoCapabilityError
+from zoo_core.finite import check_reals
 from zoo_core.nn.distributions import Normal
 from zoo_core.nn.inputs import one_hot
 from zoo_core.sampling import evaluating
@@ -26,7 +27,7 @@ from zoo_flows.bijections import Bijection
 from zoo_flows.dequantization import dequantizer
 from zoo_flows.preprocessing import Preprocess, event_of, preprocessing
 
-__all__ = ["FEWEST", "Flow", "FlowConfig", "NotFiniteError"]
+__all__ = ["FEWEST", "Flow", "FlowConfig"]
 
 FEWEST = 16
 """Events from which a mean and a variance may be set: their errors are then a fifth."""
@@ -45,10 +46,6 @@ class FlowConfig:
     vector: Annotated[int, Range(1, 65536)] | None = None
     """The flow is conditioned on a vector of this length, given as cond; shape is that of x."""
     preprocess: Preprocess = Preprocess()
-
-
-class NotFiniteError(ZooError):
-    """A density or a sample that overflows the floating-point format."""
 
 
 class Flow(GenerativeModel, ABC):
@@ -93,14 +90,14 @@ class Flow(GenerativeModel, ABC):
         z, ladj = self.forward_and_ladj(x, cond)
         log_p = self._base(len(z), like=z).log_prob(z) + ladj
         if not self.training:
-            _check_finite(log_p, "log p")
+            check_reals(log_p, "log p")  # a flow excludes no event: -inf is an overflow
         return log_p
 
     def sample_rows(self, rng: Rng, cond: Tensor | None = None) -> Tensor:
         """One event a row: f^-1 of a draw of N(0, I), rounded down where events are integers."""
         base = self._base(len(rng), like=torch.empty(0, device=rng.device, dtype=self.dtype))
         x, _ = self.inverse_and_ladj(base.sample(rng, stream="z"), cond)
-        _check_finite(x, "x")
+        check_reals(x, "x")
         return self.to_event(x)
 
     def to_event(self, x: Tensor) -> Tensor:
@@ -145,14 +142,3 @@ def _condition(classes: int | None, vector: int | None) -> Condition | None:
     if vector:
         return Condition("vector", shape=(vector,))
     return Condition("classes", classes) if classes else None
-
-
-def _check_finite(values: Tensor, what: str) -> None:
-    """Raise `NotFiniteError` unless every row is finite."""
-    finite = values.flatten(1).isfinite().all(1) if values.dim() > 1 else values.isfinite()
-    if not bool(finite.all()):
-        raise NotFiniteError(
-            f"{what} of {int((~finite).sum())} of {len(finite)} events is not finite in "
-            f"{values.dtype}: the parameters or the events are too large for it.",
-            hint="try dtype=torch.float64, or train with train.clip = 1",
-        )

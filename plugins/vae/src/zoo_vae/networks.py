@@ -28,12 +28,14 @@ __all__ = [
     "Mlp",
     "bounded",
     "full",
+    "within_range",
 ]
 
 Likelihood = Literal["bernoulli", "categorical", "logistic"]
 """p(x|z) of each value: two levels, K free levels, or K levels of a discretized logistic."""
 
 _MAX_LOG_STD = 5.0
+_LEAST_LOG_STD = -20.0
 
 
 class Mlp(nn.Module):
@@ -157,6 +159,15 @@ def bounded(log_std: Tensor) -> Tensor:
     Below the resolution of z their densities are noise, which a bound would be pushed up by.
     """
     return _MAX_LOG_STD * torch.tanh(log_std / _MAX_LOG_STD)
+
+
+def within_range(log_std: Tensor) -> Tensor:
+    """Cut to -20..5, far beyond what is learned beside a prior N(0, I), and else left as it is.
+
+    An encoder says e^900 of events unlike any that it has seen. Any q gives a bound, so it is one
+    with that cut as well, where the uncut one overflows.
+    """
+    return log_std.clamp(_LEAST_LOG_STD, _MAX_LOG_STD)
 
 
 def full(h: Tensor) -> Tensor:

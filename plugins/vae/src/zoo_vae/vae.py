@@ -22,7 +22,7 @@ from zoo_core import Condition, Event, GenerativeModel, Range, Rng
 from zoo_core.capabilities import Distribution
 from zoo_core.nn.distributions import Normal
 from zoo_core.nn.inputs import one_hot
-from zoo_vae.networks import ImageDecoder, ImageEncoder, Likelihood, full
+from zoo_vae.networks import ImageDecoder, ImageEncoder, Likelihood, full, within_range
 
 __all__ = ["VAE", "Config"]
 
@@ -72,7 +72,7 @@ class VAE(GenerativeModel):
     def encode(self, x: Tensor, cond: Tensor | None = None) -> Normal:
         """q(z|x) over (B, Z), for x (B, C, H, W)."""
         mean, log_std = full(self.encoder(x, self._one_hot(cond))).chunk(2, 1)
-        return Normal(mean, log_std)
+        return Normal(mean, within_range(log_std))
 
     def decode(self, z: Tensor, cond: Tensor | None = None) -> Distribution:
         """p(x|z) over (B, C, H, W), for z (B, Z)."""

@@ -1,0 +1,64 @@
+"""What is not finite and must be: scores, samples and parameters, each refused by name.
+
+NaN compares as false, so that unchecked it would pass for a number wherever numbers are compared.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from zoo_core.errors import NotFiniteError
+
+__all__ = ["check_nats", "check_parameters", "check_reals", "check_rows"]
+
+_SHOWN = 3
+
+
+def check_nats(nats: Tensor, what: str = "log p") -> None:
+    """Raise `NotFiniteError` if a log-likelihood is NaN or +inf; -inf is a value.
+
+    It is the value of an event that has probability zero.
+    """
+    check_rows(~(nats.isnan() | (nats == torch.inf)), what, nats.dtype)
+
+
+def check_reals(x: Tensor, what: str) -> None:
+    """Raise `NotFiniteError` unless every value of every row is finite."""
+    check_rows(x.isfinite().flatten(1).all(1) if x.ndim > 1 else x.isfinite(), what, x.dtype)
+
+
+def check_rows(good: Tensor, what: str, dtype: torch.dtype) -> None:
+    """Raise `NotFiniteError` unless all rows (N,) are good; it says how many are not."""
+    if not bool(good.all()):
+        raise NotFiniteError(
+            f"{what} of {int((~good).sum())} of {len(good)} events is not finite in {dtype}: "
+            "the parameters or the events are too large for it.",
+            hint="try dtype=torch.float64, or train with train.clip = 1",
+        )
+
+
+def check_parameters(state: Mapping[str, Tensor], what: str) -> None:
+    """Raise `NotFiniteError` where tensors of a state dict hold NaN or infinite values.
+
+    `what` cannot be done with them.
+    """
+    names = _non_finite(state)
+    if names:
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        raise NotFiniteError(
+            f"{what}: NaN or infinite values in {', '.join(names[:_SHOWN])}{more}.",
+            hint="to look into them: torch.save(model.state_dict(), PATH)",
+        )
+
+
+def _non_finite(state: Mapping[str, Tensor]) -> list[str]:
+    """Names of tensors; they are looked at one by one only if their norms are not finite."""
+    reals = {k: v for k, v in state.items() if v.is_floating_point() and v.numel()}
+    by_device: dict[torch.device, list[Tensor]] = {}
+    for tensor in reals.values():
+        by_device.setdefault(tensor.device, []).append(tensor)
+    norms = [torch.nn.utils.get_total_norm(tensors) for tensors in by_device.values()]
+    if all(bool(norm.isfinite()) for norm in norms):
+        return []
+    return [name for name, tensor in reals.items() if not bool(tensor.isfinite().all())]

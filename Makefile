@@ -62,7 +62,7 @@ test-slow: setup ## installation matrix, end to end, kernel tables: at most 30 m
 	@$(PY) -m pytest -m slow $(ARGS)
 
 fuzz: setup ## ten minutes of bad configs and checkpoints (SECONDS=600)
-	@ZOO_FUZZ_SECONDS=$(or $(SECONDS),600) $(PY) -m pytest -m slow tests/weights/test_fuzz.py $(ARGS)
+	@ZOO_FUZZ_SECONDS=$$(( $(or $(SECONDS),600) / 2 )) $(PY) -m pytest -m slow tests/weights/test_fuzz.py tests/weights/test_fuzz_configs.py $(ARGS)
 
 .venv/bench: .venv/ready pyproject.toml
 	@echo "bench: installing the peers"

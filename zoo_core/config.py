@@ -138,12 +138,11 @@ def _member(value: Any, options: tuple[Any, ...], where: str) -> Any:
     options = tuple(o for o in options if o is not NoneType)
     tagged = {getattr(o, "type", None): o for o in options if dataclasses.is_dataclass(o)}
     if isinstance(value, Mapping) and len(tagged) > 1:
-        if value.get("type") not in tagged:
+        kind = value.get("type")
+        if not isinstance(kind, str) or kind not in tagged:
             kinds = ", ".join(map(str, tagged))
-            raise ConfigError(
-                f"{where}.type = {shown(value.get('type'))}; it must be one of {kinds}."
-            )
-        return _nested(value, tagged[value["type"]], where)
+            raise ConfigError(f"{where}.type = {shown(kind)}; it must be one of {kinds}.")
+        return _nested(value, tagged[kind], where)
     reasons = []
     for option in options:
         try:

@@ -165,3 +165,31 @@ def test_ddim_comes_closer_to_the_ode_with_more_steps_though_x_0_is_bounded():
         (model.sample(8, sampler=DDIM(steps=n)).float() - exact).abs().mean() for n in (20, 200)
     )
     assert many < 0.5 * few
+
+
+CHAINS = {
+    **{f"chain of {T}": ("ddpm", {"timesteps": T}) for T in (1, 2, 10)},
+    **{arch: (arch, {}) for arch in ("vp_sde", "ve_sde", "edm", "vdm")},
+}
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_one_step_or_two_of_any_spacing_are_taken_or_refused_in_our_words(chain):
+    arch, options = CHAINS[chain]
+    model = zoo.create(arch, **options, **TINY)
+    for sampler in SOLVERS:
+        for spacing in ("uniform", "quadratic", "karras", "leading"):
+            for steps in (1, 2):
+                try:
+                    x = model.sample(1, sampler=sampler, spacing=spacing, steps=steps)
+                except UsageError as error:
+                    given = f"{sampler}, {spacing}, {steps} steps"
+                    refused = spacing == "leading" or (chain == "chain of 1" and steps == 2)
+                    assert refused and error.hint, given
+                else:
+                    assert x.isfinite().all()
+
+
+def test_noise_that_would_fall_is_refused_as_a_config():
+    with pytest.raises(ConfigError, match="must grow"):
+        zoo.create("vdm", gamma_min=5.0, gamma_max=-5.0, **TINY)

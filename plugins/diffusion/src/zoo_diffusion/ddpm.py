@@ -12,11 +12,12 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from zoo_core import Event, GenerativeModel, Range
+from zoo_core import GenerativeModel, Range
 from zoo_core.errors import ConfigError
 from zoo_diffusion.conditioning import class_condition, labels
 from zoo_diffusion.networks import MLPConfig, NetworkConfig, apply, build
 from zoo_diffusion.parameterization import at_time, to_x0
+from zoo_diffusion.scale import event_of
 from zoo_diffusion.schedules import (
     Betas,
     cosine_betas,
@@ -66,7 +67,7 @@ class DDPM(GenerativeModel):
     def __init__(self, config: Config | None = None) -> None:
         c = config or Config()
         condition = class_condition(c.classes, optional=c.optional)
-        super().__init__(c, Event(c.shape, levels=c.levels), condition)
+        super().__init__(c, event_of(c.shape, c.levels), condition)
         self.prediction, self.timesteps, self.variance = c.prediction, c.timesteps, c.variance
         self.schedule = Betas(_betas(c))
         inputs = c.shape[0] * (1 + 2 * len(c.fourier))

@@ -17,14 +17,14 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from zoo_core import Event, GenerativeModel, Range
+from zoo_core import GenerativeModel, Range
 from zoo_core.model import Batch, Loss
 from zoo_core.rng import Rng
 from zoo_diffusion.conditioning import class_condition, drop, label, labels
 from zoo_diffusion.features import fourier_features
 from zoo_diffusion.networks import MLPConfig, NetworkConfig, build
 from zoo_diffusion.parameterization import Prediction, at_time, per_row
-from zoo_diffusion.scale import to_network
+from zoo_diffusion.scale import event_of, to_network
 from zoo_diffusion.schedules import Karras
 from zoo_diffusion.times import ContinuousTime
 
@@ -51,7 +51,7 @@ class EDM(GenerativeModel):
 
     def __init__(self, config: Config | None = None) -> None:
         c = config or Config()
-        super().__init__(c, Event(c.shape, levels=c.levels), class_condition(c.classes))
+        super().__init__(c, event_of(c.shape, c.levels), class_condition(c.classes))
         self.prediction: Prediction = "x0"
         self.start = 0.0
         self.schedule = Karras(c.sigma_min, c.sigma_max, c.rho)

@@ -3,10 +3,17 @@
 import torch
 from torch import Tensor
 
-from zoo_core import Event
+from zoo_core import ConfigError, Event
 from zoo_core.nn.inputs import ordinal
 
-__all__ = ["bounds", "grid", "spacing", "to_event", "to_network"]
+__all__ = ["bounds", "event_of", "grid", "spacing", "to_event", "to_network"]
+
+
+def event_of(shape: tuple[int, ...], levels: int | None) -> Event:
+    """Integers, or any reals, of at least one axis: the channels."""
+    if not shape:
+        raise ConfigError("shape = (); it must be (D,) for vectors or (C, H, W) for images.")
+    return Event(shape, levels=levels)
 
 
 def spacing(event: Event) -> float:

@@ -21,13 +21,13 @@ from typing import Annotated, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from zoo_core import Event, GenerativeModel, Range
+from zoo_core import ConfigError, GenerativeModel, Range
 from zoo_core.model import Batch, Loss
 from zoo_core.rng import Rng
 from zoo_diffusion.conditioning import class_condition, drop, labels
 from zoo_diffusion.networks import MLPConfig, NetworkConfig, apply, build
 from zoo_diffusion.parameterization import at_time, convert, per_row, to_x0
-from zoo_diffusion.scale import to_network
+from zoo_diffusion.scale import event_of, to_network
 from zoo_diffusion.schedules import LogSNR
 from zoo_diffusion.times import ContinuousTime, stratified
 
@@ -51,6 +51,13 @@ class Config:
     schedule: Literal["learned", "linear"] = "learned"
     schedule_hidden: Annotated[int, Range(1, 65536)] = 256
     fourier: Annotated[tuple[int, ...], Range(-8, 16)] = ()
+
+    def __post_init__(self) -> None:
+        if not self.gamma_min < self.gamma_max:
+            raise ConfigError(
+                f"gamma_min = {self.gamma_min} and gamma_max = {self.gamma_max}; the noise must "
+                "grow from the first to the second."
+            )
 
 
 class LearnedLogSNR(nn.Module):
@@ -108,7 +115,7 @@ class VDM(GenerativeModel):
 
     def __init__(self, config: Config | None = None) -> None:
         c = config or Config()
-        super().__init__(c, Event(c.shape, levels=c.levels), class_condition(c.classes))
+        super().__init__(c, event_of(c.shape, c.levels), class_condition(c.classes))
         self.prediction = c.prediction
         self.start = 0.0
         self.schedule: LearnedLogSNR | LogSNR = (

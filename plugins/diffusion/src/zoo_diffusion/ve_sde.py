@@ -13,9 +13,10 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from zoo_core import Event, GenerativeModel, Range
+from zoo_core import GenerativeModel, Range
 from zoo_diffusion.networks import MLPConfig, NetworkConfig, build
 from zoo_diffusion.parameterization import Prediction, at_time, to_x0
+from zoo_diffusion.scale import event_of
 
 __all__ = ["VESDE", "Config", "Geometric"]
 
@@ -56,7 +57,7 @@ class VESDE(GenerativeModel):
 
     def __init__(self, config: Config | None = None) -> None:
         c = config or Config()
-        super().__init__(c, Event(c.shape, levels=c.levels))
+        super().__init__(c, event_of(c.shape, c.levels))
         self.prediction: Prediction = "score"
         self.start = 0.0
         self.schedule = Geometric(2 * c.sigma_min, 2 * c.sigma_max)

@@ -13,10 +13,11 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from zoo_core import Event, GenerativeModel, Range
+from zoo_core import GenerativeModel, Range
 from zoo_diffusion.conditioning import class_condition, labels
 from zoo_diffusion.networks import MLPConfig, NetworkConfig, apply, build
 from zoo_diffusion.parameterization import at_time, to_x0
+from zoo_diffusion.scale import event_of
 from zoo_diffusion.schedules import VP
 
 __all__ = ["VPSDE", "Config"]
@@ -42,7 +43,7 @@ class VPSDE(GenerativeModel):
 
     def __init__(self, config: Config | None = None) -> None:
         c = config or Config()
-        super().__init__(c, Event(c.shape, levels=c.levels), class_condition(c.classes))
+        super().__init__(c, event_of(c.shape, c.levels), class_condition(c.classes))
         self.prediction, self.start = c.prediction, c.start
         self.schedule = VP(c.beta_min, c.beta_max)
         inputs = c.shape[0] * (1 + 2 * len(c.fourier))

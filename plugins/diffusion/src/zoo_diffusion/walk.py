@@ -73,6 +73,13 @@ def walk(model: Any, steps: int, spacing: Spacing) -> Walk:
     alpha, sigma = schedule.alpha(on_device).cpu(), schedule.sigma(on_device).cpu()
     one, zero = t.new_ones(1), t.new_zeros(1)
     ends = torch.cat((alpha.clamp(min=0), one)), torch.cat((sigma, zero))
+    a, s = ends
+    if not bool((a[:-1] * s[1:] < s[:-1] * a[1:]).all()):  # as where a chain has one step alone
+        raise UsageError(
+            f"steps = {steps} of spacing {spacing!r}: the noise of the model's schedule does not "
+            "fall from each of these times to the next.",
+            hint="fewer steps, or spacing='uniform'",
+        )
     return Walk(t, *ends, deviation(model))
 
 
@@ -82,11 +89,6 @@ def times(model: Any, steps: int, spacing: Spacing) -> Tensor:
     if spacing == "uniform":
         return 1 - i / steps
     end = _end(model)
-    if end == 1.0 and steps > 1:  # the same time again and again
-        raise UsageError(
-            f"steps = {steps}; the chain has one, and spacing {spacing!r} takes no times between.",
-            hint="steps=1, or spacing='uniform'",
-        )
     if spacing == "quadratic":
         return _even(1.0, end**0.5, steps).square()
     if spacing == "karras":

@@ -59,6 +59,10 @@ class Config:
     waves: Annotated[int, Range(0, 4096)] = 0
     frequency: Annotated[float, Range(0.0, 1e6)] = 1.0
 
+    def __post_init__(self) -> None:
+        if not self.widths:
+            raise ConfigError("widths = (); give one for each resolution or stage.")
+
 
 class R3GAN(AdversarialModel):
     """Two residual networks that mirror each other."""

@@ -72,7 +72,7 @@ class UNetConfig:
     center: bool = False
 
     def __post_init__(self) -> None:
-        if not len(self.channels) == len(self.down) == len(self.upward):
+        if not (self.channels and len(self.channels) == len(self.down) == len(self.upward)):
             raise ConfigError(
                 f"network: {len(self.channels)} channels, {len(self.down)} levels down and "
                 f"{len(self.upward)} up; give one of each a level."

@@ -94,6 +94,13 @@ def test_likelihood_gives_the_number_its_kind_and_its_error(zoo):
     assert "4.0875" in text and "exact, n=237, digits valid" in text
 
 
+def test_the_error_of_one_event_is_not_known(zoo):
+    arguments = ("likelihood", "dice.fair", "--data", "digits", "--limit", 1)
+    assert "+- ? nats" in zoo(*arguments).out
+    found = zoo(*arguments, "--json").json
+    assert found["n"] == 1 and found["std_err"] is found["bits_per_dim_std_err"] is None
+
+
 def test_a_bound_is_marked_as_one(zoo):
     arguments = ("likelihood", "dice.fair", "--data", "digits", "--method", "tiny_bound")
     found = zoo(*arguments, "--set", "slack=0.5", "--json").json

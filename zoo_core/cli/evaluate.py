@@ -222,6 +222,12 @@ def _quality(found: Mapping[str, Any]) -> Iterator[str]:
         f"{found['n']} samples, as many of {found['split']} as real; reference "
         f"{found['reference']['n']} of {found['reference']['split']}"
     )
+    both = [n for n, over in found.get("errors_over", {}).items() if "reference" in over]
+    if both:
+        yield (
+            f"errors are over other draws of the samples, those of {' and '.join(both)} over "
+            "other draws of the reference as well"
+        )
     for label, why in found.get("left_out", {}).items():
         yield f"{label} is left out: {why}"
 

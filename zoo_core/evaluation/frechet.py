@@ -34,6 +34,7 @@ class Frechet:
     """Frechet distance, the lower the better."""
 
     better: ClassVar[str] = "lower"
+    error_over: ClassVar[str] = "samples and reference"
     most_features: ClassVar[int] = 2_048
     """It decomposes F x F matrices, in time F^3: Inception's features fit, large images do not."""
 

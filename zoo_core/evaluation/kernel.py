@@ -29,6 +29,7 @@ class Kernel:
     """Kernel distance, the lower the better."""
 
     better: ClassVar[str] = "lower"
+    error_over: ClassVar[str] = "samples and reference"
 
     degree: Annotated[int, Range(1, 10)] = 3
 

@@ -37,6 +37,7 @@ class Precision:
     """Part of the generated points that look like the reference."""
 
     better: ClassVar[str] = "higher"
+    error_over: ClassVar[str] = "samples"
 
     k: _Neighbours = 3
 
@@ -49,6 +50,7 @@ class Recall:
     """Part of the reference that the generated points reach."""
 
     better: ClassVar[str] = "higher"
+    error_over: ClassVar[str] = "samples"
 
     k: _Neighbours = 3
 
@@ -71,6 +73,7 @@ class Density:
     """How many of the reference's balls a generated point lies in, over k; 1 for the reference."""
 
     better: ClassVar[str] = "higher"
+    error_over: ClassVar[str] = "samples"
 
     k: _Neighbours = 5
 
@@ -83,6 +86,7 @@ class Coverage:
     """Part of the reference's balls that hold at least one generated point."""
 
     better: ClassVar[str] = "higher"
+    error_over: ClassVar[str] = "samples"
 
     k: _Neighbours = 5
 

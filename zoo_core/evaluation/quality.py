@@ -171,6 +171,10 @@ class SampleQuality:
                 k: f.identity for k, f in self.features.items() if k not in self.left_out
             },
             "scores": {name: configs.to_dict(score) for name, score in self.scores.items()},
+            "errors_over": {
+                name: getattr(score, "error_over", "unstated")
+                for name, score in self.scores.items()
+            },
             "memorization": self.sides
             and {"n": len(self.sides.held), "copies": self.sides.copies, "splits": self._others},
             "null": self.null.name,

@@ -356,3 +356,21 @@ def test_sampling_every_way_gives_a_row_the_same_whatever_else_is_drawn():
         whole = model.sample(6, sampler=sampler, steps=5)
         assert torch.equal(model.sample(2, sampler=sampler, steps=5, first_row=4), whole[4:])
     assert model.sample(3, sampler="ode", rtol=1e-2, atol=1e-2).shape == (3, 1)
+
+
+def test_one_draw_of_an_estimate_does_not_know_its_error():
+    """Where something is drawn: levels are dequantized, the divergence is probed."""
+    torch.manual_seed(0)
+    network = {"network": {"type": "mlp", "hidden": 8, "layers": 1}}
+    reals, levels = zoo.create("vdm", **network), zoo.create("vdm", levels=3, **network)
+    loose = {"method": "ode", "rtol": 1e-2, "atol": 1e-2}
+    x = torch.zeros(2, 2)
+    assert model_errors(levels, x.long(), probes=0, **loose) == [math.inf] * 2
+    assert model_errors(reals, x, probes=1, **loose) == [math.inf] * 2
+    assert model_errors(reals, x, probes=0, **loose) == [0.0] * 2
+    assert all(0 < e < math.inf for e in model_errors(levels, x.long(), draws=2, **loose))
+    assert model_errors(levels, x.long(), method="vlb", times=1) == [math.inf] * 2
+
+
+def model_errors(model, x, **how):
+    return model.log_likelihood(x, **how).std_err.tolist()

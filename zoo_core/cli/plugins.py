@@ -217,13 +217,17 @@ def _switch(settings: Settings, name: str, enabled: bool) -> None:
         print(printable(f"zoo: {name} stays disabled: {record.error}"), file=sys.stderr)
 
 
+_MARKS = {"ok": "ok", "failed": "FAILED", "inapplicable": "-", "inconclusive": "?"}
+"""How the status of a check is printed."""
+
+
 def _verdicts(name: str, results: list[dict[str, Any]]) -> Iterator[str]:
     """One line a check, what went wrong below it, and the sum at the end."""
     for r in results:
-        mark = {"ok": "ok", "failed": "FAILED", "inapplicable": "-"}[r["status"]]
+        mark = _MARKS[r["status"]]
         yield f"{mark:<6}  {r['subject']}  {r['check'].removeprefix('check_').replace('_', ' ')}"
-        if r["status"] == "failed":
+        if r["status"] in ("failed", "inconclusive"):
             yield from (f"        {line}" for line in r["message"].splitlines())
             yield from (f"        | {line}" for line in r["traceback"].splitlines())
-    counts = {s: sum(r["status"] == s for r in results) for s in ("ok", "failed", "inapplicable")}
+    counts = {status: sum(r["status"] == status for r in results) for status in _MARKS}
     yield f"{name}: " + ", ".join(f"{count} {status}" for status, count in counts.items())

@@ -46,6 +46,30 @@ class Event:
         high = "inf" if self.high is None else f"{self.high:g}"
         return f"reals in [{low}, {high}] of shape {shape}"
 
+    def to_network(self, x: "Tensor", dtype: "torch.dtype | None" = None) -> "Tensor":
+        """Events (B, *S) as networks see them: 2 x / (K - 1) - 1 of integers, reals as they are.
+
+        In `dtype`, by default torch's own.
+        """
+        import torch
+
+        from zoo_core.nn.inputs import ordinal
+
+        dtype = dtype or torch.get_default_dtype()
+        return x.to(dtype) if self.levels is None else ordinal(x, self.levels, dtype)
+
+    def from_network(self, y: "Tensor") -> "Tensor":
+        """The nearest events of reals y (B, *S) on the network's scale.
+
+            x = round((y + 1) (K - 1) / 2), held in 0..K-1
+
+        of integers; of reals, which have no other scale, y held in [low, high].
+        """
+        if self.levels is not None:
+            top = self.levels - 1
+            return ((y.float() + 1) / (2 / top)).round().clamp(0, top).long()
+        return y if self.low is None and self.high is None else y.clamp(self.low, self.high)
+
     def check(self, x: Any, *, device: "torch.device | str" = "cpu", name: str = "x") -> "Tensor":
         """`x` as a tensor (B, *shape) of this event: int64 if discrete, else floating point.
 

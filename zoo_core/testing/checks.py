@@ -1,7 +1,7 @@
 """The conformance checks as plain functions: no pytest needed, each says what is wrong.
 
 A check takes a subject (a plugin or one of its models) and raises AssertionError with a message,
-or `Inapplicable` where it has nothing to say.
+`Inapplicable` where it has nothing to say, or `Inconclusive` where it could not tell.
 """
 
 import time
@@ -11,15 +11,30 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from zoo_core.registry import Registry, current, use
+from zoo_core.testing.density_checks import DENSITY_CHECKS
 from zoo_core.testing.likelihood_checks import LIKELIHOOD_CHECKS
 from zoo_core.testing.model_checks import MODEL_CHECKS
 from zoo_core.testing.plugin_checks import PLUGIN_CHECKS
-from zoo_core.testing.subjects import Inapplicable, ModelSubject, PluginSubject, subjects
+from zoo_core.testing.subjects import (
+    Inapplicable,
+    Inconclusive,
+    ModelSubject,
+    PluginSubject,
+    subjects,
+)
 
 __all__ = ["CHECKS", "Case", "Result", "cases", "run_checks"]
 
-CHECKS: list[Callable[..., None]] = [*PLUGIN_CHECKS, *MODEL_CHECKS, *LIKELIHOOD_CHECKS]
+CHECKS: list[Callable[..., None]] = [
+    *PLUGIN_CHECKS,
+    *MODEL_CHECKS,
+    *LIKELIHOOD_CHECKS,
+    *DENSITY_CHECKS,
+]
 """Every check, by `__name__`."""
+
+
+Status = Literal["ok", "failed", "inapplicable", "inconclusive"]
 
 
 @dataclass(frozen=True)
@@ -37,18 +52,18 @@ class Case:
         return f"{self.subject.name}-{self.name}"
 
     def run(self) -> None:
-        """Raises AssertionError or whatever the plugin raises; `Inapplicable` says so."""
+        """Raises AssertionError, whatever the plugin raises, `Inapplicable` or `Inconclusive`."""
         with use(self.subject.registry):
             self.check(self.subject)
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a case; `message` says what is wrong, or why it does not apply."""
+    """What became of a case; `message` says what is wrong, or why it does not apply or tell."""
 
     check: str
     subject: str
-    status: Literal["ok", "failed", "inapplicable"]
+    status: Status
     message: str = ""
     traceback: str = ""
     seconds: float = 0.0
@@ -57,7 +72,7 @@ class Result:
 def cases(plugin: str, registry: Registry | None = None) -> Iterator[Case]:
     """Every check of a plugin, and of each of its models those that concern it."""
     for subject in subjects(plugin, registry or current()):
-        own: list[Callable[..., None]] = [*MODEL_CHECKS, *LIKELIHOOD_CHECKS]
+        own: list[Callable[..., None]] = [*MODEL_CHECKS, *LIKELIHOOD_CHECKS, *DENSITY_CHECKS]
         if isinstance(subject, PluginSubject):
             own = [*PLUGIN_CHECKS]
         yield from (Case(check, subject) for check in own if _concerns(check, subject))
@@ -82,10 +97,12 @@ def run_checks(
 
 def _result(case: Case) -> Result:
     start = time.perf_counter()
-    status: Literal["ok", "failed", "inapplicable"] = "ok"
+    status: Status = "ok"
     message = trace = ""
     try:
         case.run()
+    except Inconclusive as why:
+        status, message = "inconclusive", str(why)
     except Inapplicable as why:
         status, message = "inapplicable", str(why)
     except AssertionError as error:

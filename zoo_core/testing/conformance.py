@@ -6,7 +6,7 @@ from typing import Any
 from zoo_core.errors import UsageError, did_you_mean
 from zoo_core.registry import Registry
 from zoo_core.testing.checks import CHECKS, Case, cases
-from zoo_core.testing.subjects import Inapplicable
+from zoo_core.testing.subjects import Inapplicable, Inconclusive
 
 __all__ = ["conformance"]
 
@@ -38,6 +38,8 @@ def conformance(
     def test_conformance(case: Case) -> None:
         try:
             case.run()
+        except Inconclusive as why:
+            pytest.skip(f"inconclusive: {why}")
         except Inapplicable as why:
             pytest.skip(str(why))
 

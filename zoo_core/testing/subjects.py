@@ -17,17 +17,35 @@ from zoo_core.plugins import LoadRecord
 from zoo_core.registry import Entry, Registry, current
 from zoo_core.resolve import build
 from zoo_core.specs import ModelSpec
+from zoo_core.testing.proposals import Chart
 
-__all__ = ["Inapplicable", "ModelSubject", "PluginSubject", "only_if", "refused", "subjects"]
+__all__ = [
+    "Inapplicable",
+    "Inconclusive",
+    "ModelSubject",
+    "PluginSubject",
+    "given",
+    "only_if",
+    "refused",
+    "repeated",
+    "subjects",
+]
 
 STATES = 1 << 12
 """The most events that a check enumerates."""
 _GRID = {1: 20_001, 2: 301}
 _PERTURBATION = 0.05
+_CONDITIONS = 3
+_ROWS = 64
+"""torch's draws of few numbers are not the first of its draws of many."""
 
 
 class Inapplicable(Exception):
     """Raised by a check that has nothing to say about a subject; the message says why."""
+
+
+class Inconclusive(Inapplicable):
+    """Raised by a check that could not tell; the message says why, and what would help."""
 
 
 Function = TypeVar("Function", bound=Callable[..., None])
@@ -115,42 +133,70 @@ class ModelSubject:
         return self.model().event
 
     def events(self, n: int) -> Tensor:
-        """Legal events (n, *shape), the same at each call."""
+        """Legal events (n, *shape): the first n of the same ones at each call."""
         event, generator = self.event, torch.Generator().manual_seed(1)
-        shape = (n, *event.shape)
+        shape = (max(n, _ROWS), *event.shape)
         if event.levels is not None:
-            return torch.randint(event.levels, shape, generator=generator)
+            return torch.randint(event.levels, shape, generator=generator)[:n]
         if event.low is None or event.high is None:
-            x = torch.randn(shape, generator=generator)
-            return x.clamp(event.low, event.high) if event.low or event.high else x
-        return event.low + (event.high - event.low) * torch.rand(shape, generator=generator)
+            x = torch.randn(shape, generator=generator)[:n]
+            return event.from_network(x)
+        x = torch.rand(shape, generator=generator)[:n]
+        return event.low + (event.high - event.low) * x
 
     def cond(self, n: int) -> Tensor | None:
-        """Legal conditions of n events; None where the model takes none."""
+        """Legal conditions of n events, likewise; None where the model takes none."""
         condition = self.model().condition
         generator = torch.Generator().manual_seed(2)
         if condition.kind == "none":
             return None
+        shape = (max(n, _ROWS), *condition.shape)
         if condition.classes is not None:
-            return torch.randint(condition.classes, (n, *condition.shape), generator=generator)
-        return torch.randn(n, *condition.shape, generator=generator)
+            return torch.randint(condition.classes, shape, generator=generator)[:n]
+        return torch.randn(shape, generator=generator)[:n]
 
-    def one_cond(self, n: int) -> Tensor | None:
-        """The first of the conditions, for all of n events."""
-        cond = self.cond(1)
-        return None if cond is None else cond.expand(n, *cond.shape[1:])
+    def conditions(self) -> list[Tensor | None]:
+        """A few conditions (1, ...), all different; None where there may be none."""
+        condition = self.model().condition
+        if condition.classes is not None and not condition.shape:
+            given = torch.arange(min(_CONDITIONS, condition.classes))[:, None]
+        else:
+            many = self.cond(_CONDITIONS)
+            given = torch.empty(0) if many is None else many[:, None]
+        free: list[Tensor | None] = [None] if self._unconditional else []
+        return [*free, *given]
 
-    def support(self, model: GenerativeModel) -> tuple[Tensor, float]:
-        """All events (N, *shape) and the volume that each stands for.
+    @property
+    def _unconditional(self) -> bool:
+        condition = self.model().condition
+        return condition.kind == "none" or condition.optional
 
-        Every state of few integers, or a grid over the reals of one or two dimensions.
+    def support(
+        self, model: GenerativeModel, cond: Tensor | None, *, coarse: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """All events (N, *shape) and the volume (N,) that each stands for, given a condition.
+
+        Every state of few integers, or a grid over the reals of one or two dimensions, with half
+        as many points an axis if `coarse`.
         """
         event = self.event
         if event.levels is not None:
-            return _states(event), 1.0
+            states = _states(event)
+            return states, torch.ones(len(states), dtype=torch.float64)
         if event.dims not in _GRID:
-            raise Inapplicable(f"{event}: too many to enumerate or integrate")
-        return _grid(event, model.sample(512, seed=5, cond=self.one_cond(512)))
+            raise Inapplicable(f"{event}: too many to enumerate")
+        n = _GRID[event.dims] // (2 if coarse else 1)
+        return _grid(event, model.sample(512, seed=5, cond=repeated(cond, 512)), n)
+
+
+def repeated(cond: Tensor | None, n: int) -> Tensor | None:
+    """One condition (1, ...) for n events."""
+    return None if cond is None else cond.expand(n, *cond.shape[1:])
+
+
+def given(cond: Tensor | None) -> str:
+    """What a message says of the condition (1, ...) that it is about."""
+    return "" if cond is None else f", given {cond[0].tolist()}"
 
 
 def tiny(spec: ModelSpec) -> GenerativeModel:
@@ -194,14 +240,22 @@ def _states(event: Event) -> Tensor:
     return digits
 
 
-def _grid(event: Event, samples: Tensor) -> tuple[Tensor, float]:
-    """Midpoints of a box that holds the samples with room around, or of the legal range."""
-    n, flat = _GRID[event.dims], samples.flatten(1)
-    spread = flat.amax(0) - flat.amin(0)
-    low = [v if event.low is None else event.low for v in (flat.amin(0) - spread).tolist()]
-    high = [v if event.high is None else event.high for v in (flat.amax(0) + spread).tolist()]
-    axes = [a + (b - a) * (torch.arange(n) + 0.5) / n for a, b in zip(low, high, strict=True)]
-    cell = 1.0
-    for a, b in zip(low, high, strict=True):
-        cell *= (b - a) / n
-    return torch.cartesian_prod(*axes).view(-1, *event.shape), cell
+def _grid(event: Event, samples: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Midpoints of a box around the samples, denser at their middle, and the cells' volumes.
+
+        u = m + s sinh(v) on each axis, v equally spaced
+
+    over thrice the range of the samples, in the coordinates of `Chart`.
+    """
+    chart = Chart(event)
+    axes, widths = [], []
+    for u in chart.points(samples).unbind(1):
+        m, s = u.median(), (u.quantile(0.75) - u.quantile(0.25)).clamp_min(1e-6)
+        a, b = (u.min() - (u.max() - u.min()), u.max() + (u.max() - u.min()))
+        a, b = ((end - m) / s for end in (a, b))
+        v = a.asinh() + (b.asinh() - a.asinh()) * (torch.arange(n) + 0.5).double() / n
+        axes.append(m + s * v.sinh())
+        widths.append(s * v.cosh() * (b.asinh() - a.asinh()) / n)
+    u = torch.cartesian_prod(*axes).view(-1, event.dims)
+    x, ladj = chart.events(u)
+    return x.float(), torch.cartesian_prod(*widths).view(-1, event.dims).prod(1) * ladj.exp()

@@ -9,15 +9,24 @@ COINS = (
     "ScoresTheBatch ScoresWithNoise ScoresAnything SamplesNothing IgnoresConditions "
     "MutatesItsConfig StartsInAForwardPass"
 ).split()
+LATENT = {"default_likelihood": "elbo", "default_loss": "elbo"}
+REALS = (
+    "Blob OffByASeventh OffBySevenTenths InBits Negated OfOneDimension MeanOverDimensions "
+    "ForgetsTheDeterminant AddsTheDeterminant ForgetsTwoPi ForgetsTheHalf SamplesTooWide "
+    "SamplesElsewhere SamplesBackwards SamplesWithoutCorrelation DetachesItsSlope Labelled "
+    "OffForOneClass SamplesOneClass Optional OffWithoutAClass Guided IgnoresItsVector Cube "
+    "ForgetsItsJacobian NegatesItsJacobian Waiting MistakesItsRate HeavyTailed TailsTooHeavy Step "
+    "FarModes"
+).split()
 
 
-def spec(name, *capabilities, **fields):
+def spec(name, *capabilities, module="models", **fields):
     return zoo.ModelSpec(
         name.lower(),
         family="broken",
         density="explicit/tractable",
-        target=f"zoo_broken.models:{name}",
-        config="zoo_broken.models:Config",
+        target=f"zoo_broken.{module}:{name}",
+        config=f"zoo_broken.{module}:Config",
         capabilities=capabilities,
         **fields,
     )
@@ -35,7 +44,15 @@ def zoo_models():
             for name in ("Stretch", "MisstatesItsJacobian")
         ),
         *(
-            spec(name, "Encoder", "Decoder", default_likelihood="elbo", default_loss="elbo")
+            spec(name, "Density", module="reals", default_likelihood="exact_density")
+            for name in REALS
+        ),
+        *(
+            spec(name, "Encoder", "Decoder", module="reals", **LATENT)
+            for name in ("RealLatent", "DecodesInBits")
+        ),
+        *(
+            spec(name, "Encoder", "Decoder", **LATENT)
             for name in ("Latent", "HalvesItsLikelihood")
         ),
     ]

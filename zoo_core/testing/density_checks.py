@@ -1,0 +1,216 @@
+"""Checks of densities of reals, in any dimension: their mass, and their slope at the samples.
+
+    E_q[p(x) / q(x)] = 1                        for a q that is nowhere too small
+    E_p[h(x_i) dlog p(x)/dx_i + h'(x_i)] = 0    for an h that is 0 where the range of x_i ends
+
+The second, Stein's identity, holds for samples of p alone. Both are estimates with standard
+errors: a check fails at five of them, and where it could not have told it says so.
+
+Shapes: N samples x (N, *S), D values each.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from zoo_core.likelihoods.iwae import IWAE
+from zoo_core.model import GenerativeModel
+from zoo_core.resolve import likelihood
+from zoo_core.rng import Rng
+from zoo_core.sampling import evaluating
+from zoo_core.testing.proposals import Chart, Mass, fit, mass
+from zoo_core.testing.subjects import (
+    Inapplicable,
+    Inconclusive,
+    ModelSubject,
+    given,
+    only_if,
+    repeated,
+)
+
+__all__ = ["DENSITY_CHECKS"]
+
+_SIGMAS = 5.0
+_SAMPLES, _DRAWS, _BATCH = 2048, 1 << 14, 4096
+_MOST_DIMS = 256
+_LEAST_EFFECTIVE = 100
+"""Weights of fewer effective draws have standard errors that mean little."""
+_TOLD = 0.1
+"""An error of log p by a constant that the check of the mass must be able to see, in nats."""
+_CHANCE = 1e-6
+"""By Markov's inequality a mean of weights exceeds 1 / chance with at most that probability."""
+_ROUNDING = {"mass": 1e-3, "stein": 2e-3}
+_STEP, _JUMP, _MOST_STRAYS = 1e-2, 0.1, 1e-3
+"""Differences of a smooth log p, over a step in standard deviations, stray from its slope by less
+than a jump, in nats, at all but a few samples."""
+
+LogProb = Callable[[Tensor, Tensor | None], Tensor]
+
+
+@only_if(lambda subject: subject.exact)
+def check_density_integrates_to_one(subject: ModelSubject) -> None:
+    """By importance sampling, for each of a few conditions, in up to 256 dimensions."""
+    model = _of_reals(subject)
+    _check_mass(subject, model, lambda x, c: _nats(model, x, c))
+
+
+@only_if(lambda subject: subject.claims("Encoder", "Decoder"))
+def check_decoder_integrates_to_one(subject: ModelSubject) -> None:
+    """The same of E_{q(z|x)}[p(x, z) / q(z|x)], which is p(x) on average."""
+    model = _of_reals(subject)
+    method = IWAE(k=16)
+    _check_mass(subject, model, lambda x, c: _nats(model, x, c, method=method, seed=1))
+
+
+@only_if(lambda subject: subject.exact)
+def check_slope_of_log_p_fits_the_samples(subject: ModelSubject) -> None:
+    """Stein's identity of every coordinate; its log p may be in bits, negated or of a part."""
+    model, doubts = _of_reals(subject), []
+    for cond in subject.conditions():
+        x = _samples(subject, model, cond)
+        s = _slope(model, x, cond)
+        many = 2 * math.log(subject.event.dims * (subject.event.dims + 1))
+        sigmas = math.sqrt(_SIGMAS**2 + many)  # one of many stays within as surely as one alone
+        for i, mean, error in _stein(subject, x, s):
+            if abs(mean) <= sigmas * error + _ROUNDING["stein"]:
+                continue
+            where = f"x_{i}{given(cond)}"
+            strays = _strays(subject, model, x, s, cond, i)
+            assert strays < 0.5, f"autograd has another slope of log p than differences at {where}"
+            assert strays > _MOST_STRAYS, (
+                f"Stein's identity is off by {mean:.3g} +- {error:.2g} for {where}: the slope of "
+                "log p does not fit the samples"
+            )
+            doubts.append(f"log p jumps in {where}, where Stein's identity does not hold")
+    if doubts:
+        raise Inconclusive(doubts[0])
+
+
+def _of_reals(subject: ModelSubject) -> GenerativeModel:
+    if subject.event.discrete:
+        raise Inapplicable("integers are summed over instead")
+    return subject.model()
+
+
+def _check_mass(subject: ModelSubject, model: GenerativeModel, log_p: LogProb) -> None:
+    if subject.event.dims > _MOST_DIMS:
+        raise Inconclusive(f"{subject.event.dims} dimensions; name a smaller model in `tiny`")
+    doubts = []
+    for cond in subject.conditions():
+        found = _mass(subject, model, log_p, cond)
+        gap, slack = abs(found.value - 1), _SIGMAS * found.error + _ROUNDING["mass"]
+        told = found.effective >= _LEAST_EFFECTIVE
+        if found.value * _CHANCE > 1 or (told and gap > slack):
+            raise AssertionError(f"p integrates to {found}{given(cond)}")
+        if not told or slack > _TOLD:
+            doubts.append(f"p integrates to {found}{given(cond)}")
+    if doubts:
+        raise Inconclusive(f"{doubts[0]}; name a model of fewer dimensions or modes in `tiny`")
+
+
+def _mass(
+    subject: ModelSubject, model: GenerativeModel, log_p: LogProb, cond: Tensor | None
+) -> Mass:
+    chart = Chart(subject.event)
+    u = chart.points(_samples(subject, model, cond))
+    q = fit(u)
+
+    def log_w(u: Tensor) -> Tensor:
+        x, ladj = chart.events(u)
+        return log_p(x.to(model.dtype), cond) - (q.log_prob(u) - ladj)
+
+    draws = q.draw(_DRAWS, seed=3)
+    return mass(log_w(draws), log_w(u))
+
+
+def _samples(subject: ModelSubject, model: GenerativeModel, cond: Tensor | None) -> Tensor:
+    x = model.sample(_SAMPLES, seed=5, cond=repeated(cond, _SAMPLES))
+    if bool((x == x[:1]).all(0).any()):
+        raise Inconclusive("some coordinate is the same in all samples; p is no density of reals")
+    return x
+
+
+def _nats(model: GenerativeModel, x: Tensor, cond: Tensor | None, **options: object) -> Tensor:
+    found = model.log_likelihood(
+        x,
+        cond=repeated(cond, len(x)),
+        batch_size=_BATCH,
+        **options,  # type: ignore[arg-type]
+    ).nats
+    assert not bool(found.isnan().any()), f"log p is NaN at {int(found.isnan().sum())} events"
+    return found
+
+
+def _slope(model: GenerativeModel, x: Tensor, cond: Tensor | None) -> Tensor:
+    """dlog p/dx at the samples, by autograd, (N, D) float64."""
+    x, given = x.clone().requires_grad_(), repeated(cond, len(x))
+    score = likelihood(model, None, {})
+    with evaluating(model), torch.enable_grad():
+        found = score(model, x, given, Rng(0, len(x)))
+        nats = found if isinstance(found, Tensor) else None
+        if nats is None or not nats.requires_grad:
+            raise Inconclusive("log p has no gradient in x")
+        (slope,) = torch.autograd.grad(nats.sum(), x)
+    return slope.flatten(1).double()
+
+
+def _stein(subject: ModelSubject, x: Tensor, s: Tensor) -> Iterator[tuple[int, float, float]]:
+    """(i, mean, error) of h s_i + dh/dx_i at the samples, for h = b_i and every h = z_j b_i.
+
+    z is x, standardized, and the units are standard deviations of x_i.
+    """
+    x = x.flatten(1).double()
+    m, sd = x.mean(0), x.std(0)
+    b, slope = _bump(x, subject.event.low, subject.event.high, sd)
+    z, g = (x - m) / sd, sd * (b * s + slope)
+    means, squares = g.mT @ z / len(x), g.square().mT @ z.square() / len(x)
+    own = z * g + b  # where j = i, h changes with x_i by itself
+    means.diagonal().copy_(own.mean(0))
+    squares.diagonal().copy_(own.square().mean(0))
+    means, squares = (
+        torch.cat((first[:, None], rest), 1)
+        for first, rest in ((g.mean(0), means), (g.square().mean(0), squares))
+    )
+    errors = ((squares - means.square()).clamp_min(0) / len(x)).sqrt()
+    for i, (row, error) in enumerate(zip(means.tolist(), errors.tolist(), strict=True)):
+        yield from ((i, *found) for found in zip(row, error, strict=True))
+
+
+def _strays(
+    subject: ModelSubject,
+    model: GenerativeModel,
+    x: Tensor,
+    s: Tensor,
+    cond: Tensor | None,
+    i: int,
+) -> float:
+    """The share of samples at which differences of log p over x_i are not those of its slope."""
+    flat = x.flatten(1)
+    step = torch.zeros_like(flat)
+    step[:, i] = _STEP * flat[:, i].std()
+    low, high = subject.event.low, subject.event.high
+    ends = [flat - step, flat + step]
+    if low is not None or high is not None:
+        ends = [end.clamp(low, high) for end in ends]
+    below, above = (_nats(model, end.view_as(x), cond) for end in ends)
+    want = ((ends[1] - ends[0]) * s).sum(1)
+    return 1 - float(((above - below - want).abs() < _JUMP).double().mean())
+
+
+def _bump(x: Tensor, low: float | None, high: float | None, sd: Tensor) -> tuple[Tensor, Tensor]:
+    """b(x) and b'(x): 0 at the ends that the range has, 1 where it has none."""
+    b, slope = torch.ones_like(x), torch.zeros_like(x)
+    for end, sign in ((low, 1), (high, -1)):
+        if end is not None:
+            rest = torch.exp(-sign * (x - end) / sd)
+            b, slope = b * (1 - rest), slope * (1 - rest) + b * sign * rest / sd
+    return b, slope
+
+
+DENSITY_CHECKS = [
+    check_density_integrates_to_one,
+    check_decoder_integrates_to_one,
+    check_slope_of_log_p_fits_the_samples,
+]

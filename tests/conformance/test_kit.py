@@ -15,7 +15,7 @@ from zoo_core.testing import CHECKS, conformance, run_checks, subjects
 BROKEN = Registry(Plugins([EntryPoint("broken", "zoo_broken.plugin", "density_zoo")], disabled=()))
 CORRECT = (
     *("coins", "stretch", "latent", "blob", "labelled", "optional", "guided", "cube", "waiting"),
-    *("heavytailed", "step", "farmodes", "reallatent"),
+    *("drops", "heavytailed", "step", "farmodes", "reallatent"),
 )
 
 
@@ -102,6 +102,10 @@ def test_a_sound_plugin_fails_no_check(install, registry_of):
             "loads_in_200_ms",
             "takes 0.",
         ),
+        ("import time; time.sleep(0.5)\n" + SOUND, SCORE, "loads_in_200_ms", "takes 0.5"),
+        ("print('hello')\n" + SOUND, SCORE, "prints_nothing", "prints 'hello'"),
+        ("import sys; print('hm', file=sys.stderr)\n" + SOUND, SCORE, "prints_nothing", "'hm'"),
+        ("import atexit; atexit.register(print, 'bye')\n" + SOUND, SCORE, "prints_nothing", "bye"),
         (SOUND, SCORE.replace('"estimate"', '"lower"'), "frozen", r"spec says guess"),
         (SOUND, SCORE.replace("(frozen=True)", ""), "frozen", "no frozen dataclass"),
         (SOUND, SCORE.replace("class Score", "class Other"), "frozen", "cannot be imported"),

@@ -15,6 +15,7 @@ from zoo_core.testing.density_checks import DENSITY_CHECKS
 from zoo_core.testing.likelihood_checks import LIKELIHOOD_CHECKS
 from zoo_core.testing.model_checks import MODEL_CHECKS
 from zoo_core.testing.plugin_checks import PLUGIN_CHECKS
+from zoo_core.testing.state_checks import STATE_CHECKS
 from zoo_core.testing.subjects import (
     Inapplicable,
     Inconclusive,
@@ -25,12 +26,13 @@ from zoo_core.testing.subjects import (
 
 __all__ = ["CHECKS", "Case", "Result", "cases", "run_checks"]
 
-CHECKS: list[Callable[..., None]] = [
-    *PLUGIN_CHECKS,
+ABOUT_MODELS: list[Callable[..., None]] = [
     *MODEL_CHECKS,
+    *STATE_CHECKS,
     *LIKELIHOOD_CHECKS,
     *DENSITY_CHECKS,
 ]
+CHECKS: list[Callable[..., None]] = [*PLUGIN_CHECKS, *ABOUT_MODELS]
 """Every check, by `__name__`."""
 
 
@@ -72,9 +74,7 @@ class Result:
 def cases(plugin: str, registry: Registry | None = None) -> Iterator[Case]:
     """Every check of a plugin, and of each of its models those that concern it."""
     for subject in subjects(plugin, registry or current()):
-        own: list[Callable[..., None]] = [*MODEL_CHECKS, *LIKELIHOOD_CHECKS, *DENSITY_CHECKS]
-        if isinstance(subject, PluginSubject):
-            own = [*PLUGIN_CHECKS]
+        own = PLUGIN_CHECKS if isinstance(subject, PluginSubject) else ABOUT_MODELS
         yield from (Case(check, subject) for check in own if _concerns(check, subject))
 
 

@@ -17,10 +17,9 @@ from torch import Tensor
 
 from zoo_core.likelihoods.iwae import IWAE
 from zoo_core.model import GenerativeModel
-from zoo_core.resolve import likelihood
-from zoo_core.rng import Rng
 from zoo_core.sampling import evaluating
 from zoo_core.testing.proposals import Chart, Mass, fit, mass
+from zoo_core.testing.scoring import raw_nats
 from zoo_core.testing.subjects import (
     Inapplicable,
     Inconclusive,
@@ -145,12 +144,10 @@ def _nats(model: GenerativeModel, x: Tensor, cond: Tensor | None, **options: obj
 
 def _slope(model: GenerativeModel, x: Tensor, cond: Tensor | None) -> Tensor:
     """dlog p/dx at the samples, by autograd, (N, D) float64."""
-    x, given = x.clone().requires_grad_(), repeated(cond, len(x))
-    score = likelihood(model, None, {})
+    x = x.clone().requires_grad_()
     with evaluating(model), torch.enable_grad():
-        found = score(model, x, given, Rng(0, len(x)))
-        nats = found if isinstance(found, Tensor) else None
-        if nats is None or not nats.requires_grad:
+        nats = raw_nats(model, x, repeated(cond, len(x)))
+        if not nats.requires_grad:
             raise Inconclusive("log p has no gradient in x")
         (slope,) = torch.autograd.grad(nats.sum(), x)
     return slope.flatten(1).double()

@@ -12,20 +12,35 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = ["forbid_torch_randomness"]
 
+_UNLIKELY = 0x5EED_CAFE
+
 
 @contextmanager
 def forbid_torch_randomness() -> Iterator[None]:
     """Raise AssertionError on any torch op that draws from torch's generators.
 
     Factories such as `torch.randn`, in-place `normal_`, draws from a generator of one's own and
-    the draws inside `torch.distributions` count; dropout in evaluation mode does not. What moved
-    the global generators of Python's `random` or of numpy is reported at the end.
+    the draws inside `torch.distributions` count; dropout in evaluation mode does not. What seeded
+    or moved the global generators of torch, of Python's `random` or of numpy is reported at the
+    end. Afterwards these are where they were.
     """
-    before = _global_states()
-    with _Guard():  # type: ignore[no-untyped-call]
-        yield
-    moved = [name for name, state in _global_states().items() if state != before[name]]
-    assert not moved, f"draws come from {' and '.join(moved)}; take them from rng instead"
+    kept = _global_states()
+    try:
+        _seed_all(_UNLIKELY)  # a seed that the block does not set by chance
+        before = _global_states()
+        with _Guard():  # type: ignore[no-untyped-call]
+            yield
+        moved = [
+            name for name, state in _global_states().items() if not _same(state, before[name])
+        ]
+        assert not moved, (
+            f"the generator of {' and '.join(moved)} was seeded or drawn from, which changes what "
+            "users draw from it; take draws from rng instead"
+        )
+    finally:
+        random.setstate(kept["random"])
+        np.random.set_state(kept["numpy.random"])
+        torch.default_generator.set_state(kept["torch"])
 
 
 class _Guard(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch types it not
@@ -58,6 +73,19 @@ def _p(func: Any, given: dict[str, Any]) -> Any:
     return given.get("p") if "dropout" in func.name() else None
 
 
+def _seed_all(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+
+
 def _global_states() -> dict[str, Any]:
-    numpy_state = np.random.get_state()
-    return {"random": random.getstate(), "numpy.random": pickle.dumps(numpy_state)}
+    return {
+        "random": random.getstate(),
+        "numpy.random": np.random.get_state(),
+        "torch": torch.default_generator.get_state(),
+    }
+
+
+def _same(a: Any, b: Any) -> bool:
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else pickle.dumps(a) == pickle.dumps(b)

@@ -174,17 +174,20 @@ def check_wrong_conditions_are_refused(subject: ModelSubject) -> None:
 
 
 def check_saves_and_loads_the_same_model(subject: ModelSubject) -> None:
-    """Config, parameters and samples, bit for bit."""
-    model = subject.model()
+    """Config, parameters, samples and scores, bit for bit, of a model that has been in use."""
+    model = subject.used()
     with tempfile.TemporaryDirectory() as folder:
         again = loading.load(str(model.save(Path(folder) / "model")))
     assert again.config == model.config, f"{model.config} comes back as {again.config}"
     for name, value in model.state_dict().items():
         assert _equal(again.state_dict()[name], value), f"{name} comes back different"
-    cond = subject.cond(2)
-    assert torch.equal(again.sample(2, cond=cond), model.sample(2, cond=cond)), (
+    cond = subject.cond(8)
+    assert torch.equal(again.sample(8, cond=cond), model.sample(8, cond=cond)), (
         "the loaded model draws different samples"
     )
+    if subject.scored:
+        found = [m.log_likelihood(subject.events(8), cond=cond).nats for m in (again, model)]
+        assert torch.equal(*found), "the loaded model scores events differently"
 
 
 @only_if(lambda subject: bool(subject.bundled))

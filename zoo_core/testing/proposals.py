@@ -71,9 +71,9 @@ class Proposal:
     def draw(self, n: int, seed: int) -> Tensor:
         """n points (n, D)."""
         generator = torch.Generator().manual_seed(seed)
-        parts = []
+        parts: list[Tensor] = []
         for freedom, share in _SHARES.items():
-            size = n - sum(map(len, parts)) if freedom == 1 else round(share * n)
+            size = n - sum(len(part) for part in parts) if freedom == 1 else round(share * n)
             z = torch.randn(size, len(self.mean), generator=generator, dtype=torch.float64)
             parts.append(z * _spread(freedom, size, generator)[:, None])
         return self.mean + torch.cat(parts) @ self.root.mT

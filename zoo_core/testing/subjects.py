@@ -16,6 +16,7 @@ from zoo_core.model import GenerativeModel
 from zoo_core.plugins import LoadRecord
 from zoo_core.registry import Entry, Registry, current
 from zoo_core.resolve import build
+from zoo_core.rng import Rng
 from zoo_core.specs import ModelSpec
 from zoo_core.testing.proposals import Chart
 
@@ -126,6 +127,18 @@ class ModelSubject:
             model = tiny(self.spec)
             for p in model.parameters():
                 p.add_(_PERTURBATION * torch.randn_like(p))
+        return model.eval()
+
+    def used(self) -> GenerativeModel:
+        """The same after a loss in training, sampling and scoring; in evaluation mode."""
+        model, batch = self.model(), (self.events(4), self.cond(4))
+        if self.spec.default_loss is not None:
+            with torch.random.fork_rng(devices=[]):
+                for player in model.train().players().values():
+                    player.loss(batch, Rng(0, 4), 0)
+        model.sample(2, cond=self.cond(2))
+        if self.scored:
+            model.log_likelihood(self.events(2), cond=self.cond(2))
         return model.eval()
 
     @cached_property

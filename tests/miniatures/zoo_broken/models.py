@@ -1,8 +1,10 @@
 """One correct model of two coins, and copies of it that each break one law of the kit."""
 
+import random
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
 import torch
 from torch import nn
 from zoo_broken.faults import breaks
@@ -146,6 +148,137 @@ class ScoresTheBatch(Coins):
 class ScoresWithNoise(Coins):
     def log_prob(self, x, cond=None):
         return super().log_prob(x) + 0 * torch.randn(len(x))
+
+
+@breaks("check_scores_have_the_models_precision", "check_probabilities_sum_to_one")
+class ScoresInHalf(Coins):
+    def log_prob(self, x, cond=None):
+        return super().log_prob(x).half()
+
+
+@breaks("check_scores_have_the_models_precision")
+class ComputesInHalf(Coins):
+    def _coins(self, batch):
+        return Bernoulli(self.odds.half().to(self.dtype).expand(batch, -1))
+
+
+@breaks("check_scores_have_the_models_precision", "check_probabilities_sum_to_one")
+class ComputesInHalfAtLast(Coins):
+    def log_prob(self, x, cond=None):
+        found = super().log_prob(x)
+        return found + (found.half().to(found.dtype) - found).detach()
+
+
+@breaks("check_scores_do_not_depend_on_the_mode")
+class DependsOnTheMode(Coins):
+    def log_prob(self, x, cond=None):
+        return super().log_prob(x) + 0.3 * self.training
+
+
+@breaks("check_scores_do_not_depend_on_the_mode")
+class NoisyInTraining(Coins):
+    def log_prob(self, x, cond=None):
+        return super().log_prob(x) + (0.3 * torch.randn(len(x)) if self.training else 0)
+
+
+class Drops(Coins):
+    """Dropout and batch normalization differ in training, as they are meant to."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.drop, self.norm = nn.Dropout(0.5), nn.BatchNorm1d(config.coins, affine=False)
+
+    def _coins(self, batch):
+        return Bernoulli(self.norm(self.drop(self.odds.expand(batch, -1))))
+
+
+@breaks("check_scores_do_not_depend_on_other_rows", "check_likelihood_of_a_row_is_its_own")
+class NormalizesByTheBatch(Coins):
+    def log_prob(self, x, cond=None):
+        found = super().log_prob(x)
+        return found if len(x) in (8, 2048) else found - 0.1 * found.mean()
+
+
+@breaks("check_scores_do_not_depend_on_other_rows")
+class NormalizesLargeBatches(Coins):
+    def log_prob(self, x, cond=None):
+        found = super().log_prob(x)
+        return found + 0.1 * found.mean() * (8 < len(x) < 100)
+
+
+@breaks("check_sampling_draws_from_rng_alone")
+class SeedsTorch(Coins):
+    def sample_rows(self, rng, cond=None):
+        torch.manual_seed(0)
+        return super().sample_rows(rng)
+
+
+@breaks("check_sampling_draws_from_rng_alone")
+class SeedsNumpy(Coins):
+    def sample_rows(self, rng, cond=None):
+        np.random.seed(0)
+        return super().sample_rows(rng)
+
+
+@breaks("check_sampling_draws_from_rng_alone")
+class SeedsPython(Coins):
+    def sample_rows(self, rng, cond=None):
+        random.seed(0)
+        return super().sample_rows(rng)
+
+
+@breaks("check_scoring_draws_from_rng_alone")
+class SeedsWhileScoring(Coins):
+    def log_prob(self, x, cond=None):
+        torch.manual_seed(0)
+        return super().log_prob(x)
+
+
+@breaks("check_tensors_are_parameters_or_buffers")
+class HidesATensor(Coins):
+    def __init__(self, config):
+        super().__init__(config)
+        self.offset = torch.zeros(config.coins)
+
+    def _coins(self, batch):
+        return Bernoulli((self.odds + self.offset).expand(batch, -1))
+
+
+@breaks("check_tensors_are_parameters_or_buffers")
+class HidesTensorsInAList(Coins):
+    def __init__(self, config):
+        super().__init__(config)
+        self.offsets = {"one": [torch.zeros(config.coins)]}
+
+
+@breaks("check_tensors_are_parameters_or_buffers")
+class KeepsItsLastBatch(Coins):
+    def log_prob(self, x, cond=None):
+        self.last = x
+        return super().log_prob(x)
+
+
+@breaks("check_tensors_are_parameters_or_buffers", "check_saves_and_loads_the_same_model")
+class ForgetsATensor(Coins):
+    def __init__(self, config):
+        super().__init__(config)
+        self.offset = torch.randn(config.coins)
+
+    def _coins(self, batch):
+        return Bernoulli((self.odds + self.offset).expand(batch, -1))
+
+
+@breaks("check_saves_and_loads_the_same_model")
+class ForgetsANumber(Coins):
+    seen = 0.0
+
+    def log_prob(self, x, cond=None):
+        if self.training:
+            self.seen = 0.1
+        return super().log_prob(x)
+
+    def _coins(self, batch):
+        return Bernoulli((self.odds + self.seen).expand(batch, -1))
 
 
 @breaks("check_wrong_events_are_refused")

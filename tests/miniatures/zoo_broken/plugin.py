@@ -7,7 +7,12 @@ COINS = (
     "Coins Unnormalized SamplesAnotherLaw DrawsFromTorch CouplesTheBatch IgnoresTheSeed "
     "SamplesFloats HasAnIdleParameter HidesACapability CountsItsSamples ForgetsABuffer "
     "ScoresTheBatch ScoresWithNoise ScoresAnything SamplesNothing IgnoresConditions "
-    "MutatesItsConfig StartsInAForwardPass"
+    "MutatesItsConfig StartsInAForwardPass "
+    "ScoresInHalf ComputesInHalf ComputesInHalfAtLast DependsOnTheMode "
+    "NoisyInTraining Drops "
+    "NormalizesByTheBatch NormalizesLargeBatches SeedsTorch SeedsNumpy SeedsPython "
+    "SeedsWhileScoring HidesATensor HidesTensorsInAList KeepsItsLastBatch ForgetsATensor "
+    "ForgetsANumber"
 ).split()
 LATENT = {"default_likelihood": "elbo", "default_loss": "elbo"}
 REALS = (

@@ -71,7 +71,7 @@ class Sampler(Protocol):
     """
 
     def __call__(self, model: Any, rng: Rng, cond: Tensor | None) -> Tensor:
-        """Events (B, *S) for the B rows of `rng`."""
+        """Events (B, *S) for the B rows of `rng`; of integers, also reals for `from_network`."""
         ...
 
 
@@ -169,15 +169,22 @@ def _draw_batches(
             rng = Rng(seed, rows + first_row).to(device)
             with evaluating(model):
                 x = draw(model, rng, None if cond is None else cond[rows], **extras)
-            yield _drawn(x)
+            yield _events(model.event, x, len(rows), name=f"what {type(draw).__name__} drew")
             bar.update(len(rows))
 
 
-def _drawn(x: Tensor) -> Tensor:
-    """What a sampler gave, on the CPU; raises `NotFiniteError` for NaN and infinite values."""
+def _events(event: Event, x: Tensor, n: int, *, name: str) -> Tensor:
+    """What a sampler drew as n events on the CPU; raises `DataError` where it cannot be any,
+    and `NotFiniteError` for NaN and infinite values.
+
+    Reals are on the network's scale, which for events of reals is their own.
+    """
     if x.is_floating_point():
-        check_reals(x, "x")
-    return x.cpu()
+        check_reals(x, name)
+        x = event.from_network(x)
+    if len(x) != n:
+        raise DataError(f"{name} has {len(x)} rows; {n} were asked for.")
+    return event.check(x.cpu(), name=name)
 
 
 def _extras(draw: Sampler, **given: Any) -> dict[str, Any]:

@@ -100,11 +100,13 @@ class Event:
             raise DataError(f"{name} has dtype {x.dtype}; expected floating point: {self}.")
         if not bool(x.isfinite().all()):
             raise DataError(f"{name} holds NaN or infinite values; expected {self}.")
-        low, high = float(x.min()), float(x.max())
-        if (self.low is not None and low < self.low) or (
-            self.high is not None and high > self.high
+        low, high = x.min(), x.max()  # compared in the dtype of x, in which a bound may be rounded
+        if (self.low is not None and bool(low < self.low)) or (
+            self.high is not None and bool(high > self.high)
         ):
-            raise DataError(f"{name} has values from {low:g} to {high:g}; expected {self}.")
+            raise DataError(
+                f"{name} has values from {float(low):g} to {float(high):g}; expected {self}."
+            )
         return x
 
 

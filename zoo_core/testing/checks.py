@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from zoo_core.registry import Registry, current, use
+from zoo_core.testing.component_checks import COMPONENT_CHECKS
 from zoo_core.testing.density_checks import DENSITY_CHECKS
 from zoo_core.testing.likelihood_checks import LIKELIHOOD_CHECKS
 from zoo_core.testing.model_checks import MODEL_CHECKS
@@ -26,13 +27,14 @@ from zoo_core.testing.subjects import (
 
 __all__ = ["CHECKS", "Case", "Result", "cases", "run_checks"]
 
+ABOUT_PLUGINS: list[Callable[..., None]] = [*PLUGIN_CHECKS, *COMPONENT_CHECKS]
 ABOUT_MODELS: list[Callable[..., None]] = [
     *MODEL_CHECKS,
     *STATE_CHECKS,
     *LIKELIHOOD_CHECKS,
     *DENSITY_CHECKS,
 ]
-CHECKS: list[Callable[..., None]] = [*PLUGIN_CHECKS, *ABOUT_MODELS]
+CHECKS: list[Callable[..., None]] = [*ABOUT_PLUGINS, *ABOUT_MODELS]
 """Every check, by `__name__`."""
 
 
@@ -74,7 +76,7 @@ class Result:
 def cases(plugin: str, registry: Registry | None = None) -> Iterator[Case]:
     """Every check of a plugin, and of each of its models those that concern it."""
     for subject in subjects(plugin, registry or current()):
-        own = PLUGIN_CHECKS if isinstance(subject, PluginSubject) else ABOUT_MODELS
+        own = ABOUT_PLUGINS if isinstance(subject, PluginSubject) else ABOUT_MODELS
         yield from (Case(check, subject) for check in own if _concerns(check, subject))
 
 

@@ -44,6 +44,12 @@ class MiniDiffusion(zoo.GenerativeModel):
         return alpha[:, None] * x_t - sigma[:, None] * v  # Salimans & Ho (2022), appendix D
 
 
+def levels(model, t):
+    """alpha_t and sigma_t as (B, 1, ...), for events of any shape."""
+    shape = (-1, *[1] * len(model.event.shape))
+    return model.schedule.alpha(t).view(shape), model.schedule.sigma(t).view(shape)
+
+
 @dataclass(frozen=True)
 class Denoising:
     """|x_0 - x_0_hat|^2 / sigma_t^2, which is |v - v_hat|^2; classes are dropped now and then."""
@@ -57,9 +63,10 @@ class Denoising:
         if cond is not None:
             dropped = rng.uniform(stream="drop", step=step) < self.drop
             cond = torch.where(dropped, model.config.classes, cond)
-        alpha, sigma = model.schedule.alpha(t)[:, None], model.schedule.sigma(t)[:, None]
+        x = model.event.to_network(x)
+        alpha, sigma = levels(model, t)
         error = (model.denoise(alpha * x + sigma * eps, t, cond) - x) / sigma
-        return zoo.Loss(error.square().sum(1).mean())
+        return zoo.Loss(error.square().flatten(1).sum(1).mean())
 
 
 @dataclass(frozen=True)
@@ -75,8 +82,10 @@ class DDIM:
         for now, then in zip(times, times[1:], strict=False):
             t, s = (torch.full((len(x),), v, device=x.device, dtype=x.dtype) for v in (now, then))
             x_0 = self._guided(model, x, t, cond)
-            eps = (x - model.schedule.alpha(t)[:, None] * x_0) / model.schedule.sigma(t)[:, None]
-            x = model.schedule.alpha(s)[:, None] * x_0 + model.schedule.sigma(s)[:, None] * eps
+            alpha, sigma = levels(model, t)
+            eps = (x - alpha * x_0) / sigma
+            alpha, sigma = levels(model, s)
+            x = alpha * x_0 + sigma * eps
         return x
 
     def _guided(self, model, x, t, cond):

@@ -24,7 +24,7 @@ from zoo_diffusion.conditioning import class_condition, drop, label, labels
 from zoo_diffusion.features import fourier_features
 from zoo_diffusion.networks import MLPConfig, NetworkConfig, build
 from zoo_diffusion.parameterization import Prediction, at_time, per_row
-from zoo_diffusion.scale import event_of, to_network
+from zoo_diffusion.scale import event_of
 from zoo_diffusion.schedules import Karras
 from zoo_diffusion.times import ContinuousTime
 
@@ -95,7 +95,7 @@ class EDMLoss:
     drop: Annotated[float, Range(0, 1)] = 0.1
 
     def __call__(self, model: Any, batch: Batch, rng: Rng, step: int) -> Loss:
-        x = to_network(model.event, batch[0], torch.float32)
+        x = model.event.to_network(batch[0], torch.float32)
         cond = drop(model, batch[1], self.drop, rng, step)
         log_sigma = self.p_mean + self.p_std * rng.normal(stream="sigma", step=step)
         sigma = per_row(log_sigma.exp(), x)

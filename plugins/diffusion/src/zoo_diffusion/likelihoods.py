@@ -18,7 +18,6 @@ from zoo_core.likelihood import Scores
 from zoo_core.specs import LikelihoodKind
 from zoo_core.uncertainty import UNKNOWN
 from zoo_diffusion import bound
-from zoo_diffusion.scale import to_network
 from zoo_diffusion.schedules import log_snr, time_at
 from zoo_diffusion.times import DiscreteTime
 
@@ -41,7 +40,7 @@ class VLB:
         return LikelihoodKind("elbo", "lower", f"vlb, {_count(self.times)}")
 
     def __call__(self, model: DiscreteTime, x: Tensor, cond: Tensor | None, rng: Rng) -> Scores:
-        z = to_network(model.event, x, torch.float32)  # type: ignore[attr-defined]
+        z = model.event.to_network(x, torch.float32)  # type: ignore[attr-defined]
         inner = model.timesteps - 1
         each = [
             weight * self._step(model, z, cond, rng, i, j)
@@ -105,7 +104,7 @@ class ContinuousVLB:
         return LikelihoodKind("elbo", "lower", f"vlb, T={T}, {_count(self.times)}")
 
     def __call__(self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng) -> Scores:
-        z = to_network(model.event, x, torch.float32)
+        z = model.event.to_network(x, torch.float32)
         t0 = bound.decoder_time(model.schedule, model.event, model.start)
         draw = self._finite if self.steps else self._infinite
         each, factor = draw(model, z, cond, rng, t0)

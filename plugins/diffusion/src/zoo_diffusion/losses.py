@@ -19,7 +19,6 @@ from zoo_core.rng import Rng
 from zoo_diffusion import bound
 from zoo_diffusion.conditioning import drop
 from zoo_diffusion.parameterization import convert
-from zoo_diffusion.scale import to_network
 from zoo_diffusion.schedules import time_at
 from zoo_diffusion.times import DiscreteTime, stratified
 
@@ -87,7 +86,7 @@ def _inputs(
     model: Any, batch: Batch, rng: Rng, step: int, share: float
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Events in the network's range, labels with some dropped, and noise."""
-    x = to_network(model.event, batch[0], torch.float32)
+    x = model.event.to_network(batch[0], torch.float32)
     eps = rng.normal(x.shape[1:], stream="eps", step=step).to(x.dtype)
     return x, drop(model, batch[1], share, rng, step), eps
 

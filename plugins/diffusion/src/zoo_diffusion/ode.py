@@ -32,7 +32,7 @@ from zoo_core.uncertainty import UNKNOWN
 from zoo_diffusion import bound
 from zoo_diffusion.flow import Flow, first_time, solve
 from zoo_diffusion.parameterization import at_time
-from zoo_diffusion.scale import spacing, to_network
+from zoo_diffusion.scale import spacing
 
 __all__ = ["Drift", "ODELikelihood", "rademacher"]
 
@@ -102,7 +102,7 @@ class ODELikelihood:
     ) -> tuple[Tensor, float, Tensor]:
         """z (B, *S), its time, and what is to be added to log p(z), (B,)."""
         event: Event = model.event
-        start, clean = first_time(model), to_network(event, x, torch.float32)
+        start, clean = first_time(model), event.to_network(x, torch.float32)
         if not event.discrete:
             return clean, start, torch.zeros(len(x), device=x.device, dtype=torch.float64)
         if self.dequantization == "uniform":

@@ -22,7 +22,6 @@ from torch import Tensor
 from zoo_core import Fixed, Range, Rng
 from zoo_diffusion import flow, whole
 from zoo_diffusion.churn import heun
-from zoo_diffusion.scale import to_event
 from zoo_diffusion.times import DiscreteTime
 from zoo_diffusion.walk import Options, Plan, Spacing, Trace, loop, prediction_of, start, walk
 from zoo_kernels import denoise
@@ -62,7 +61,7 @@ class Solver(ABC):
         """Events (B, *S)."""
         options, plan = Options(self.guidance, self.clip, self.threshold), self.plan(model)
         if fixed is None and trace is None and whole.serves(model, plan, options):
-            return to_event(model.event, whole.run(model, rng, plan, options))
+            return model.event.from_network(whole.run(model, rng, plan, options))
         return loop(model, rng, cond, plan, options, fixed, trace)
 
 
@@ -170,4 +169,4 @@ class ODE:
         solved = flow.solve(path.velocity, u, ends[1], ends[0], rtol=self.rtol, atol=self.atol)
         rows = torch.arange(len(u), device=u.device)
         x = path.denoised(solved.y, torch.full_like(u.flatten(1)[:, 0], ends[0]), rows)
-        return to_event(model.event, x.to(torch.float32))
+        return model.event.from_network(x.to(torch.float32))

@@ -1,4 +1,4 @@
-"""Between events and what networks see: integers as a grid in [-1, 1], reals as they are."""
+"""The grid in [-1, 1] on which networks see integers (`Event.to_network`)."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch import Tensor
 from zoo_core import ConfigError, Event
 from zoo_core.nn.inputs import ordinal
 
-__all__ = ["bounds", "event_of", "grid", "spacing", "to_event", "to_network"]
+__all__ = ["bounds", "event_of", "grid", "spacing"]
 
 
 def event_of(shape: tuple[int, ...], levels: int | None) -> Event:
@@ -26,18 +26,6 @@ def grid(event: Event, like: Tensor) -> Tensor:
     """All levels in [-1, 1], (K,)."""
     assert event.levels is not None
     return ordinal(torch.arange(event.levels, device=like.device), event.levels, like.dtype)
-
-
-def to_network(event: Event, x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Events (B, *S) as reals."""
-    return x.to(dtype) if event.levels is None else ordinal(x, event.levels, dtype)
-
-
-def to_event(event: Event, x: Tensor) -> Tensor:
-    """The nearest events of reals (B, *S)."""
-    if event.levels is not None:
-        return ((x.float() + 1) / spacing(event)).round().clamp(0, event.levels - 1).long()
-    return x if event.low is None and event.high is None else x.clamp(event.low, event.high)
 
 
 def bounds(event: Event) -> float | None:

@@ -27,7 +27,7 @@ from zoo_core.rng import Rng
 from zoo_diffusion.conditioning import class_condition, drop, labels
 from zoo_diffusion.networks import MLPConfig, NetworkConfig, apply, build
 from zoo_diffusion.parameterization import at_time, convert, per_row, to_x0
-from zoo_diffusion.scale import event_of, to_network
+from zoo_diffusion.scale import event_of
 from zoo_diffusion.schedules import LogSNR
 from zoo_diffusion.times import ContinuousTime, stratified
 
@@ -168,7 +168,7 @@ class VDMLoss:
     drop: Annotated[float, Range(0, 1)] = 0.1
 
     def __call__(self, model: VDM, batch: Batch, rng: Rng, step: int) -> Loss:
-        x, cond = to_network(model.event, batch[0], model.dtype), batch[1]
+        x, cond = model.event.to_network(batch[0], model.dtype), batch[1]
         cond = drop(model, cond, self.drop, rng, step)
         gamma, slope = self._path(model, stratified(rng, stream="t", step=step))
         factors: list[Tensor] = []

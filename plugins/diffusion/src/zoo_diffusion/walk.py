@@ -22,7 +22,7 @@ from zoo_core import Fixed, Rng
 from zoo_core.capabilities import Schedule
 from zoo_core.errors import UsageError
 from zoo_diffusion.parameterization import Predictor, to_x0
-from zoo_diffusion.scale import bounds, to_event, to_network
+from zoo_diffusion.scale import bounds
 from zoo_diffusion.schedules import time_at
 from zoo_diffusion.times import ContinuousTime, DiscreteTime
 from zoo_kernels import denoise
@@ -178,7 +178,7 @@ def loop(
     end = rng.rows  # any: a plan has at least one row
     for x in states(model, rng, cond, plan, options, fixed=fixed, trace=trace):
         end = x
-    events = to_event(model.event, end)
+    events = model.event.from_network(end)
     return events if fixed is None else fixed.apply(events)
 
 
@@ -267,7 +267,7 @@ class _Known:
     def __init__(self, model: Any, rng: Rng, fixed: Fixed, plan: Plan) -> None:
         clean = torch.where(fixed.mask, fixed.values, torch.zeros_like(fixed.values))
         self.mask = fixed.mask
-        self.x = to_network(model.event, clean, torch.float32)
+        self.x = model.event.to_network(clean, torch.float32)
         self.eps = rng.normal(model.event.shape, stream="known")
         self.alpha, self.sigma = plan.alpha.tolist(), plan.sigma.tolist()
 
@@ -278,7 +278,7 @@ class _Known:
 def _preview(model: Any, x: Tensor, m: Tensor, alpha: float, sigma: float) -> Tensor:
     """The denoised events as they look from here."""
     a, s = x.new_full((1,), alpha), x.new_full((1,), sigma)
-    return to_event(model.event, to_x0(m, prediction_of(model), x, a, s))
+    return model.event.from_network(to_x0(m, prediction_of(model), x, a, s))
 
 
 def _check_guidance(model: Any, cond: Tensor | None, guidance: float) -> bool:

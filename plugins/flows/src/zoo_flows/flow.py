@@ -104,7 +104,7 @@ class Flow(GenerativeModel, ABC):
         """Reals as events: rounded down to the levels there are, or cut to the range."""
         if self.event.levels is not None:
             return x.floor().clamp(0, self.event.levels - 1).long()
-        return x.clamp(self.event.low, self.event.high) if self.event.high is not None else x
+        return self.event.from_network(x)
 
     def data_dependent_init(self, batch: Batch, rng: Rng) -> None:
         """Actnorms start so that what leaves them has mean 0 and variance 1 over the batch.

@@ -19,7 +19,6 @@ from zoo_core import Condition, ConfigError, Event, GenerativeModel, Player
 from zoo_core.capabilities import Distribution
 from zoo_core.errors import UsageError
 from zoo_core.nn.distributions import Normal
-from zoo_core.nn.inputs import ordinal
 from zoo_core.rng import Rng
 
 __all__ = ["AdversarialModel", "Adversaries", "Losses", "channels_last", "event_of"]
@@ -83,17 +82,13 @@ class AdversarialModel(GenerativeModel):
 
     def normalize(self, x: Tensor) -> Tensor:
         """Events on the networks' scale, (B, *S) -> (B, *S)."""
-        if self.event.levels is None:
-            return x
-        return ordinal(x, self.event.levels, self.dtype)
+        return self.event.to_network(x, self.dtype)
 
     def to_events(self, x: Tensor) -> Tensor:
         """What `generate` gave, as events: rounded to levels, or held in range."""
         if self.event.levels is not None:
             return x.float().round().clamp(0, self.event.levels - 1).long()
-        if self.event.low is None and self.event.high is None:
-            return x
-        return x.clamp(self.event.low, self.event.high)
+        return self.event.from_network(x)
 
     def sample_rows(self, rng: Rng, cond: Tensor | None = None) -> Tensor:
         """One pass of G, (B, *S)."""

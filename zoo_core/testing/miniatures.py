@@ -1,0 +1,189 @@
+"""Small models that have just the capabilities one names, of integers or of reals.
+
+Every coordinate is independent: x_i ~ N(m_i, s_i^2) of shape (2,), or one of K levels, of shape
+(1, 2, 2). So each capability has a closed form, and so has log p(x), against which a likelihood
+can be held. Of integers a score, a denoiser and a generator see N(m, s^2) on their scale.
+
+Shapes: B batch, S the event's shape, K levels.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo_core.data.event import Event
+from zoo_core.errors import NoCapabilityError
+from zoo_core.model import GenerativeModel
+from zoo_core.nn.distributions import Categorical, Normal
+from zoo_core.rng import Rng
+
+__all__ = ["Miniature", "miniature"]
+
+_LEVELS, _SHARE = 3, 0.6
+"""Number of levels, and how much of a real's deviation the latent accounts for."""
+
+
+@dataclass(frozen=True)
+class _Config:
+    levels: int | None = None
+
+
+class Miniature(GenerativeModel):
+    """The distribution, whatever capabilities are mixed in; it samples by itself."""
+
+    def __init__(self, levels: int | None) -> None:
+        shape = (2,) if levels is None else (1, 2, 2)
+        super().__init__(_Config(levels), Event(shape, levels=levels))
+        self.mean = nn.Parameter(torch.linspace(-0.4, 0.6, self.event.dims).view(shape))
+        self.log_std = nn.Parameter(torch.linspace(-0.5, 0.1, self.event.dims).view(shape))
+        if levels is not None:
+            odds = torch.linspace(-1, 1, self.event.dims * levels).sin()
+            self.logits_of = nn.Parameter(odds.view(*shape, levels))
+
+    def exact(self, x: Tensor) -> Tensor:
+        """log p(x), (B,)."""
+        return self._law(len(x)).log_prob(x)
+
+    def sample_rows(self, rng: Rng, cond: Tensor | None = None) -> Tensor:
+        return self._law(len(rng)).sample(rng, stream="x")
+
+    def _law(self, batch: int) -> Normal | Categorical:
+        if self.event.discrete:
+            return Categorical(self.logits_of.expand(batch, *self.logits_of.shape))
+        return self._normal(batch)
+
+    def _normal(self, batch: int) -> Normal:
+        return Normal(*(p.expand(batch, *p.shape) for p in (self.mean, self.log_std)))
+
+    def _standard(self, batch: int) -> Normal:
+        return Normal.standard(batch, *self.event.shape, like=self.mean)
+
+
+class _Density:
+    def log_prob(self: Any, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self.exact(x)  # type: ignore[no-any-return]
+
+
+class _Energy:
+    def energy(self: Any, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        return 0.5 - self.exact(x)  # type: ignore[no-any-return]
+
+
+class _Conditionals:
+    def order(self: Any) -> Tensor:
+        return torch.arange(self.event.dims)
+
+    def logits(self: Any, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self._law(len(x)).logits  # type: ignore[no-any-return]
+
+    def begin(self, batch: int, cond: Tensor | None = None) -> None:
+        return None
+
+    def conditional(self: Any, x: Tensor, i: int, cache: Any) -> tuple[Tensor, Any]:
+        return self.logits(x).flatten(1, -2)[:, i], cache
+
+
+class _Bijection:
+    def forward_and_ladj(
+        self: Any, x: Tensor, cond: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        z = (x - self.mean) * (-self.log_std).exp()
+        return z, -self.log_std.sum().expand(len(x))
+
+    def inverse_and_ladj(
+        self: Any, z: Tensor, cond: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return self.mean + z * self.log_std.exp(), self.log_std.sum().expand(len(z))
+
+
+class _Prior:
+    def prior(self: Any, batch: int, cond: Tensor | None = None) -> Normal:
+        return self._standard(batch)  # type: ignore[no-any-return]
+
+
+class _Encoder:
+    """Not the posterior, so that bounds are below log p."""
+
+    def encode(self: Any, x: Tensor, cond: Tensor | None = None) -> Normal:
+        seen = self.event.to_network(x, self.dtype)
+        return Normal(0.3 * seen, self.log_std.expand_as(seen) * 0.5)
+
+
+class _Decoder(_Prior):
+    """x = m + s (a z + sqrt(1 - a^2) e); integers do not depend on z."""
+
+    def decode(self: Any, z: Tensor, cond: Tensor | None = None) -> Normal | Categorical:
+        law = self._law(len(z))
+        if self.event.discrete:
+            return Categorical(law.logits + 0 * z.unsqueeze(-1))
+        shift, rest = _SHARE * law.log_std.exp(), math.log(1 - _SHARE**2) / 2
+        return Normal(law.mean + shift * z, law.log_std + rest)
+
+
+class _Generator(_Prior):
+    def generate(self: Any, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        y = self.mean + self.log_std.exp() * z
+        return (y + 1) * ((self.event.levels - 1) / 2) if self.event.discrete else y  # type: ignore[no-any-return]
+
+
+class _Score:
+    def score(self: Any, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        return (self.mean - x) * (-2 * self.log_std).exp()  # type: ignore[no-any-return]
+
+
+class _Cosine:
+    """alpha_t = cos(pi t / 2), sigma_t = sin(pi t / 2)."""
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return torch.cos(0.5 * math.pi * t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return torch.sin(0.5 * math.pi * t)
+
+
+class _Denoiser:
+    schedule = _Cosine()
+
+    def denoise(self: Any, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        """E[x_0 | x_t] = m + alpha s^2 / (alpha^2 s^2 + sigma^2) (x_t - alpha m)."""
+        a, sigma = (
+            f(t).view(-1, *[1] * len(self.event.shape))
+            for f in (self.schedule.alpha, self.schedule.sigma)
+        )
+        variance = (2 * self.log_std).exp()
+        gain = a * variance / (a.square() * variance + sigma.square())
+        return self.mean + gain * (x_t - a * self.mean)  # type: ignore[no-any-return]
+
+
+_PARTS: dict[str, type] = {
+    "Density": _Density,
+    "Energy": _Energy,
+    "Conditionals": _Conditionals,
+    "Bijection": _Bijection,
+    "Encoder": _Encoder,
+    "Decoder": _Decoder,
+    "Generator": _Generator,
+    "Score": _Score,
+    "Denoiser": _Denoiser,
+}
+_MEANINGLESS = {True: {"Bijection"}, False: {"Conditionals"}}
+"""Capabilities that integers, and reals, cannot have."""
+
+
+def miniature(capabilities: Iterable[str], *, discrete: bool) -> Miniature:
+    """A model of integers or of reals with exactly these capabilities of the core's.
+
+    Raises `NoCapabilityError` where there is none.
+    """
+    names = sorted(set(capabilities))
+    lacking = [n for n in names if n not in _PARTS or n in _MEANINGLESS[discrete]]
+    if lacking:
+        what = "integers" if discrete else "reals"
+        raise NoCapabilityError(f"no miniature of {what} has {', '.join(lacking)}.")
+    cls = type("Miniature", (*(_PARTS[name] for name in names), Miniature), {})
+    model: Miniature = cls(_LEVELS if discrete else None)
+    return model.eval()

@@ -179,6 +179,8 @@ def _events(event: Event, x: Tensor, n: int, *, name: str) -> Tensor:
 
     Reals are on the network's scale, which for events of reals is their own.
     """
+    if not isinstance(x, Tensor) or x.ndim == 0:
+        raise DataError(f"{name} is a {type(x).__name__}, not a batch of events: {event}.")
     if x.is_floating_point():
         check_reals(x, name)
         x = event.from_network(x)

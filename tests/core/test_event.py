@@ -45,6 +45,29 @@ def test_what_does_not_fit_is_refused_with_what_would(event, x, message):
     assert caught.value.message.startswith(message)
 
 
+def test_events_come_back_from_the_networks_scale():
+    event = Event((17,), levels=17)
+    x = torch.arange(17)[None]
+    seen = event.to_network(x)
+    assert (float(seen.min()), float(seen.max()), seen.dtype) == (-1.0, 1.0, torch.float32)
+    assert torch.equal(event.from_network(seen), x)
+    assert torch.equal(event.from_network(seen + 0.06), x), "half a level is 1 / 16"
+    assert event.from_network(torch.full((1, 17), 1.2)).unique().tolist() == [16]
+    assert event.to_network(x, torch.float64).dtype == torch.float64
+
+
+def test_reals_have_one_scale_and_are_held_in_their_range():
+    x = torch.tensor([[-3.0, 0.5]])
+    assert torch.equal(Event((2,)).to_network(x), x) and torch.equal(REALS.to_network(x), x)
+    assert torch.equal(Event((2,)).from_network(x), x)
+    assert REALS.from_network(x).tolist() == [[-1.0, 0.5]]
+
+
+def test_what_is_held_in_a_range_that_floats_round_is_in_it():
+    tenth = Event((1,), low=-0.1, high=0.1)
+    tenth.check(tenth.from_network(torch.tensor([[1.0], [-1.0]])))
+
+
 def test_conditions_are_let_in_one_for_all_or_one_each():
     classes = Condition("classes", classes=3)
     assert classes.check(2, 4).tolist() == [2] * 4

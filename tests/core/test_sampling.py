@@ -32,6 +32,41 @@ class Rows:
         return x.expand(-1, *model.event.shape)
 
 
+@dataclass(frozen=True)
+class Gives:
+    """A stranger's sampler that gives what it was made with."""
+
+    value: object
+
+    def __call__(self, model, rng, cond):
+        return self.value
+
+
+def test_reals_of_a_sampler_become_integers_where_the_events_are():
+    model = zoo.create("mini_ar")
+    y = torch.tensor([-1.1, -0.2, 0.3, 1.4]).view(4, 1, 1, 1).expand(4, 1, 3, 3)
+    x = model.sample(4, sampler=Gives(y))
+    assert x.dtype == torch.int64 and x[:, 0, 0, 0].tolist() == [0, 0, 1, 1]
+    assert torch.equal(model.sample(4, sampler=Gives(x)), x), "integers are what they are"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.full((4, 1, 3, 3), torch.nan), "what Gives drew holds NaN or infinite values"),
+        (torch.full((4, 1, 3, 3), torch.inf), "what Gives drew holds NaN or infinite values"),
+        (torch.full((4, 1, 3, 3), 2), "what Gives drew has values from 2 to 2"),
+        (torch.zeros(4, 3, 3), "what Gives drew has shape"),
+        (torch.zeros(3, 1, 3, 3), "what Gives drew has 3 rows; 4 were asked for"),
+        (torch.zeros(()), "what Gives drew is a Tensor, not a batch of events"),
+        ([0] * 4, "what Gives drew is a list, not a batch of events"),
+    ],
+)
+def test_what_cannot_be_events_is_refused_with_the_samplers_name(value, message):
+    with pytest.raises(zoo.DataError, match=message):
+        zoo.create("mini_ar").sample(4, sampler=Gives(value))
+
+
 def test_rows_are_the_same_in_any_batch_and_from_any_start():
     model = zoo.create("mini_ar")
     whole = model.sample(10, seed=4)

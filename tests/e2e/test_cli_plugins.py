@@ -188,12 +188,20 @@ def test_check_ends_with_what_failed(zoo, monkeypatch):
     results = [
         {"check": "check_seeds", "subject": "dice", "status": "ok", "message": "", **kept},
         {"check": "check_laws", "subject": "dice", "status": "failed", "message": "2 > 1", **kept},
+        {
+            "check": "check_mass",
+            "subject": "fog",
+            "status": "inconclusive",
+            "message": "n = 3",
+            **kept,
+        },
     ]
     monkeypatch.setattr("zoo_core.cli.probe.checks", lambda *names: {"results": results})
     done = zoo("plugins", "check", "tiny")
     assert done.code == 4
     assert "FAILED  dice  laws\n        2 > 1\n" in done.out
-    assert done.out.splitlines()[-1] == "tiny: 1 ok, 1 failed, 0 inapplicable"
+    assert "?       fog  mass\n        n = 3\n" in done.out
+    assert done.out.splitlines()[-1] == "tiny: 1 ok, 1 failed, 0 inapplicable, 1 inconclusive"
 
 
 def test_check_says_so_when_the_plugin_ends_its_process(beside):

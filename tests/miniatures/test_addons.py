@@ -40,6 +40,18 @@ def test_the_sampler_comes_to_the_diffusion_model_and_ends_where_its_ode_does(ad
         zoo.create("mini_vae").sample(1, sampler="heun")
 
 
+def test_the_sampler_gives_integers_where_the_events_are(monkeypatch):
+    monkeypatch.syspath_prepend(str(ADDONS))
+    from zoo_addons.heun import Heun
+
+    model = zoo.load("ddpm.digits")
+    x = model.sample(4, sampler=Heun(steps=12))
+    assert x.dtype == torch.int64 and x.shape == (4, 1, 8, 8)
+    assert (int(x.min()), int(x.max())) == (0, 16)
+    pixels = x.float()
+    assert float(pixels[:, :, :, 0].mean()) < 2 < float(pixels[:, :, :, 3].mean()), "no digits"
+
+
 def test_the_likelihood_comes_to_the_vae_and_is_nearer_to_log_p_than_its_bound(addons):
     model = zoo.create("mini_vae", side=2)
     with torch.no_grad():

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from zoo_core.registry import Registry, current, use
+from zoo_core.testing.call_checks import CALL_CHECKS
 from zoo_core.testing.component_checks import COMPONENT_CHECKS
 from zoo_core.testing.density_checks import DENSITY_CHECKS
 from zoo_core.testing.likelihood_checks import LIKELIHOOD_CHECKS
@@ -27,7 +28,11 @@ from zoo_core.testing.subjects import (
 
 __all__ = ["CHECKS", "Case", "Result", "cases", "run_checks"]
 
-ABOUT_PLUGINS: list[Callable[..., None]] = [*PLUGIN_CHECKS, *COMPONENT_CHECKS]
+ABOUT_PLUGINS: list[Callable[..., None]] = [
+    *PLUGIN_CHECKS,
+    *COMPONENT_CHECKS,
+    *CALL_CHECKS,
+]
 ABOUT_MODELS: list[Callable[..., None]] = [
     *MODEL_CHECKS,
     *STATE_CHECKS,

@@ -17,7 +17,7 @@ from zoo_core.capabilities import CORE, has
 from zoo_core.errors import ConfigError, NoCapabilityError
 from zoo_core.likelihood import LogLikelihood
 from zoo_core.model import GenerativeModel, Loss
-from zoo_core.registry import Entry, current
+from zoo_core.registry import Entry
 from zoo_core.rng import Rng
 from zoo_core.sampling import evaluating
 from zoo_core.specs import import_target
@@ -54,7 +54,7 @@ def check_losses_can_be_minimized(subject: PluginSubject) -> None:
     _each(subject, "loss", _check_loss)
 
 
-def small(target: Any) -> Any:
+def small(target: Any, *, lower: bool = True) -> Any:
     """A component with its defaults, cheaper where a count may be lower.
 
     Options without defaults are filled in where they are numbers; raises `Inconclusive` where
@@ -69,7 +69,7 @@ def small(target: Any) -> Any:
     component = target(**filled)
     for f in dataclasses.fields(target):
         value = getattr(component, f.name)
-        if type(value) is int and value > _MOST:
+        if lower and type(value) is int and value > _MOST:
             fewer = dataclasses.replace(component, **{f.name: _MOST})
             component = fewer if _legal(fewer) else component
     return component
@@ -149,7 +149,7 @@ def _model(subject: PluginSubject, entry: Entry[Any], discrete: bool) -> Generat
 
 def _registered(subject: PluginSubject, *, only_own: bool) -> Iterator[GenerativeModel]:
     """Every registered model at its tiny size, the plugin's own first."""
-    entries = sorted(current().all("model"), key=lambda e: e.plugin is not subject.plugin)
+    entries = sorted(subject.registry.all("model"), key=lambda e: e.plugin is not subject.plugin)
     for entry in entries:
         if entry.plugin is subject.plugin or not only_own:
             yield ModelSubject(entry.spec, entry.plugin, subject.registry).model()
@@ -166,7 +166,7 @@ def _check_sampler(entry: Entry[Any], draw: Any, model: GenerativeModel) -> None
     cond = _conditions(model, _ROWS)
     with evaluating(model):
         raw = draw(model, Rng(3, _ROWS), cond)
-    if model.event.discrete and raw.is_floating_point():
+    if model.event.discrete and isinstance(raw, Tensor) and raw.is_floating_point():
         assert not (float(raw.min()) >= 0 and float(raw.max()) > 1), (
             f"{what} draws reals from {float(raw.min()):.3g} to {float(raw.max()):.3g}: give "
             "integers, or reals on the network's scale from -1 to 1"

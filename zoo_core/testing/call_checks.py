@@ -1,0 +1,182 @@
+"""Checks that call the rest of what a plugin adds: data sets, metrics, converters, health checks.
+
+Nothing is downloaded: what needs a network, a file or a package that is not there is inconclusive.
+"""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo_core.data.dataset import Dataset
+from zoo_core.data.event import Event
+from zoo_core.errors import ConfigError, NetworkError, NoCapabilityError, ZooError
+from zoo_core.evaluation.cloud import Cloud, Estimate
+from zoo_core.evaluation.features import Extractor
+from zoo_core.registry import Entry
+from zoo_core.specs import Check, import_target
+from zoo_core.testing.component_checks import small
+from zoo_core.testing.subjects import Inconclusive, PluginSubject
+from zoo_core.weights.foreign import Foreign
+
+__all__ = ["CALL_CHECKS"]
+
+_ROWS, _FEW, _POINTS, _FEATURES, _FAR = 16, 3, 256, 4, 10.0
+_CLOSE = 1e-4
+_EVENTS = (
+    Event((1, 2, 2), levels=3),
+    Event((2,)),
+    Event((1, 8, 8), levels=17),
+    Event((1, 28, 28), levels=2),
+    Event((3, 32, 32), levels=256),
+    Event((3, 16, 16), levels=256),
+    Event((1, 8, 8), low=-1.0, high=1.0),
+)
+"""Of which a feature extractor gets the first that it accepts."""
+_STRANGER = Foreign({"stranger.json": {"_class_name": "Stranger"}}, {"": {"x": torch.zeros(2)}})
+
+
+def check_datasets_load(subject: PluginSubject) -> None:
+    """Splits of events, the same at each call, and a known log p of one number an event."""
+    _each(subject, "dataset", _check_dataset)
+
+
+def check_metrics_measure(subject: PluginSubject) -> None:
+    """Features of each event by itself; scores that prefer like samples to unlike ones."""
+    _each(subject, "metric", lambda e: (_check_features if e.spec.kind == "features"
+                                        else _check_score)(e))  # fmt: skip
+
+
+def check_converters_refuse_strangers(subject: PluginSubject) -> None:
+    """A checkpoint of another layout is refused in words, and the architecture is known."""
+    _each(subject, "converter", lambda e: _check_converter(subject, e))
+
+
+def check_health_checks_answer(subject: PluginSubject) -> None:
+    """Each gives a `Check` with a status and a message, whatever state the machine is in."""
+    _each(subject, "health check", _check_health)
+
+
+def _each(subject: PluginSubject, kind: str, check: Callable[[Entry[Any]], None]) -> None:
+    doubts = []
+    for entry in subject.declared(kind):
+        where = f"{kind} {entry.spec.name!r}"
+        try:
+            with _no_network():
+                check(entry)
+        except (Inconclusive, NetworkError, NoCapabilityError, ModuleNotFoundError) as why:
+            doubts.append(f"{where}: {why}")
+        except AssertionError as error:
+            raise AssertionError(f"{where}: {error}") from error
+        except Exception as error:
+            raise AssertionError(
+                f"{where} ({entry.spec.target}) raises {type(error).__name__}: {error}"
+            ) from error
+    if doubts:
+        raise Inconclusive("; ".join(doubts))
+
+
+@contextmanager
+def _no_network() -> Iterator[None]:
+    """Connections of this process fail at once, as they do without a network."""
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        raise NetworkError("checks are made without a network.")
+
+    kept = socket.socket.connect, socket.getaddrinfo
+    socket.socket.connect, socket.getaddrinfo = refuse, refuse  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        socket.socket.connect, socket.getaddrinfo = kept  # type: ignore[method-assign]
+
+
+def _check_dataset(entry: Entry[Any]) -> None:
+    load = small(import_target(entry.spec.target), lower=False)
+    try:
+        data, again = load(), load()
+    except ConfigError as error:
+        raise Inconclusive(f"its defaults load nothing: {error}") from error
+    assert isinstance(data, Dataset), f"gives {type(data).__name__}, not Dataset"
+    assert data.license, "states no licence"
+    for name, split in data.splits.items():
+        assert torch.equal(split.x[:_ROWS], again.splits[name].x[:_ROWS]), f"{name} changes"
+    x = next(iter(data.splits.values())).x[:_ROWS]
+    if data.truth is not None:
+        log_p = data.truth(x)
+        finite = tuple(log_p.shape) == (len(x),) and bool(log_p.isfinite().all())
+        assert finite, f"truth gives {log_p.tolist()} for {len(x)} events of its own"
+
+
+def _check_features(entry: Entry[Any]) -> None:
+    extract = small(import_target(entry.spec.target))
+    assert isinstance(extract, Extractor), "lacks identity, accepts(event) or a call"
+    assert isinstance(extract.identity, str) and extract.identity, "has no identity"
+    accepted = [event for event in _EVENTS if extract.accepts(event)]
+    if not accepted:
+        raise Inconclusive(f"accepts none of {', '.join(map(str, _EVENTS))}")
+    event = accepted[0]
+    x = _some(event)
+    found, few = extract(x, event), extract(x[:_FEW], event)
+    assert isinstance(found, Tensor) and found.is_floating_point(), f"gives {type(found)}"
+    assert found.ndim == 2 and len(found) == len(x), f"features have shape {tuple(found.shape)}"
+    assert bool(found.isfinite().all()), "features are not finite"
+    gap = float((few - found[:_FEW]).abs().max())
+    assert gap <= _CLOSE * max(1.0, float(found.abs().max())), (
+        f"features of an event change by {gap:.2g} with the others of the batch"
+    )
+
+
+def _check_score(entry: Entry[Any]) -> None:
+    score, generator = small(import_target(entry.spec.target)), torch.Generator().manual_seed(7)
+    clouds = [torch.randn(_POINTS, _FEATURES, generator=generator) for _ in range(3)]
+    better = getattr(score, "better", None)
+    assert better in ("lower", "higher"), f"better = {better!r}; it must be 'lower' or 'higher'"
+    like, unlike = (
+        score(Cloud(points), Cloud(clouds[0])) for points in (clouds[1], clouds[2] + _FAR)
+    )
+    for found in (like, unlike):
+        assert isinstance(found, Estimate), f"gives {type(found).__name__}, not Estimate"
+        finite = abs(found.value) < float("inf") and 0 <= found.std_err < float("inf")
+        assert finite, f"gives {found}"
+    right = like.value < unlike.value if better == "lower" else like.value > unlike.value
+    assert right, f"{better} is better, but like samples have {like} and unlike ones {unlike}"
+
+
+def _check_converter(subject: PluginSubject, entry: Entry[Any]) -> None:
+    archs = {e.spec.arch for e in subject.registry.all("model")}
+    arch = entry.spec.arch.rpartition(":")[2]
+    assert arch in archs, f"arch = {entry.spec.arch!r} is no registered architecture"
+    try:
+        small(import_target(entry.spec.target))(_STRANGER)
+    except (ZooError, KeyError):
+        return
+    raise AssertionError("takes a checkpoint that is of no layout it can know")
+
+
+def _check_health(entry: Entry[Any]) -> None:
+    found = import_target(entry.spec.target)()
+    assert isinstance(found, Check), f"gives {type(found).__name__}, not Check"
+    assert found.status in ("ok", "note", "problem"), f"status = {found.status!r}"
+    assert found.message, "has no message"
+    if entry.spec.fix is not None:
+        assert callable(import_target(entry.spec.fix)), f"{entry.spec.fix} cannot be called"
+
+
+def _some(event: Event) -> Tensor:
+    """A few events."""
+    generator = torch.Generator().manual_seed(8)
+    if event.levels is not None:
+        return torch.randint(event.levels, (_ROWS, *event.shape), generator=generator)
+    return event.from_network(torch.randn(_ROWS, *event.shape, generator=generator))
+
+
+CALL_CHECKS = [
+    check_datasets_load,
+    check_metrics_measure,
+    check_converters_refuse_strangers,
+    check_health_checks_answer,
+]

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import Annotated
 import torch
 import zoo_core as zoo
+from zoo_core.errors import NoCapabilityError
 
 @dataclass(frozen=True)
 class Langevin:
@@ -36,6 +37,8 @@ class Langevin:
     size: Annotated[float, zoo.Range(0, 1)] = 0.05
 
     def __call__(self, model, rng, cond):
+        if model.event.discrete:
+            raise NoCapabilityError("Langevin dynamics walk over reals.")
         x = rng.normal(model.event.shape, stream="start")
         for step in range(self.steps):
             with torch.enable_grad():
@@ -75,9 +78,11 @@ class Denoising:
 
     def _one(self, model, x, cond, rng, step):
         t = rng.uniform(stream="t", step=step)
-        alpha, sigma = model.schedule.alpha(t)[:, None], model.schedule.sigma(t)[:, None]
+        x = model.event.to_network(x)
+        shape = (-1, *[1] * len(model.event.shape))
+        alpha, sigma = model.schedule.alpha(t).view(shape), model.schedule.sigma(t).view(shape)
         x_t = alpha * x + sigma * rng.normal(x.shape[1:], stream="eps", step=step)
-        return -(model.denoise(x_t, t, cond) - x).square().sum(1)
+        return -(model.denoise(x_t, t, cond) - x).square().flatten(1).sum(1)
 '''
 DENSITY = """
 from zoo_core import DensityType, hookimpl

@@ -36,7 +36,7 @@ _MOST = 16
 _FILL = {float: 0.5, int: 2}
 """Options without defaults."""
 _OF_LOG_P = {"Density", "Conditionals", "Bijection", "Encoder", "Decoder", "Energy"}
-"""Capabilities that determine log p of integers; of reals also a score and a denoiser do."""
+"""Capabilities that determine log p, whatever the events."""
 
 
 def check_samplers_draw_events(subject: PluginSubject) -> None:
@@ -100,7 +100,8 @@ def _each(subject: PluginSubject, kind: str, check: Any) -> None:
         except Exception as error:
             raise AssertionError(
                 f"{kind} {entry.spec.name!r} ({entry.spec.target}) raises "
-                f"{type(error).__name__}: {error}"
+                f"{type(error).__name__}: {error}; what it is not for, it may refuse with "
+                "NoCapabilityError"
             ) from error
     if doubts:
         raise Inconclusive("; ".join(doubts))
@@ -198,8 +199,13 @@ def _check_likelihood(entry: Entry[Any], score: Any, model: GenerativeModel) -> 
 
 
 def _determined(entry: Entry[Any], model: GenerativeModel) -> bool:
-    allowed = _OF_LOG_P if model.event.discrete else _OF_LOG_P | {"Score", "Denoiser"}
-    return set(entry.spec.requires) <= allowed
+    """Whether what it requires determines log p.
+
+    An estimate from a denoiser or a score alone may be of something else, and say so by its name.
+    """
+    estimate = entry.spec.kind.relation == "estimate"
+    more = set() if model.event.discrete or estimate else {"Score", "Denoiser"}
+    return set(entry.spec.requires) <= _OF_LOG_P | more
 
 
 def _check_side(what: str, found: LogLikelihood, exact: Tensor) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import torch
 
 from zoo_core import Condition, Event, GenerativeModel, LikelihoodKind, Loss, Range
+from zoo_core.errors import NoCapabilityError
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,11 @@ class Loaded:
     face: Annotated[int, Range(0, 16)] = 3
 
     def __call__(self, model, rng, cond):
-        return torch.full((len(rng), *model.event.shape), self.face)
+        if not model.event.discrete:
+            raise NoCapabilityError("dice have faces; these events are reals.")
+        face = min(self.face, model.event.levels - 1)
+        loaded = rng.uniform(model.event.shape, stream="load") < 0.9
+        return torch.where(loaded, face, model.sample_rows(rng, cond))
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ than a jump, in nats, at all but a few samples."""
 LogProb = Callable[[Tensor, Tensor | None], Tensor]
 
 
-@only_if(lambda subject: subject.exact)
+@only_if(lambda subject: subject.exact_of_reals)
 def check_density_integrates_to_one(subject: ModelSubject) -> None:
     """By importance sampling, for each of a few conditions, in up to 256 dimensions."""
     model = _of_reals(subject)
@@ -63,7 +63,7 @@ def check_decoder_integrates_to_one(subject: ModelSubject) -> None:
     _check_mass(subject, model, lambda x, c: _nats(model, x, c, method=method, seed=1))
 
 
-@only_if(lambda subject: subject.exact)
+@only_if(lambda subject: subject.exact_of_reals)
 def check_slope_of_log_p_fits_the_samples(subject: ModelSubject) -> None:
     """Stein's identity of every coordinate; its log p may be in bits, negated or of a part."""
     model, doubts = _of_reals(subject), []

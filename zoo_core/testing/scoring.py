@@ -32,7 +32,7 @@ def training_without_noise(model: GenerativeModel) -> Iterator[None]:
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.eval()
-    with torch.random.fork_rng(devices=[]), _WithoutDropout():  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices=[]), _WithoutDropout():
         yield
     model.eval()
 

@@ -30,7 +30,8 @@ def check_scores_have_the_models_precision(subject: ModelSubject) -> None:
             f"log p is {found.dtype}; compute and return it in float32 or float64"
         )
         try:
-            model, x, cond = model.double(), _double(x), _double(cond)
+            model, x = model.double(), x.double() if x.is_floating_point() else x
+            cond = cond.double() if cond is not None and cond.is_floating_point() else cond
             want = raw_nats(model, x[:_ROWS], None if cond is None else cond[:_ROWS]).double()
         except Exception as error:
             raise Inconclusive(f"no scores in float64 to compare with: {error}") from error
@@ -69,7 +70,8 @@ def _largest_jump(model: GenerativeModel, x: Tensor, cond: Tensor | None) -> Ten
             b, high = middle, found
         else:
             a, low = middle, found
-    return (high - low).abs()
+    jump: Tensor = (high - low).abs()
+    return jump
 
 
 @only_if(lambda subject: subject.scored)
@@ -123,10 +125,6 @@ def check_tensors_are_parameters_or_buffers(subject: ModelSubject) -> None:
         f"{', '.join(stray[:5])} are tensors that neither move with the model nor are saved; use "
         "register_buffer(name, tensor), with persistent=False for what the config determines"
     )
-
-
-def _double(x: Tensor | None) -> Tensor | None:
-    return x.double() if x is not None and x.is_floating_point() else x
 
 
 def _holds_tensor(value: Any) -> bool:

@@ -17,7 +17,7 @@ from zoo_core.plugins import LoadRecord
 from zoo_core.registry import Entry, Registry, current
 from zoo_core.resolve import build
 from zoo_core.rng import Rng
-from zoo_core.specs import ModelSpec
+from zoo_core.specs import LikelihoodSpec, ModelSpec
 from zoo_core.testing.proposals import Chart
 
 __all__ = [
@@ -101,11 +101,20 @@ class ModelSubject:
     @property
     def exact(self) -> bool:
         """Whether its likelihood claims to be equal to log p."""
+        return any(spec.kind.relation == "equal" for spec in self._likelihoods)
+
+    @property
+    def exact_of_reals(self) -> bool:
+        """The same, where that likelihood is not for integers alone."""
+        return self.exact and any(spec.serves(discrete=False) for spec in self._likelihoods)
+
+    @property
+    def _likelihoods(self) -> list[LikelihoodSpec]:
         try:
             found = self.registry.find("likelihood", self.spec.default_likelihood or "none")
         except UnknownNameError:
-            return False  # scoring fails, and says so
-        return any(e.spec.kind.relation == "equal" for e in found)
+            return []  # scoring fails, and says so
+        return [entry.spec for entry in found]
 
     def claims(self, *capabilities: str) -> bool:
         return set(capabilities) <= set(self.spec.capabilities)

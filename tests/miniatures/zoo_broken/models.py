@@ -79,7 +79,7 @@ class IgnoresTheSeed(Coins):
         return torch.ones(len(rng), self.config.coins, dtype=torch.int64)
 
 
-@breaks("check_samples_are_events", "check_samples_follow_the_likelihood")
+@breaks("check_samples_are_events")
 class SamplesFloats(Coins):
     def sample_rows(self, rng, cond=None):
         return super().sample_rows(rng).float()

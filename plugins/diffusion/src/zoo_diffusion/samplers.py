@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from zoo_core import Fixed, Range, Rng
+from zoo_core import Event, Fixed, Range, Rng
 from zoo_diffusion import flow, whole
 from zoo_diffusion.churn import heun
 from zoo_diffusion.times import DiscreteTime
@@ -61,7 +61,8 @@ class Solver(ABC):
         """Events (B, *S)."""
         options, plan = Options(self.guidance, self.clip, self.threshold), self.plan(model)
         if fixed is None and trace is None and whole.serves(model, plan, options):
-            return model.event.from_network(whole.run(model, rng, plan, options))
+            event: Event = model.event
+            return event.from_network(whole.run(model, rng, plan, options))
         return loop(model, rng, cond, plan, options, fixed, trace)
 
 
@@ -169,4 +170,5 @@ class ODE:
         solved = flow.solve(path.velocity, u, ends[1], ends[0], rtol=self.rtol, atol=self.atol)
         rows = torch.arange(len(u), device=u.device)
         x = path.denoised(solved.y, torch.full_like(u.flatten(1)[:, 0], ends[0]), rows)
-        return model.event.from_network(x.to(torch.float32))
+        event: Event = model.event
+        return event.from_network(x.to(torch.float32))

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from zoo_core import Fixed, Rng
+from zoo_core import Event, Fixed, Rng
 from zoo_core.capabilities import Schedule
 from zoo_core.errors import UsageError
 from zoo_diffusion.parameterization import Predictor, to_x0
@@ -278,7 +278,8 @@ class _Known:
 def _preview(model: Any, x: Tensor, m: Tensor, alpha: float, sigma: float) -> Tensor:
     """The denoised events as they look from here."""
     a, s = x.new_full((1,), alpha), x.new_full((1,), sigma)
-    return model.event.from_network(to_x0(m, prediction_of(model), x, a, s))
+    event: Event = model.event
+    return event.from_network(to_x0(m, prediction_of(model), x, a, s))
 
 
 def _check_guidance(model: Any, cond: Tensor | None, guidance: float) -> bool:

@@ -44,6 +44,7 @@ _ROUNDING = {"mass": 1e-3, "stein": 2e-3}
 _STEP, _JUMP, _MOST_STRAYS = 1e-2, 0.1, 1e-3
 """Differences of a smooth log p, over a step in standard deviations, stray from its slope by less
 than a jump, in nats, at all but a few samples."""
+_SLOPE = 1e-4
 
 LogProb = Callable[[Tensor, Tensor | None], Tensor]
 
@@ -85,6 +86,27 @@ def check_slope_of_log_p_fits_the_samples(subject: ModelSubject) -> None:
             doubts.append(f"log p jumps in {where}, where Stein's identity does not hold")
     if doubts:
         raise Inconclusive(doubts[0])
+
+
+@only_if(lambda subject: subject.claims("Score"))
+def check_score_is_the_slope_of_log_p(subject: ModelSubject) -> None:
+    """`score` is the gradient of `log_prob`, or of minus `energy`, where the model has one."""
+    model = _of_reals(subject)
+    x, cond = subject.events(16).requires_grad_(), subject.cond(16)
+    with torch.enable_grad():
+        if subject.claims("Density"):
+            log_f = model.log_prob(x, cond)  # type: ignore[operator]
+        elif subject.claims("Energy"):
+            log_f = -model.energy(x, cond)  # type: ignore[operator]
+        else:
+            raise Inapplicable("the model has neither log_prob nor energy to compare with")
+        (want,) = torch.autograd.grad(log_f.sum(), x)
+    with torch.no_grad():
+        found = model.score(x.detach(), cond)  # type: ignore[operator]
+    gap = float((found - want).abs().max())
+    assert gap < _SLOPE * max(1.0, float(want.abs().max())), (
+        f"score differs by {gap:.3g} from the gradient of log p"
+    )
 
 
 def _of_reals(subject: ModelSubject) -> GenerativeModel:
@@ -210,4 +232,5 @@ DENSITY_CHECKS = [
     check_density_integrates_to_one,
     check_decoder_integrates_to_one,
     check_slope_of_log_p_fits_the_samples,
+    check_score_is_the_slope_of_log_p,
 ]

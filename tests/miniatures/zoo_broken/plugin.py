@@ -53,6 +53,10 @@ def zoo_models():
             for name in REALS
         ),
         *(
+            spec(name, "Density", "Score", module="reals", default_likelihood="exact_density")
+            for name in ("Sloped", "NegatesItsScore")
+        ),
+        *(
             spec(name, "Encoder", "Decoder", module="reals", **LATENT)
             for name in ("RealLatent", "DecodesInBits")
         ),

@@ -154,6 +154,21 @@ class DetachesItsSlope(Blob):
         return super().log_prob(x.detach() + 0.5 * (x - x.detach()))
 
 
+class Sloped(Blob):
+    """A blob that knows its score."""
+
+    def score(self, x, cond=None):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            return torch.autograd.grad(self.log_prob(x).sum(), x)[0]
+
+
+@breaks("score_is_the_slope_of_log_p")
+class NegatesItsScore(Sloped):
+    def score(self, x, cond=None):
+        return -super().score(x)
+
+
 class Labelled(Blob):
     """A blob of each of three classes."""
 

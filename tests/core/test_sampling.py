@@ -53,8 +53,8 @@ def test_reals_of_a_sampler_become_integers_where_the_events_are():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (torch.full((4, 1, 3, 3), torch.nan), "what Gives drew holds NaN or infinite values"),
-        (torch.full((4, 1, 3, 3), torch.inf), "what Gives drew holds NaN or infinite values"),
+        (torch.full((4, 1, 3, 3), torch.nan), "what Gives drew of 4 of 4 events is not finite"),
+        (torch.full((4, 1, 3, 3), torch.inf), "what Gives drew of 4 of 4 events is not finite"),
         (torch.full((4, 1, 3, 3), 2), "what Gives drew has values from 2 to 2"),
         (torch.zeros(4, 3, 3), "what Gives drew has shape"),
         (torch.zeros(3, 1, 3, 3), "what Gives drew has 3 rows; 4 were asked for"),
@@ -63,7 +63,7 @@ def test_reals_of_a_sampler_become_integers_where_the_events_are():
     ],
 )
 def test_what_cannot_be_events_is_refused_with_the_samplers_name(value, message):
-    with pytest.raises(zoo.DataError, match=message):
+    with pytest.raises(zoo.ZooError, match=message):
         zoo.create("mini_ar").sample(4, sampler=Gives(value))
 
 
@@ -130,7 +130,7 @@ def test_known_values_are_kept():
     ],
 )
 def test_known_values_that_do_not_fit_are_refused(fixed, message):
-    with pytest.raises(zoo.DataError, match=message):
+    with pytest.raises(zoo.ZooError, match=message):
         zoo.create("mini_ar").sample(2, sampler=Complete(), fixed=fixed)
 
 

@@ -190,7 +190,7 @@ def _check_likelihood(entry: Entry[Any], score: Any, model: GenerativeModel) -> 
     with forbid_torch_randomness():
         found = model.log_likelihood(x, method=score, cond=cond)
     assert tuple(found.nats.shape) == (n,), f"{what}: nats have shape {tuple(found.nats.shape)}"
-    finite = bool(found.nats.isfinite().all() and found.std_err.isfinite().all())
+    finite = bool(found.nats.isfinite().all() and (found.std_err >= 0).all())
     assert finite, f"{what}: nats are {found.nats.tolist()} +- {found.std_err.tolist()}"
     have, want = found.kind, entry.spec.kind
     assert (have.name, have.relation) == (want.name, want.relation), f"{what} gives {have}"
@@ -209,9 +209,14 @@ def _determined(entry: Entry[Any], model: GenerativeModel) -> bool:
 
 
 def _check_side(what: str, found: LogLikelihood, exact: Tensor) -> None:
-    """A mean of differences to log p that its relation allows."""
+    """A mean of differences to log p that its relation allows.
+
+    Where errors are infinite, which is to say unknown, the spread of the differences serves.
+    """
     gap = found.nats - exact
-    mean, error = float(gap.mean()), float(found.std_err.square().sum().sqrt()) / len(gap)
+    known = bool(found.std_err.isfinite().all())
+    of_sum = found.std_err.square().sum().sqrt() if known else gap.std() * len(gap) ** 0.5
+    mean, error = float(gap.mean()), float(of_sum) / len(gap)
     slack = _SIGMAS * error + 1e-3
     wrong = {
         "equal": abs(mean) > slack,

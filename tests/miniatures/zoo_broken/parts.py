@@ -92,7 +92,7 @@ class DrawsLevelsAsReals(Draws):
         return super().__call__(model, rng, cond).float()
 
 
-@sampler("holds NaN or infinite values")
+@sampler("events is not finite")
 class DrawsNaN(Draws):
     def __call__(self, model, rng, cond):
         return super().__call__(model, rng, cond) * math.nan
@@ -214,7 +214,7 @@ class NearlyExact(Scores):
         return super().__call__(model, x, cond, rng) - 0.1
 
 
-@likelihood("nats are [nan")
+@likelihood("NotFiniteError")
 class ScoresNaN(Scores):
     def __call__(self, model, x, cond, rng):
         return super().__call__(model, x, cond, rng) * math.nan

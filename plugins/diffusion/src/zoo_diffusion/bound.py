@@ -146,7 +146,7 @@ def decoder_time(schedule: Schedule, event: Event, start: float) -> float:
 def log_snr_ends(schedule: Schedule, start: float, device: torch.device) -> Tensor:
     """The log-SNR at the times `start` and 1, float64 (2,), for times that are even in it."""
     ends = log_snr(schedule, torch.tensor([start, 1.0], device=device))
-    if not bool(ends.isfinite().all()):
+    if bool(ends.isinf().any()):
         raise UsageError(
             "alpha is 0 at time 1: the log-SNR has no end, and no times are even in it.",
             hint="score with a number of steps: method 'vlb', steps=1000",

@@ -32,12 +32,12 @@ def test_both_plugins_pass_the_kit(addons):
 
 def test_the_sampler_comes_to_the_diffusion_model_and_ends_where_its_ode_does(addons):
     model = zoo.create("mini_diffusion")
-    heun = model.sample(16, sampler="heun", steps=200, cond=1)
-    finer = model.sample(16, sampler="heun", steps=400, cond=1)
+    heun = model.sample(16, sampler="heun_ode", steps=200, cond=1)
+    finer = model.sample(16, sampler="heun_ode", steps=400, cond=1)
     torch.testing.assert_close(heun, finer, atol=5e-3, rtol=5e-3)
-    torch.testing.assert_close(model.sample(3, sampler="heun", steps=200, cond=1), heun[:3])
+    torch.testing.assert_close(model.sample(3, sampler="heun_ode", steps=200, cond=1), heun[:3])
     with pytest.raises(zoo.ZooError, match="needs Denoiser"):
-        zoo.create("mini_vae").sample(1, sampler="heun")
+        zoo.create("mini_vae").sample(1, sampler="heun_ode")
 
 
 def test_the_sampler_gives_integers_where_the_events_are(monkeypatch):

@@ -72,7 +72,7 @@ def test_the_plugins_declare_a_sampler_and_a_likelihood_and_nothing_else():
     for kind, plugin in itertools.product(("sampler", "likelihood", "model", "loss"),
                                           ("addons_sampler", "addons_likelihood")):  # fmt: skip
         found = [e.spec.name for e in registry.all(kind) if e.plugin.name == plugin]
-        want = {"addons_sampler": ["heun"], "addons_likelihood": ["jackknife"]}[plugin]
+        want = {"addons_sampler": ["heun_ode"], "addons_likelihood": ["jackknife"]}[plugin]
         assert found == (want if plugin.endswith(kind) else [])
 
 
@@ -98,8 +98,8 @@ def test_heun_is_of_second_order():
 
 def test_heun_serves_models_by_name_and_by_capability():
     with pytest.raises(zoo.ZooError, match="needs Denoiser"):
-        CoinVAE().sample(1, sampler="heun")
-    few, many = (NormalDiffusion().sample(n, sampler="heun", steps=5) for n in (3, 9))
+        CoinVAE().sample(1, sampler="heun_ode")
+    few, many = (NormalDiffusion().sample(n, sampler="heun_ode", steps=5) for n in (3, 9))
     torch.testing.assert_close(few, many[:3])
 
 

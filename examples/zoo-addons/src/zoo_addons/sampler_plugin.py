@@ -11,7 +11,7 @@ ZOO_API = 1
 def zoo_samplers() -> list[SamplerSpec]:
     return [
         SamplerSpec(
-            "heun",
+            "heun_ode",
             "zoo_addons.heun:Heun",
             requires=("Denoiser",),
             summary="second-order steps of the probability-flow ODE",

@@ -1,0 +1,20 @@
+"""A plugin that adds one likelihood and nothing else."""
+
+from zoo_core import LikelihoodKind, LikelihoodSpec, hookimpl
+
+__all__ = ["ZOO_API"]
+
+ZOO_API = 1
+
+
+@hookimpl
+def zoo_likelihoods() -> list[LikelihoodSpec]:
+    return [
+        LikelihoodSpec(
+            "jackknife",
+            "zoo_addons.jackknife:Jackknife",
+            LikelihoodKind("jackknife", "estimate"),
+            requires=("Encoder", "Decoder"),
+            summary="importance-weighted estimate with its first-order bias removed",
+        )
+    ]

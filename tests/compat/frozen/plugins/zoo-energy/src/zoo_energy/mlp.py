@@ -1,0 +1,85 @@
+"""An energy of reals by a multilayer perceptron.
+
+    E(x) = |x|^2 / (2 s^2) - f(x),  so that p(x) ~ N(x; 0, s^2 I) exp(f(x))
+
+f grows at most linearly, so Z is finite. Shapes: B batch, D reals. Energies are in nats.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from zoo_core import Event, GenerativeModel, Range, Rng
+from zoo_core.nn.distributions import Normal
+
+__all__ = ["Config", "EnergyMLP"]
+
+
+@dataclass(frozen=True)
+class Config:
+    features: Annotated[int, Range(1, 4096)] = 2
+    hidden: Annotated[int, Range(1, 4096)] = 128
+    layers: Annotated[int, Range(1, 16)] = 3
+    scale: Annotated[float, Range(0.0, 1e3, open=True)] = 2.0
+    """s: the standard deviation of the base, to cover the data."""
+    move: Annotated[float, Range(0.0, 1e3, open=True)] = 0.02
+    """Step size of the chain; any is right, and this decides how fast it mixes."""
+
+
+class EnergyMLP(GenerativeModel):
+    """Unnormalized density of reals, with its score and a Metropolis-adjusted Langevin chain."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        config = config or Config()
+        super().__init__(config, Event((config.features,)))
+        widths = [config.features, *[config.hidden] * config.layers]
+        parts: list[nn.Module] = []
+        for a, b in zip(widths, widths[1:], strict=False):
+            parts += [nn.Linear(a, b), nn.SiLU()]
+        self.f = nn.Sequential(*parts, nn.Linear(widths[-1], 1, bias=False))  # Z holds the bias
+
+    def energy(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """E(x), (B, D) -> (B,)."""
+        f: Tensor = self.f(x).squeeze(-1)
+        return -self._log_base(x) - f
+
+    def score(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """-grad E(x), (B, D); differentiable where gradients are on."""
+        keep = torch.is_grad_enabled()
+        with torch.enable_grad():
+            x = x if x.requires_grad else x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.energy(x).sum(), x, create_graph=keep)
+        return -gradient
+
+    def base(self, batch: int) -> Normal:
+        """N(0, s^2 I)."""
+        standard = Normal.standard(batch, self.config.features, like=next(self.parameters()))
+        return Normal(standard.mean, standard.log_std + math.log(self.config.scale))
+
+    @torch.no_grad()
+    def transition(self, x: Tensor, beta: float, rng: Rng, *, step: int) -> Tensor:
+        """A Langevin proposal, accepted or not after Metropolis and Hastings."""
+        eps = self.config.move
+        forward = self._drift(x, beta)
+        y = forward + eps**0.5 * rng.normal(x.shape[1:], stream="move", step=step).to(x.dtype)
+        back = self._drift(y, beta)
+        gain = self._log_f(y, beta) - self._log_f(x, beta)
+        gain += ((y - forward).square() - (x - back).square()).sum(-1) / (2 * eps)
+        accepted = rng.uniform(stream="accept", step=step).log() < gain
+        return torch.where(accepted[:, None], y, x)
+
+    def _drift(self, x: Tensor, beta: float) -> Tensor:
+        """x + eps / 2 grad log f_beta(x), (B, D)."""
+        move, scale = float(self.config.move), float(self.config.scale)
+        return x + move / 2 * ((1 - beta) * -x / scale**2 + beta * self.score(x))
+
+    def _log_f(self, x: Tensor, beta: float) -> Tensor:
+        """log f_beta(x) up to a constant, (B,)."""
+        return (1 - beta) * self._log_base(x) - beta * self.energy(x)
+
+    def _log_base(self, x: Tensor) -> Tensor:
+        """log N(x; 0, s^2 I) up to a constant, (B,)."""
+        return -x.square().sum(-1) / (2 * float(self.config.scale) ** 2)

@@ -21,7 +21,7 @@ PY := .venv/bin/python
 PIP = $(if $(UV),"$(UV)" pip install --quiet --python $(PY),$(PY) -m pip install -qq --retries 5 --timeout 120 --disable-pip-version-check --progress-bar off) -c constraints.txt
 BUILD_TOOLS := "pip>=23.1" "setuptools>=77" wheel ninja "torch>=2.11"
 
-.PHONY: help setup demo test test-slow fuzz bench lint format types imports wheel clean
+.PHONY: help setup demo test test-slow figures compare fuzz bench lint format types imports wheel clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -56,10 +56,16 @@ demo: setup ## the main job: bundled models, real digits, a table and a gallery
 	@$(PY) examples/demo.py
 
 test: setup ## the default tests, at most 8 minutes on two cores
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" -n 2 --dist worksteal $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" -n 2 --costs $(ARGS)
 
-test-slow: setup ## installation matrix, end to end, kernel tables: at most 30 minutes
-	@$(PY) -m pytest -m slow $(ARGS)
+test-slow: setup ## installation matrix, end to end, kernel tables: at most 40 minutes
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m slow -n 2 --costs $(ARGS)
+
+figures: setup ## record help, JSON, exit codes and the demo's table anew (tests/compat/figures.json)
+	@$(PY) tools/figures.py --demo
+
+compare: setup ## two commits side by side: figures and times (BASE=main~10, ARGS="HEAD --rounds 5")
+	@$(PY) tools/compare_commits.py $(or $(BASE),$(error say BASE=commit)) $(ARGS)
 
 fuzz: setup ## ten minutes of bad configs and checkpoints (SECONDS=600)
 	@ZOO_FUZZ_SECONDS=$$(( $(or $(SECONDS),600) / 2 )) $(PY) -m pytest -m slow tests/weights/test_fuzz.py tests/weights/test_fuzz_configs.py $(ARGS)

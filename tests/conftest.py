@@ -15,11 +15,6 @@ sys.path.insert(0, str(MINIATURES))
 _serial = itertools.count()
 
 
-def pytest_collection_modifyitems(items):
-    """Start with the longest test, so that it does not run alone at the end."""
-    items.sort(key=lambda item: "under_the_interpreter" not in item.name)
-
-
 @pytest.fixture(autouse=True)
 def _same_parameters_in_every_run():
     """Fresh parameters come from torch's generator; tests leave it as they found it."""

@@ -185,7 +185,7 @@ def test_samples_equal_those_of_a_full_pass_per_value(make, event, classes):
 
 def test_samples_follow_the_distribution_and_score_its_entropy(make):
     model = make("three_levels")
-    n = 20_000
+    n = 15_000
     with torch.no_grad():
         x = Sequential()(model, Rng(0, n), None)
         p = model.log_prob(every_image(model)).exp()

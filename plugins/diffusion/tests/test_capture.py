@@ -32,12 +32,12 @@ MODELS = {
     "vdm linear": ("vdm", {"network": MLP, "schedule": "linear"}),
 }
 SAMPLERS = {
-    "ancestral": Ancestral(steps=4),
-    "ddim": DDIM(steps=4),
-    "ddim noise": DDIM(steps=4, eta=1.0),
-    "heun": Heun(steps=3),
-    "heun churn": Heun(steps=3, churn=2.0, churn_min=0.0, churn_max=1e9),
-    "dpmpp_2m": DPMpp2M(steps=4),
+    "ancestral": Ancestral(steps=3),
+    "ddim": DDIM(steps=3),
+    "ddim noise": DDIM(steps=3, eta=1.0),
+    "heun": Heun(steps=2),
+    "heun churn": Heun(steps=2, churn=2.0, churn_min=0.0, churn_max=1e9),
+    "dpmpp_2m": DPMpp2M(steps=3),
 }
 MAKERS = (torch.tensor, torch.as_tensor, torch.from_numpy, torch.asarray)
 

@@ -49,6 +49,7 @@ def check_parameters(state: Mapping[str, Tensor], what: str) -> None:
         raise NotFiniteError(
             f"{what}: NaN or infinite values in {', '.join(names[:_SHOWN])}{more}.",
             hint="to look into them: torch.save(model.state_dict(), PATH)",
+            command="train anew, with a smaller train.lr",
         )
 
 

@@ -59,7 +59,7 @@ def test_minus_infinity_is_a_value_whose_mean_says_of_how_many_events(scored):
     assert record["nats"] is record["std_err"] is record["bits_per_dim"] is None
     assert record["impossible"] == 1
     assert metric_text(record).startswith("log p = -inf +- ? nats")
-    assert metric_short(record) == "= -inf nats"
+    assert metric_short(record) == "= -inf nats told"
 
 
 def test_the_mean_of_one_event_has_an_unknown_error_however_exact_it_is(scored):

@@ -7,7 +7,7 @@ n' = (1 + gamma) n: x' = alpha' (x / alpha + s sqrt(n'^2 - n^2) z).
 import torch
 from torch import Tensor
 
-from zoo_core.capabilities import Schedule
+from zoo_core.catalog.capabilities import Schedule
 from zoo_diffusion.schedules import time_at
 from zoo_diffusion.walk import Plan, Walk
 from zoo_kernels import denoise
@@ -27,10 +27,10 @@ def heun(
 ) -> Plan:
     """Rows of all steps; times, alpha and sigma are those that each row finds."""
     tables, found, calls = [], [], []
-    most = float(path.sigma[0] / path.alpha[0])
+    most = (path.sigma[0] / path.alpha[0]).item()
     for i in range(len(path.times)):
         here = torch.stack((path.times[i], path.alpha[i], path.sigma[i]))
-        n = float(here[2] / here[1])
+        n = (here[2] / here[1]).item()
         higher = min(n * (1 + gamma), most) if within[0] <= n <= within[1] else n
         if higher > n:
             raised = _at(schedule, higher)

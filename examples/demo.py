@@ -24,8 +24,8 @@ import zoo_kernels
 from zoo_core.uncertainty import plus_minus
 
 if TYPE_CHECKING:
+    from zoo_core.catalog.registry import ModelInfo
     from zoo_core.data.dataset import Dataset
-    from zoo_core.registry import ModelInfo
 
 SHOWN, TIMED, SEED = 20, 64, 0
 PICTURES = ("digits", "ising")

@@ -15,7 +15,7 @@ from typing import Any
 
 import zoo_core as zoo
 from zoo_core.evaluation.quality import SampleQuality
-from zoo_core.evaluation.record import data_of
+from zoo_core.workflows.verification import data_of
 
 STEPS = (1000, 50, 20, 10)
 SCORES = ("coverage", "precision", "recall", "frechet")

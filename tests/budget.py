@@ -71,7 +71,7 @@ def by_architecture(spent):
 
     Tests of the kernels name their cases, some after the model that they are from.
     """
-    from zoo_core.registry import current
+    from zoo_core.catalog.registry import current
 
     archs = {entry.spec.arch for entry in current().all("model")}
     found = Counter()

@@ -63,8 +63,8 @@ def install(tmp_path, monkeypatch):
 @pytest.fixture
 def registry_of():
     """`registry_of(*entry_points, **options) -> Registry` of just these plugins and the core."""
-    from zoo_core.plugins import Plugins
-    from zoo_core.registry import Registry
+    from zoo_core.catalog.plugins import Plugins
+    from zoo_core.catalog.registry import Registry
 
     def build(*points, disabled=(), **options):
         return Registry(Plugins(found=points, disabled=disabled, **options))
@@ -78,7 +78,7 @@ MINI = EntryPoint("mini", "zoo_mini.plugin", "density_zoo")
 @pytest.fixture
 def minis(registry_of):
     """The miniature family, in force."""
-    from zoo_core.registry import use
+    from zoo_core.catalog.registry import use
 
     with use(registry_of(MINI)) as registry:
         yield registry

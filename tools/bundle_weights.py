@@ -14,12 +14,12 @@ from pathlib import Path
 from tags import command
 
 import zoo_core as zoo
+from zoo_core.catalog.registry import current
+from zoo_core.catalog.tags import package_folder
 from zoo_core.errors import DataError
 from zoo_core.files import atomic_folder
-from zoo_core.registry import current
-from zoo_core.training import load_recipe
 from zoo_core.weights import checkpoint, golden
-from zoo_core.weights.tags import package_folder
+from zoo_core.workflows import load_recipe
 
 MOST_BYTES = 8_000_000
 

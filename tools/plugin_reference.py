@@ -25,7 +25,7 @@ def page() -> str:
     lines += ["\n## Specs\n", "What the hooks return: frozen dataclasses of `zoo_core`.\n"]
     for node in _classes("specs.py"):
         lines += _dataclass(node)
-    lines += ["\n## Capabilities\n", "Protocols of `zoo_core.capabilities`.\n"]
+    lines += ["\n## Capabilities\n", "Protocols of `zoo_core.catalog.capabilities`.\n"]
     for node in _classes("capabilities.py"):
         lines += _protocol(node)
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -81,7 +81,7 @@ def _flat(text: str | None) -> str:
 
 def _classes(file: str) -> list[ast.ClassDef]:
     """Public classes of a module of the core, in their order."""
-    tree = ast.parse((ROOT / "zoo_core" / file).read_text())
+    tree = ast.parse((ROOT / "zoo_core" / "catalog" / file).read_text())
     return [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name[0] != "_"]
 
 

@@ -15,15 +15,15 @@ from typing import Any
 from tags import command, folder_of
 
 import zoo_core as zoo
-from zoo_core import resolve
+from zoo_core.catalog import components as resolve
 from zoo_core.data import load_dataset
 from zoo_core.errors import DataError
 from zoo_core.files import write_json
-from zoo_core.training import load_recipe
-from zoo_core.training.recipe import Recipe, parse_recipe
-from zoo_core.training.run import metric
 from zoo_core.weights import checkpoint
 from zoo_core.weights.card import metric_text
+from zoo_core.workflows import load_recipe
+from zoo_core.workflows.recipe import Recipe, parse_recipe
+from zoo_core.workflows.run import metric
 
 
 def score(name: str) -> Iterator[str]:

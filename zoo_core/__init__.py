@@ -6,7 +6,10 @@ Public names resolve on first use, so importing this package imports neither tor
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from zoo_core import compat
+from zoo_core.version import __version__ as __version__
+
+compat.install()
 
 _HOMES = {
     "create": "zoo_core.loading",
@@ -15,23 +18,23 @@ _HOMES = {
     "load_dataset": "zoo_core.data.loading",
     "load": "zoo_core.loading",
     "pull": "zoo_core.loading",
-    "push": "zoo_core.weights.hub.upload",
+    "push": "zoo_core.publishing",
     "GenerativeModel": "zoo_core.model",
-    "Loss": "zoo_core.model",
-    "Player": "zoo_core.model",
-    "Batch": "zoo_core.model",
-    "Condition": "zoo_core.data.event",
+    "Loss": "zoo_core.contracts",
+    "Player": "zoo_core.contracts",
+    "Batch": "zoo_core.contracts",
+    "Condition": "zoo_core.spaces",
     "Dataset": "zoo_core.data.dataset",
-    "Event": "zoo_core.data.event",
+    "Event": "zoo_core.spaces",
     "Split": "zoo_core.data.dataset",
     "Range": "zoo_core.config",
     "Rng": "zoo_core.rng",
-    "Fixed": "zoo_core.sampling",
+    "Fixed": "zoo_core.contracts",
     "TrainConfig": "zoo_core.training.config",
     "train": "zoo_core.training.loop",
     "LogLikelihood": "zoo_core.likelihood",
-    "hookimpl": "zoo_core.hookspecs",
-    "ZOO_API": "zoo_core.hookspecs",
+    "hookimpl": "zoo_core.catalog.hookspecs",
+    "ZOO_API": "zoo_core.catalog.hookspecs",
     **dict.fromkeys(
         (
             "Check",
@@ -47,7 +50,7 @@ _HOMES = {
             "Pretrained",
             "SamplerSpec",
         ),
-        "zoo_core.specs",
+        "zoo_core.catalog.specs",
     ),
     **dict.fromkeys(
         (
@@ -63,25 +66,8 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from zoo_core.config import Range
-    from zoo_core.data.dataset import Dataset, Split
-    from zoo_core.data.event import Condition, Event
-    from zoo_core.data.loading import load_dataset
-    from zoo_core.errors import (
-        ConfigError,
-        DataError,
-        NoLikelihoodError,
-        NotFiniteError,
-        UnknownNameError,
-        ZooError,
-    )
-    from zoo_core.hookspecs import ZOO_API, hookimpl
-    from zoo_core.likelihood import LogLikelihood
-    from zoo_core.loading import create, info, list_models, load, pull
-    from zoo_core.model import Batch, GenerativeModel, Loss, Player
-    from zoo_core.rng import Rng
-    from zoo_core.sampling import Fixed
-    from zoo_core.specs import (
+    from zoo_core.catalog.hookspecs import ZOO_API, hookimpl
+    from zoo_core.catalog.specs import (
         Check,
         ConverterSpec,
         DatasetSpec,
@@ -95,9 +81,26 @@ if TYPE_CHECKING:
         Pretrained,
         SamplerSpec,
     )
+    from zoo_core.config import Range
+    from zoo_core.contracts import Batch, Fixed, Loss, Player
+    from zoo_core.data.dataset import Dataset, Split
+    from zoo_core.data.loading import load_dataset
+    from zoo_core.errors import (
+        ConfigError,
+        DataError,
+        NoLikelihoodError,
+        NotFiniteError,
+        UnknownNameError,
+        ZooError,
+    )
+    from zoo_core.likelihood import LogLikelihood
+    from zoo_core.loading import create, info, list_models, load, pull
+    from zoo_core.model import GenerativeModel
+    from zoo_core.publishing import push
+    from zoo_core.rng import Rng
+    from zoo_core.spaces import Condition, Event
     from zoo_core.training.config import TrainConfig
     from zoo_core.training.loop import train
-    from zoo_core.weights.hub.upload import push
 
 __all__ = [
     "ZOO_API",

@@ -14,9 +14,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo_core.catalog.registry import Entry, current
+from zoo_core.catalog.specs import Check, HealthCheck, import_target
 from zoo_core.child import environment
-from zoo_core.registry import Entry, current
-from zoo_core.specs import Check, HealthCheck, import_target
 from zoo_core.text import printable
 
 if TYPE_CHECKING:

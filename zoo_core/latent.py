@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core.capabilities import has
+from zoo_core.catalog.capabilities import has
+from zoo_core.data.batches import to_model
 from zoo_core.errors import NoCapabilityError, UsageError
 from zoo_core.memory import require_memory
 from zoo_core.model import GenerativeModel
-from zoo_core.sampling import batches, evaluating, to_model
+from zoo_core.sampling import batches, evaluating
 
 __all__ = ["decode", "encode", "interpolate", "lerp", "plane", "reconstruct", "slerp"]
 

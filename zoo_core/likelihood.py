@@ -11,56 +11,26 @@ Standard errors that are not known are infinite (`zoo_core.uncertainty`).
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from zoo_core.data.event import Event
+from zoo_core.catalog.specs import LikelihoodKind
+from zoo_core.compat import moved_attribute
+from zoo_core.contracts import Likelihood, Scores
+from zoo_core.data.batches import to_model
 from zoo_core.finite import check_nats
 from zoo_core.rng import Rng
-from zoo_core.sampling import batches, evaluating, to_model
-from zoo_core.specs import LikelihoodKind
+from zoo_core.sampling import batches, evaluating
+from zoo_core.spaces import Event
 from zoo_core.uncertainty import UNKNOWN, finite_or_null, mean_error, plus_minus
 
 if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
 
-__all__ = ["Likelihood", "LogLikelihood", "Mean", "Scores", "log_likelihood", "log_mean_exp"]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What a likelihood may return where nats (B,) alone do not say enough.
-
-    `std_err` (B,) are their Monte Carlo errors: infinite where those are not known (a single
-    draw), None where nothing is random. `terms` (B,) each are nats that add up to them, and
-    `evaluations` (B,) counts the calls of the network.
-    """
-
-    nats: Tensor
-    std_err: Tensor | None = None
-    terms: Mapping[str, Tensor] = field(default_factory=dict)
-    evaluations: Tensor | None = None
-
-
-class Likelihood(Protocol):
-    """A way to score events: a frozen dataclass whose fields are its options."""
-
-    @property
-    def kind(self) -> LikelihoodKind:
-        """What the numbers are, with the options they depend on."""
-        ...
-
-    def __call__(
-        self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng
-    ) -> Tensor | tuple[Tensor, Tensor] | Scores:
-        """Nats (B,), with their standard errors (B,) where the method is random, or `Scores`.
-
-        -inf is the value of events that have probability zero; NaN and +inf are refused.
-        """
-        ...
+__all__ = ["LogLikelihood", "Mean", "log_likelihood", "log_mean_exp"]
 
 
 @dataclass(frozen=True)
@@ -153,7 +123,7 @@ def log_likelihood(
     **options: Any,
 ) -> LogLikelihood:
     """Score events by a likelihood method; see `GenerativeModel.log_likelihood`."""
-    from zoo_core.resolve import likelihood
+    from zoo_core.catalog.components import likelihood
 
     score = likelihood(model, method, options)
     x = model.event.check(x)
@@ -204,3 +174,7 @@ def _error(found: Scores) -> Tensor:
 def log_mean_exp(x: Tensor, dim: int) -> Tensor:
     """log (1/k) sum_k exp x_k along `dim`."""
     return x.logsumexp(dim) - math.log(x.shape[dim])
+
+
+def __getattr__(name: str) -> Any:
+    return moved_attribute(__name__, name)

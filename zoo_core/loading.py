@@ -1,27 +1,19 @@
-"""`zoo.load`, `zoo.create`, `zoo.info`, `zoo.list_models`: from a name to a model.
+"""`zoo.load`, `zoo.create`, `zoo.info`, `zoo.list_models`: from a name to a model."""
 
-Weights are looked for in this order: bundled with a plugin, a path, the Hub's cache, the Hub.
-"""
-
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo_core.errors import UnknownNameError, UsageError
-from zoo_core.names import HubName, Name, parse_model
-from zoo_core.registry import ModelInfo, current
-from zoo_core.specs import Pretrained
+from zoo_core.catalog.registry import ModelInfo, current
+from zoo_core.errors import UnknownNameError
 from zoo_core.weights.hub.access import Access
+from zoo_core.weights.locate import find, pull
 
 if TYPE_CHECKING:
     import torch
 
     from zoo_core.model import GenerativeModel
-    from zoo_core.weights.hub.snapshot import Snapshot
 
-__all__ = ["Found", "Pulled", "create", "find", "info", "list_models", "load", "pull"]
+__all__ = ["create", "info", "list_models", "load", "pull"]
 
 
 def list_models(
@@ -56,7 +48,7 @@ def create(
     **options: Any,
 ) -> "GenerativeModel":
     """A model with fresh parameters, drawn from torch's generator; `options` are its Config's."""
-    from zoo_core.resolve import build
+    from zoo_core.building import build
 
     found = current().model(name)
     if found.tag is not None:
@@ -88,175 +80,6 @@ def load(
     """
     access = Access(offline, revision, token, cache_dir, endpoint, progress)
     found = find(name, access)  # a wrong name is answered before torch is imported
-    from zoo_core.weights import checkpoint
+    from zoo_core.building import load_found
 
-    if found.converter is not None:
-        return _converted(found).to(device=device, dtype=dtype)
-    verified = found.snapshot.verified if found.snapshot else None
-    return checkpoint.load(
-        found.folder, device=device, dtype=dtype, origin=found.origin, verified=verified
-    )
-
-
-@dataclass(frozen=True)
-class Pulled:
-    """What a name was resolved to: the commit, its folder in the cache, and hashes by path."""
-
-    name: str
-    folder: Path
-    repo: str | None = None
-    commit: str | None = None
-    sha256: Mapping[str, str] = field(default_factory=dict)
-    size: int | None = None
-
-
-def pull(name: str, *, access: Access | None = None) -> Pulled:
-    """Fetch the weights of a name into the cache, so that it loads offline; needs no torch."""
-    from zoo_core.weights.hub.cache import sha256_of
-
-    found = find(name, access)
-    got = found.snapshot
-    if got is None:
-        _check_here(name, found)
-        return Pulled(name, found.folder)
-    digests = {file.path: sha256_of(got.folder / file.path, file) for file in got.files}
-    size = sum(file.size for file in got.files)
-    return Pulled(name, got.folder, got.repo, got.commit, digests, size)
-
-
-def _check_here(name: str, found: "Found") -> None:
-    """Raise unless a folder that needs no pulling holds a model."""
-    from zoo_core.weights.layout import METADATA
-
-    if found.converter is None and not (found.folder / METADATA).is_file():
-        state = "holds no model" if found.folder.exists() else "does not exist"
-        raise UnknownNameError(
-            f"{name!r} {state}; pull fetches a tag or a repository on the Hub.",
-            hint="zoo pull hf://org/name, or a tag of zoo list --pretrained",
-        )
-
-
-@dataclass(frozen=True)
-class Found:
-    """The folder of a pretrained model, and the files on the Hub that it is."""
-
-    folder: Path
-    snapshot: "Snapshot | None" = None
-    converter: str | None = None
-
-    @property
-    def origin(self) -> str | None:
-        return self.snapshot.name if self.snapshot else None
-
-    @property
-    def files(self) -> list[str]:
-        """The paths of what a converter reads: of a commit the verified files, nothing else."""
-        from zoo_core.weights.recognise import files_of
-
-        assert self.converter is not None
-        if self.snapshot is None:
-            return files_of(self.folder, self.converter)
-        return [file.path for file in self.snapshot.files]
-
-
-def find(name: str, access: Access | None = None) -> Found:
-    """Where the weights of a name are; those on the Hub are fetched."""
-    access = access or Access()
-    parsed = parse_model(name)
-    if isinstance(parsed, Path):
-        from zoo_core.weights.recognise import converter_of
-
-        _refuse_revision(name, access)
-        return Found(parsed, converter=converter_of(parsed))
-    if isinstance(parsed, HubName):
-        return _repository(parsed, access)
-    return _tagged(parsed, access)
-
-
-def _tagged(name: Name, access: Access) -> Found:
-    found = current().model(str(name))
-    if found.tag is None:
-        tags = [row.name for row in current().models(f"{name.name}.*", pretrained=True)]
-        raise UnknownNameError(
-            f"{str(name)!r} names an architecture; pretrained: {', '.join(tags) or 'none'}.",
-            hint=f"zoo.create({str(name)!r}) makes fresh parameters",
-            command=_training(name.name),
-        )
-    if found.tag.hub is not None:
-        return _pinned(found.tag.hub, name, access)
-    _refuse_revision(str(name), access)
-    if found.tag.folder is None:
-        raise UnknownNameError(
-            f"{found.name} is a recipe; its weights exist nowhere yet.",
-            hint=f"zoo train --recipe {found.name}",
-        )
-    return Found(found.tag.folder)
-
-
-def _training(arch: str) -> str:
-    """How the command makes weights of an architecture."""
-    known = [row for row in current().models(f"{arch}.*") if row.tag and row.tag.recipe]
-    return f"zoo train --recipe {known[0].name if known else './my.toml'} trains one"
-
-
-def _repository(name: HubName, access: Access) -> Found:
-    """A repository by its own name: as this user pinned it, unless a revision is named."""
-    from zoo_core.weights import pins
-
-    pin = pins.pinned(f"hf://{name.repo}")
-    if pin is None or name.revision or access.revision:
-        return _fetched(name.repo, name.revision, access, str(name))
-    return _fetched(pin.repo, pin.revision, access, str(name), pin.sha256)
-
-
-def _pinned(weights: Pretrained, name: Name, access: Access) -> Found:
-    """A registered tag: its hashes hold for its own revision."""
-    wanted = _revision(name.revision, access) or weights.revision
-    pins = dict(weights.sha256) if wanted == weights.revision else {}
-    access = replace(access, revision=None)
-    return _fetched(weights.repo, wanted, access, str(name), pins, weights.converter)
-
-
-def _fetched(
-    repo: str,
-    revision: str | None,
-    access: Access,
-    name: str,
-    pins: Mapping[str, str] | None = None,
-    converter: str | None = None,
-) -> Found:
-    from zoo_core.weights import layout
-    from zoo_core.weights.hub.snapshot import snapshot
-
-    by_hand = f"zoo convert hf://{repo} FOLDER --converter {converter}"
-    wanted = layout.wanted if converter is None else partial(layout.foreign, hint=by_hand)
-    revision = _revision(revision, access)
-    got = snapshot(repo, wanted, access, revision=revision, pins=pins or None, name=name)
-    return Found(got.folder, got, converter)
-
-
-def _converted(found: Found) -> "GenerativeModel":
-    """A model from the files of others, by the converter that its tag or its files name."""
-    from zoo_core.weights import foreign
-
-    assert found.converter is not None
-    model = foreign.convert(foreign.read(found.folder, files=found.files), found.converter, {})
-    model.origin = found.origin
-    return model
-
-
-def _revision(named: str | None, access: Access) -> str | None:
-    if named and access.revision and named != access.revision:
-        raise UsageError(
-            f"two revisions are named: @{named} and revision={access.revision!r}.",
-            hint="name one",
-        )
-    return named or access.revision
-
-
-def _refuse_revision(name: str, access: Access) -> None:
-    if access.revision is not None:
-        raise UnknownNameError(
-            f"{name!r}: only weights on the Hub have revisions.",
-            hint=f"drop the revision {access.revision!r}",
-        )
+    return load_found(found).to(device=device, dtype=dtype)

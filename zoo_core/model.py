@@ -1,12 +1,12 @@
 """`GenerativeModel`: what a family implements, and what the zoo derives from it.
 
 A family says what its events are (`event`, `condition`), implements the methods of the
-capabilities it has (`zoo_core.capabilities`), and either `sample_rows` or nothing if a registered
-sampler serves it. Sampling in batches, seeding, likelihood bookkeeping, saving and loading follow.
+capabilities it has (`zoo_core.catalog.capabilities`), and either `sample_rows` or nothing if a
+registered sampler serves it. Sampling in batches, seeding, likelihood bookkeeping, saving and
+loading follow.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,44 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core import config as configs
-from zoo_core.data.event import Condition, Event
+from zoo_core.compat import moved_attribute
+from zoo_core.contracts import Batch, Player
 from zoo_core.errors import NoCapabilityError
 from zoo_core.rng import Rng
+from zoo_core.spaces import Condition, Event
 
 if TYPE_CHECKING:
-    from zoo_core.likelihood import Likelihood, LogLikelihood
-    from zoo_core.sampling import Sampler
-    from zoo_core.specs import ModelSpec
+    from zoo_core.catalog.specs import ModelSpec
+    from zoo_core.contracts import Likelihood, Sampler
+    from zoo_core.likelihood import LogLikelihood
 
-__all__ = ["Batch", "GenerativeModel", "Loss", "LossFunction", "Player"]
-
-Batch = tuple[Tensor, Tensor | None]
-"""Events (B, *S) and their conditions (B, ...) or None."""
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A scalar to minimize, and named scalars to log (detached; likelihoods in nats)."""
-
-    total: Tensor
-    terms: dict[str, Tensor] = field(default_factory=dict)
-
-
-LossFunction = Callable[[Batch, Rng, int], Loss]
-"""`loss(batch, rng, step)`; `rng` is keyed by (seed, example), so pass `step` to every draw."""
-
-
-@dataclass(frozen=True)
-class Player:
-    """Who is trained: parameters, the loss they minimize, and how often.
-
-    The player acts in every `every`-th round, with `steps` optimizer steps of fresh batches.
-    """
-
-    parameters: Sequence[nn.Parameter]
-    loss: LossFunction
-    every: int = 1
-    steps: int = 1
+__all__ = ["GenerativeModel"]
 
 
 class GenerativeModel(nn.Module):
@@ -98,7 +72,7 @@ class GenerativeModel(nn.Module):
     @property
     def spec(self) -> "ModelSpec":
         """The registered spec of this class; raises `UnknownNameError` if there is none."""
-        from zoo_core.registry import current
+        from zoo_core.catalog.registry import current
 
         return current().spec_of(type(self))
 
@@ -123,7 +97,7 @@ class GenerativeModel(nn.Module):
         `loss` is a registered name or an object such as `ELBOLoss(beta=2.0)`; by default the
         architecture's own. `options` are the fields of the named one.
         """
-        from zoo_core import resolve
+        from zoo_core.catalog import components as resolve
 
         return self.make_players(resolve.loss(self, loss, options))
 
@@ -202,3 +176,7 @@ class GenerativeModel(nn.Module):
         from zoo_core.weights import checkpoint
 
         return checkpoint.save(self, Path(path), **metadata)
+
+
+def __getattr__(name: str) -> Any:
+    return moved_attribute(__name__, name)

@@ -8,81 +8,35 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from zoo_core.data.event import Event
+from zoo_core.compat import moved_attribute
+from zoo_core.contracts import Completes, Fixed, Sampler
+from zoo_core.data.batches import to_model
 from zoo_core.errors import DataError, NoCapabilityError, UsageError, warn
 from zoo_core.finite import check_parameters, check_reals
 from zoo_core.memory import require_memory
 from zoo_core.rng import Rng
+from zoo_core.spaces import Event
 
 if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
 
 __all__ = [
-    "Completes",
     "Direct",
-    "Fixed",
-    "Sampler",
     "batches",
     "evaluating",
     "event_bytes",
     "sample",
     "sample_batches",
-    "to_model",
 ]
 
 _BATCH_VALUES = 1 << 20
 _MAX_BATCH = 256
-
-
-@dataclass(frozen=True)
-class Fixed:
-    """Known values for completion: where `mask` is true, the event must equal `values`.
-
-    Both broadcast to (n, *shape).
-    """
-
-    values: Tensor
-    mask: Tensor
-
-    def rows(self, rows: Tensor, device: torch.device) -> "Fixed":
-        return Fixed(self.values[rows].to(device), self.mask[rows].to(device))
-
-    def distinct(self) -> "Fixed":
-        """One row where all are one row expanded."""
-        rows = 1 if self.mask.stride(0) == self.values.stride(0) == 0 else len(self.mask)
-        return Fixed(self.values[:rows], self.mask[:rows])
-
-    def apply(self, x: Tensor) -> Tensor:
-        return torch.where(self.mask, self.values.to(x.dtype), x)
-
-
-class Sampler(Protocol):
-    """A way to draw events: a frozen dataclass whose fields are its options.
-
-    A sampler that can complete partly known events takes a further keyword `fixed: Fixed | None`;
-    one that does not condition on all of them says so by `Completes`. One that can show its work
-    takes `trace`, a callable `(step, x)`.
-    """
-
-    def __call__(self, model: Any, rng: Rng, cond: Tensor | None) -> Tensor:
-        """Events (B, *S) for the B rows of `rng`; of integers, also reals for `from_network`."""
-        ...
-
-
-@runtime_checkable
-class Completes(Protocol):
-    """A sampler that says which known values its completion does not condition on."""
-
-    def ignored(self, model: Any, fixed: Fixed) -> str | None:
-        """A sentence for a warning; None where all known values count. Rows may be fewer than
-        the events: those that differ."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -129,7 +83,7 @@ def sample_batches(
     **options: Any,
 ) -> Iterator[Tensor]:
     """Yield n events in batches of bounded memory; see `GenerativeModel.sample`."""
-    from zoo_core.resolve import sampler as resolve_sampler
+    from zoo_core.catalog.components import sampler as resolve_sampler
 
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise UsageError(f"n = {n!r}; it must be an integer of at least 1.")
@@ -236,11 +190,6 @@ def event_bytes(event: Event, dtype: torch.dtype) -> int:
     return max(1, event.dims) * dtype.itemsize
 
 
-def to_model(x: Tensor, model: "GenerativeModel") -> Tensor:
-    """Events or conditions on the model's device, reals in the model's precision."""
-    return x.to(model.device, model.dtype) if x.is_floating_point() else x.to(model.device)
-
-
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; the modules' own modes come back afterwards.
@@ -256,3 +205,7 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def __getattr__(name: str) -> Any:
+    return moved_attribute(__name__, name)

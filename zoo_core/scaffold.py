@@ -6,9 +6,9 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from zoo_core import __version__
+from zoo_core.catalog.registry import known_plugins
 from zoo_core.errors import OutputError, UsageError
-from zoo_core.registry import known_plugins
+from zoo_core.version import __version__
 
 __all__ = ["new_plugin"]
 

@@ -4,7 +4,10 @@ Names of tensors, listings of the Hub, metadata of plugins and errors of librari
 Whatever prints calls `printable` for one line, or `printable_lines` for several.
 """
 
-__all__ = ["printable", "printable_lines"]
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["cell", "printable", "printable_lines", "table"]
 
 
 def printable(text: str) -> str:
@@ -24,6 +27,35 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     r"""The same of a text whose line breaks and tabs are meant, such as a traceback."""
     return "\n".join(map(printable, text.expandtabs().replace("\r\n", "\n").split("\n")))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]], right: str = "") -> list[str]:
+    """Aligned columns, the header first; `right` names the columns to align to the right."""
+    cells = [[cell(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    flush = [name in right.split() for name in header]
+
+    def line(row: Sequence[str]) -> str:
+        padded = (
+            text.rjust(width) if to_right else text.ljust(width)
+            for text, width, to_right in zip(row, widths, flush, strict=True)
+        )
+        return "  ".join(padded).rstrip()
+
+    return [line(header), *map(line, cells)]
+
+
+def cell(value: Any) -> str:
+    """A value as a table shows it."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list | tuple):
+        return printable(", ".join(map(str, value)))
+    return printable(str(value))
 
 
 def _escape(character: str) -> str:

@@ -46,12 +46,13 @@ def converted(theirs: Any) -> Any:
     """Our model of the pipeline's parameters."""
     import diffusers
 
+    from zoo_core.building import convert
     from zoo_core.weights import foreign
 
     with tempfile.TemporaryDirectory() as folder:
         theirs.unet.save_pretrained(folder)
         diffusers.DDPMScheduler(variance_type="fixed_large").save_config(folder)
-        model = foreign.convert(foreign.read(Path(folder)), "diffusers_ddpm", {})
+        model = convert(foreign.read(Path(folder)), "diffusers_ddpm", {})
     return model.to(theirs.unet.device)
 
 

@@ -14,11 +14,12 @@ from gpu_train import MINUTES
 
 import zoo_core as zoo
 import zoo_kernels
-from zoo_core import resolve
+from zoo_core.building import build
+from zoo_core.catalog import components as resolve
 from zoo_core.data.dataset import Dataset, Split
 from zoo_core.errors import UnknownNameError
-from zoo_core.training import load_recipe
 from zoo_core.training.loop import train
+from zoo_core.workflows import load_recipe
 
 RECIPES = (
     *MINUTES,
@@ -47,7 +48,7 @@ def seconds(recipe: Any, steps: int, precision: str, device: str) -> float:
     """Of a training of so many steps, up to the last result."""
     stage = recipe.stages[0]
     torch.manual_seed(0)
-    model = resolve.build(zoo.info(recipe.arch).spec, recipe.model).to(device)
+    model = build(zoo.info(recipe.arch).spec, recipe.model).to(device)
     rows = max(ROWS if steps > 2 else 8, stage.train.batch_size)
     split = events(model.event, model.condition, rows)
     data = Dataset("random", model.event, model.condition, {"train": split}, "none", "random")

@@ -11,7 +11,7 @@ from typing import Any
 
 from train import Call, train
 
-from zoo_core.training import load_recipe
+from zoo_core.workflows import load_recipe
 
 MINUTES = {  # of training; scoring comes on top
     "multiscale_pixelcnn.binarized_mnist_gpu": 5.0,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import zoo_core as zoo
-from zoo_core.training.precision import multiplies_bf16
+from zoo_core.workflows.precision import multiplies_bf16
 from zoo_diffusion.walk import start
 
 from . import Bench, Build, Call, Goal, device

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from zoo_core.plugins import Plugins, discover
-from zoo_core.registry import Registry
+from zoo_core.catalog.plugins import Plugins, discover
+from zoo_core.catalog.registry import Registry
 
 FROZEN = Path(__file__).parent / "frozen"
 MANIFEST = FROZEN / "manifest.json"

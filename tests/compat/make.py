@@ -28,7 +28,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 import zoo_core as zoo
-from zoo_core.registry import Registry, use
+from zoo_core.catalog.registry import Registry, use
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -139,9 +139,9 @@ def keep(make: Callable[[], zoo.GenerativeModel], folder: Path) -> None:
 def training(folder: Path) -> None:
     """A finished training with a record of its evaluation, and its checkpoint of step 10."""
     from zoo_core.evaluation.evaluate import evaluate
-    from zoo_core.evaluation.record import data_of, write_record
-    from zoo_core.training import load_recipe, run_recipe
     from zoo_core.weights.checkpoint import weights_hash
+    from zoo_core.workflows import load_recipe, run_recipe
+    from zoo_core.workflows.verification import data_of, write_record
 
     if folder.exists():
         return
@@ -193,9 +193,9 @@ def user_of_the_hub(hub: Path, user: Path, model: Path) -> None:
     """The cache, the pins and the configuration that the command itself writes."""
     from fake_hub import Hub
 
-    from zoo_core import plugin_config
+    from zoo_core.catalog import plugin_config
+    from zoo_core.catalog.plugins import set_enabled
     from zoo_core.cli import main
-    from zoo_core.plugins import set_enabled
 
     if hub.exists():
         return

@@ -16,13 +16,13 @@ import torch
 from frozen_plugins import FROZEN, MANIFEST, declared, frozen_registry, installed_in, projects
 
 import zoo_core as zoo
+from zoo_core.catalog.plugins import Plugins, discover
+from zoo_core.catalog.registry import use
 from zoo_core.errors import ConfigError
-from zoo_core.evaluation import record
-from zoo_core.plugins import Plugins, discover
-from zoo_core.registry import use
 from zoo_core.testing import run_checks
-from zoo_core.training import load_recipe, run_recipe
 from zoo_core.weights import golden
+from zoo_core.workflows import load_recipe, run_recipe
+from zoo_core.workflows import verification as record
 
 MODELS = sorted(path.name for path in (FROZEN / "models").iterdir())
 TRAINED = FROZEN / "training" / "model"

@@ -8,8 +8,8 @@ import pytest
 from zoo_broken.parts import MESSAGES, SPECS
 
 import zoo_core as zoo
-from zoo_core.plugins import Plugins
-from zoo_core.registry import Registry
+from zoo_core.catalog.plugins import Plugins
+from zoo_core.catalog.registry import Registry
 from zoo_core.testing import Inconclusive, cases
 from zoo_core.testing.call_checks import CALL_CHECKS
 from zoo_core.testing.component_checks import COMPONENT_CHECKS

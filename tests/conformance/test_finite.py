@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import zoo_core as zoo
-from zoo_core.registry import current
+from zoo_core.catalog.registry import current
 from zoo_core.testing.subjects import ModelSubject
 
 ARCHITECTURES = sorted(e.spec.arch for e in current().all("model"))

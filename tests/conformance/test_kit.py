@@ -7,9 +7,9 @@ import zoo_broken.models
 import zoo_broken.reals  # noqa: F401  # they note their faults
 from zoo_broken.faults import FAULTS
 
+from zoo_core.catalog.plugins import Plugins
+from zoo_core.catalog.registry import Registry
 from zoo_core.errors import UnknownNameError, UsageError
-from zoo_core.plugins import Plugins
-from zoo_core.registry import Registry
 from zoo_core.testing import CHECKS, conformance, run_checks, subjects
 
 BROKEN = Registry(Plugins([EntryPoint("broken", "zoo_broken.plugin", "density_zoo")], disabled=()))
@@ -198,7 +198,7 @@ def test_bundled_weights_are_held_to_their_golden_tensors(install, registry_of, 
     from safetensors.torch import load_file, save_file
 
     import zoo_core as zoo
-    from zoo_core.registry import use
+    from zoo_core.catalog.registry import use
     from zoo_core.weights import golden
     from zoo_core.weights.checkpoint import GOLDEN, METADATA, WEIGHTS, sha256
 

@@ -2,8 +2,8 @@
 
 from importlib.metadata import EntryPoint
 
-from zoo_core.plugins import Plugins
-from zoo_core.registry import Registry
+from zoo_core.catalog.plugins import Plugins
+from zoo_core.catalog.registry import Registry
 from zoo_core.testing import conformance
 
 MINI = Registry(Plugins([EntryPoint("mini", "zoo_mini.plugin", "density_zoo")], disabled=()))

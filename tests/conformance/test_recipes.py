@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import zoo_core as zoo
-from zoo_core import resolve
+from zoo_core.catalog import components as resolve
+from zoo_core.catalog.registry import current
 from zoo_core.data.dataset import Dataset, Split
-from zoo_core.registry import current
-from zoo_core.training import load_recipe
 from zoo_core.training.loop import train
+from zoo_core.workflows import load_recipe
 
 RECIPES = sorted(r.name for r in current().models() if r.tag is not None and r.tag.recipe)
 SMALLER = {  # what would take seconds a step here: the same architecture with less of it

@@ -7,7 +7,7 @@ rows; `ode`, whose steps depend on the data, 1,000, spread over the models that 
 import pytest
 
 import zoo_core as zoo
-from zoo_core.registry import current
+from zoo_core.catalog.registry import current
 
 pytestmark = pytest.mark.slow
 

@@ -6,9 +6,9 @@ from types import ModuleType
 
 import pytest
 
+from zoo_core.catalog.plugins import Plugins
+from zoo_core.catalog.registry import Registry
 from zoo_core.errors import PluginError, UnknownNameError
-from zoo_core.plugins import Plugins
-from zoo_core.registry import Registry
 
 
 def registry(module=None, disabled=()):

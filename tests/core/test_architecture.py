@@ -5,13 +5,15 @@ import json
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import grimp
 import pytest
 from setuptools import find_packages
 
-from zoo_core.hookspecs import ZooHooks
+from zoo_core.catalog.hookspecs import ZooHooks
 
 ROOT = Path(__file__).parents[2]
 KERNELS = ROOT / "kernels" / "zoo_kernels"
@@ -74,6 +76,16 @@ def test_import_contract_is_kept():
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("package", ["zoo_core", "zoo_kernels", *sorted(FAMILIES)])
+def test_modules_import_each_other_in_no_circle(package):
+    """Imports inside functions count; those for type checkers alone do not."""
+    graph = grimp.build_graph(package, exclude_type_checking_imports=True, cache_dir=None)
+    imports = {m: graph.find_modules_directly_imported_by(m) for m in graph.modules}
+    for module, found in imports.items():
+        found.discard(module)
+    TopologicalSorter(imports).prepare()  # raises CycleError, which names the circle
 
 
 def test_kernels_import_torch_alone_and_triton_only_in_triton_files():

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 import zoo_core as zoo
 from zoo_core.errors import ConfigError, DataError, IntegrityError, NetworkError, OutputError
 from zoo_core.weights import golden
-from zoo_core.weights.checkpoint import GOLDEN, METADATA, WEIGHTS, load_state, sha256
+from zoo_core.weights.checkpoint import GOLDEN, METADATA, WEIGHTS, sha256
+from zoo_core.weights.tensors import load_state
 
 pytestmark = pytest.mark.usefixtures("minis")
 
@@ -248,8 +249,8 @@ SAVE_FOREVER = """
     import sys
     from importlib.metadata import EntryPoint
     import torch, zoo_core as zoo
-    from zoo_core.plugins import Plugins
-    from zoo_core.registry import Registry, use
+    from zoo_core.catalog.plugins import Plugins
+    from zoo_core.catalog.registry import Registry, use
     with use(Registry(Plugins([EntryPoint("mini", "zoo_mini.plugin", "density_zoo")]))):
         model = zoo.create("mini_ar", side=2, hidden=8)
         for hidden in range(10**9):

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo_core import plugin_config
+from zoo_core.catalog import plugin_config
+from zoo_core.catalog.plugins import config_path, disabled_in_config
+from zoo_core.catalog.registry import known_plugins
 from zoo_core.errors import NetworkError, PluginError, UsageError
 from zoo_core.installing import manifest
 from zoo_core.installing.environment import Environment, advice, here, kind_of
@@ -25,8 +27,6 @@ from zoo_core.installing.installer import (
 )
 from zoo_core.installing.plan import make_plan
 from zoo_core.installing.wanted import wanted
-from zoo_core.plugins import config_path, disabled_in_config
-from zoo_core.registry import known_plugins
 
 PIP = Environment("/venv/bin/python", "/venv", "venv", None, True)
 UV = Environment("/venv/bin/python", "/venv", "venv", "/bin/uv", True)

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import zoo_core as zoo
+from zoo_core.catalog.names import HubName, Name, is_path, parse
+from zoo_core.catalog.references import parse_model
 from zoo_core.errors import UnknownNameError, ZooError, ZooWarning, did_you_mean
-from zoo_core.names import HubName, Name, is_path, parse, parse_model
 
 WORD = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
 TAG = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,8}", fullmatch=True)

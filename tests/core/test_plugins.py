@@ -3,10 +3,10 @@
 import pytest
 
 import zoo_core as zoo
+from zoo_core.catalog.plugins import Plugins, config_path, disabled_in_config, set_enabled
+from zoo_core.catalog.registry import use
+from zoo_core.catalog.specs import DensityType, SamplerSpec
 from zoo_core.errors import PluginError
-from zoo_core.plugins import Plugins, config_path, disabled_in_config, set_enabled
-from zoo_core.registry import use
-from zoo_core.specs import DensityType, SamplerSpec
 
 GOOD = """
 import zoo_core as zoo

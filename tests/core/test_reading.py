@@ -10,7 +10,8 @@ from PIL import Image
 
 import zoo_core as zoo
 from zoo_core import config as configs
-from zoo_core import plugin_config
+from zoo_core.catalog import lockfile as pins
+from zoo_core.catalog import plugin_config
 from zoo_core.data import load_dataset
 from zoo_core.data.arrays import read_array, read_npy
 from zoo_core.data.writers import read_metadata as read_written
@@ -22,7 +23,6 @@ from zoo_core.errors import (
     UsageError,
     ZooError,
 )
-from zoo_core.evaluation.record import read_record
 from zoo_core.installing.wanted import wanted
 from zoo_core.latent import interpolate, plane
 from zoo_core.memory import available, require_memory
@@ -37,13 +37,14 @@ from zoo_core.reading import (
     regular,
     shown,
 )
-from zoo_core.training.recipe import load_recipe, parse_recipe
-from zoo_core.weights import golden, pins
+from zoo_core.weights import golden
 from zoo_core.weights.checkpoint import METADATA, WEIGHTS
 from zoo_core.weights.hub.cache import Listed, Store, fits
 from zoo_core.weights.recognise import converter_of
 from zoo_core.weights.tensors import read_tensors
 from zoo_core.weights.unpickle import unpickle
+from zoo_core.workflows.recipe import load_recipe, parse_recipe
+from zoo_core.workflows.verification import read_record
 
 SECONDS = 2.0
 """Of one reading; each takes some milliseconds, and some took minutes or never ended."""

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import zoo_core as zoo
+from zoo_core.catalog.registry import use
 from zoo_core.errors import NoCapabilityError, UnknownNameError, UsageError
-from zoo_core.registry import use
 
 SHARED = """
 import zoo_core as zoo

@@ -5,11 +5,11 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from zoo_core.catalog.plugins import Plugins
 from zoo_core.cli import main
 from zoo_core.cli.command import Settings
 from zoo_core.cli.printing import fields, heading, indented, remark, show, table
 from zoo_core.errors import IntegrityError
-from zoo_core.plugins import Plugins
 from zoo_core.text import printable, printable_lines
 
 # colours, a title, a C1 control, a return, an override of direction, zero width, half a character

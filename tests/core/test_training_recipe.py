@@ -21,12 +21,12 @@ from zoo_core.errors import (
     ZooError,
     ZooWarning,
 )
-from zoo_core.evaluation.record import verify_metrics
 from zoo_core.likelihoods.exact import Exact
-from zoo_core.training import load_recipe, run_recipe
-from zoo_core.training.precision import multiplies_bf16
-from zoo_core.training.recipe import parse_recipe
 from zoo_core.weights import golden
+from zoo_core.workflows import load_recipe, run_recipe
+from zoo_core.workflows.precision import multiplies_bf16
+from zoo_core.workflows.recipe import parse_recipe
+from zoo_core.workflows.verification import verify_metrics
 
 PLUGIN = """
 from zoo_core import ModelSpec, hookimpl
@@ -126,7 +126,7 @@ def package(tmp_path_factory):
 
 @pytest.fixture
 def toys(package, registry_of):
-    from zoo_core.registry import use
+    from zoo_core.catalog.registry import use
 
     with use(registry_of(EntryPoint("toys", "zoo_toyrecipes.plugin", "density_zoo"))) as registry:
         yield registry
@@ -311,7 +311,7 @@ def test_a_trained_model_is_saved_though_its_measurement_fails(
 
     loaded = load_recipe(recipe) if recipe != "staged" else parse_recipe(STAGES, name=recipe)
     whole = run(loaded, tmp_path / "whole")
-    monkeypatch.setattr("zoo_core.training.run._metrics", fail)
+    monkeypatch.setattr("zoo_core.workflows.run._metrics", fail)
     with (
         pytest.raises(RuntimeError, match="out of memory"),
         pytest.warns(ZooWarning, match="broken/model holds the trained weights"),
@@ -460,7 +460,7 @@ def test_a_model_that_does_not_fit_the_data_is_refused_before_anything_is_writte
 def test_reading_a_recipe_needs_no_torch():
     code = (
         "import sys\n"
-        "from zoo_core.training.recipe import parse_recipe\n"
+        "from zoo_core.workflows.recipe import parse_recipe\n"
         'parse_recipe(\'arch = "a"\\ndata = "b"\')\n'
         "sys.exit('torch' in sys.modules)"
     )

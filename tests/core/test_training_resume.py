@@ -17,10 +17,10 @@ from torch import nn
 
 import zoo_core as zoo
 from zoo_core import sealed
+from zoo_core.catalog.plugins import Plugins
+from zoo_core.catalog.registry import Registry, use
 from zoo_core.data.dataset import Dataset, Split
 from zoo_core.errors import ConfigError, IntegrityError, OutputError, UsageError
-from zoo_core.plugins import Plugins
-from zoo_core.registry import Registry, use
 from zoo_core.training import loop, state
 
 ZOO_API = 1
@@ -209,7 +209,7 @@ def test_a_resume_with_another_config_data_loss_or_code_lists_what_differs(
     with pytest.raises(ConfigError, match=r"players\.critic\.lr: 'absent' there"):
         run(out, players={"critic": {"lr": 0.1}}, resume=True)
     with monkeypatch.context() as patch:
-        patch.setattr(zoo, "__version__", "99.0")
+        patch.setattr("zoo_core.version.__version__", "99.0")
         with pytest.raises(ConfigError, match=r"code\.density-zoo.*here"):
             run(out, resume=True)
     monkeypatch.setitem(globals(), "data", lambda real=data: real(seed=1))

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from zoo_core.plugins import Plugins
-from zoo_core.registry import Registry, use
+from zoo_core.catalog.plugins import Plugins
+from zoo_core.catalog.registry import Registry, use
 
 OURS = re.compile(r"(?i)density.zoo|zoo_|__editable__|__pycache__|.*\.pth$")
 HERE = Path(__file__).parent

@@ -196,7 +196,7 @@ def test_check_ends_with_what_failed(zoo, monkeypatch):
             **kept,
         },
     ]
-    monkeypatch.setattr("zoo_core.cli.probe.checks", lambda *names: {"results": results})
+    monkeypatch.setattr("zoo_core.installing.probe.checks", lambda *names: {"results": results})
     done = zoo("plugins", "check", "tiny")
     assert done.code == 4
     assert "FAILED  dice  laws\n        2 > 1\n" in done.out

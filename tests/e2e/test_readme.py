@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from zoo_core.plugins import Plugins
-from zoo_core.registry import Registry, known_plugins
+from zoo_core.catalog.plugins import Plugins
+from zoo_core.catalog.registry import Registry, known_plugins
 from zoo_core.weights.card import headline
 
 ROOT = Path(__file__).parents[2]

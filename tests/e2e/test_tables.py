@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo_core.specs import LikelihoodKind
+from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.weights.card import headline
 
 ROOT = Path(__file__).parents[2]

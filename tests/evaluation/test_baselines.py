@@ -9,9 +9,9 @@ import torch
 
 import zoo_core as zoo
 from zoo_core.data.dataset import Dataset, Split
-from zoo_core.data.event import Condition, Event
 from zoo_core.evaluation.baselines import Gaussian, Independent, candidates, null_baseline
 from zoo_core.rng import Rng
+from zoo_core.spaces import Condition, Event
 
 BITS = Event((1, 2, 2), levels=3)
 

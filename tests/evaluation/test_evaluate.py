@@ -9,14 +9,14 @@ import torch
 import zoo_core as zoo
 from zoo_core.cli.app import run
 from zoo_core.errors import IntegrityError
-from zoo_core.evaluation import record as records
 from zoo_core.evaluation import scoring
 from zoo_core.evaluation.baselines import candidates
 from zoo_core.evaluation.evaluate import evaluate
 from zoo_core.evaluation.speed import first_image
-from zoo_core.training.recipe import parse_recipe
-from zoo_core.training.run import run_recipe
 from zoo_core.weights.checkpoint import weights_hash
+from zoo_core.workflows import verification as records
+from zoo_core.workflows.recipe import parse_recipe
+from zoo_core.workflows.run import run_recipe
 
 RECIPE = """
 arch = "mini_ar"

@@ -6,16 +6,16 @@ import pytest
 import torch
 
 import zoo_core as zoo
+from zoo_core.catalog.registry import use
 from zoo_core.cli.app import run
 from zoo_core.data.dataset import Dataset, Split
-from zoo_core.data.event import Condition, Event
 from zoo_core.errors import ConfigError, PluginError, UnknownNameError, UsageError
 from zoo_core.evaluation.evaluate import evaluate
 from zoo_core.evaluation.quality import SampleQuality
-from zoo_core.evaluation.record import verify
-from zoo_core.registry import use
-from zoo_core.training.recipe import parse_recipe
-from zoo_core.training.run import run_recipe
+from zoo_core.spaces import Condition, Event
+from zoo_core.workflows.recipe import parse_recipe
+from zoo_core.workflows.run import run_recipe
+from zoo_core.workflows.verification import verify
 
 PLUGIN = """
 import zoo_core as zoo

@@ -11,14 +11,14 @@ import math
 import pytest
 
 import zoo_core as zoo
+from zoo_core.catalog.registry import current
+from zoo_core.catalog.significance import SIGMAS, verdict
+from zoo_core.catalog.specs import import_target
 from zoo_core.data.dataset import Dataset
 from zoo_core.errors import NetworkError
-from zoo_core.evaluation import record as records
 from zoo_core.evaluation.baselines import candidates
 from zoo_core.evaluation.evaluate import evaluate
-from zoo_core.evaluation.verdict import SIGMAS, verdict
-from zoo_core.registry import current
-from zoo_core.specs import import_target
+from zoo_core.workflows import verification as records
 
 
 def bundled():

@@ -10,13 +10,13 @@ import torch
 
 import zoo_core as zoo
 from zoo_core.data.dataset import Dataset, Split
-from zoo_core.data.event import Condition, Event
 from zoo_core.errors import ConfigError, NoCapabilityError, UsageError
 from zoo_core.evaluation import features, reference
 from zoo_core.evaluation.classifier import bundled
 from zoo_core.evaluation.features import Digits, Inception, Pixels, extractor, fitting, to_event
 from zoo_core.evaluation.quality import Quality, SampleQuality
 from zoo_core.rng import Rng
+from zoo_core.spaces import Condition, Event
 
 
 @pytest.fixture(scope="module")

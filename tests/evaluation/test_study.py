@@ -6,15 +6,15 @@ import pytest
 import torch
 
 import zoo_core as zoo
+from zoo_core.building import build
+from zoo_core.catalog.registry import current
 from zoo_core.data.ising import Lattice
 from zoo_core.data.toys import Gaussians
 from zoo_core.errors import UnknownNameError, UsageError
-from zoo_core.evaluation import study as module
-from zoo_core.evaluation.study import PROBLEMS, contestants, run_study
-from zoo_core.evaluation.study_report import html, markdown, text
-from zoo_core.registry import current
-from zoo_core.resolve import build
-from zoo_core.training.recipe import load_recipe
+from zoo_core.workflows import study as module
+from zoo_core.workflows.recipe import load_recipe
+from zoo_core.workflows.study import PROBLEMS, contestants, run_study
+from zoo_core.workflows.study_report import html, markdown, text
 
 LEVELS = 64
 
@@ -121,7 +121,7 @@ def test_a_family_joins_by_its_recipes_alone(registry_of, install, tmp_path):
     (package / "recipes" / "stranger.toy_mixture.toml").write_text(
         'arch = "stranger"\n[data]\nname = "gaussians"\nsd = 0.2\n[train]\nlr = 0.05\n'
     )
-    from zoo_core.registry import use
+    from zoo_core.catalog.registry import use
 
     with use(registry_of(point)):
         found = run_study(minutes=0.02, samples=300)

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from zoo_core.evaluation.verdict import verdict
-from zoo_core.registry import ModelInfo
-from zoo_core.weights.tags import Tag
+from zoo_core.catalog.registry import ModelInfo
+from zoo_core.catalog.significance import verdict
+from zoo_core.catalog.tags import Tag
 
 
 def by_likelihood(gaps, relation="lower"):

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 import zoo_kernels
-from zoo_core.training import load_recipe
-from zoo_core.training.recipe import parse_recipe
+from zoo_core.workflows import load_recipe
+from zoo_core.workflows.recipe import parse_recipe
 from zoo_kernels import _dispatch
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import zoo_core as zoo
-from zoo_core.registry import use
+from zoo_core.catalog.registry import use
 from zoo_core.testing import run_checks
 
 ADDONS = Path(__file__).parents[2] / "examples" / "zoo-addons" / "src"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import zoo_core as zoo
-from zoo_core.registry import use
+from zoo_core.catalog.registry import use
 from zoo_core.testing import run_checks
 
 MINI = EntryPoint("mini", "zoo_mini.plugin", "density_zoo")
@@ -146,7 +146,7 @@ def test_a_plugin_that_adds_only_a_density_type_lets_others_refer_to_it(install,
 def test_installed_plugins_are_found_by_their_metadata_in_a_fresh_process(install):
     install(SAMPLER, name="walk", dist="zoo-walk", code=LANGEVIN)
     code = (
-        "from zoo_core.registry import current\n"
+        "from zoo_core.catalog.registry import current\n"
         "entry = current().one('sampler', 'zoo-walk:langevin')\n"
         "print(entry.plugin.name, entry.plugin.version, entry.plugin.status)"
     )

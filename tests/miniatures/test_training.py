@@ -7,9 +7,9 @@ import torch
 from zoo_mini import toys
 
 import zoo_core as zoo
+from zoo_core.catalog.registry import current
 from zoo_core.data.dataset import Split
 from zoo_core.errors import NoCapabilityError
-from zoo_core.registry import current
 
 pytestmark = pytest.mark.usefixtures("minis")
 

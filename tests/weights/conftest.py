@@ -41,8 +41,8 @@ def files(tmp_path_factory):
     """The files of a small model, by path."""
     from importlib.metadata import EntryPoint
 
-    from zoo_core.plugins import Plugins
-    from zoo_core.registry import Registry, use
+    from zoo_core.catalog.plugins import Plugins
+    from zoo_core.catalog.registry import Registry, use
 
     mini = EntryPoint("mini", "zoo_mini.plugin", "density_zoo")
     with use(Registry(Plugins([mini], disabled=()))):

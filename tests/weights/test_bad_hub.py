@@ -16,6 +16,7 @@ import time
 import pytest
 
 import zoo_core as zoo
+from zoo_core.catalog.layout import wanted
 from zoo_core.errors import (
     IntegrityError,
     NetworkError,
@@ -29,7 +30,6 @@ from zoo_core.weights.hub import client
 from zoo_core.weights.hub.access import Access
 from zoo_core.weights.hub.failures import redact
 from zoo_core.weights.hub.snapshot import snapshot
-from zoo_core.weights.layout import wanted
 
 MODEL = "hf://me/mini"
 

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 
 import zoo_core as zoo
 from zoo_core import config as configs
+from zoo_core.catalog.registry import current
+from zoo_core.catalog.specs import import_target
 from zoo_core.errors import ConfigError, IntegrityError, ZooError
-from zoo_core.registry import current
-from zoo_core.specs import import_target
 from zoo_core.weights.bounded import bounded
 from zoo_core.weights.checkpoint import METADATA, WEIGHTS
 

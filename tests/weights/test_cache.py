@@ -7,8 +7,8 @@ import sys
 import pytest
 
 import zoo_core as zoo
+from zoo_core.catalog import lockfile as pins
 from zoo_core.errors import ConfigError, IntegrityError
-from zoo_core.weights import pins
 from zoo_core.weights.checkpoint import METADATA, WEIGHTS
 from zoo_core.weights.hub.access import Access
 from zoo_core.weights.hub.cache import Store
@@ -186,8 +186,8 @@ def test_the_command_passes_on_how_the_hub_is_reached(hub, commit, zoo_command, 
 def test_list_and_info_show_status_source_licence_and_size(hub, commit, files, zoo_command):
     import dataclasses
 
-    from zoo_core.registry import ModelInfo, current
-    from zoo_core.weights.tags import tags_of
+    from zoo_core.catalog.registry import ModelInfo, current
+    from zoo_core.catalog.tags import tags_of
 
     weights = zoo.Pretrained("far", "me/mini", "CC0-1.0", "a paper", size=1_500_000)
     entry = current().one("model", "mini_ar")

@@ -11,15 +11,16 @@ from netlike import CONFIG, NET, others
 from safetensors.torch import load_file, save_file
 
 import zoo_core as zoo
+from zoo_core import building
+from zoo_core.catalog.layout import foreign as foreign_files
+from zoo_core.catalog.registry import use
 from zoo_core.errors import ConfigError, IntegrityError, UnknownNameError, UsageError
-from zoo_core.registry import use
 from zoo_core.weights import foreign, unpickle
 from zoo_core.weights.checkpoint import METADATA, WEIGHTS, read_metadata
-from zoo_core.weights.layout import foreign as foreign_files
 
 PLUGIN = """
 from zoo_core import ConverterSpec, ModelSpec, hookimpl
-from zoo_core.specs import Pretrained
+from zoo_core.catalog.specs import Pretrained
 ZOO_API = 1
 
 @hookimpl
@@ -136,17 +137,17 @@ def test_tensors_that_are_missing_or_of_another_shape_are_listed(model, tmp_path
     del tensors["net.0.bias"]
     read = foreign.Foreign({}, {"": tensors})
     with pytest.raises(IntegrityError, match=r"missing: first\.bias"):
-        foreign.convert(read, "netlike", {})
+        building.convert(read, "netlike", {})
     with pytest.raises(IntegrityError, match="does not fit the model"):
-        foreign.convert(foreign.Foreign({}, {"": others(model)}), "netlike", {"hidden": 9})
+        building.convert(foreign.Foreign({}, {"": others(model)}), "netlike", {"hidden": 9})
 
 
 def test_converters_and_their_options_are_checked(model):
     read = foreign.Foreign({}, {"": others(model)})
     with pytest.raises(UnknownNameError, match="netlike"):
-        foreign.convert(read, "netlke", {})
+        building.convert(read, "netlke", {})
     with pytest.raises(ConfigError, match=r"netlike\.hiden"):
-        foreign.convert(read, "netlike", {"hiden": 8})
+        building.convert(read, "netlike", {"hiden": 8})
 
 
 def test_two_names_onto_one_are_refused():

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from zoo_core.catalog.layout import foreign
 from zoo_core.weights.hub.access import Access
 from zoo_core.weights.hub.snapshot import snapshot
-from zoo_core.weights.layout import foreign
 
 diffusers = pytest.importorskip("diffusers", reason="needs diffusers: make .venv/bench")
 pytestmark = pytest.mark.slow

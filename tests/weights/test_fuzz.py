@@ -19,9 +19,9 @@ import zoo_core as zoo
 from zoo_core import config as configs
 from zoo_core.config import Range
 from zoo_core.errors import ConfigError, IntegrityError, ZooError
-from zoo_core.weights.checkpoint import METADATA, WEIGHTS, load_state, read_metadata
+from zoo_core.weights.checkpoint import METADATA, WEIGHTS, read_metadata
 from zoo_core.weights.hub.client import _parse
-from zoo_core.weights.tensors import read_tensors, weight_files
+from zoo_core.weights.tensors import load_state, read_tensors, weight_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("minis")]
 
@@ -139,8 +139,8 @@ def good():
 
     from safetensors.torch import save
 
-    from zoo_core.plugins import Plugins
-    from zoo_core.registry import Registry, use
+    from zoo_core.catalog.plugins import Plugins
+    from zoo_core.catalog.registry import Registry, use
 
     mini = EntryPoint("mini", "zoo_mini.plugin", "density_zoo")
     with use(Registry(Plugins([mini], disabled=()))):

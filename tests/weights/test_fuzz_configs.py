@@ -15,11 +15,11 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import pytest
 
 from zoo_core import config as configs
+from zoo_core.building import build
+from zoo_core.catalog.registry import current
+from zoo_core.catalog.specs import import_target
 from zoo_core.errors import ZooError
-from zoo_core.registry import current
-from zoo_core.resolve import build
 from zoo_core.rng import Rng
-from zoo_core.specs import import_target
 from zoo_core.testing.subjects import ModelSubject, tiny
 from zoo_core.weights.bounded import bounded
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import zoo_core as zoo
+from zoo_core.catalog.specs import Pretrained
 from zoo_core.errors import IntegrityError, NetworkError, UnknownNameError, UsageError
-from zoo_core.specs import Pretrained
 from zoo_core.weights.checkpoint import GOLDEN, METADATA, WEIGHTS, read_metadata
 from zoo_core.weights.hub import client
 from zoo_core.weights.hub.access import Access
@@ -237,7 +237,7 @@ def test_a_renamed_repository_is_found_and_its_new_name_told(hub, commit, capsys
 
 TAGGED = """
 from zoo_core import ModelSpec, hookimpl
-from zoo_core.specs import Pretrained
+from zoo_core.catalog.specs import Pretrained
 ZOO_API = 1
 
 @hookimpl
@@ -256,7 +256,7 @@ def tagged(hub, commit, files, install, registry_of):
     """`tagged(pins)`: the registry of a plugin with the tag `mini_ar.here`, pinned or not."""
     import hashlib
 
-    from zoo_core.registry import use
+    from zoo_core.catalog.registry import use
 
     names = []
 
@@ -325,7 +325,7 @@ PULL = """
 import sys
 from zoo_core.weights.hub.access import Access
 from zoo_core.weights.hub.snapshot import snapshot
-from zoo_core.weights.layout import wanted
+from zoo_core.catalog.layout import wanted
 got = snapshot("me/mini", wanted, Access(endpoint=sys.argv[1], cache_dir=sys.argv[2]))
 print(got.commit)
 """

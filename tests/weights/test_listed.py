@@ -11,15 +11,15 @@ import torch
 from safetensors.torch import load, save
 
 import zoo_core as zoo
+from zoo_core.catalog.layout import INDEX
+from zoo_core.catalog.tags import Tag
 from zoo_core.errors import DataError, IntegrityError, UsageError
 from zoo_core.evaluation import evaluate
-from zoo_core.evaluation.record import read_record, write_record
 from zoo_core.weights import checkpoint, foreign, golden
 from zoo_core.weights.checkpoint import GOLDEN, METADATA, WEIGHTS
 from zoo_core.weights.hub.cache import Store
-from zoo_core.weights.layout import INDEX
-from zoo_core.weights.tags import Tag
 from zoo_core.weights.tensors import weight_files
+from zoo_core.workflows.verification import read_record, write_record
 
 MODEL = "hf://me/mini"
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
@@ -110,8 +110,8 @@ def parted(files, tmp_path_factory):
     """The files of a model with a part, by path; the part's weights are sharded."""
     from importlib.metadata import EntryPoint
 
-    from zoo_core.plugins import Plugins
-    from zoo_core.registry import Registry, use
+    from zoo_core.catalog.plugins import Plugins
+    from zoo_core.catalog.registry import Registry, use
 
     mini = EntryPoint("mini", "zoo_mini.plugin", "density_zoo")
     with use(Registry(Plugins([mini], disabled=()))):

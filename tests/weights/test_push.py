@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import zoo_core as zoo
+from zoo_core.publishing import CARD
 from zoo_core.weights import golden
 from zoo_core.weights.card import card
 from zoo_core.weights.checkpoint import GOLDEN, METADATA, WEIGHTS
-from zoo_core.weights.hub.upload import CARD
 
 REPO = "me/new"
 

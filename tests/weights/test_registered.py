@@ -13,13 +13,13 @@ from netlike import CONFIG, NET, others
 from safetensors.torch import save as to_safetensors
 
 import zoo_core as zoo
+from zoo_core.catalog.registry import use
 from zoo_core.errors import IntegrityError, NetworkError, UsageError
-from zoo_core.registry import use
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 PLUGIN = """
 from zoo_core import ConverterSpec, ModelSpec, hookimpl
-from zoo_core.specs import Pretrained
+from zoo_core.catalog.specs import Pretrained
 ZOO_API = 1
 
 @hookimpl

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 import zoo_core as zoo
-from zoo_core.registry import current
+from zoo_core.catalog.registry import current
 from zoo_core.weights.card import card
 from zoo_core.weights.checkpoint import METADATA, WEIGHTS
 from zoo_core.weights.hub import client

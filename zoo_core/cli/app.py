@@ -14,10 +14,10 @@ from typing import TextIO
 
 import click
 
-from zoo_core import __version__
 from zoo_core.cli.command import Group, Settings
 from zoo_core.errors import ZooError, ZooWarning
 from zoo_core.text import printable, printable_lines
+from zoo_core.version import __version__
 
 __all__ = ["root", "run"]
 

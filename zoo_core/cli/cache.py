@@ -110,8 +110,8 @@ def _row(store: "Store") -> dict[str, Any]:
 
 def _pinned() -> list[tuple[str, str]]:
     """Commits that plugins or this user have pinned."""
-    from zoo_core.registry import current
-    from zoo_core.weights import pins
+    from zoo_core.catalog import lockfile as pins
+    from zoo_core.catalog.registry import current
 
     tags = [row.tag.hub for row in current().models() if row.tag is not None and row.tag.hub]
     own = [(weights.repo, weights.revision) for weights in tags if weights.revision]

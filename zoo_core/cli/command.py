@@ -90,8 +90,8 @@ def store(ctx: click.Context, param: click.Parameter, value: Any) -> None:
 
 
 def _without_plugins(root: click.Context) -> None:
-    from zoo_core.plugins import Plugins
-    from zoo_core.registry import Registry, use
+    from zoo_core.catalog.plugins import Plugins
+    from zoo_core.catalog.registry import Registry, use
 
     root.with_resource(use(Registry(Plugins(found=[]))))
 

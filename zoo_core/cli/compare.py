@@ -85,8 +85,8 @@ def command(
         raise UsageError(f"{', '.join(twice)} is named twice.", hint="name each model once")
     from zoo_core.cli.models import dataset, load
     from zoo_core.evaluation.compare import budget_of, compare
-    from zoo_core.evaluation.record import data_of
-    from zoo_core.loading import find
+    from zoo_core.weights.locate import find
+    from zoo_core.workflows.verification import data_of
 
     folders = {name: find(name, settings.access).folder for name in names}
     found = (
@@ -134,9 +134,9 @@ def _study(
     settings: Settings, names: tuple[str, ...], minutes: float | None, out: tuple[Path, ...]
 ) -> None:
     """The study prints and writes its own report: the truth is part of it."""
-    from zoo_core.evaluation.study import MINUTES, run_study
-    from zoo_core.evaluation.study_report import html, markdown, text
     from zoo_core.files import write_atomically
+    from zoo_core.workflows.study import MINUTES, run_study
+    from zoo_core.workflows.study_report import html, markdown, text
 
     found = run_study(
         names or None,

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo_core.catalog.names import HubName
+from zoo_core.catalog.references import parse_model
 from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.options import check_place, hub_options, refuse_unused, settings_option
 from zoo_core.cli.printing import remark, show
 from zoo_core.errors import OutputError, UsageError
-from zoo_core.names import HubName, parse_model
 
 if TYPE_CHECKING:
     from zoo_core.weights.foreign import Foreign
@@ -43,6 +44,7 @@ def command(
     .safetensors file with the same names. Pickles (.bin, .pt, .ckpt) are read in a process of
     their own, without running what they hold.
     """
+    from zoo_core.building import convert
     from zoo_core.weights import foreign
 
     settings: Settings = ctx.obj
@@ -59,7 +61,7 @@ def command(
         value, done = {"out": str(out)}, f"wrote {out}"
     else:
         found = foreign.read(path, files=files, **limits)
-        model = foreign.convert(found, converter, options, say=said.append)
+        model = convert(found, converter, options, say=said.append)
         model.origin = origin
         model.save(out, license=licence, source=source, converter=converter)
         value, done = {"out": str(out), "arch": model.spec.arch}, f"{model.spec.arch} in {out}"
@@ -73,8 +75,8 @@ def _path(settings: Settings, source: str) -> tuple[Path, list[str] | None, str 
     """Where the checkpoint is; one on the Hub is fetched, and of it what was verified counts."""
     if not source.startswith("hf://"):
         return Path(source).expanduser(), None, None
+    from zoo_core.catalog.layout import foreign
     from zoo_core.weights.hub.snapshot import snapshot
-    from zoo_core.weights.layout import foreign
 
     name = parse_model(source)
     if not isinstance(name, HubName):

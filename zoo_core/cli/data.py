@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo_core.catalog.registry import Entry, current
+from zoo_core.catalog.specs import DatasetSpec
 from zoo_core.cli.command import Group, Settings
 from zoo_core.cli.options import settings_option
 from zoo_core.cli.printing import fields, heading, show, table
-from zoo_core.registry import Entry, current
-from zoo_core.specs import DatasetSpec
 
 if TYPE_CHECKING:
     from zoo_core.data.dataset import Dataset

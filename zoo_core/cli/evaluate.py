@@ -23,7 +23,7 @@ from zoo_core.uncertainty import from_json, plus_minus
 
 if TYPE_CHECKING:
     from zoo_core.data.dataset import Dataset
-    from zoo_core.evaluation.record import Comparison
+    from zoo_core.workflows.verification import Comparison
 
 __all__ = ["command", "lines"]
 
@@ -98,9 +98,9 @@ def command(
     from zoo_core.cli.models import load
     from zoo_core.evaluation.evaluate import PARTS, evaluate
     from zoo_core.evaluation.features import Inception
-    from zoo_core.evaluation.record import read_record, write_record
-    from zoo_core.loading import find
     from zoo_core.weights.checkpoint import weights_hash
+    from zoo_core.weights.locate import find
+    from zoo_core.workflows.verification import read_record, write_record
 
     place = find(name, settings.access)
     folder, cached = place.folder, place.snapshot is not None
@@ -171,7 +171,7 @@ def lines(record: Mapping[str, Any]) -> Iterator[str]:
 def _likelihood(found: Mapping[str, Any] | None) -> str:
     if not found:
         return "none"
-    from zoo_core.specs import LikelihoodKind
+    from zoo_core.catalog.specs import LikelihoodKind
 
     kind = LikelihoodKind(found["kind"], found["relation"])
     whole = "every event once" if found["every_event"] else "drawn by the seed"
@@ -233,7 +233,7 @@ def _quality(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _flagged(record: Mapping[str, Any]) -> Iterator[str]:
-    from zoo_core.evaluation.verdict import memorized
+    from zoo_core.catalog.significance import memorized
 
     if flagged := memorized(record):
         yield f"FLAGGED: {flagged}"
@@ -255,7 +255,7 @@ def _dataset(
     settings: Settings, folder: Path, name: str | None, options: dict[str, Any]
 ) -> "Dataset":
     from zoo_core.cli.models import dataset
-    from zoo_core.evaluation.record import data_of
+    from zoo_core.workflows.verification import data_of
 
     return dataset(settings, name, options) if name is not None else data_of(folder, **options)
 
@@ -269,8 +269,8 @@ def _verify(
     batch_size: int | None,
 ) -> None:
     """Everything recorded with the weights, measured again."""
-    from zoo_core.evaluation import record as records
     from zoo_core.weights.checkpoint import read_metadata
+    from zoo_core.workflows import verification as records
 
     metrics = read_metadata(folder).get("metrics") or []
     found = records.verify_metrics(model, data, metrics)

@@ -17,7 +17,7 @@ _SUFFIXES = (".png", ".npz")
 
 def check_map(path: Path, model: "GenerativeModel") -> None:
     """Refuse what cannot be written before anything is computed."""
-    from zoo_core.capabilities import Conditionals
+    from zoo_core.catalog.capabilities import Conditionals
     from zoo_core.data import pictures
     from zoo_core.errors import NoCapabilityError
 
@@ -47,9 +47,9 @@ def write_map(
     and yellow to white; an .npz file has `x` of the events' shape.
     """
     from zoo_core.data import pictures
-    from zoo_core.data.event import Event
     from zoo_core.data.writers import write
     from zoo_core.likelihoods.maps import log_prob_map
+    from zoo_core.spaces import Event
 
     nats = -log_prob_map(model, x, cond=cond, batch_size=batch_size)
     if path.suffix.lower() == ".npz":

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from zoo_core.catalog.registry import Entry, ModelInfo, current
+from zoo_core.catalog.specs import LikelihoodSpec, import_target
 from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.describe import describe
 from zoo_core.cli.list import likelihood_text
@@ -21,8 +23,6 @@ from zoo_core.cli.printing import (
 )
 from zoo_core.doctor import no_torch
 from zoo_core.errors import PluginError
-from zoo_core.registry import Entry, ModelInfo, current
-from zoo_core.specs import LikelihoodSpec, import_target
 
 __all__ = ["command"]
 

@@ -65,7 +65,7 @@ def command(
     before the number says whether it is log p itself (=), a bound (>=, <=) or an estimate (~).
     A lower bound of log p is an upper bound of bits.
     """
-    from zoo_core import resolve
+    from zoo_core.catalog import components as resolve
     from zoo_core.cli.heat_map import check_map, write_map
     from zoo_core.cli.models import dataset, load
 

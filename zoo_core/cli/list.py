@@ -2,9 +2,9 @@
 
 import click
 
+from zoo_core.catalog.registry import ModelInfo, Registry, current
 from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.printing import headline, metric_short, remark, show, size_text, table
-from zoo_core.registry import ModelInfo, Registry, current
 
 __all__ = ["command", "likelihood_text"]
 

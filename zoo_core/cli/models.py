@@ -34,8 +34,8 @@ def dataset(settings: Settings, name: str, options: Mapping[str, Any]) -> "Datas
 
 def dataset_options(name: str) -> "list[Field]":
     """The options of a data set, which `name` may follow with a path."""
+    from zoo_core.catalog.specs import import_target
     from zoo_core.cli.describe import describe
-    from zoo_core.specs import import_target
 
     spec = _known(name)
     return [] if spec is None else describe(import_target(spec.target))
@@ -43,8 +43,8 @@ def dataset_options(name: str) -> "list[Field]":
 
 def _known(name: str) -> Any:
     """The spec behind `[dist:]name[:path]` or a path, if there is one."""
+    from zoo_core.catalog.registry import current
     from zoo_core.data.loading import parse_data
-    from zoo_core.registry import current
 
     word = parse_data(name)[0].rpartition(":")[2]
     return next((e.spec for e in current().all("dataset") if e.spec.name == word), None)
@@ -73,8 +73,8 @@ def _devices() -> list[str]:
 
 def weights_hash(settings: Settings, name: str) -> str | None:
     """The SHA-256 of the model's weights, as its zoo.json records it; of others', if one file."""
-    from zoo_core.loading import find
     from zoo_core.weights import checkpoint
+    from zoo_core.weights.locate import find
 
     found = find(name, settings.access)
     if found.converter is None:

@@ -10,7 +10,9 @@ from typing import Any
 
 import click
 
-from zoo_core import plugin_config
+from zoo_core.catalog import plugin_config
+from zoo_core.catalog.plugins import CORE, disabled_in_config, survey
+from zoo_core.catalog.registry import known_plugins
 from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.printing import remark, show
 from zoo_core.errors import PluginError, UsageError, ZooError, did_you_mean
@@ -20,8 +22,6 @@ from zoo_core.installing.installer import Options, installed, run, shown, uninst
 from zoo_core.installing.outcome import Outcome, admit, plugins_of
 from zoo_core.installing.plan import Plan, make_plan
 from zoo_core.installing.wanted import normalized, wanted
-from zoo_core.plugins import CORE, disabled_in_config, survey
-from zoo_core.registry import known_plugins
 
 __all__ = ["install", "sync", "uninstall"]
 

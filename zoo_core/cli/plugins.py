@@ -11,12 +11,13 @@ from typing import Any
 
 import click
 
-from zoo_core.cli import plugin_install, plugin_new, probe
+from zoo_core.catalog.plugin_config import trace_path
+from zoo_core.catalog.plugins import config_path, set_enabled, survey
+from zoo_core.cli import plugin_install, plugin_new
 from zoo_core.cli.command import Group, Settings
 from zoo_core.cli.printing import fields, heading, remark, show, table
 from zoo_core.errors import PluginError, did_you_mean
-from zoo_core.plugin_config import trace_path
-from zoo_core.plugins import config_path, set_enabled, survey
+from zoo_core.installing import probe
 from zoo_core.text import printable, printable_lines
 
 __all__ = ["command"]

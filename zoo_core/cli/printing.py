@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
+from zoo_core import text as texts
 from zoo_core.cli.command import Settings
-from zoo_core.text import printable, printable_lines
+from zoo_core.text import cell, printable, printable_lines
 from zoo_core.uncertainty import finite_or_null
 from zoo_core.weights.card import headline, metric_short, metric_text
 
@@ -62,24 +63,14 @@ def indented(line: str) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]], right: str = "") -> list[str]:
-    """Aligned columns; `right` names the columns to align to the right, separated by spaces."""
-    cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
-    flush = [name in right.split() for name in header]
-
-    def line(row: Sequence[str]) -> str:
-        padded = (
-            text.rjust(width) if to_right else text.ljust(width)
-            for text, width, to_right in zip(row, widths, flush, strict=True)
-        )
-        return "  ".join(padded).rstrip()
-
-    return [heading(line(header)), *map(line, cells)]
+    """Aligned columns under a heading; see `zoo_core.text.table`."""
+    first, *rest = texts.table(header, rows, right)
+    return [heading(first), *rest]
 
 
 def fields(values: Iterable[tuple[str, Any]]) -> list[str]:
     """`name   value` lines; empty values are left out."""
-    kept = [(name, _cell(value)) for name, value in values if value not in (None, "", (), [])]
+    kept = [(name, cell(value)) for name, value in values if value not in (None, "", (), [])]
     width = max((len(printable(name)) for name, _ in kept), default=0)
     return [f"{printable(name):<{width}}  {text}" for name, text in kept]
 
@@ -90,15 +81,3 @@ def size_text(size: int | None) -> str | None:
         return None if size is None else f"{size} B"
     exponent = min((len(str(size)) - 1) // 3, 4)
     return f"{size / 1000**exponent:.1f} {'kMGT'[exponent - 1]}B"
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, list | tuple):
-        return printable(", ".join(map(str, value)))
-    return printable(str(value))

@@ -9,7 +9,7 @@ from zoo_core.cli.options import hub_options
 from zoo_core.cli.printing import fields, remark, show, size_text
 
 if TYPE_CHECKING:
-    from zoo_core.loading import Pulled
+    from zoo_core.weights.locate import Pulled
 
 __all__ = ["command"]
 
@@ -26,7 +26,7 @@ def command(settings: Settings, names: tuple[str, ...], pin: bool) -> None:
 
     Prints what NAME was resolved to. Afterwards the model loads offline.
     """
-    from zoo_core.loading import pull
+    from zoo_core.weights.locate import pull
 
     pulled = [pull(name, access=settings.access) for name in names]
     for found in pulled:
@@ -39,7 +39,7 @@ def command(settings: Settings, names: tuple[str, ...], pin: bool) -> None:
 
 
 def _pin(settings: Settings, pulled: "list[Pulled]") -> None:
-    from zoo_core.weights import pins
+    from zoo_core.catalog import lockfile as pins
 
     for found in pulled:
         if found.repo is None:
@@ -52,7 +52,8 @@ def _pin(settings: Settings, pulled: "list[Pulled]") -> None:
 
 def _bare(name: str) -> str:
     """The name without plugin and revision: a tag, or hf://org/name."""
-    from zoo_core.names import Name, parse_model
+    from zoo_core.catalog.names import Name
+    from zoo_core.catalog.references import parse_model
 
     parsed = parse_model(name)
     if isinstance(parsed, Name):

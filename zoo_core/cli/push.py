@@ -28,7 +28,7 @@ def command(
     The model is loaded first and must reproduce its golden tensors. A push that breaks off
     leaves the repository as it was, or with everything.
     """
-    from zoo_core.weights.hub.upload import push
+    from zoo_core.publishing import push
 
     pushed = push(
         folder,

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from zoo_core.data.event import Event
     from zoo_core.model import GenerativeModel
+    from zoo_core.spaces import Event
 
 __all__ = ["command"]
 
@@ -85,7 +85,7 @@ def command(
         _check_path(out, _SUFFIXES)
     if trace is not None:
         _check_path(trace, _TRACES)
-    from zoo_core import resolve
+    from zoo_core.catalog import components as resolve
     from zoo_core.cli.models import load
     from zoo_core.data.traces import Trace
     from zoo_core.data.writers import writing

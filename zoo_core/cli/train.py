@@ -36,7 +36,7 @@ def command(
     The folder it prints is what zoo sample and zoo likelihood take, as a path.
     """
     from zoo_core.cli.models import check_device
-    from zoo_core.training import load_recipe, run_recipe
+    from zoo_core.workflows import load_recipe, run_recipe
 
     loaded = load_recipe(recipe)
     check_device(settings.device)

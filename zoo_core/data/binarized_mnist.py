@@ -21,9 +21,9 @@ import torch
 
 from zoo_core.data.arrays import array_names, read_array
 from zoo_core.data.dataset import Dataset, Split
-from zoo_core.data.event import Condition, Event
 from zoo_core.errors import DataError, NetworkError
 from zoo_core.files import cache_dir
+from zoo_core.spaces import Condition, Event
 
 __all__ = ["BinarizedMNIST", "parse_text"]
 

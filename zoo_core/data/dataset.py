@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from zoo_core.data.event import Condition, Event
 from zoo_core.errors import DataError
+from zoo_core.spaces import Condition, Event
 
 __all__ = ["Dataset", "Split", "storage_dtype"]
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from zoo_core.data.dataset import Dataset, Split
-from zoo_core.data.event import Condition, Event
 from zoo_core.errors import IntegrityError
+from zoo_core.spaces import Condition, Event
 
 __all__ = ["Digits"]
 

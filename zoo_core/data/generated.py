@@ -10,8 +10,8 @@ from torch import Tensor
 
 from zoo_core.config import Range
 from zoo_core.data.dataset import Dataset, Split, storage_dtype
-from zoo_core.data.event import Condition, Event
 from zoo_core.rng import Rng
+from zoo_core.spaces import Condition, Event
 
 __all__ = ["Draw", "Seed", "Size", "generated", "mixture_component"]
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from zoo_core.config import Range
 from zoo_core.data.dataset import Dataset
-from zoo_core.data.event import Event
 from zoo_core.data.generated import Seed, Size, generated
 from zoo_core.rng import Rng
+from zoo_core.spaces import Event
 
 __all__ = ["Ising", "Lattice"]
 

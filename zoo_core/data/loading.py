@@ -9,8 +9,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from zoo_core import config as configs
+from zoo_core.catalog.specs import import_target
 from zoo_core.errors import PluginError, UnknownNameError, UsageError
-from zoo_core.specs import import_target
 
 if TYPE_CHECKING:
     from zoo_core.data.dataset import Dataset
@@ -24,8 +24,8 @@ def load_dataset(name: str, **options: Any) -> "Dataset":
     `options` are the fields of the data set's class. Raises `UnknownNameError` for names that no
     plugin declares, `ConfigError` for options and `DataError` for files that do not fit.
     """
+    from zoo_core.catalog.registry import current
     from zoo_core.data.dataset import Dataset
-    from zoo_core.registry import current
 
     known, path = parse_data(name)
     spec = current().one("dataset", known).spec
@@ -41,8 +41,8 @@ def load_dataset(name: str, **options: Any) -> "Dataset":
 
 def parse_data(text: str) -> tuple[str, str | None]:
     """`[dist:]name[:path]`, or a path alone, as a data set's name and the path."""
-    from zoo_core.names import is_path, warn_of_file
-    from zoo_core.registry import current
+    from zoo_core.catalog.names import is_path, warn_of_file
+    from zoo_core.catalog.registry import current
 
     if not isinstance(text, str):
         raise UnknownNameError(f"{text!r} is not a data set name.", hint="a name is a string")

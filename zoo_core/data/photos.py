@@ -20,8 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from zoo_core.data.dataset import Dataset, Split
-from zoo_core.data.event import Condition, Event
 from zoo_core.errors import DataError
+from zoo_core.spaces import Condition, Event
 
 __all__ = ["Photos"]
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo_core.data.event import Event
 from zoo_core.errors import UsageError
+from zoo_core.spaces import Event
 
 __all__ = ["MAX_PIXELS", "drawable", "grid", "grid_layout", "heat", "scatter", "shade"]
 

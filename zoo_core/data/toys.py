@@ -14,9 +14,9 @@ from torch import Tensor
 
 from zoo_core.config import Range
 from zoo_core.data.dataset import Dataset
-from zoo_core.data.event import Event
 from zoo_core.data.generated import Seed, Size, generated, mixture_component
 from zoo_core.rng import Rng
+from zoo_core.spaces import Event
 
 __all__ = ["Checkerboard", "Gaussians", "Moons", "Rings"]
 

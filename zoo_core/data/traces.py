@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from zoo_core.data import pictures
-from zoo_core.data.event import Event
 from zoo_core.errors import OutputError, UsageError
 from zoo_core.files import atomic_path
+from zoo_core.spaces import Event
 
 __all__ = ["SUFFIXES", "Trace"]
 

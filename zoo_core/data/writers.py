@@ -26,10 +26,10 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from zoo_core.data import pictures
-from zoo_core.data.event import Event
 from zoo_core.errors import DataError, OutputError, UsageError
 from zoo_core.files import atomic_path
 from zoo_core.reading import parse_json, regular
+from zoo_core.spaces import Event
 
 __all__ = ["NpzWriter", "PngWriter", "read_metadata", "write", "writing"]
 
@@ -216,7 +216,7 @@ class _Count:
 
 def _complete(metadata: Mapping[str, Any], event: Event) -> dict[str, Any]:
     """The metadata with the event and the versions of what wrote it; refuses what is no JSON."""
-    from zoo_core import __version__
+    from zoo_core.version import __version__
 
     versions = {
         "density-zoo": __version__,

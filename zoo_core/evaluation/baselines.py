@@ -13,11 +13,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.data.dataset import Dataset, Split
-from zoo_core.data.event import Event
 from zoo_core.errors import DataError
 from zoo_core.rng import Rng
-from zoo_core.specs import LikelihoodKind
+from zoo_core.spaces import Event
 
 __all__ = ["Baseline", "Gaussian", "Independent", "candidates", "null_baseline"]
 

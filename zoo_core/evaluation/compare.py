@@ -13,16 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core.capabilities import has
+from zoo_core.catalog.capabilities import has
+from zoo_core.catalog.significance import memorized
+from zoo_core.catalog.specs import LikelihoodKind
+from zoo_core.data.batches import labelled, to_model
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.order import choose
 from zoo_core.evaluation.evaluate import Evaluation, evaluate
 from zoo_core.evaluation.quality import Quality
-from zoo_core.evaluation.verdict import memorized
 from zoo_core.model import GenerativeModel
-from zoo_core.sampling import evaluating, to_model
-from zoo_core.specs import LikelihoodKind
-from zoo_core.training.data import labelled
+from zoo_core.sampling import evaluating
 from zoo_core.uncertainty import from_json
 from zoo_core.weights.checkpoint import read_metadata
 

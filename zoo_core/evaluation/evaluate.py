@@ -13,8 +13,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from zoo_core import __version__, resolve
 from zoo_core import config as configs
+from zoo_core.catalog import components as resolve
+from zoo_core.catalog.significance import Verdict, verdict
 from zoo_core.data.dataset import Dataset
 from zoo_core.errors import NoLikelihoodError
 from zoo_core.evaluation import scoring
@@ -23,8 +24,8 @@ from zoo_core.evaluation.quality import Quality, SampleQuality
 from zoo_core.evaluation.reference import digest
 from zoo_core.evaluation.scoring import Scored
 from zoo_core.evaluation.speed import Speed, first_image, timed_sample
-from zoo_core.evaluation.verdict import Verdict, verdict
 from zoo_core.model import GenerativeModel
+from zoo_core.version import __version__
 
 __all__ = ["PARTS", "Evaluation", "Part", "evaluate"]
 

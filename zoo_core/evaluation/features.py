@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from zoo_core import config as configs
+from zoo_core.catalog.registry import current
+from zoo_core.catalog.specs import import_target
 from zoo_core.config import Range
-from zoo_core.data.event import Event
 from zoo_core.errors import ConfigError, NoCapabilityError
 from zoo_core.evaluation.classifier import bundled
 from zoo_core.evaluation.scores import attempt
-from zoo_core.registry import current
-from zoo_core.specs import import_target
+from zoo_core.spaces import Event
 
 __all__ = [
     "MNIST",

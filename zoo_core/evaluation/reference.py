@@ -7,12 +7,12 @@ from pathlib import Path
 from torch import Tensor
 
 from zoo_core import sealed
-from zoo_core.data.event import Event
 from zoo_core.errors import IntegrityError
 from zoo_core.evaluation.cloud import Cloud
 from zoo_core.evaluation.features import Extractor
 from zoo_core.files import cache_dir
 from zoo_core.hashing import absorb
+from zoo_core.spaces import Event
 
 __all__ = ["NEIGHBOURS", "digest", "reference_cloud"]
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from zoo_core.data.event import Event
+from zoo_core.catalog.significance import memorized
+from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.data.pictures import grid, grid_layout, shade
 from zoo_core.evaluation import charts
 from zoo_core.evaluation.compare import Comparison, Entry, headline_scores
 from zoo_core.evaluation.quality import MEMORIZATION
-from zoo_core.evaluation.verdict import memorized
-from zoo_core.specs import LikelihoodKind
+from zoo_core.spaces import Event
 from zoo_core.uncertainty import from_json, plus_minus
 
 __all__ = ["COLUMNS", "html", "markdown", "page", "rows"]

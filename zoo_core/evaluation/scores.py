@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from zoo_core.catalog.plugins import BUILTIN, LoadRecord
+from zoo_core.catalog.registry import Entry, current
+from zoo_core.catalog.specs import import_target
 from zoo_core.errors import PluginError, UsageError
 from zoo_core.evaluation.cloud import Cloud, Estimate
-from zoo_core.plugins import BUILTIN, LoadRecord
-from zoo_core.registry import Entry, current
-from zoo_core.specs import import_target
 
 __all__ = ["attempt", "measure", "scores", "too_large"]
 

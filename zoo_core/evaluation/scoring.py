@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core import resolve
+from zoo_core.catalog import components as resolve
+from zoo_core.data.batches import check_fit, labelled, to_model
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.order import choose
 from zoo_core.evaluation.baselines import Baseline, candidates
@@ -21,8 +22,7 @@ from zoo_core.likelihood import Mean
 from zoo_core.likelihoods.ais import Bracketed
 from zoo_core.model import GenerativeModel
 from zoo_core.rng import Rng
-from zoo_core.sampling import evaluating, to_model
-from zoo_core.training.data import check_fit, labelled
+from zoo_core.sampling import evaluating
 from zoo_core.uncertainty import finite_or_null
 
 __all__ = ["SPOT", "Scored", "score", "spot"]

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from zoo_core import child
+from zoo_core.catalog.plugins import CORE
 from zoo_core.errors import NetworkError, PluginError, ZooError
 from zoo_core.installing.environment import Environment
 from zoo_core.installing.wanted import Wanted, normalized
-from zoo_core.plugins import CORE
 from zoo_core.text import printable_lines
 
 __all__ = [

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from zoo_core import plugin_config
+from zoo_core.catalog import plugin_config
 from zoo_core.installing.installer import Options
 from zoo_core.installing.wanted import Wanted, wanted
 

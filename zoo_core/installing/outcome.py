@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, Literal
 
-from zoo_core import plugin_config
-from zoo_core.cli import probe
+from zoo_core.catalog import plugin_config
+from zoo_core.catalog.hookspecs import PROJECT
+from zoo_core.catalog.plugins import set_enabled, survey
 from zoo_core.errors import PluginError
-from zoo_core.hookspecs import PROJECT
-from zoo_core.plugins import set_enabled, survey
+from zoo_core.installing import probe
 
 __all__ = ["Outcome", "admit", "plugins_of"]
 

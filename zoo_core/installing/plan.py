@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from zoo_core.catalog.registry import known_plugins
 from zoo_core.errors import UsageError
 from zoo_core.files import cache_dir, write_atomically
 from zoo_core.installing.environment import Environment, advice
@@ -22,7 +23,6 @@ from zoo_core.installing.installer import (
     shown,
 )
 from zoo_core.installing.wanted import Wanted, normalized
-from zoo_core.registry import known_plugins
 
 __all__ = ["RIGHTS", "Plan", "make_plan"]
 

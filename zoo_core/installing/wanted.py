@@ -14,12 +14,12 @@ from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any, Literal
 
+from zoo_core.catalog.hookspecs import PROJECT
+from zoo_core.catalog.names import is_path
+from zoo_core.catalog.plugins import CORE
+from zoo_core.catalog.registry import known_plugins
 from zoo_core.errors import PluginError, UsageError, did_you_mean
-from zoo_core.hookspecs import PROJECT
-from zoo_core.names import is_path
-from zoo_core.plugins import CORE
 from zoo_core.reading import MAX_TEXT, read_toml
-from zoo_core.registry import known_plugins
 
 __all__ = ["Wanted", "normalized", "wanted"]
 

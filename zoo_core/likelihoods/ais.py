@@ -28,13 +28,13 @@ from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from zoo_core.capabilities import Distribution
+from zoo_core.catalog.capabilities import Distribution
+from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.config import Range
 from zoo_core.errors import NoCapabilityError
 from zoo_core.likelihoods.iwae import LogMeanExp
 from zoo_core.nn.distributions import Normal, RoundedNormal
 from zoo_core.rng import Rng
-from zoo_core.specs import LikelihoodKind
 from zoo_core.uncertainty import mean_error
 
 __all__ = ["AIS", "Bracket", "Bracketed", "GeneratorAIS", "temperatures"]

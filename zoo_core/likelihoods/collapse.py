@@ -12,12 +12,12 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from zoo_core.contracts import Diagnosis
+from zoo_core.data.batches import take
 from zoo_core.data.dataset import Split
-from zoo_core.likelihoods.elbo import draw
+from zoo_core.likelihoods.posterior import draw
 from zoo_core.nn.distributions import Normal, Product, kl_by_unit
 from zoo_core.rng import Rng
-from zoo_core.training.data import take
-from zoo_core.training.diagnosis import Diagnosis
 
 __all__ = ["THRESHOLD", "Conditioned", "diagnose", "kl_by_level"]
 

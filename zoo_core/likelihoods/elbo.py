@@ -6,53 +6,25 @@ Auto-Encoding Variational Bayes, https://arxiv.org/abs/1312.6114. Shapes: B batc
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from zoo_core.capabilities import Distribution
+from zoo_core.catalog.capabilities import Distribution
+from zoo_core.catalog.specs import LikelihoodKind
+from zoo_core.compat import moved_attribute
 from zoo_core.config import Range
-from zoo_core.model import Batch, Loss
+from zoo_core.contracts import Batch, Loss
+from zoo_core.likelihoods.posterior import draw
 from zoo_core.nn.distributions import Normal, Product, kl
 from zoo_core.rng import Rng
-from zoo_core.specs import LikelihoodKind
 
 if TYPE_CHECKING:
+    from zoo_core.contracts import Diagnosis
     from zoo_core.data.dataset import Split
-    from zoo_core.training.diagnosis import Diagnosis
 
-__all__ = ["ELBO", "Draw", "ELBOLoss", "Joint", "divergence", "divergences", "draw", "elbo"]
-
-
-class Draw(NamedTuple):
-    """A draw z of q(z|x), and what the bounds need to know at it."""
-
-    z: Tensor
-    q: Distribution
-    prior: Distribution
-    p: Distribution
-    """The likelihood p(x|z)."""
-
-
-@runtime_checkable
-class Joint(Protocol):
-    """A posterior whose levels are found along with the prior's and the likelihood, in one pass.
-
-    Its draws hold the conditionals q(z_l | z_<l, x) and p(z_l | z_<l) at z, a `Product` each.
-    """
-
-    def draw(self, rng: Rng, *, stream: str, step: int = 0) -> Draw: ...
-
-
-def draw(
-    model: Any, q: Distribution, cond: Tensor | None, rng: Rng, *, stream: str = "z", step: int = 0
-) -> Draw:
-    """A draw of the posterior q = `model.encode(x, cond)`, with its prior and likelihood."""
-    if isinstance(q, Joint):
-        return q.draw(rng, stream=stream, step=step)
-    z = q.sample(rng, stream=stream, step=step)
-    return Draw(z, q, model.prior(len(z), cond), model.decode(z, cond))
+__all__ = ["ELBO", "ELBOLoss", "divergence", "divergences", "elbo"]
 
 
 def elbo(
@@ -133,3 +105,7 @@ class ELBOLoss:
         from zoo_core.likelihoods.collapse import diagnose
 
         return diagnose(model, split)
+
+
+def __getattr__(name: str) -> Any:
+    return moved_attribute(__name__, name)

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.errors import NoCapabilityError
 from zoo_core.model import GenerativeModel
 from zoo_core.rng import Rng
-from zoo_core.specs import LikelihoodKind
 
 __all__ = ["Exact", "ExactDensity"]
 

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from torch import Tensor
 
-from zoo_core.capabilities import Distribution
+from zoo_core.catalog.capabilities import Distribution
+from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.config import Range
-from zoo_core.likelihoods.elbo import Joint, draw
+from zoo_core.contracts import Batch, Loss
+from zoo_core.likelihoods.posterior import Joint, draw
 from zoo_core.memory import require_memory
-from zoo_core.model import Batch, Loss
 from zoo_core.rng import Rng
-from zoo_core.specs import LikelihoodKind
 from zoo_core.uncertainty import UNKNOWN
 
 if TYPE_CHECKING:
+    from zoo_core.contracts import Diagnosis
     from zoo_core.data.dataset import Split
-    from zoo_core.training.diagnosis import Diagnosis
 
 __all__ = ["IWAE", "IWAELoss", "LogMeanExp", "iwae", "log_weight", "log_weights"]
 

@@ -6,11 +6,12 @@ Only models with `Conditionals` have such a map; it adds up to their exact log p
 import torch
 from torch import Tensor
 
-from zoo_core.capabilities import Conditionals
+from zoo_core.catalog.capabilities import Conditionals
+from zoo_core.data.batches import to_model
 from zoo_core.errors import NoCapabilityError
 from zoo_core.finite import check_nats
 from zoo_core.model import GenerativeModel
-from zoo_core.sampling import batches, evaluating, to_model
+from zoo_core.sampling import batches, evaluating
 
 __all__ = ["log_prob_map"]
 

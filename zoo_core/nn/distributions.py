@@ -1,7 +1,7 @@
 """Distributions with the batch first, drawn from an `Rng` and scored row by row.
 
-What encoders, decoders and priors return (`zoo_core.capabilities.Distribution`). Shapes: B batch,
-S any event shape. Log-densities are in nats, summed over S.
+What encoders, decoders and priors return (`zoo_core.catalog.capabilities.Distribution`). Shapes:
+B batch, S any event shape. Log-densities are in nats, summed over S.
 """
 
 import math

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from zoo_core.registry import Registry, current, use
+from zoo_core.catalog.registry import Registry, current, use
 from zoo_core.testing.call_checks import CALL_CHECKS
 from zoo_core.testing.component_checks import COMPONENT_CHECKS
 from zoo_core.testing.density_checks import DENSITY_CHECKS

@@ -13,14 +13,15 @@ import torch
 from torch import Tensor
 
 from zoo_core import config as configs
-from zoo_core.capabilities import CORE, has
+from zoo_core.catalog.capabilities import CORE, has
+from zoo_core.catalog.registry import Entry
+from zoo_core.catalog.specs import import_target
+from zoo_core.contracts import Loss
 from zoo_core.errors import ConfigError, NoCapabilityError
 from zoo_core.likelihood import LogLikelihood
-from zoo_core.model import GenerativeModel, Loss
-from zoo_core.registry import Entry
+from zoo_core.model import GenerativeModel
 from zoo_core.rng import Rng
 from zoo_core.sampling import evaluating
-from zoo_core.specs import import_target
 from zoo_core.testing.guard import forbid_torch_randomness
 from zoo_core.testing.miniatures import Miniature, miniature
 from zoo_core.testing.subjects import Inconclusive, ModelSubject, PluginSubject

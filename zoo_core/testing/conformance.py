@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from zoo_core.catalog.registry import Registry
 from zoo_core.errors import UsageError, did_you_mean
-from zoo_core.registry import Registry
 from zoo_core.testing.checks import CHECKS, Case, cases
 from zoo_core.testing.subjects import Inapplicable, Inconclusive
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from zoo_core.capabilities import has
+from zoo_core.catalog.capabilities import has
 from zoo_core.errors import NoLikelihoodError
 from zoo_core.likelihood import LogLikelihood
 from zoo_core.likelihoods.iwae import IWAE

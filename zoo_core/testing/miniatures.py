@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo_core.data.event import Event
 from zoo_core.errors import NoCapabilityError
 from zoo_core.model import GenerativeModel
 from zoo_core.nn.distributions import Categorical, Normal
 from zoo_core.rng import Rng
+from zoo_core.spaces import Event
 
 __all__ = ["Miniature", "miniature"]
 

@@ -7,14 +7,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from zoo_core import capabilities, loading
 from zoo_core import config as configs
+from zoo_core import loading
+from zoo_core.building import build
+from zoo_core.catalog import capabilities
+from zoo_core.catalog.specs import import_target
+from zoo_core.contracts import Player
 from zoo_core.errors import ConfigError, ZooError
-from zoo_core.model import GenerativeModel, Player
-from zoo_core.resolve import build
+from zoo_core.model import GenerativeModel
 from zoo_core.rng import Rng
 from zoo_core.sampling import evaluating
-from zoo_core.specs import import_target
 from zoo_core.testing.guard import forbid_torch_randomness
 from zoo_core.testing.plugin_checks import is_frozen_dataclass
 from zoo_core.testing.subjects import ModelSubject, only_if, refused

@@ -10,12 +10,12 @@ from functools import cache
 from typing import Any
 
 from zoo_core import config as configs
-from zoo_core.capabilities import capability
+from zoo_core.catalog.capabilities import capability
+from zoo_core.catalog.specs import import_target
+from zoo_core.catalog.tags import tags_of
 from zoo_core.child import TimeoutExpired, python
 from zoo_core.errors import ConfigError
-from zoo_core.specs import import_target
 from zoo_core.testing.subjects import Inapplicable, PluginSubject
-from zoo_core.weights.tags import tags_of
 
 __all__ = ["PLUGIN_CHECKS", "is_frozen_dataclass"]
 
@@ -34,7 +34,7 @@ _LOAD_SECONDS, _HANGS_SECONDS, _TRIES = 0.2, 60.0, 4
 _MARK = "what the import took: "
 _CHILD = """
 import importlib, json, os, sys, time
-import zoo_core.hookspecs
+import zoo_core.catalog.hookspecs
 
 def queued():
     try:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo_core.data.event import Event
+from zoo_core.spaces import Event
 
 __all__ = ["Chart", "Mass", "Proposal", "fit", "mass"]
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
-from zoo_core.likelihood import Scores
+from zoo_core.catalog.components import likelihood
+from zoo_core.contracts import Scores
 from zoo_core.model import GenerativeModel
-from zoo_core.resolve import likelihood
 from zoo_core.rng import Rng
 
 __all__ = ["raw_nats", "training_without_noise"]

@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from zoo_core.data.event import Event
+from zoo_core.building import build
+from zoo_core.catalog.plugins import LoadRecord
+from zoo_core.catalog.registry import Entry, Registry, current
+from zoo_core.catalog.specs import LikelihoodSpec, ModelSpec
 from zoo_core.errors import UnknownNameError, ZooError, did_you_mean
 from zoo_core.model import GenerativeModel
-from zoo_core.plugins import LoadRecord
-from zoo_core.registry import Entry, Registry, current
-from zoo_core.resolve import build
 from zoo_core.rng import Rng
-from zoo_core.specs import LikelihoodSpec, ModelSpec
+from zoo_core.spaces import Event
 from zoo_core.testing.proposals import Chart
 
 __all__ = [

@@ -47,8 +47,8 @@ def _path(cls: type) -> str:
 
 
 def _versions(model: GenerativeModel) -> dict[str, str]:
-    from zoo_core import __version__
-    from zoo_core.registry import current
+    from zoo_core.catalog.registry import current
+    from zoo_core.version import __version__
 
     versions = {"density-zoo": __version__, "torch": torch.__version__}
     try:

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from zoo_core import resolve
+from zoo_core.catalog import components as resolve
+from zoo_core.contracts import Diagnoses
+from zoo_core.data.batches import check_fit
 from zoo_core.data.dataset import Dataset
 from zoo_core.errors import ConfigError, OutputError, UsageError
 from zoo_core.model import GenerativeModel
@@ -25,8 +27,7 @@ from zoo_core.sampling import evaluating
 from zoo_core.text import printable
 from zoo_core.training import state
 from zoo_core.training.config import TrainConfig
-from zoo_core.training.data import check_batch_size, check_fit
-from zoo_core.training.diagnosis import Diagnoses
+from zoo_core.training.data import check_batch_size
 from zoo_core.training.ending import termination_deferred
 from zoo_core.training.fingerprint import fingerprint
 from zoo_core.training.log import JsonLines, postfix

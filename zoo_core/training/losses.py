@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from zoo_core.capabilities import Density
-from zoo_core.model import Batch, Loss
+from zoo_core.catalog.capabilities import Density
+from zoo_core.contracts import Batch, Loss
 from zoo_core.rng import Rng
 
 __all__ = ["NLL"]

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
+from zoo_core.contracts import Player
 from zoo_core.errors import ConfigError, did_you_mean
-from zoo_core.model import GenerativeModel, Player
+from zoo_core.model import GenerativeModel
 from zoo_core.rng import Rng
 from zoo_core.training.config import TrainConfig, for_player
 from zoo_core.training.optim import Ema, learning_rate, make_optimizer

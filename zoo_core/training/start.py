@@ -6,9 +6,9 @@ processes changes where a training starts.
 
 from collections.abc import Sequence
 
+from zoo_core.data.batches import take
 from zoo_core.data.dataset import Split
 from zoo_core.model import GenerativeModel
-from zoo_core.training.data import take
 from zoo_core.training.players import Actor
 from zoo_core.training.processes import Processes
 

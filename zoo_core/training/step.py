@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo_core.contracts import Loss
+from zoo_core.data.batches import take
 from zoo_core.data.dataset import Split
 from zoo_core.errors import NotFiniteError
-from zoo_core.model import GenerativeModel, Loss
-from zoo_core.training.data import take
+from zoo_core.model import GenerativeModel
 from zoo_core.training.players import Actor, only
 from zoo_core.training.processes import Processes
 

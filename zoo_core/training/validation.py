@@ -8,14 +8,15 @@ from typing import Any
 
 import torch
 
-from zoo_core import resolve
+from zoo_core.catalog import components as resolve
+from zoo_core.contracts import Player
+from zoo_core.data.batches import labelled, take
 from zoo_core.data.dataset import Split
 from zoo_core.errors import NoLikelihoodError, NotFiniteError
 from zoo_core.likelihood import Mean
-from zoo_core.model import GenerativeModel, Player
+from zoo_core.model import GenerativeModel
 from zoo_core.rng import Rng
 from zoo_core.sampling import evaluating
-from zoo_core.training.data import labelled, take
 
 __all__ = ["Valid", "by_likelihood", "by_loss", "scores_by_likelihood"]
 

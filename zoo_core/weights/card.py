@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from zoo_core.evaluation.verdict import beyond_chance
-from zoo_core.registry import current
-from zoo_core.specs import LikelihoodKind, ModelSpec
+from zoo_core.catalog.registry import current
+from zoo_core.catalog.significance import beyond_chance
+from zoo_core.catalog.specs import LikelihoodKind, ModelSpec
 from zoo_core.text import printable, printable_lines
 from zoo_core.uncertainty import from_json, plus_minus
 

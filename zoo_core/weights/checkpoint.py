@@ -22,16 +22,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from zoo_core import config as configs
+from zoo_core.catalog.layout import EVALUATION, GOLDEN, METADATA, WEIGHTS, joint_hash
+from zoo_core.catalog.registry import current
+from zoo_core.catalog.specs import ModelSpec
 from zoo_core.errors import DataError, IntegrityError, OutputError
 from zoo_core.files import atomic_folder, write_json
 from zoo_core.finite import check_parameters
 from zoo_core.reading import read_json, shown
-from zoo_core.registry import current
-from zoo_core.resolve import build
-from zoo_core.specs import ModelSpec
-from zoo_core.weights.bounded import bounded
-from zoo_core.weights.layout import EVALUATION, GOLDEN, INDEX, METADATA, WEIGHTS, joint_hash
-from zoo_core.weights.tensors import counted, damaged, load_state, weight_files
+from zoo_core.weights.tensors import damaged
 
 if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
@@ -42,12 +40,13 @@ __all__ = [
     "WEIGHTS",
     "counts",
     "file_entry",
-    "load",
-    "load_state",
+    "listed",
     "read_metadata",
     "refuse_foreign",
     "save",
     "sha256",
+    "spec_of",
+    "stored_dtype",
     "verify",
     "weights_hash",
     "write_tensors",
@@ -79,39 +78,7 @@ def save(
     return path
 
 
-def load(
-    folder: Path,
-    *,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype | None = None,
-    origin: str | None = None,
-    verified: Mapping[Path, str | None] | None = None,
-) -> "GenerativeModel":
-    """Read a model's folder; raises `IntegrityError` or `ConfigError` naming file and remedy.
-
-    `origin` is the commit on the Hub that the folder is, which saving records; `verified` are
-    the files of that commit, and nothing else is read. Those with their SHA-256 were hashed just
-    now and are not hashed again.
-    """
-    if verified is not None and folder / METADATA not in verified:
-        raise IntegrityError(f"{folder / METADATA} is in no list of the model's files.")
-    metadata = read_metadata(folder)
-    spec = _spec(metadata)
-    parts = {name: load(folder / name, verified=verified) for name, _ in spec.parts}
-    weights = weight_files(folder, _listed(folder, metadata, verified))
-    index = [] if weights == [folder / WEIGHTS] else [folder / INDEX]
-    for path in index + weights:
-        verify(path, metadata, verified.get(path) if verified else None)
-    dtype_kept = _dtype(folder, metadata)
-    with torch.random.fork_rng(devices=[]), bounded(*counted(weights), str(folder / METADATA)):
-        model = build(spec, {**metadata["config"], **parts}).to(dtype_kept)
-    load_state(model, weights, skip=tuple(parts))
-    recorded = metadata.get("origin")
-    model.origin = origin or (recorded if isinstance(recorded, str) else None)
-    return model.to(device=device, dtype=dtype).eval()
-
-
-def _listed(
+def listed(
     folder: Path, metadata: Mapping[str, Any], verified: Collection[Path] | None
 ) -> set[Path]:
     """The files of a folder that count: in the commit's list, and in that of `zoo.json`.
@@ -124,7 +91,7 @@ def _listed(
     return own & set(verified) if own else set(verified)
 
 
-def _spec(metadata: Mapping[str, Any]) -> ModelSpec:
+def spec_of(metadata: Mapping[str, Any]) -> ModelSpec:
     """The architecture; where several plugins have one of that name, the one that wrote it."""
     found = current().find("model", metadata["arch"])
     own = [e for e in found if e.plugin.dist == metadata.get("plugin")]
@@ -166,7 +133,7 @@ def _is_entry(value: Any) -> bool:
     return isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{64}", digest) is not None
 
 
-def _dtype(folder: Path, metadata: Mapping[str, Any]) -> torch.dtype:
+def stored_dtype(folder: Path, metadata: Mapping[str, Any]) -> torch.dtype:
     """The precision that the weights are kept in."""
     name = metadata.get("dtype", "float32")
     if name not in _DTYPES:
@@ -192,7 +159,7 @@ def counts(path: Path) -> bool:
 def weights_hash(folder: Path) -> str | None:
     """The SHA-256 that names a model's weights, parts included; None where it is not recorded."""
     metadata = read_metadata(folder)
-    parts = {name: weights_hash(folder / name) for name, _ in _spec(metadata).parts}
+    parts = {name: weights_hash(folder / name) for name, _ in spec_of(metadata).parts}
     return joint_hash(metadata["files"], parts)
 
 
@@ -246,7 +213,7 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _describe(model: "GenerativeModel", spec: ModelSpec) -> dict[str, Any]:
-    from zoo_core import __version__
+    from zoo_core.version import __version__
 
     plugin = current().entry_of(type(model)).plugin
     return {

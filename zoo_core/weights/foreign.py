@@ -6,33 +6,23 @@ that a plugin declares makes the options and the state dict of an architecture o
 """
 
 import re
-import sys
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
+from zoo_core.catalog.layout import foreign_weights, is_index, is_pickle, unread
+from zoo_core.compat import moved_attribute
 from zoo_core.errors import DataError, IntegrityError
 from zoo_core.reading import read_json
-from zoo_core.registry import current
-from zoo_core.resolve import build
-from zoo_core.specs import import_target
-from zoo_core.text import printable
-from zoo_core.weights.bounded import bounded
 from zoo_core.weights.foreign_config import ForeignConfig
-from zoo_core.weights.layout import foreign_weights, is_index, is_pickle, unread
-from zoo_core.weights.tensors import MAX_INDEX, counted, load_state, read_tensors, weight_files
+from zoo_core.weights.tensors import MAX_INDEX, read_tensors, weight_files
 from zoo_core.weights.unpickle import unpickle
 
-if TYPE_CHECKING:
-    from zoo_core.model import GenerativeModel
-
-__all__ = ["Converted", "Foreign", "ForeignConfig", "convert", "read", "renamed"]
+__all__ = ["Converted", "Foreign", "ForeignConfig", "read", "renamed"]
 
 
 @dataclass(frozen=True)
@@ -126,39 +116,6 @@ def read(
     return Foreign({name: _json(paths[name]) for name in texts}, tensors, tuple(left_out))
 
 
-def _say(text: str) -> None:
-    print(printable(text), file=sys.stderr)
-
-
-def convert(
-    foreign: Foreign,
-    converter: str,
-    options: Mapping[str, Any],
-    *,
-    say: Callable[[str], None] = _say,
-) -> "GenerativeModel":
-    """A model of our own from a checkpoint of others, by a registered converter; strict.
-
-    `say` gets the converter's remarks; by default they are lines on stderr.
-    """
-    from zoo_core import config as configs
-
-    spec = current().one("converter", converter).spec
-    made: Converted = configs.from_dict(
-        import_target(spec.target), options, where=f"{converter}."
-    )(foreign)
-    target = current().one("model", spec.arch).spec
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "converted.safetensors"
-        save_file({k: v.contiguous().clone() for k, v in made.tensors.items()}, path)
-        with torch.random.fork_rng(devices=[]), bounded(*counted([path]), converter):
-            model = build(target, made.options)
-        load_state(model, path)
-    for remark in made.remarks:
-        say(remark)
-    return model.eval()
-
-
 def _read_folder(
     folder: Path,
     names: list[PurePosixPath],
@@ -199,3 +156,7 @@ def _json(path: Path) -> Any:
 
 def _name(folder: Path, source: Path) -> str:
     return "" if folder == source else folder.name
+
+
+def __getattr__(name: str) -> Any:
+    return moved_attribute(__name__, name)

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from zoo_core.catalog.layout import METADATA, foreign
+from zoo_core.catalog.registry import current
+from zoo_core.catalog.specs import ConverterSpec
 from zoo_core.errors import UsageError
 from zoo_core.reading import read_json
-from zoo_core.registry import current
-from zoo_core.specs import ConverterSpec
-from zoo_core.weights.layout import METADATA, foreign
 
 __all__ = ["converter_of", "files_of"]
 

@@ -14,9 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from zoo_core.catalog.layout import WEIGHTS, is_shard
 from zoo_core.errors import IntegrityError
 from zoo_core.reading import read_json, regular
-from zoo_core.weights.layout import WEIGHTS, is_shard
 
 __all__ = ["MAX_INDEX", "counted", "damaged", "load_state", "read_tensors", "weight_files"]
 

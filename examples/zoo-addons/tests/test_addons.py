@@ -10,8 +10,8 @@ import torch
 import zoo_core as zoo
 from zoo_addons.heun import Heun
 from zoo_addons.jackknife import Jackknife, jackknife
+from zoo_core.catalog.registry import current
 from zoo_core.nn.distributions import Bernoulli, Normal
-from zoo_core.registry import current
 from zoo_core.testing import conformance
 
 test_sampler_plugin = conformance("addons_sampler")

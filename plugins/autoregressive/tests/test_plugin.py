@@ -13,8 +13,8 @@ import zoo_autoregressive
 import zoo_core as zoo
 from zoo_core.cli.app import run
 from zoo_core.data import load_dataset
-from zoo_core.training import load_recipe
 from zoo_core.weights import golden
+from zoo_core.workflows import load_recipe
 
 PACKAGE = Path(zoo_autoregressive.__file__).parent
 TAGS = sorted(folder.name for folder in (PACKAGE / "weights").iterdir())

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import zoo_core as zoo
+from zoo_core import building
 from zoo_core.errors import ConfigError, IntegrityError
 from zoo_core.rng import Rng
 from zoo_core.weights import foreign
@@ -63,7 +64,7 @@ def unet(name):
 
 
 def convert(folder, converter="diffusers_ddpm"):
-    return foreign.convert(foreign.read(folder), converter, {})
+    return building.convert(foreign.read(folder), converter, {})
 
 
 @pytest.mark.parametrize("name", NETS)

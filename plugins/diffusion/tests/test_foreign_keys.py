@@ -8,9 +8,9 @@ import inspect
 import pytest
 import torch
 
+from zoo_core.building import build
+from zoo_core.catalog.registry import current
 from zoo_core.errors import ConfigError, IntegrityError
-from zoo_core.registry import current
-from zoo_core.resolve import build
 from zoo_core.weights.foreign import Foreign
 from zoo_diffusion.convert import FromDDPM, FromNCSN
 

@@ -10,14 +10,15 @@ import pytest
 import torch
 
 import zoo_core as zoo
-from zoo_core import resolve
+from zoo_core.catalog import components as resolve
+from zoo_core.catalog.registry import current
 from zoo_core.cli.list import likelihood_text
 from zoo_core.data import load_dataset
-from zoo_core.registry import current
-from zoo_core.training import load_recipe, train
+from zoo_core.training import train
 from zoo_core.training.config import TrainConfig
 from zoo_core.weights import golden
 from zoo_core.weights.card import card
+from zoo_core.workflows import load_recipe
 
 ARCHS = ("ddpm", "edm", "vdm", "ve_sde", "vp_sde")
 TAGS = [

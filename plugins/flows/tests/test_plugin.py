@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import zoo_core as zoo
+from zoo_core.catalog.registry import current
 from zoo_core.cli.app import run
 from zoo_core.data import load_dataset
-from zoo_core.registry import current
-from zoo_core.training import load_recipe
 from zoo_core.weights import golden
+from zoo_core.workflows import load_recipe
 
 ARCHS = ("realnvp", "glow", "maf", "nsf_coupling")
 RECIPES = ("glow.mnist", "nsf_coupling.mnist", "glow.cifar10")

@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 import zoo_core as zoo
+from zoo_core.building import convert
 from zoo_core.cli import main
 from zoo_core.errors import IntegrityError, UsageError
-from zoo_core.weights.foreign import Foreign, convert
+from zoo_core.weights.foreign import Foreign
 
 LATENT, WIDTH = 5, 4
 

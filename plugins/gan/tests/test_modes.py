@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from zoo_core.data.toys import Gaussians
-from zoo_core.training import load_recipe
+from zoo_core.workflows import load_recipe
 
 ROOT = Path(__file__).parents[3]
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 import zoo_core as zoo
+from zoo_core.catalog.significance import memorized
 from zoo_core.data import load_dataset
 from zoo_core.errors import NoCapabilityError
 from zoo_core.evaluation import report
 from zoo_core.evaluation.compare import compare
 from zoo_core.evaluation.quality import SampleQuality
-from zoo_core.evaluation.verdict import memorized
-from zoo_core.training import load_recipe
 from zoo_core.weights import golden
+from zoo_core.workflows import load_recipe
 
 ARCHS = ("dcgan", "wgan_gp", "r3gan")
 TAGS = tuple(path.name for path in (Path(__file__).parent / "../src/zoo_gan/weights").glob("*.*"))

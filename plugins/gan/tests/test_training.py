@@ -8,7 +8,7 @@ import torch
 
 import zoo_core as zoo
 from zoo_core.data.dataset import Split
-from zoo_core.training import load_recipe, run_recipe
+from zoo_core.workflows import load_recipe, run_recipe
 from zoo_gan.diagnosis import warning
 from zoo_gan.losses import Adversarial, Hinge, NonSaturating, Relativistic, Wasserstein
 

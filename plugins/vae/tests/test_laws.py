@@ -8,8 +8,9 @@ import torch
 
 import zoo_core as zoo
 from zoo_core.likelihoods.ais import AIS
-from zoo_core.likelihoods.elbo import ELBO, ELBOLoss, divergence, draw, elbo
+from zoo_core.likelihoods.elbo import ELBO, ELBOLoss, divergence, elbo
 from zoo_core.likelihoods.iwae import IWAE, IWAELoss, LogMeanExp, iwae, log_weight, log_weights
+from zoo_core.likelihoods.posterior import draw
 from zoo_core.nn.distributions import Normal, Product, kl, kl_by_unit
 from zoo_vae import hvae, vae
 from zoo_vae import iwae as iwae_model

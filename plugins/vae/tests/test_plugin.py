@@ -11,8 +11,8 @@ import torch
 
 import zoo_core as zoo
 from zoo_core.data import load_dataset
-from zoo_core.training import load_recipe
 from zoo_core.weights import golden
+from zoo_core.workflows import load_recipe
 
 TAGS = tuple(name for name in zoo.list_models(family="vae", pretrained=True))
 README = Path(__file__).parents[1] / "README.md"

@@ -13,13 +13,11 @@ from urllib.parse import urlsplit
 from zoo_core.errors import IntegrityError, UnknownNameError, UsageError
 from zoo_core.files import cache_dir
 
-__all__ = ["Access", "check_file", "check_repo", "check_revision", "is_commit", "is_digest"]
+__all__ = ["Access", "check_file", "check_repo", "check_revision"]
 
 _DEFAULT = "https://huggingface.co"
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _YES = {"1", "ON", "YES", "TRUE"}
 
 
@@ -112,16 +110,6 @@ def check_file(path: str) -> str:
     if any(part in ("..", ".") for part in path.split("/")) or len(path) > 400:
         raise IntegrityError(f"the repository lists the file {path[:80]!r}, which leaves it.")
     return path
-
-
-def is_commit(text: object) -> bool:
-    """Whether a revision is a full commit, which never moves."""
-    return isinstance(text, str) and _COMMIT.fullmatch(text) is not None
-
-
-def is_digest(text: object) -> bool:
-    """Whether a text can be the name of a blob: a git SHA-1 or a SHA-256."""
-    return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
 
 
 def _has_port(url: str) -> bool:

@@ -18,10 +18,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from zoo_core.catalog.names import is_commit, is_digest
 from zoo_core.errors import IntegrityError
 from zoo_core.files import write_atomically, writing
 from zoo_core.reading import read_json, read_text
-from zoo_core.weights.hub.access import check_file, check_repo, is_commit, is_digest
+from zoo_core.weights.hub.access import check_file, check_repo
 from zoo_core.weights.hub.client import Commit, Listed
 
 __all__ = ["Store", "fits", "hashes", "sha256_of", "stores"]

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import quote
 
+from zoo_core.catalog.names import is_commit, is_digest
 from zoo_core.errors import IntegrityError
 from zoo_core.reading import parse_json
 from zoo_core.text import printable
-from zoo_core.weights.hub.access import Access, check_file, is_commit, is_digest
+from zoo_core.weights.hub.access import Access, check_file
 from zoo_core.weights.hub.failures import Refusal, quiet_logs, translate
 
 __all__ = ["Commit", "Listed", "commit_of", "download"]
@@ -148,7 +149,7 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
 def _arguments(access: Access, headers: dict[str, str]) -> dict[str, Any]:
     from huggingface_hub import constants
 
-    from zoo_core import __version__
+    from zoo_core.version import __version__
 
     token = access.secret
     own = {"user-agent": f"density-zoo/{__version__}", "accept-encoding": "identity"}

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from zoo_core.catalog.names import is_commit
 from zoo_core.errors import IntegrityError, NetworkError
 from zoo_core.text import printable
-from zoo_core.weights.hub.access import Access, check_repo, check_revision, is_commit
+from zoo_core.weights.hub.access import Access, check_repo, check_revision
 from zoo_core.weights.hub.cache import Store, fits, hashes
 from zoo_core.weights.hub.client import Commit, Listed, commit_of, download
 

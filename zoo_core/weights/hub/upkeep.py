@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from zoo_core.catalog.names import is_digest
 from zoo_core.errors import UnknownNameError
 from zoo_core.files import writing
-from zoo_core.weights.hub.access import is_digest
 from zoo_core.weights.hub.cache import Store, fits, stores
 
 __all__ = ["Verdict", "prune", "remove", "verify"]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo_core import Range, Rng
-from zoo_core.capabilities import Distribution
+from zoo_core.catalog.capabilities import Distribution
 
 __all__ = ["Tempered", "TemperedChain"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo_core import Fixed, Range, Rng
-from zoo_core.capabilities import Conditionals
+from zoo_core.catalog.capabilities import Conditionals
 from zoo_core.model import GenerativeModel
 
 __all__ = ["DrawsAtOnce", "Sequential", "draw"]

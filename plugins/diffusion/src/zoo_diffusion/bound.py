@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo_core import Event
-from zoo_core.capabilities import Denoiser, Schedule
+from zoo_core.catalog.capabilities import Denoiser, Schedule
 from zoo_core.errors import UsageError
 from zoo_diffusion.parameterization import at_time, per_row
 from zoo_diffusion.scale import grid, spacing

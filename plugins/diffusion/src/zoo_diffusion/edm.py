@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from zoo_core import GenerativeModel, Range
-from zoo_core.model import Batch, Loss
+from zoo_core.contracts import Batch, Loss
 from zoo_core.rng import Rng
 from zoo_diffusion.conditioning import class_condition, drop, label, labels
 from zoo_diffusion.features import fourier_features

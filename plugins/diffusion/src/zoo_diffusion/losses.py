@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from zoo_core import Range
-from zoo_core.model import Batch, Loss
+from zoo_core.contracts import Batch, Loss
 from zoo_core.rng import Rng
 from zoo_diffusion import bound
 from zoo_diffusion.conditioning import drop

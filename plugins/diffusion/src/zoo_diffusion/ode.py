@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 
 from zoo_core import Event, Range, Rng
-from zoo_core.likelihood import Scores
-from zoo_core.specs import LikelihoodKind
+from zoo_core.catalog.specs import LikelihoodKind
+from zoo_core.contracts import Scores
 from zoo_core.uncertainty import UNKNOWN
 from zoo_diffusion import bound
 from zoo_diffusion.flow import Flow, first_time, solve

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zoo_core import Event
-from zoo_core.capabilities import Denoiser, Schedule
+from zoo_core.catalog.capabilities import Denoiser, Schedule
 
 __all__ = ["Prediction", "Predictor", "ScoreAt", "convert", "per_row", "to_x0"]
 

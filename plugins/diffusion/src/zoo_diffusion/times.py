@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from zoo_core import Rng
-from zoo_core.capabilities import Denoiser
+from zoo_core.catalog.capabilities import Denoiser
 
 __all__ = ["ContinuousTime", "DiscreteTime", "stratified"]
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core import ConfigError, GenerativeModel, Range
-from zoo_core.model import Batch, Loss
+from zoo_core.contracts import Batch, Loss
 from zoo_core.rng import Rng
 from zoo_diffusion.conditioning import class_condition, drop, labels
 from zoo_diffusion.networks import MLPConfig, NetworkConfig, apply, build

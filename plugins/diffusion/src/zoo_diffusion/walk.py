@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from zoo_core import Event, Fixed, Rng
-from zoo_core.capabilities import Schedule
+from zoo_core.catalog.capabilities import Schedule
 from zoo_core.errors import UsageError
 from zoo_diffusion.parameterization import Predictor, to_x0
 from zoo_diffusion.scale import bounds

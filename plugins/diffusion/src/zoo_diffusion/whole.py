@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo_core import Rng
-from zoo_core.capabilities import Denoiser
+from zoo_core.catalog.capabilities import Denoiser
 from zoo_diffusion.networks import MLP
 from zoo_diffusion.walk import Options, Plan, start
 from zoo_kernels.mlp_sampler import mlp_sample

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from zoo_core import Batch, Loss, Range, Rng
+from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.errors import NoCapabilityError
 from zoo_core.likelihoods.iwae import LogMeanExp
-from zoo_core.specs import LikelihoodKind
 
 __all__ = ["DeqBound", "FlowNLL", "dequantized_log_prob"]
 

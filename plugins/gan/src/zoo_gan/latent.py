@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo_core.data.batches import to_model
 from zoo_core.errors import UsageError
 from zoo_core.model import GenerativeModel
 from zoo_core.rng import Rng
-from zoo_core.sampling import evaluating, to_model
+from zoo_core.sampling import evaluating
 from zoo_gan.model import AdversarialModel
 from zoo_gan.samplers import Truncated
 

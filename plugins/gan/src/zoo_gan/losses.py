@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from zoo_core import Loss, Range, Rng
+from zoo_core.contracts import Batch, Diagnosis
 from zoo_core.data.dataset import Split
-from zoo_core.model import Batch
-from zoo_core.training.diagnosis import Diagnosis
 from zoo_gan import penalties
 from zoo_gan.diagnosis import diagnose
 from zoo_gan.games import HINGE, NON_SATURATING, RELATIVISTIC, WASSERSTEIN, Game

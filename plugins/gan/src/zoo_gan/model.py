@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core import Condition, ConfigError, Event, GenerativeModel, Player
-from zoo_core.capabilities import Distribution
+from zoo_core.catalog.capabilities import Distribution
 from zoo_core.errors import UsageError
 from zoo_core.nn.distributions import Normal
 from zoo_core.rng import Rng

@@ -25,8 +25,8 @@ from torch import Size, Tensor, nn
 from torch.nn import functional as F
 
 from zoo_core import Condition, ConfigError, Event, GenerativeModel, Range, Rng
-from zoo_core.capabilities import Distribution
-from zoo_core.likelihoods.elbo import Draw
+from zoo_core.catalog.capabilities import Distribution
+from zoo_core.likelihoods.posterior import Draw
 from zoo_core.nn.distributions import Normal, Product
 from zoo_core.nn.inputs import one_hot, ordinal
 from zoo_vae.levels import Level, Levels, Pick, flat, split

@@ -20,7 +20,7 @@ from typing import Annotated, cast
 from torch import Size, Tensor, nn
 
 from zoo_core import Condition, ConfigError, Event, GenerativeModel, Range, Rng
-from zoo_core.capabilities import Distribution
+from zoo_core.catalog.capabilities import Distribution
 from zoo_core.nn.distributions import Normal
 from zoo_core.nn.inputs import one_hot, ordinal
 from zoo_vae.levels import Level, Levels, Pick, split

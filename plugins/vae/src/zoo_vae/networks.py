@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_core import ConfigError, Event
-from zoo_core.capabilities import Distribution
+from zoo_core.catalog.capabilities import Distribution
 from zoo_core.nn.distributions import Bernoulli, Categorical, DiscretizedLogistic
 from zoo_core.nn.inputs import ordinal
 

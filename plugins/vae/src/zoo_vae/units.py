@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from zoo_core import GenerativeModel, Rng, latent
+from zoo_core.data.batches import to_model
 from zoo_core.likelihoods.collapse import kl_by_level
-from zoo_core.sampling import evaluating, to_model
+from zoo_core.sampling import evaluating
 
 __all__ = ["active", "activity", "kl"]
 

@@ -9,11 +9,19 @@ that nothing silently turns into a download.
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from zoo_core.errors import UnknownNameError, warn
 
-__all__ = ["HubName", "Name", "is_path", "parse", "parse_model", "warn_of_file"]
+__all__ = [
+    "HubName",
+    "Name",
+    "is_commit",
+    "is_name",
+    "is_path",
+    "parse",
+    "parse_hub",
+    "warn_of_file",
+]
 
 _WORD = r"[a-z][a-z0-9_]*"
 _NAME = re.compile(
@@ -26,6 +34,8 @@ _HUB = re.compile(
 )
 _PATH = re.compile(r"[./~\\]|[A-Za-z]:[\\/]")
 LEGAL_NAME = re.compile(_WORD)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -55,9 +65,20 @@ class HubName:
         return f"hf://{self.repo}" + (f"@{self.revision}" if self.revision else "")
 
 
+def parse_hub(text: str) -> HubName | None:
+    """The repository that `hf://org/name[@revision]` names; None for any other text."""
+    match = _HUB.fullmatch(text)
+    return HubName(**match.groupdict()) if match else None
+
+
 def is_path(text: str) -> bool:
     """Whether a string is spelled as a path: it starts with `.`, `/`, `~` or a drive letter."""
     return _PATH.match(text) is not None
+
+
+def is_name(text: str) -> bool:
+    """Whether a string has the form of a registered name."""
+    return _NAME.fullmatch(text) is not None
 
 
 def parse(text: str, kind: str = "model") -> Name:
@@ -76,46 +97,17 @@ def parse(text: str, kind: str = "model") -> Name:
     return Name(**match.groupdict())
 
 
-def parse_model(text: str) -> Name | HubName | Path:
-    """Parse what `zoo.load` accepts: a path, a Hub repository or a name."""
-    if not isinstance(text, str) or "\0" in text or "\n" in text:
-        raise UnknownNameError(f"{text!r} is not a model name.", hint="a name is one line of text")
-    if is_path(text):
-        return _path(text)
-    if match := _HUB.fullmatch(text):
-        return HubName(**match.groupdict())
-    if os.path.exists(text) and not _registered(text):
-        return Path(text)
-    if "/" in text or "\\" in text:
-        raise UnknownNameError(
-            f"{text[:80]!r} could be a folder or a Hub repository.",
-            hint=f"write './{text[:80]}' for the folder or 'hf://{text[:80]}' for the repository",
-        )
-    name = parse(text)
-    warn_of_file(text)
-    return name
-
-
-def _registered(text: str) -> bool:
-    """Whether a model has this name, with or without a tag."""
-    from zoo_core.registry import current
-
-    match = _NAME.fullmatch(text)
-    known = {entry.spec.arch for entry in current().all("model")}
-    return match is not None and match["name"] in known
-
-
 def warn_of_file(name: str) -> None:
     """Warn if a registered name is that of a file or folder here as well."""
     if os.path.exists(name):
         warn(f"{name!r} is taken for the registered name; write './{name}' for the file here.")
 
 
-def _path(text: str) -> Path:
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise UnknownNameError(
-            f"{text[:80]!r} names no user's folder ({error})",
-            hint=f"write './{text[:80]}' for a folder that is called so",
-        ) from None
+def is_commit(text: object) -> bool:
+    """Whether a revision is a full commit, which never moves."""
+    return isinstance(text, str) and _COMMIT.fullmatch(text) is not None
+
+
+def is_digest(text: object) -> bool:
+    """Whether a text can be the name of a blob: a git SHA-1 or a SHA-256."""
+    return isinstance(text, str) and _DIGEST.fullmatch(text) is not None

@@ -24,22 +24,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core import resolve
+from zoo_core.building import build
+from zoo_core.catalog import components as resolve
+from zoo_core.catalog.registry import ModelInfo, current
 from zoo_core.data import load_dataset
+from zoo_core.data.batches import labelled
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.toys import Gaussians
 from zoo_core.errors import UnknownNameError, UsageError
 from zoo_core.evaluation.cloud import Estimate
 from zoo_core.evaluation.speed import first_image, timed_sample
 from zoo_core.model import GenerativeModel
-from zoo_core.registry import ModelInfo, current
 from zoo_core.rng import Rng
 from zoo_core.training.config import TrainConfig
-from zoo_core.training.data import labelled
 from zoo_core.training.loop import train
-from zoo_core.training.recipe import Recipe, Stage, load_recipe
 from zoo_core.training.validation import scores_by_likelihood
 from zoo_core.uncertainty import UNKNOWN, finite_or_null
+from zoo_core.workflows.recipe import Recipe, Stage, load_recipe
 
 __all__ = [
     "MINUTES",
@@ -221,7 +222,7 @@ def _fresh(recipe: Recipe, seed: int) -> GenerativeModel:
     spec = current().model(recipe.arch).spec
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return resolve.build(spec, recipe.model)
+        return build(spec, recipe.model)
 
 
 def _train(

@@ -13,23 +13,25 @@ from typing import Any
 
 import torch
 
-from zoo_core import resolve
+from zoo_core.building import build
+from zoo_core.catalog import components as resolve
+from zoo_core.catalog.registry import current
+from zoo_core.contracts import Batch
 from zoo_core.data import load_dataset
+from zoo_core.data.batches import labelled
 from zoo_core.data.dataset import Dataset, Split
 from zoo_core.data.order import choose
 from zoo_core.errors import DataError, UsageError, ZooError, warn
 from zoo_core.evaluation.quality import SampleQuality
-from zoo_core.model import Batch, GenerativeModel
-from zoo_core.registry import current
-from zoo_core.training import beforehand
-from zoo_core.training.data import labelled
+from zoo_core.model import GenerativeModel
 from zoo_core.training.loop import TrainResult, train
 from zoo_core.training.order import derive
-from zoo_core.training.precision import remark_on_bf16
 from zoo_core.training.processes import Processes
-from zoo_core.training.recipe import QualityOptions, Recipe, Score, parse_recipe
 from zoo_core.training.validation import scores_by_likelihood
 from zoo_core.weights import golden
+from zoo_core.workflows import beforehand
+from zoo_core.workflows.precision import remark_on_bf16
+from zoo_core.workflows.recipe import QualityOptions, Recipe, Score, parse_recipe
 
 __all__ = ["MODEL", "metric", "run_recipe"]
 
@@ -121,7 +123,7 @@ def _build(recipe: Recipe) -> GenerativeModel:
     spec = current().model(recipe.arch).spec
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(recipe.stages[0].train.seed, "parameters"))
-        return resolve.build(spec, recipe.model)
+        return build(spec, recipe.model)
 
 
 def _save(

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo_core import resolve
+from zoo_core.catalog import components as resolve
+from zoo_core.catalog.layout import EVALUATION
 from zoo_core.data import load_dataset
 from zoo_core.data.dataset import Dataset
 from zoo_core.errors import DataError, IntegrityError
@@ -20,10 +21,9 @@ from zoo_core.evaluation.evaluate import SCHEMA, Evaluation, evaluate
 from zoo_core.files import write_json
 from zoo_core.model import GenerativeModel
 from zoo_core.reading import read_json
-from zoo_core.training.recipe import Recipe, parse_recipe
 from zoo_core.uncertainty import from_json
 from zoo_core.weights.checkpoint import read_metadata, weights_hash
-from zoo_core.weights.layout import EVALUATION
+from zoo_core.workflows.recipe import Recipe, parse_recipe
 
 __all__ = [
     "Comparison",

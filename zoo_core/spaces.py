@@ -53,10 +53,8 @@ class Event:
         """
         import torch
 
-        from zoo_core.nn.inputs import ordinal
-
         dtype = dtype or torch.get_default_dtype()
-        return x.to(dtype) if self.levels is None else ordinal(x, self.levels, dtype)
+        return x.to(dtype) if self.levels is None else x.to(dtype) * (2 / (self.levels - 1)) - 1
 
     def from_network(self, y: "Tensor") -> "Tensor":
         """The nearest events of reals y (B, *S) on the network's scale.

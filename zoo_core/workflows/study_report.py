@@ -6,13 +6,13 @@ from html import escape
 import numpy as np
 from torch import Tensor
 
-from zoo_core.cli.printing import table
 from zoo_core.data.pictures import grid
 from zoo_core.evaluation import charts
 from zoo_core.evaluation.cloud import Estimate
 from zoo_core.evaluation.report import page
-from zoo_core.evaluation.study import Outcome, Problem, Study
+from zoo_core.text import table
 from zoo_core.uncertainty import plus_minus
+from zoo_core.workflows.study import Outcome, Problem, Study
 
 __all__ = ["html", "markdown", "text"]
 

@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from zoo_core import config as configs
+from zoo_core.catalog.names import LEGAL_NAME, Name, is_path
+from zoo_core.catalog.references import parse_model
 from zoo_core.config import Range
 from zoo_core.errors import ConfigError, DataError, UnknownNameError, did_you_mean
-from zoo_core.names import LEGAL_NAME, Name, is_path, parse_model
 from zoo_core.reading import literal, parse_toml, read_text
 from zoo_core.training.config import TrainConfig, for_player
 
@@ -292,7 +293,7 @@ def _check(table: Any, keys: Mapping[str, Any], where: str) -> None:
 
 def _find(name: str) -> Path:
     """The file of a recipe that is named by a tag or by a path."""
-    from zoo_core.registry import current
+    from zoo_core.catalog.registry import current
 
     file = name.endswith(".toml") and not is_path(name)
     parsed = Path(name) if file else parse_model(name)

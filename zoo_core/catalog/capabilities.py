@@ -10,8 +10,8 @@ Shapes: B batch, S the event's shape. Log-densities are in nats, summed over the
 
 from typing import TYPE_CHECKING, Any, Generic, Protocol, runtime_checkable
 
+from zoo_core.catalog.specs import import_target
 from zoo_core.errors import PluginError, did_you_mean
-from zoo_core.specs import import_target
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,8 +3,8 @@
 It goes through the same hooks as everybody's.
 """
 
-from zoo_core.hookspecs import ZOO_API, hookimpl
-from zoo_core.specs import (
+from zoo_core.catalog.hookspecs import ZOO_API, hookimpl
+from zoo_core.catalog.specs import (
     DatasetSpec,
     DensityType,
     HealthCheck,

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zoo_core.building import load_folder
+from zoo_core.catalog import layout
 from zoo_core.errors import NetworkError, ZooError
-from zoo_core.weights import checkpoint, golden, layout
+from zoo_core.weights import checkpoint, golden
 from zoo_core.weights.card import card
 from zoo_core.weights.hub.access import Access, check_repo
 from zoo_core.weights.hub.client import commit_of
@@ -46,7 +48,7 @@ def push(
     """
     folder, repo, access = Path(folder), repo.removeprefix("hf://"), access or Access()
     check_repo(repo)
-    model = checkpoint.load(folder)
+    model = load_folder(folder)
     metadata = checkpoint.read_metadata(folder)
     if checkpoint.GOLDEN in metadata["files"] or (folder / checkpoint.GOLDEN).is_file():
         golden.check(model, folder)

@@ -12,10 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from zoo_core.evaluation.verdict import verdict
-from zoo_core.specs import ModelSpec, Pretrained
-from zoo_core.weights import pins
-from zoo_core.weights.layout import EVALUATION, METADATA, joint_hash
+from zoo_core.catalog import lockfile as pins
+from zoo_core.catalog.layout import EVALUATION, METADATA, joint_hash
+from zoo_core.catalog.significance import verdict
+from zoo_core.catalog.specs import ModelSpec, Pretrained
 
 __all__ = ["Tag", "tags_of"]
 

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from zoo_core.catalog.names import is_commit, is_digest
+from zoo_core.catalog.specs import Pretrained
 from zoo_core.errors import ConfigError
 from zoo_core.files import write_json
 from zoo_core.reading import read_json
-from zoo_core.specs import Pretrained
-from zoo_core.weights.hub.access import is_commit, is_digest
 
 __all__ = ["Pin", "applied", "everything", "path", "pinned", "write"]
 

@@ -15,12 +15,12 @@ from importlib.resources import files
 from typing import Any, Generic, TypeVar
 
 from zoo_core import config as configs
-from zoo_core import specs
+from zoo_core.catalog import specs
+from zoo_core.catalog.names import LEGAL_NAME, Name, parse
+from zoo_core.catalog.plugins import LoadRecord, Plugins
+from zoo_core.catalog.specs import ModelSpec
+from zoo_core.catalog.tags import Tag, tags_of
 from zoo_core.errors import ConfigError, PluginError, UnknownNameError, did_you_mean
-from zoo_core.names import LEGAL_NAME, Name, parse
-from zoo_core.plugins import LoadRecord, Plugins
-from zoo_core.specs import ModelSpec
-from zoo_core.weights.tags import Tag, tags_of
 
 __all__ = ["Entry", "ModelInfo", "Registry", "current", "use"]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from zoo_core.training.recipe import Stage
+from zoo_core.workflows.recipe import Stage
 
 __all__ = ["multiplies_bf16", "remark_on_bf16"]
 

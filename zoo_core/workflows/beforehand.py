@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo_core import resolve
+from zoo_core.catalog import components as resolve
 from zoo_core.data.dataset import Dataset
 from zoo_core.errors import ConfigError
 from zoo_core.model import GenerativeModel
 from zoo_core.training.loop import check as check_stage
-from zoo_core.training.recipe import Recipe
 from zoo_core.weights.checkpoint import refuse_foreign
+from zoo_core.workflows.recipe import Recipe
 
 __all__ = ["check"]
 

@@ -23,12 +23,12 @@ from typing import Any, Literal
 
 import pluggy
 
-from zoo_core import builtin, plugin_config
+from zoo_core.catalog import builtin, plugin_config
+from zoo_core.catalog.hookspecs import PROJECT, ZOO_API, ZooHooks
+from zoo_core.catalog.plugin_config import config_path
+from zoo_core.catalog.watchdog import watching
 from zoo_core.errors import PluginError, did_you_mean
-from zoo_core.hookspecs import PROJECT, ZOO_API, ZooHooks
-from zoo_core.plugin_config import config_path
 from zoo_core.text import printable
-from zoo_core.watchdog import watching
 
 __all__ = [
     "LoadRecord",
@@ -213,7 +213,7 @@ def _names(text: str) -> frozenset[str]:
 
 
 def _core_version() -> str:
-    from zoo_core import __version__
+    from zoo_core.version import __version__
 
     return __version__
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from zoo_core.specs import (
+from zoo_core.catalog.specs import (
     ConverterSpec,
     DatasetSpec,
     DensityType,

@@ -1,4 +1,4 @@
-"""Names and options to the objects that do the work: models, samplers, losses, likelihoods.
+"""Names and options to the objects that do the work: samplers, losses, likelihoods.
 
 An object passed in place of a name is used as it is and needs no registry.
 """
@@ -8,7 +8,10 @@ from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from zoo_core import config as configs
-from zoo_core.capabilities import has
+from zoo_core.catalog.capabilities import has
+from zoo_core.catalog.plugins import CORE
+from zoo_core.catalog.registry import Entry, current
+from zoo_core.catalog.specs import import_target
 from zoo_core.errors import (
     NoCapabilityError,
     NoLikelihoodError,
@@ -16,39 +19,12 @@ from zoo_core.errors import (
     UnknownNameError,
     UsageError,
 )
-from zoo_core.names import Name, parse_model
-from zoo_core.plugins import CORE
-from zoo_core.registry import Entry, current
-from zoo_core.specs import ModelSpec, import_target
 
 if TYPE_CHECKING:
-    from zoo_core.likelihood import Likelihood
+    from zoo_core.contracts import Likelihood, Sampler
     from zoo_core.model import GenerativeModel
-    from zoo_core.sampling import Sampler
 
-__all__ = ["build", "fitting", "likelihood", "loss", "sampler"]
-
-
-def build(spec: ModelSpec, options: Mapping[str, Any]) -> "GenerativeModel":
-    """A model with fresh parameters; raises `ConfigError` for options that do not fit.
-
-    A part (`ModelSpec.parts`) may be given as an option of its name: a model, or a model's name.
-    """
-    defaults = dict(spec.parts)
-    parts = {name: _part(options.get(name, defaults[name])) for name in defaults}
-    values = {k: v for k, v in options.items() if k not in defaults}
-    config = configs.from_dict(import_target(spec.config), values, where=f"{spec.arch}.")
-    model: GenerativeModel = import_target(spec.target)(config, **parts)
-    return model
-
-
-def _part(wanted: "str | GenerativeModel") -> "GenerativeModel":
-    from zoo_core.loading import create, load
-
-    if not isinstance(wanted, str):
-        return wanted
-    fresh = isinstance(parse_model(wanted), Name) and current().model(wanted).tag is None
-    return create(wanted) if fresh else load(wanted)
+__all__ = ["fitting", "likelihood", "loss", "sampler"]
 
 
 def sampler(

@@ -1,0 +1,1 @@
+"""What there is, by name: plugins, specs, tags; finding and listing import no torch."""

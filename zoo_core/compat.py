@@ -1,0 +1,94 @@
+"""Names of before 0.2: each still works, and warns once with the name that replaces it.
+
+Modules that moved are found by a finder behind all others, which returns the module under its new
+name; nothing is looked up twice or copied. What is here goes away one minor release later.
+"""
+
+import sys
+import warnings
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+__all__ = ["ATTRIBUTES", "MODULES", "install", "moved_attribute"]
+
+MODULES = {
+    "zoo_core.capabilities": "zoo_core.catalog.capabilities",
+    "zoo_core.data.event": "zoo_core.spaces",
+    "zoo_core.evaluation.record": "zoo_core.workflows.verification",
+    "zoo_core.evaluation.study": "zoo_core.workflows.study",
+    "zoo_core.evaluation.verdict": "zoo_core.catalog.significance",
+    "zoo_core.hookspecs": "zoo_core.catalog.hookspecs",
+    "zoo_core.names": "zoo_core.catalog.names",
+    "zoo_core.plugins": "zoo_core.catalog.plugins",
+    "zoo_core.registry": "zoo_core.catalog.registry",
+    "zoo_core.resolve": "zoo_core.catalog.components",
+    "zoo_core.specs": "zoo_core.catalog.specs",
+    "zoo_core.training.diagnosis": "zoo_core.contracts",
+    "zoo_core.training.recipe": "zoo_core.workflows.recipe",
+    "zoo_core.training.run": "zoo_core.workflows.run",
+    "zoo_core.weights.hub.upload": "zoo_core.publishing",
+}
+"""Modules by their old names."""
+
+ATTRIBUTES = {
+    "zoo_core.likelihood": dict.fromkeys(("Likelihood", "Scores"), "zoo_core.contracts"),
+    "zoo_core.likelihoods.elbo": dict.fromkeys(
+        ("Draw", "Joint", "draw"), "zoo_core.likelihoods.posterior"
+    ),
+    "zoo_core.model": dict.fromkeys(
+        ("Batch", "Loss", "LossFunction", "Player"), "zoo_core.contracts"
+    ),
+    "zoo_core.sampling": {
+        **dict.fromkeys(("Completes", "Fixed", "Sampler"), "zoo_core.contracts"),
+        "to_model": "zoo_core.data.batches",
+    },
+    "zoo_core.training": dict.fromkeys(
+        ("Recipe", "load_recipe", "run_recipe"), "zoo_core.workflows"
+    ),
+    "zoo_core.training.data": dict.fromkeys(
+        ("check_fit", "labelled", "take"), "zoo_core.data.batches"
+    ),
+    "zoo_core.weights.foreign": {"convert": "zoo_core.building"},
+}
+"""What other names of a module became: the modules that have them now."""
+
+
+def moved_attribute(module: str, name: str) -> Any:
+    """What `module.name` is now, for the `__getattr__` of that module."""
+    home = ATTRIBUTES[module].get(name)
+    if home is None:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    _warn(f"{module}.{name}", f"{home}.{name}")
+    return getattr(import_module(home), name)
+
+
+class _Moved:
+    """Finds a module by its old name; the module itself stays the one of the new name."""
+
+    def find_spec(
+        self, name: str, path: object = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return ModuleSpec(name, self) if name in MODULES else None  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        _warn(spec.name, MODULES[spec.name])
+        module = import_module(MODULES[spec.name])
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """The module has run already; the import system has put the old spec into it."""
+        assert module.__spec__ is not None
+        module.__spec__ = module.__spec__.loader_state
+
+
+def install() -> None:
+    """Let old names of modules be found, once."""
+    if not any(isinstance(finder, _Moved) for finder in sys.meta_path):
+        sys.meta_path.append(_Moved())
+
+
+def _warn(old: str, new: str) -> None:
+    warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=3)

@@ -33,17 +33,10 @@ MODULES = {
 """Modules by their old names."""
 
 ATTRIBUTES = {
-    "zoo_core.likelihood": dict.fromkeys(("Likelihood", "Scores"), "zoo_core.contracts"),
     "zoo_core.likelihoods.elbo": dict.fromkeys(
-        ("Draw", "Joint", "draw"), "zoo_core.likelihoods.posterior"
+        ("Draw", "Joint"), "zoo_core.likelihoods.posterior"
     ),
-    "zoo_core.model": dict.fromkeys(
-        ("Batch", "Loss", "LossFunction", "Player"), "zoo_core.contracts"
-    ),
-    "zoo_core.sampling": {
-        **dict.fromkeys(("Completes", "Fixed", "Sampler"), "zoo_core.contracts"),
-        "to_model": "zoo_core.data.batches",
-    },
+    "zoo_core.model": dict.fromkeys(("Loss", "LossFunction"), "zoo_core.contracts"),
     "zoo_core.training": dict.fromkeys(
         ("Recipe", "load_recipe", "run_recipe"), "zoo_core.workflows"
     ),
@@ -52,7 +45,7 @@ ATTRIBUTES = {
     ),
     "zoo_core.weights.foreign": {"convert": "zoo_core.building"},
 }
-"""What other names of a module became: the modules that have them now."""
+"""Names that a module had and no longer imports itself: the modules that have them now."""
 
 
 def moved_attribute(module: str, name: str) -> Any:

@@ -18,7 +18,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zoo_core.catalog.specs import LikelihoodKind
-from zoo_core.compat import moved_attribute
 from zoo_core.contracts import Likelihood, Scores
 from zoo_core.data.batches import to_model
 from zoo_core.finite import check_nats
@@ -174,7 +173,3 @@ def _error(found: Scores) -> Tensor:
 def log_mean_exp(x: Tensor, dim: int) -> Tensor:
     """log (1/k) sum_k exp x_k along `dim`."""
     return x.logsumexp(dim) - math.log(x.shape[dim])
-
-
-def __getattr__(name: str) -> Any:
-    return moved_attribute(__name__, name)

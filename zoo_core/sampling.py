@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from zoo_core.compat import moved_attribute
 from zoo_core.contracts import Completes, Fixed, Sampler
 from zoo_core.data.batches import to_model
 from zoo_core.errors import DataError, NoCapabilityError, UsageError, warn
@@ -205,7 +204,3 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-def __getattr__(name: str) -> Any:
-    return moved_attribute(__name__, name)

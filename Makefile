@@ -21,7 +21,7 @@ PY := .venv/bin/python
 PIP = $(if $(UV),"$(UV)" pip install --quiet --python $(PY),$(PY) -m pip install -qq --retries 5 --timeout 120 --disable-pip-version-check --progress-bar off) -c constraints.txt
 BUILD_TOOLS := "pip>=23.1" "setuptools>=77" wheel ninja "torch>=2.11"
 
-.PHONY: help setup demo test test-slow figures compare fuzz bench lint format types imports wheel clean
+.PHONY: help setup demo test test-slow test-records figures compare fuzz bench lint format types imports wheel clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -59,7 +59,10 @@ test: setup ## the default tests, at most 8 minutes on two cores
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" -n 2 --costs $(ARGS)
 
 test-slow: setup ## installation matrix, end to end, kernel tables: at most 40 minutes
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -m slow -n 2 --costs $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "slow and not records" -n 2 --costs $(ARGS)
+
+test-records: setup ## measure what is recorded of static MNIST again: an hour or more (ZOO_SHARED)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m records -n 2 --costs $(ARGS)
 
 figures: setup ## record help, JSON, exit codes and the demo's table anew (tests/compat/figures.json)
 	@$(PY) tools/figures.py --demo

@@ -169,20 +169,32 @@ def test_axes_have_a_handful_of_round_ticks():
 
 @pytest.mark.slow
 def test_the_page_in_a_browser(lattice, tmp_path):
-    """Headless Chromium draws it, and asks nobody for anything."""
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        pytest.skip(f"no browser here to look with: none of {', '.join(BROWSERS)} is installed")
-    page, shot, log = (tmp_path / name for name in ("page.html", "page.png", "net.json"))
-    page.write_text(html(lattice))
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --hide-scrollbars"
-    quiet = "--disable-background-networking --disable-component-update --disable-sync"
-    command = [browser, *flags.split(), *quiet.split(), f"--user-data-dir={tmp_path / 'profile'}"]
-    command += [f"--screenshot={shot}", "--window-size=1200,2400", f"--log-net-log={log}"]
-    subprocess.run([*command, page.as_uri()], check=True, timeout=120, env={**os.environ})
+    """Headless Chromium draws it, and the page asks nobody for anything."""
+    shot, asked = look(html(lattice), tmp_path / "page")
     picture = np.asarray(Image.open(shot).convert("RGB"), float)
     assert picture.shape[:2] == (2400, 1200)
     drawn = (picture < 200).any(2)
     assert drawn[:400].mean() > 0.005 and drawn[400:].mean() > 0.02  # text above, pictures below
-    asked = set(re.findall(r'"url":"(https?://[^"/]+)', Path(log).read_text()))
     assert asked == set()
+    _, asked = look('<img src="http://127.0.0.1:9/x.png">', tmp_path / "curious")
+    assert asked == {"http://127.0.0.1:9"}  # a page that asks would have been seen
+
+
+def look(text, folder):
+    """A picture of a page, and the hosts that it asks; what the browser asks for itself is not
+    the page's: such requests have no origin."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip(f"no browser here to look with: none of {', '.join(BROWSERS)} is installed")
+    folder.mkdir()
+    page, shot, log = (folder / name for name in ("page.html", "page.png", "net.json"))
+    page.write_text(text)
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --hide-scrollbars"
+    quiet = "--disable-background-networking --disable-component-update --disable-sync"
+    command = [browser, *flags.split(), *quiet.split(), f"--user-data-dir={folder / 'profile'}"]
+    command += [f"--screenshot={shot}", "--window-size=1200,2400", f"--log-net-log={log}"]
+    subprocess.run([*command, page.as_uri()], check=True, timeout=120, env={**os.environ})
+    started = re.findall(
+        r'"initiator":"([^"]*)"[^\n]*?"url":"(https?://[^"/]+)', Path(log).read_text()
+    )
+    return shot, {host for origin, host in started if origin != "not an origin"}

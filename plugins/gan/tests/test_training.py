@@ -191,7 +191,7 @@ def test_a_recipe_records_the_quality_of_samples_beside_real_ones(tmp_path):
     metrics = json.loads((folder / "zoo.json").read_text())["metrics"]
     assert {m["split"] for m in metrics} == {"valid", "test"}
     test = {m["score"]: m for m in metrics if m["split"] == "test"}
-    scores = ("fd", "kd", "precision", "recall", "density", "coverage")
+    scores = ("fd", "kd", "precision", "recall", "density", "coverage", "memorization")
     assert set(test) == {f"{score}_{f}" for score in scores for f in ("digits", "pixels")}
     assert test["precision_pixels"]["real"] > 0.5 > test["precision_pixels"]["value"]
     assert test["fd_pixels"]["n"] == 360 and test["fd_pixels"]["n_reference"] == 1200

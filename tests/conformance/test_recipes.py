@@ -13,7 +13,9 @@ from zoo_core.training.loop import train
 from zoo_core.workflows import load_recipe
 
 RECIPES = sorted(r.name for r in current().models() if r.tag is not None and r.tag.recipe)
+_UNET = {"type": "unet", "channels": [8, 16], "down": ["plain", "attention"], "groups": 8}
 SMALLER = {  # what would take seconds a step here: the same architecture with less of it
+    "ddpm.binarized_mnist": {"network": {**_UNET, "layers": 1}},
     "gated_pixelcnn.cifar10": {"hidden": 12, "layers": 3, "head": 12},
     "glow.cifar10": {"steps": 2, "hidden": 16},
     "pixelcnn_pp.cifar10": {"hidden": 12, "blocks": (1, 1, 1)},

@@ -7,12 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo_core.spaces import ordinal
+
 __all__ = ["one_hot", "ordinal"]
-
-
-def ordinal(x: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
-    """Integers 0..K-1 as equally spaced reals from -1 to 1."""
-    return x.to(dtype) * (2 / (levels - 1)) - 1
 
 
 def one_hot(cond: Tensor | None, classes: int | None, dtype: torch.dtype) -> Tensor | None:

@@ -21,11 +21,11 @@ from torch import Tensor
 
 import zoo_core as zoo
 import zoo_kernels
-from zoo_core.uncertainty import plus_minus
+from zoo_core import plus_minus
 
 if TYPE_CHECKING:
-    from zoo_core.catalog.registry import ModelInfo
-    from zoo_core.data.dataset import Dataset
+    from zoo_core import ModelInfo
+    from zoo_core.plugin import Dataset
 
 SHOWN, TIMED, SEED = 20, 64, 0
 PICTURES = ("digits", "ising")

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import zoo_core as zoo
-from zoo_core.evaluation.quality import SampleQuality
-from zoo_core.workflows.verification import data_of
+from zoo_core import SampleQuality
 
 STEPS = (1000, 50, 20, 10)
 SCORES = ("coverage", "precision", "recall", "frechet")
@@ -108,9 +107,9 @@ def main() -> None:
     wanted.insert(0, ("ode", {"rtol": 1e-3, "atol": 1e-3}))
     kept_in = given.out.with_suffix(".jsonl")
     rows = [json.loads(s) for s in kept_in.read_text().splitlines()] if kept_in.exists() else []
-    quality = SampleQuality(
-        data_of(zoo.info(given.model).tag.folder), n=given.n, features=["digits"], scores=SCORES
-    )
+    recipe = zoo.load_recipe(given.model)
+    data = zoo.load_dataset(recipe.data, **recipe.data_options)
+    quality = SampleQuality(data, n=given.n, features=["digits"], scores=SCORES)
     done = {(label(r), r["steps"]) for r in rows}
     for sampler, options in wanted:
         own = {k: v for k, v in options.items() if k != "steps"}

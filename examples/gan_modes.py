@@ -19,8 +19,7 @@ from typing import Any
 import torch
 
 import zoo_core as zoo
-from zoo_core.data.toys import Gaussians
-from zoo_core.workflows import load_recipe, run_recipe
+from zoo_core import Gaussians, load_recipe, run_recipe
 
 RECIPES = ("wgan_gp.ring", "wgan_gp.grid", "r3gan.ring", "r3gan.grid")
 WITHIN = {"wgan_gp": 0.85, "r3gan": 0.95}

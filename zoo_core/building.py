@@ -22,11 +22,11 @@ from zoo_core.catalog.specs import ModelSpec, import_target
 from zoo_core.errors import IntegrityError
 from zoo_core.model import GenerativeModel
 from zoo_core.text import printable
-from zoo_core.weights import checkpoint, foreign
-from zoo_core.weights.bounded import bounded
-from zoo_core.weights.foreign import Converted, Foreign
+from zoo_core.weights import checkpoint, third_party
 from zoo_core.weights.locate import Found, find
+from zoo_core.weights.memory_guard import bounded
 from zoo_core.weights.tensors import counted, load_state, weight_files
+from zoo_core.weights.third_party import Converted, Foreign
 
 __all__ = ["build", "convert", "load_folder", "load_found"]
 
@@ -49,7 +49,7 @@ def load_found(found: Found) -> GenerativeModel:
     if found.converter is None:
         verified = found.snapshot.verified if found.snapshot else None
         return load_folder(found.folder, origin=found.origin, verified=verified)
-    model = convert(foreign.read(found.folder, files=found.files), found.converter, {})
+    model = convert(third_party.read(found.folder, files=found.files), found.converter, {})
     model.origin = found.origin
     return model
 

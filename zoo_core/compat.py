@@ -6,33 +6,74 @@ name; nothing is looked up twice or copied. What is here goes away one minor rel
 
 import sys
 import warnings
+from collections.abc import Container, Mapping
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-__all__ = ["ATTRIBUTES", "MODULES", "install", "moved_attribute"]
+__all__ = ["ATTRIBUTES", "MODULES", "OPTIONS", "install", "moved_attribute", "renamed_options"]
 
 MODULES = {
     "zoo_core.capabilities": "zoo_core.catalog.capabilities",
     "zoo_core.data.event": "zoo_core.spaces",
+    "zoo_core.data.order": "zoo_core.data.shuffle",
+    "zoo_core.evaluation.cloud": "zoo_core.evaluation.feature_set",
+    "zoo_core.evaluation.kernel": "zoo_core.evaluation.kid",
+    "zoo_core.evaluation.manifold": "zoo_core.evaluation.prdc",
     "zoo_core.evaluation.record": "zoo_core.workflows.verification",
+    "zoo_core.evaluation.reference": "zoo_core.evaluation.reference_cache",
     "zoo_core.evaluation.study": "zoo_core.workflows.study",
     "zoo_core.evaluation.verdict": "zoo_core.catalog.significance",
     "zoo_core.hookspecs": "zoo_core.catalog.hookspecs",
+    "zoo_core.installing.outcome": "zoo_core.installing.post_install",
+    "zoo_core.installing.wanted": "zoo_core.installing.requirements",
+    "zoo_core.likelihoods.collapse": "zoo_core.likelihoods.posterior_collapse",
+    "zoo_core.likelihoods.maps": "zoo_core.likelihoods.per_dimension",
     "zoo_core.names": "zoo_core.catalog.names",
     "zoo_core.plugins": "zoo_core.catalog.plugins",
     "zoo_core.registry": "zoo_core.catalog.registry",
     "zoo_core.resolve": "zoo_core.catalog.components",
     "zoo_core.specs": "zoo_core.catalog.specs",
     "zoo_core.training.diagnosis": "zoo_core.contracts",
+    "zoo_core.training.ending": "zoo_core.training.signals",
+    "zoo_core.training.order": "zoo_core.training.batch_sampler",
+    "zoo_core.training.processes": "zoo_core.training.distributed",
     "zoo_core.training.recipe": "zoo_core.workflows.recipe",
     "zoo_core.training.run": "zoo_core.workflows.run",
+    "zoo_core.weights.bounded": "zoo_core.weights.memory_guard",
+    "zoo_core.weights.foreign": "zoo_core.weights.third_party",
+    "zoo_core.weights.foreign_config": "zoo_core.weights.third_party_config",
+    "zoo_core.weights.hub.failures": "zoo_core.weights.hub.http_errors",
+    "zoo_core.weights.hub.upkeep": "zoo_core.weights.hub.prune",
     "zoo_core.weights.hub.upload": "zoo_core.publishing",
+    "zoo_core.weights.recognise": "zoo_core.weights.detect_format",
+    "zoo_core.weights.shelf": "zoo_core.weights.local_repository",
 }
 """Modules by their old names."""
 
 ATTRIBUTES = {
+    "zoo_core": dict.fromkeys(
+        (
+            "ZOO_API",
+            "Batch",
+            "Check",
+            "ConverterSpec",
+            "DatasetSpec",
+            "HealthCheck",
+            "LikelihoodSpec",
+            "Loss",
+            "LossSpec",
+            "MetricSpec",
+            "ModelSpec",
+            "Player",
+            "Pretrained",
+            "Range",
+            "SamplerSpec",
+            "hookimpl",
+        ),
+        "zoo_core.plugin",
+    ),
     "zoo_core.likelihoods.elbo": dict.fromkeys(
         ("Draw", "Joint"), "zoo_core.likelihoods.posterior"
     ),
@@ -43,9 +84,34 @@ ATTRIBUTES = {
     "zoo_core.training.data": dict.fromkeys(
         ("check_fit", "labelled", "take"), "zoo_core.data.batches"
     ),
-    "zoo_core.weights.foreign": {"convert": "zoo_core.building"},
+    "zoo_core.weights.third_party": {"convert": "zoo_core.building"},
 }
 """Names that a module had and no longer imports itself: the modules that have them now."""
+
+
+OPTIONS = {
+    "clip": "clip_denoised",
+    "drop": "p_uncond",
+    "guidance": "guidance_scale",
+    "start": "t_min",
+    "threshold": "dynamic_thresholding_ratio",
+    "waves": "fourier_features",
+}
+"""Options by their old names, in recipes, `zoo.json` files and calls by name. An old name means
+the new one only where a config has the new one and not the old."""
+
+
+def renamed_options(values: Mapping[str, Any], known: Container[str]) -> dict[str, Any]:
+    """`values` with old names of options as new ones; each that is found warns."""
+    return {_renamed(name, values, known): value for name, value in values.items()}
+
+
+def _renamed(name: str, values: Mapping[str, Any], known: Container[str]) -> str:
+    new = OPTIONS.get(name)
+    if name in known or new is None or new not in known or new in values:
+        return name
+    _warn(f"option {name}", new, stacklevel=5)
+    return new
 
 
 def moved_attribute(module: str, name: str) -> Any:
@@ -53,7 +119,7 @@ def moved_attribute(module: str, name: str) -> Any:
     home = ATTRIBUTES[module].get(name)
     if home is None:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
-    _warn(f"{module}.{name}", f"{home}.{name}")
+    _warn(f"{module}.{name}", f"{home}.{name}", stacklevel=4)
     return getattr(import_module(home), name)
 
 
@@ -83,5 +149,5 @@ def install() -> None:
         sys.meta_path.append(_Moved())
 
 
-def _warn(old: str, new: str) -> None:
-    warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=3)
+def _warn(old: str, new: str, *, stacklevel: int = 3) -> None:
+    warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=stacklevel)

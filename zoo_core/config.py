@@ -23,6 +23,7 @@ from typing import (
     get_type_hints,
 )
 
+from zoo_core.compat import renamed_options
 from zoo_core.errors import ConfigError, did_you_mean
 from zoo_core.reading import literal, shown
 
@@ -67,6 +68,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "") -> T:
         raise ConfigError(f"{where.rstrip('.') or cls.__name__}: expected a table, got {values!r}")
     hints = _hints(cast(Hashable, cls))
     given = {k: v for k, v in values.items() if k != "type" or "type" in hints}
+    given = renamed_options(given, hints)
     for name in given:
         if name not in hints:
             listing = ", ".join(hints) or "none"

@@ -14,7 +14,7 @@ from zoo_core.weights import checkpoint, golden
 from zoo_core.weights.card import card
 from zoo_core.weights.hub.access import Access, check_repo
 from zoo_core.weights.hub.client import commit_of
-from zoo_core.weights.hub.failures import Refusal, quiet_logs, redact, translate
+from zoo_core.weights.hub.http_errors import Refusal, quiet_logs, redact, translate
 
 __all__ = ["CARD", "Pushed", "push"]
 

@@ -47,12 +47,12 @@ def converted(theirs: Any) -> Any:
     import diffusers
 
     from zoo_core.building import convert
-    from zoo_core.weights import foreign
+    from zoo_core.weights import third_party
 
     with tempfile.TemporaryDirectory() as folder:
         theirs.unet.save_pretrained(folder)
         diffusers.DDPMScheduler(variance_type="fixed_large").save_config(folder)
-        model = convert(foreign.read(Path(folder)), "diffusers_ddpm", {})
+        model = convert(third_party.read(Path(folder)), "diffusers_ddpm", {})
     return model.to(theirs.unet.device)
 
 

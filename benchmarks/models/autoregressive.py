@@ -95,7 +95,7 @@ def _weights(k: int) -> tuple[Tensor, Tensor]:
 
 def _raster(k: int) -> Build:
     def build() -> Call:
-        from zoo_autoregressive.passes import RasterConv, Whole
+        from zoo_autoregressive.incremental_decoding import RasterConv, Whole
 
         everything = torch.ones(FEATURES, FEATURES, dtype=torch.bool)
         conv = RasterConv(FEATURES, FEATURES, k // 2 + 1, k, left=k // 2, mask=everything)

@@ -7,9 +7,9 @@ from types import ModuleType
 import pytest
 from zoo_broken.parts import MESSAGES, SPECS
 
-import zoo_core as zoo
 from zoo_core.catalog.plugins import Plugins
 from zoo_core.catalog.registry import Registry
+from zoo_core.plugin import hookimpl
 from zoo_core.testing import Inconclusive, cases
 from zoo_core.testing.call_checks import CALL_CHECKS
 from zoo_core.testing.component_checks import COMPONENT_CHECKS
@@ -25,7 +25,7 @@ def failures(monkeypatch):
         hook, spec = SPECS[name]
         module = ModuleType(f"zoo_broken_{name.lower()}")
         module.ZOO_API = 1
-        setattr(module, hook, zoo.hookimpl(lambda: [spec], specname=hook))
+        setattr(module, hook, hookimpl(lambda: [spec], specname=hook))
         monkeypatch.setitem(sys.modules, module.__name__, module)
         points = [EntryPoint("part", module.__name__, "density_zoo"),
                   EntryPoint("broken", "zoo_broken.plugin", "density_zoo")]  # fmt: skip

@@ -70,10 +70,11 @@ def plugin_failures(install, registry_of, source, **files):
 
 SOUND = """
 import zoo_core as zoo
+from zoo_core.plugin import LikelihoodSpec, ModelSpec, Pretrained, hookimpl
 ZOO_API = 1
-@zoo.hookimpl
+@hookimpl
 def zoo_likelihoods():
-    return [zoo.LikelihoodSpec("acme_score", "{module}_code:Score",
+    return [LikelihoodSpec("acme_score", "{module}_code:Score",
                                zoo.LikelihoodKind("guess", "estimate"), requires=("Density",))]
 """
 SCORE = """
@@ -127,11 +128,11 @@ def test_a_fault_of_a_plugin_is_caught(install, registry_of, source, code, check
 
 
 MODEL = """
-import zoo_core as zoo
+from zoo_core.plugin import ModelSpec, hookimpl
 ZOO_API = 1
-@zoo.hookimpl
+@hookimpl
 def zoo_models():
-    return [zoo.ModelSpec("acme", "f", "implicit", "zoo_broken.models:Coins",
+    return [ModelSpec("acme", "f", "implicit", "zoo_broken.models:Coins",
                           "zoo_broken.models:Config", capabilities=("Density",))]
 """
 
@@ -230,7 +231,7 @@ def test_bundled_weights_are_held_to_their_golden_tensors(install, registry_of, 
     assert "cannot be read" in failed()[check]
 
 
-TAG = """pretrained=(zoo.Pretrained("x", "me/m", {license!r}, {source!r}, {revision!r}, {pins!r},
+TAG = """pretrained=(Pretrained("x", "me/m", {license!r}, {source!r}, {revision!r}, {pins!r},
                           metrics={metrics!r}),), paper={paper!r}, capabilities"""
 STATED = {
     "license": "MIT",

@@ -1,15 +1,20 @@
 """What an import costs: neither the core nor a listing imports torch or numpy."""
 
+import ast
+import importlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 CHECK = "; import sys; print(sorted({'torch', 'numpy', 'triton'} & sys.modules.keys()))"
 LIGHT = {
     "the package": "import zoo_core",
-    "the hooks and specs": "from zoo_core import hookimpl, ModelSpec, Range, Event, ZooError",
+    "the hooks and specs": "from zoo_core.plugin import hookimpl, ModelSpec, Range, Event",
     "a list": "import zoo_core; assert 'mini_ar' in zoo_core.list_models('mini*')",
     "an info": "import zoo_core; assert zoo_core.info('mini_gan').spec.family == 'miniature'",
     "a wrong name": "import zoo_core\ntry: zoo_core.load('mini_flw')\n"
@@ -49,18 +54,36 @@ def test_the_check_above_can_fail(path):
     assert "'torch'" in done.stdout
 
 
-def test_every_public_name_resolves():
-    import zoo_core
+PUBLIC = ("zoo_core", "zoo_core.plugin")
 
-    for name in zoo_core.__all__:
-        assert getattr(zoo_core, name) is not None
-    assert set(zoo_core.__all__) <= set(dir(zoo_core))
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_resolves_and_nothing_else_is_shown(name):
+    module = importlib.import_module(name)
+    for public in module.__all__:
+        assert getattr(module, public) is not None
+    assert dir(module) == sorted(set(module.__all__))
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
-        zoo_core.nonsense  # noqa: B018
+        module.nonsense  # noqa: B018
 
 
-def test_public_names_are_the_same_to_type_checkers_and_at_run_time():
-    import zoo_core
+@pytest.mark.parametrize("name", PUBLIC)
+def test_type_checkers_see_a_public_name_under_its_own_name(name):
+    stub = Path(importlib.import_module(name).__file__).with_suffix(".pyi")
+    nodes = ast.parse(stub.read_text()).body[1:]
+    assert {type(node) for node in nodes} == {ast.ImportFrom}
+    assert all(a.name == a.asname for node in nodes for a in node.names)
+    assert all(node.level == 1 for node in nodes)
 
-    assert sorted(zoo_core._HOMES) == sorted(zoo_core.__all__)
-    assert sorted(zoo_core.__all__) == sorted(set(zoo_core.__all__))
+
+@pytest.mark.parametrize("folder", ["plugins", "examples", "tests/miniatures/zoo_mini"])
+def test_plugins_import_from_the_core_what_is_promised_and_nothing_else(folder):
+    promised = {*PUBLIC, "zoo_core.testing"}
+    used = {
+        (str(path), node.module)
+        for path in (ROOT / folder).rglob("*.py")
+        if "tests" not in path.relative_to(ROOT / folder).parts
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("zoo_core")
+    }
+    assert {(path, module) for path, module in used if module not in promised} == set()

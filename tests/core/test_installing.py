@@ -26,7 +26,7 @@ from zoo_core.installing.installer import (
     uninstall_command,
 )
 from zoo_core.installing.plan import make_plan
-from zoo_core.installing.wanted import wanted
+from zoo_core.installing.requirements import wanted
 
 PIP = Environment("/venv/bin/python", "/venv", "venv", None, True)
 UV = Environment("/venv/bin/python", "/venv", "venv", "/bin/uv", True)

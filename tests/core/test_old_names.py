@@ -3,10 +3,13 @@
 import importlib
 import sys
 import warnings
+from dataclasses import make_dataclass
 
 import pytest
 
-from zoo_core.compat import ATTRIBUTES, MODULES
+from zoo_core import config
+from zoo_core.compat import ATTRIBUTES, MODULES, OPTIONS
+from zoo_core.errors import ConfigError
 
 MOVED = [
     (module, name, home) for module, names in ATTRIBUTES.items() for name, home in names.items()
@@ -36,3 +39,16 @@ def test_an_old_attribute_is_the_new_one_and_warns(module, name, home):
 def test_what_never_was_is_still_missing(module):
     with pytest.raises(AttributeError, match="no attribute 'nothing_such'"):
         getattr(importlib.import_module(module), "nothing_such")  # noqa: B009
+
+
+@pytest.mark.parametrize(("old", "new"), OPTIONS.items())
+def test_an_old_option_means_the_new_one_where_a_config_has_that(old, new):
+    renamed = make_dataclass("Renamed", [(new, int)], frozen=True)
+    unchanged = make_dataclass("Unchanged", [(old, int), (new, int, 0)], frozen=True)
+    with pytest.warns(DeprecationWarning, match=f"option {old} is now {new}"):
+        assert config.from_dict(renamed, {old: 2}) == renamed(2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert config.from_dict(unchanged, {old: 2}) == unchanged(2, 0)
+        with pytest.raises(ConfigError, match=f"unknown option {old}"):
+            config.from_dict(renamed, {old: 2, new: 3})  # which one is meant?

@@ -5,13 +5,15 @@ import pytest
 import zoo_core as zoo
 from zoo_core.catalog.plugins import Plugins, config_path, disabled_in_config, set_enabled
 from zoo_core.catalog.registry import use
-from zoo_core.catalog.specs import DensityType, SamplerSpec
+from zoo_core.catalog.specs import DensityType
 from zoo_core.errors import PluginError
+from zoo_core.plugin import SamplerSpec
 
 GOOD = """
 import zoo_core as zoo
+from zoo_core.plugin import ModelSpec, SamplerSpec, hookimpl
 ZOO_API = 1
-@zoo.hookimpl
+@hookimpl
 def zoo_density_types():
     return [zoo.DensityType("explicit/{}", "s", "l", "s")]
 """
@@ -28,7 +30,7 @@ BROKEN = {
     "states no API": ("x = 1", "incompatible", "states no ZOO_API; this core speaks ZOO_API = 1"),
     "is of another API": ("ZOO_API = 2", "incompatible", "is written for ZOO_API = 2"),
     "has a hook that takes arguments": (
-        good() + "@zoo.hookimpl\ndef zoo_models(pm): return []",
+        good() + "@hookimpl\ndef zoo_models(pm): return []",
         "failed",
         "PluginValidationError",
     ),
@@ -70,24 +72,24 @@ HOOKS = {
     "exits": ("raise SystemExit(1)", "zoo_samplers raised SystemExit: 1"),
     "returns nothing": ("pass", "zoo_samplers raised TypeError"),
     "raises half way": (
-        "yield zoo.SamplerSpec('a', 'm:a')\n    raise ValueError('late')",
+        "yield SamplerSpec('a', 'm:a')\n    raise ValueError('late')",
         "zoo_samplers raised ValueError: late",
     ),
     "returns a stranger": ("return ['ddim']", "returned 'ddim', not a SamplerSpec"),
     "names illegally": (
-        "return [zoo.SamplerSpec('A b', 'm:a')]",
+        "return [SamplerSpec('A b', 'm:a')]",
         "'A b' is no legal sampler name",
     ),
     "gives a list for a tuple": (
-        "return [zoo.SamplerSpec('a', 'm:a', requires=['Density'])]",
+        "return [SamplerSpec('a', 'm:a', requires=['Density'])]",
         "ill-typed SamplerSpec 'a'",
     ),
     "gives a number for a name": (
-        "return [zoo.SamplerSpec(3, 'm:a')]",
+        "return [SamplerSpec(3, 'm:a')]",
         "ill-typed SamplerSpec 3: name = 3; it must be of type str",
     ),
     "says it twice": (
-        "return [zoo.SamplerSpec('a', 'm:a'), zoo.SamplerSpec('a', 'm:b')]",
+        "return [SamplerSpec('a', 'm:a'), SamplerSpec('a', 'm:b')]",
         "sampler 'a' is declared twice",
     ),
 }
@@ -96,7 +98,7 @@ HOOKS = {
 @pytest.mark.parametrize("fault", HOOKS)
 def test_a_hook_that_is_wrong_loses_only_itself(install, registry_of, capsys, fault):
     body, problem = HOOKS[fault]
-    source = good("still_there") + f"@zoo.hookimpl\ndef zoo_samplers():\n    {body}\n"
+    source = good("still_there") + f"@hookimpl\ndef zoo_samplers():\n    {body}\n"
     registry = registry_of(install(source, name="half"))
     record = registry.plugins.records["half"]
     assert record.status == "ok"
@@ -109,13 +111,13 @@ def test_a_hook_that_is_wrong_loses_only_itself(install, registry_of, capsys, fa
 
 @pytest.mark.parametrize("fault", HOOKS)
 def test_strict_mode_raises_at_a_hook_that_is_wrong(install, registry_of, fault):
-    source = good() + f"@zoo.hookimpl\ndef zoo_samplers():\n    {HOOKS[fault][0]}\n"
+    source = good() + f"@hookimpl\ndef zoo_samplers():\n    {HOOKS[fault][0]}\n"
     with pytest.raises((Exception, SystemExit)):
         registry_of(install(source), strict=True)
 
 
 def test_a_misspelt_hook_is_answered_with_a_suggestion(install, registry_of, capsys):
-    source = good() + "@zoo.hookimpl\ndef zoo_model(): return []"
+    source = good() + "@hookimpl\ndef zoo_model(): return []"
     registry = registry_of(install(source))
     (problem,) = registry.plugins.records["acme"].problems
     assert problem.startswith("unknown hook 'zoo_model'. Did you mean zoo_models")
@@ -124,7 +126,7 @@ def test_a_misspelt_hook_is_answered_with_a_suggestion(install, registry_of, cap
 
 def test_an_unknown_hook_that_is_marked_optional_is_no_problem(install, registry_of):
     """A plugin may implement hooks of later cores and still serve this one."""
-    source = good() + "@zoo.hookimpl(optionalhook=True)\ndef zoo_of_tomorrow(): return []"
+    source = good() + "@hookimpl(optionalhook=True)\ndef zoo_of_tomorrow(): return []"
     record = registry_of(install(source)).plugins.records["acme"]
     assert (record.status, record.problems) == ("ok", [])
 
@@ -144,8 +146,8 @@ def test_no_plugin_takes_the_place_of_the_core(install, registry_of):
 
 def test_an_unknown_density_type_is_named_with_the_closest(install, registry_of):
     source = good() + (
-        "@zoo.hookimpl\ndef zoo_models():\n"
-        "    return [zoo.ModelSpec('m', 'f', 'explicit/tractible', 'm:M', 'm:C')]"
+        "@hookimpl\ndef zoo_models():\n"
+        "    return [ModelSpec('m', 'f', 'explicit/tractible', 'm:M', 'm:C')]"
     )
     (problem,) = registry_of(install(source)).plugins.records["acme"].problems
     assert "unknown density type 'explicit/tractible'. Did you mean explicit/tractable" in problem
@@ -156,8 +158,8 @@ def test_unreadable_weights_of_one_plugin_do_not_break_the_list(install, registr
     (package / "weights" / "bad.x").mkdir(parents=True)
     (package / "weights" / "bad.x" / "zoo.json").write_text("{")
     source = good() + (
-        "@zoo.hookimpl\ndef zoo_models():\n"
-        "    return [zoo.ModelSpec('bad', 'f', 'implicit', 'zoo_bad_tags.m:M', 'm:C')]"
+        "@hookimpl\ndef zoo_models():\n"
+        "    return [ModelSpec('bad', 'f', 'implicit', 'zoo_bad_tags.m:M', 'm:C')]"
     )
     with use(registry_of(install(source))) as registry:
         assert zoo.list_models("bad*") == ["bad"]
@@ -206,9 +208,7 @@ def test_a_damaged_config_is_an_error_that_names_the_file(text):
 
 
 def test_specs_that_plugins_give_reach_the_registry_as_they_are(install, registry_of):
-    source = (
-        good("new") + "@zoo.hookimpl\ndef zoo_samplers(): return [zoo.SamplerSpec('s', 'm:S')]"
-    )
+    source = good("new") + "@hookimpl\ndef zoo_samplers(): return [SamplerSpec('s', 'm:S')]"
     registry = registry_of(install(source))
     found = {e.spec for kind in ("density type", "sampler") for e in registry.all(kind)}
     assert {DensityType("explicit/new", "s", "l", "s"), SamplerSpec("s", "m:S")} <= found

@@ -23,7 +23,7 @@ from zoo_core.errors import (
     UsageError,
     ZooError,
 )
-from zoo_core.installing.wanted import wanted
+from zoo_core.installing.requirements import wanted
 from zoo_core.latent import interpolate, plane
 from zoo_core.memory import available, require_memory
 from zoo_core.reading import (
@@ -39,8 +39,8 @@ from zoo_core.reading import (
 )
 from zoo_core.weights import golden
 from zoo_core.weights.checkpoint import METADATA, WEIGHTS
+from zoo_core.weights.detect_format import converter_of
 from zoo_core.weights.hub.cache import Listed, Store, fits
-from zoo_core.weights.recognise import converter_of
 from zoo_core.weights.tensors import read_tensors
 from zoo_core.weights.unpickle import unpickle
 from zoo_core.workflows.recipe import load_recipe, parse_recipe

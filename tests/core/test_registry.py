@@ -10,22 +10,23 @@ from zoo_core.errors import NoCapabilityError, UnknownNameError, UsageError
 
 SHARED = """
 import zoo_core as zoo
+from zoo_core.plugin import LikelihoodSpec, ModelSpec, SamplerSpec, hookimpl
 ZOO_API = 1
 KIND = zoo.LikelihoodKind("exact", "equal")
 
-@zoo.hookimpl
+@hookimpl
 def zoo_samplers():
-    return [zoo.SamplerSpec("direct", "{module}_code:Ones"),
-            zoo.SamplerSpec("shared", "{module}_code:Ones")]
+    return [SamplerSpec("direct", "{module}_code:Ones"),
+            SamplerSpec("shared", "{module}_code:Ones")]
 
-@zoo.hookimpl
+@hookimpl
 def zoo_likelihoods():
-    return [zoo.LikelihoodSpec("exact", "{module}_code:Half", KIND, requires=("Density",)),
-            zoo.LikelihoodSpec("odd", "{module}_code:Half", KIND, requires=("{module}_no:Such",))]
+    return [LikelihoodSpec("exact", "{module}_code:Half", KIND, requires=("Density",)),
+            LikelihoodSpec("odd", "{module}_code:Half", KIND, requires=("{module}_no:Such",))]
 
-@zoo.hookimpl
+@hookimpl
 def zoo_models():
-    return [zoo.ModelSpec("mini_flow", "f", "implicit", "{module}_code:Model", "m:Config")]
+    return [ModelSpec("mini_flow", "f", "implicit", "{module}_code:Model", "m:Config")]
 """
 CODE = """
 from dataclasses import dataclass

@@ -10,11 +10,12 @@ from torch import nn
 
 import zoo_core as zoo
 from zoo_core.data.dataset import Dataset, Split
-from zoo_core.data.order import epoch_order
+from zoo_core.data.shuffle import epoch_order
 from zoo_core.errors import ConfigError, DataError, OutputError
+from zoo_core.plugin import Loss, Player
+from zoo_core.training.batch_sampler import batch_rows
 from zoo_core.training.config import for_player
 from zoo_core.training.optim import Ema, learning_rate
-from zoo_core.training.order import batch_rows
 from zoo_core.training.players import Actor
 from zoo_core.training.step import NonFiniteError
 
@@ -51,13 +52,13 @@ class Duel(zoo.GenerativeModel):
         def acts(name):
             def loss_of(batch, rng, step):
                 self.turns.append((name, step, rng.rows.tolist()))
-                return zoo.Loss(self.b(self.a(batch[0].float())).square().mean())
+                return Loss(self.b(self.a(batch[0].float())).square().mean())
 
             return loss_of
 
         return {
-            "a": zoo.Player(list(self.a.parameters()), acts("a"), steps=2),
-            "b": zoo.Player(list(self.b.parameters()), acts("b"), every=3),
+            "a": Player(list(self.a.parameters()), acts("a"), steps=2),
+            "b": Player(list(self.b.parameters()), acts("b"), every=3),
         }
 
 
@@ -228,7 +229,7 @@ def test_bf16_computes_in_bf16_and_keeps_float32_weights():
 
     def loss(model, batch, rng, step):
         seen.append(model.embed(torch.ones(1, 1)).dtype)
-        return zoo.Loss(-model.log_prob(*batch).float().mean())
+        return Loss(-model.log_prob(*batch).float().mean())
 
     model, _ = run(config=replace(SHORT, steps=2, precision="bf16"), loss=loss)
     assert seen == [torch.bfloat16] * 2
@@ -272,7 +273,7 @@ def test_a_loss_sees_the_noise_of_its_examples_and_its_steps():
 
     def loss(model, batch, rng, step):
         seen.append((rng.rows, rng.normal((2,), stream="z", step=step)))
-        return zoo.Loss(-model.log_prob(*batch).mean())
+        return Loss(-model.log_prob(*batch).mean())
 
     run(config=replace(SHORT, steps=5), loss=loss)
     first = dict(zip(seen[0][0].tolist(), seen[0][1], strict=True))
@@ -288,7 +289,7 @@ def test_the_loss_on_valid_is_that_of_the_last_step():
     def loss(model, batch, rng, step):
         if not model.training:
             seen.append(step)
-        return zoo.Loss(-model.log_prob(*batch).mean())
+        return Loss(-model.log_prob(*batch).mean())
 
     run(config=replace(SHORT, eval_every=15, evaluate="loss"), loss=loss)
     assert set(seen) == {SHORT.steps}
@@ -331,7 +332,7 @@ def test_progress_is_silent_where_there_is_no_terminal(capfd):
 def test_a_loss_that_is_not_finite_stops_before_it_does_harm(tmp_path):
     def loss(model, batch, rng, step):
         nll = -model.log_prob(*batch).mean()
-        return zoo.Loss(nll * (math.nan if step == 7 else 1.0), {"nats": nll.detach()})
+        return Loss(nll * (math.nan if step == 7 else 1.0), {"nats": nll.detach()})
 
     model = make()
     with pytest.raises(NonFiniteError) as caught:
@@ -346,7 +347,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_does_harm(tmp_path):
 
 def test_an_infinite_gradient_of_a_finite_loss_is_refused_too():
     def loss(model, batch, rng, step):
-        return zoo.Loss((model.head.weight.sum() * 0).sqrt())
+        return Loss((model.head.weight.sum() * 0).sqrt())
 
     model = make()
     with pytest.raises(NonFiniteError, match=r"loss is 0 and its gradient's norm"):

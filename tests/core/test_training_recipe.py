@@ -29,7 +29,7 @@ from zoo_core.workflows.recipe import parse_recipe
 from zoo_core.workflows.verification import verify_metrics
 
 PLUGIN = """
-from zoo_core import ModelSpec, hookimpl
+from zoo_core.plugin import ModelSpec, hookimpl
 ZOO_API = 1
 
 @hookimpl

@@ -21,18 +21,19 @@ from zoo_core.catalog.plugins import Plugins
 from zoo_core.catalog.registry import Registry, use
 from zoo_core.data.dataset import Dataset, Split
 from zoo_core.errors import ConfigError, IntegrityError, OutputError, UsageError
+from zoo_core.plugin import Loss, ModelSpec, Player, hookimpl
 from zoo_core.training import loop, state
 
 ZOO_API = 1
 EVENT = zoo.Event((6,), levels=3)
 
 
-@zoo.hookimpl
+@hookimpl
 def zoo_models():
     """This file is a plugin, so that its model has a default likelihood."""
     target = f"{__name__}:Both"
     return [
-        zoo.ModelSpec(
+        ModelSpec(
             "both",
             "toys",
             "explicit/tractable",
@@ -58,7 +59,7 @@ class Fit:
     def __call__(self, model, batch, rng, step):
         z = rng.normal((4,), stream="z", step=step)
         nll = -model.log_prob(batch[0], self.noise * z).mean()
-        return zoo.Loss(nll, {"nats": nll.detach()})
+        return Loss(nll, {"nats": nll.detach()})
 
 
 class Both(zoo.GenerativeModel):
@@ -80,12 +81,12 @@ class Both(zoo.GenerativeModel):
     def make_players(self, loss):
         def criticize(batch, rng, step):
             u = rng.uniform((6,), stream="u", step=step)
-            return zoo.Loss((self.critic(batch[0] + u) - batch[0].sum(1, True)).square().mean())
+            return Loss((self.critic(batch[0] + u) - batch[0].sum(1, True)).square().mean())
 
         first = [*self.embed.parameters(), *self.head.parameters()]
         return {
-            "model": zoo.Player(first, lambda *args: loss(self, *args)),
-            "critic": zoo.Player(list(self.critic.parameters()), criticize, every=2, steps=2),
+            "model": Player(first, lambda *args: loss(self, *args)),
+            "critic": Player(list(self.critic.parameters()), criticize, every=2, steps=2),
         }
 
 

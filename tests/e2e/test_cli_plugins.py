@@ -15,7 +15,7 @@ def broken_site(path, install):
         "bad_api": "ZOO_API = 99\n",
         "bad_print": "print('{not json')\nZOO_API = 1\n",
         "bad_hook": (
-            "from zoo_core import hookimpl\nZOO_API = 1\n"
+            "from zoo_core.plugin import hookimpl\nZOO_API = 1\n"
             "@hookimpl\ndef zoo_modles(): return []\n"
             "@hookimpl\ndef zoo_models(): raise RuntimeError('no models today')\n"
         ),

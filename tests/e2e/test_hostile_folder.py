@@ -16,7 +16,7 @@ from place import GOOD, wheel
 
 from zoo_core.installing import manifest
 from zoo_core.installing.installer import Options
-from zoo_core.installing.wanted import wanted
+from zoo_core.installing.requirements import wanted
 
 COMMAND = Path(sys.executable).with_name("zoo")
 NAMES = (

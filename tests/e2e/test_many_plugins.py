@@ -9,7 +9,7 @@ import pytest
 
 PLUGINS, MODELS = 50, 20
 SOURCE = """
-from zoo_core import ModelSpec, hookimpl
+from zoo_core.plugin import ModelSpec, hookimpl
 ZOO_API = 1
 
 @hookimpl
@@ -99,7 +99,7 @@ def test_a_hook_that_hangs_is_named_as_well(shell, tmp_path, install):
     site = tmp_path / "slow"
     site.mkdir()
     (site / "zoo_slow.py").write_text(
-        "import time\nfrom zoo_core import hookimpl\nZOO_API = 1\n"
+        "import time\nfrom zoo_core.plugin import hookimpl\nZOO_API = 1\n"
         "@hookimpl\ndef zoo_models():\n    time.sleep(1)\n    return []\n"
     )
     install(site, "zoo-slow", {"slow": "zoo_slow"})

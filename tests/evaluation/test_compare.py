@@ -129,7 +129,7 @@ def test_maps_sum_to_the_likelihood(lattice):
 
 
 def _shown(comparison):
-    from zoo_core.data.order import choose
+    from zoo_core.data.shuffle import choose
 
     return choose(comparison.seed, 120, len(comparison.shown))
 

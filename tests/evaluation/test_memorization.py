@@ -8,7 +8,7 @@ import torch.nn.functional as F
 import zoo_core as zoo
 from zoo_core.catalog.significance import memorized, verdict
 from zoo_core.data.dataset import Dataset, Split
-from zoo_core.evaluation.cloud import Cloud
+from zoo_core.evaluation.feature_set import Cloud
 from zoo_core.evaluation.memorization import Memorization, sides
 from zoo_core.evaluation.quality import MEMORIZATION, SampleQuality
 from zoo_core.spaces import Condition, Event

@@ -18,25 +18,25 @@ from zoo_core.workflows.run import run_recipe
 from zoo_core.workflows.verification import verify
 
 PLUGIN = """
-import zoo_core as zoo
+from zoo_core.plugin import MetricSpec, hookimpl
 ZOO_API = 1
 
-@zoo.hookimpl
+@hookimpl
 def zoo_metrics():
     return [
-        zoo.MetricSpec("spread", "{module}_code:Spread"),
-        zoo.MetricSpec("slow", "{module}_code:Spread", optional=True),
-        zoo.MetricSpec("broken", "{module}_code:Broken"),
-        zoo.MetricSpec("untyped", "{module}_code:Untyped"),
-        zoo.MetricSpec("missing", "{module}_code:Missing"),
-        zoo.MetricSpec("raising", "{module}_code:Raising", "features"),
-        zoo.MetricSpec("unwilling", "{module}_code:Unwilling", "features"),
+        MetricSpec("spread", "{module}_code:Spread"),
+        MetricSpec("slow", "{module}_code:Spread", optional=True),
+        MetricSpec("broken", "{module}_code:Broken"),
+        MetricSpec("untyped", "{module}_code:Untyped"),
+        MetricSpec("missing", "{module}_code:Missing"),
+        MetricSpec("raising", "{module}_code:Raising", "features"),
+        MetricSpec("unwilling", "{module}_code:Unwilling", "features"),
     ]
 """
 CODE = """
 from dataclasses import dataclass
 from typing import ClassVar
-from zoo_core.evaluation.cloud import Estimate
+from zoo_core.evaluation.feature_set import Estimate
 
 @dataclass(frozen=True)
 class Spread:

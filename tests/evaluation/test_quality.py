@@ -11,7 +11,7 @@ import torch
 import zoo_core as zoo
 from zoo_core.data.dataset import Dataset, Split
 from zoo_core.errors import ConfigError, NoCapabilityError, UsageError
-from zoo_core.evaluation import features, reference
+from zoo_core.evaluation import features, reference_cache
 from zoo_core.evaluation.classifier import bundled
 from zoo_core.evaluation.features import Digits, Inception, Pixels, extractor, fitting, to_event
 from zoo_core.evaluation.quality import Quality, SampleQuality
@@ -112,20 +112,20 @@ def test_reference_features_are_computed_once_and_kept_by_the_hash_of_the_data(t
             return Pixels()(x, event)
 
     x = digits.split("train").x[:100]
-    clouds = [reference.reference_cloud(x, digits.event, Counting()) for _ in range(2)]
+    clouds = [reference_cache.reference_cloud(x, digits.event, Counting()) for _ in range(2)]
     assert calls == [100]
     torch.testing.assert_close(clouds[0].points, clouds[1].points)
     torch.testing.assert_close(clouds[0].radii(3), clouds[1].radii(3))
-    reference.reference_cloud(x.flip(0), digits.event, Counting())
+    reference_cache.reference_cloud(x.flip(0), digits.event, Counting())
     assert calls == [100, 100]
-    paths = sorted((reference.cache_dir() / "features").iterdir())
+    paths = sorted((reference_cache.cache_dir() / "features").iterdir())
     whole = [path.read_bytes() for path in paths]
     one_bit = [data[:-1] + bytes([data[-1] ^ 1]) for data in whole]
     for damaged in ([b"damaged"] * 2, one_bit, whole[::-1]):
         for path, data in zip(paths, damaged, strict=True):
             path.write_bytes(data)
         calls.clear()
-        again = reference.reference_cloud(x, digits.event, Counting())
+        again = reference_cache.reference_cloud(x, digits.event, Counting())
         assert calls == [100] and torch.equal(again.points, clouds[0].points)
         assert torch.equal(again.radii(3), clouds[0].radii(3))
 

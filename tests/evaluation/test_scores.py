@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from zoo_core.errors import UsageError
-from zoo_core.evaluation.cloud import Cloud, distance_blocks
+from zoo_core.evaluation.feature_set import Cloud, distance_blocks
 from zoo_core.evaluation.frechet import Frechet
-from zoo_core.evaluation.kernel import Kernel
-from zoo_core.evaluation.manifold import Coverage, Density, Precision, Recall
+from zoo_core.evaluation.kid import Kernel
+from zoo_core.evaluation.prdc import Coverage, Density, Precision, Recall
 
 ALL = [Frechet(), Kernel(), Precision(), Recall(), Density(), Coverage()]
 

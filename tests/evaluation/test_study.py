@@ -99,7 +99,7 @@ def test_a_family_joins_by_its_recipes_alone(registry_of, install, tmp_path):
     """A stranger's plugin, trained for a moment: exact gap, statistics, reports."""
     point = install(
         """
-        from zoo_core import ModelSpec, hookimpl
+        from zoo_core.plugin import ModelSpec, hookimpl
 
         ZOO_API = 1
 

@@ -16,7 +16,7 @@ from zoo_core.testing import run_checks
 MINI = EntryPoint("mini", "zoo_mini.plugin", "density_zoo")
 
 SAMPLER = """
-from zoo_core import SamplerSpec, hookimpl
+from zoo_core.plugin import SamplerSpec, hookimpl
 ZOO_API = 1
 
 @hookimpl
@@ -27,14 +27,14 @@ LANGEVIN = '''
 from dataclasses import dataclass
 from typing import Annotated
 import torch
-import zoo_core as zoo
+from zoo_core.plugin import Range
 from zoo_core.errors import NoCapabilityError
 
 @dataclass(frozen=True)
 class Langevin:
     """x += eps/2 grad log p(x) + sqrt(eps) noise, from a wide normal."""
-    steps: Annotated[int, zoo.Range(1, 10_000)] = 200
-    size: Annotated[float, zoo.Range(0, 1)] = 0.05
+    steps: Annotated[int, Range(1, 10_000)] = 200
+    size: Annotated[float, Range(0, 1)] = 0.05
 
     def __call__(self, model, rng, cond):
         if model.event.discrete:
@@ -49,7 +49,7 @@ class Langevin:
         return x.detach()
 '''
 LIKELIHOOD = """
-from zoo_core import LikelihoodKind, LikelihoodSpec, hookimpl
+from zoo_core.plugin import LikelihoodKind, LikelihoodSpec, hookimpl
 ZOO_API = 1
 
 @hookimpl
@@ -62,11 +62,12 @@ from dataclasses import dataclass
 from typing import Annotated
 import torch
 import zoo_core as zoo
+from zoo_core.plugin import Range
 
 @dataclass(frozen=True)
 class Denoising:
     """Minus the mean squared error of x_0 over a few noise levels: no p(x), and labelled so."""
-    draws: Annotated[int, zoo.Range(2, 1000)] = 8
+    draws: Annotated[int, Range(2, 1000)] = 8
 
     @property
     def kind(self):
@@ -85,7 +86,7 @@ class Denoising:
         return -(model.denoise(x_t, t, cond) - x).square().flatten(1).sum(1)
 '''
 DENSITY = """
-from zoo_core import DensityType, hookimpl
+from zoo_core.plugin import DensityType, hookimpl
 ZOO_API = 1
 
 @hookimpl
@@ -129,7 +130,7 @@ def test_a_plugin_that_adds_only_a_likelihood_scores_models_it_has_never_seen(
 
 def test_a_plugin_that_adds_only_a_density_type_lets_others_refer_to_it(install, registry_of):
     family = """
-        from zoo_core import ModelSpec, hookimpl
+        from zoo_core.plugin import ModelSpec, hookimpl
         ZOO_API = 1
 
         @hookimpl

@@ -28,7 +28,7 @@ from zoo_core.errors import (
 from zoo_core.weights.checkpoint import METADATA, WEIGHTS
 from zoo_core.weights.hub import client
 from zoo_core.weights.hub.access import Access
-from zoo_core.weights.hub.failures import redact
+from zoo_core.weights.hub.http_errors import redact
 from zoo_core.weights.hub.snapshot import snapshot
 
 MODEL = "hf://me/mini"

@@ -14,8 +14,8 @@ from zoo_core import config as configs
 from zoo_core.catalog.registry import current
 from zoo_core.catalog.specs import import_target
 from zoo_core.errors import ConfigError, IntegrityError, ZooError
-from zoo_core.weights.bounded import bounded
 from zoo_core.weights.checkpoint import METADATA, WEIGHTS
+from zoo_core.weights.memory_guard import bounded
 
 SECONDS, MIB = 1.0, 200
 

@@ -9,6 +9,7 @@ import pytest
 import zoo_core as zoo
 from zoo_core.catalog import lockfile as pins
 from zoo_core.errors import ConfigError, IntegrityError
+from zoo_core.plugin import Pretrained
 from zoo_core.weights.checkpoint import METADATA, WEIGHTS
 from zoo_core.weights.hub.access import Access
 from zoo_core.weights.hub.cache import Store
@@ -189,7 +190,7 @@ def test_list_and_info_show_status_source_licence_and_size(hub, commit, files, z
     from zoo_core.catalog.registry import ModelInfo, current
     from zoo_core.catalog.tags import tags_of
 
-    weights = zoo.Pretrained("far", "me/mini", "CC0-1.0", "a paper", size=1_500_000)
+    weights = Pretrained("far", "me/mini", "CC0-1.0", "a paper", size=1_500_000)
     entry = current().one("model", "mini_ar")
     spec = dataclasses.replace(entry.spec, pretrained=(weights,))
     (tag,) = tags_of(spec)

@@ -15,11 +15,11 @@ from zoo_core import building
 from zoo_core.catalog.layout import foreign as foreign_files
 from zoo_core.catalog.registry import use
 from zoo_core.errors import ConfigError, IntegrityError, UnknownNameError, UsageError
-from zoo_core.weights import foreign, unpickle
+from zoo_core.weights import third_party, unpickle
 from zoo_core.weights.checkpoint import METADATA, WEIGHTS, read_metadata
 
 PLUGIN = """
-from zoo_core import ConverterSpec, ModelSpec, hookimpl
+from zoo_core.plugin import ConverterSpec, ModelSpec, hookimpl
 from zoo_core.catalog.specs import Pretrained
 ZOO_API = 1
 
@@ -135,15 +135,15 @@ def test_names_that_do_not_map_are_listed(model, tmp_path, zoo_command):
 def test_tensors_that_are_missing_or_of_another_shape_are_listed(model, tmp_path):
     tensors = others(model)
     del tensors["net.0.bias"]
-    read = foreign.Foreign({}, {"": tensors})
+    read = third_party.Foreign({}, {"": tensors})
     with pytest.raises(IntegrityError, match=r"missing: first\.bias"):
         building.convert(read, "netlike", {})
     with pytest.raises(IntegrityError, match="does not fit the model"):
-        building.convert(foreign.Foreign({}, {"": others(model)}), "netlike", {"hidden": 9})
+        building.convert(third_party.Foreign({}, {"": others(model)}), "netlike", {"hidden": 9})
 
 
 def test_converters_and_their_options_are_checked(model):
-    read = foreign.Foreign({}, {"": others(model)})
+    read = third_party.Foreign({}, {"": others(model)})
     with pytest.raises(UnknownNameError, match="netlike"):
         building.convert(read, "netlke", {})
     with pytest.raises(ConfigError, match=r"netlike\.hiden"):
@@ -152,7 +152,7 @@ def test_converters_and_their_options_are_checked(model):
 
 def test_two_names_onto_one_are_refused():
     with pytest.raises(IntegrityError, match="onto a name that another has taken: a2"):
-        foreign.renamed({"a1": torch.ones(1), "a2": torch.ones(1)}, {"a.": "b"})
+        third_party.renamed({"a1": torch.ones(1), "a2": torch.ones(1)}, {"a.": "b"})
 
 
 def test_a_pickle_becomes_safetensors_in_a_child(tmp_path, zoo_command):
@@ -344,8 +344,8 @@ def test_configs_that_are_none_are_refused(model, tmp_path):
     root_layout(tmp_path / "src", others(model))
     (tmp_path / "src" / "config.json").write_text("{")
     with pytest.raises(IntegrityError, match=r"config.json cannot be read as JSON"):
-        foreign.read(tmp_path / "src")
+        third_party.read(tmp_path / "src")
     (tmp_path / "src" / "config.json").write_text(" " * (1 << 21))
     with pytest.raises(IntegrityError, match="larger than 1,048,576 bytes"):
-        foreign.read(tmp_path / "src")
+        third_party.read(tmp_path / "src")
     assert (METADATA, WEIGHTS) == ("zoo.json", "model.safetensors")

@@ -21,7 +21,7 @@ from zoo_core.catalog.specs import import_target
 from zoo_core.errors import ZooError
 from zoo_core.rng import Rng
 from zoo_core.testing.subjects import ModelSubject, tiny
-from zoo_core.weights.bounded import bounded
+from zoo_core.weights.memory_guard import bounded
 
 SECONDS = float(os.environ.get("ZOO_FUZZ_SECONDS", "0"))
 ROUNDS = 60

@@ -236,7 +236,7 @@ def test_a_renamed_repository_is_found_and_its_new_name_told(hub, commit, capsys
 
 
 TAGGED = """
-from zoo_core import ModelSpec, hookimpl
+from zoo_core.plugin import ModelSpec, hookimpl
 from zoo_core.catalog.specs import Pretrained
 ZOO_API = 1
 

@@ -15,7 +15,7 @@ from zoo_core.catalog.layout import INDEX
 from zoo_core.catalog.tags import Tag
 from zoo_core.errors import DataError, IntegrityError, UsageError
 from zoo_core.evaluation import evaluate
-from zoo_core.weights import checkpoint, foreign, golden
+from zoo_core.weights import checkpoint, golden, third_party
 from zoo_core.weights.checkpoint import GOLDEN, METADATA, WEIGHTS
 from zoo_core.weights.hub.cache import Store
 from zoo_core.weights.tensors import weight_files
@@ -180,10 +180,10 @@ def test_a_converter_reads_no_unlisted_file_of_a_folder(tmp_path):
     (folder / f"{name}.index.json").write_text(json.dumps({"weight_map": {"a": shard}}))
     verified = [f"unet/{shard}", f"unet/{name}.index.json"]
     (folder / name).write_bytes(save({"a": torch.zeros(2)}))
-    found = foreign.read(tmp_path, files=verified).tensors["unet"]
+    found = third_party.read(tmp_path, files=verified).tensors["unet"]
     assert torch.equal(found["a"], torch.ones(2))
     with pytest.raises(IntegrityError, match=f"{shard} is in no list"):
-        foreign.read(tmp_path, files=verified[1:])
+        third_party.read(tmp_path, files=verified[1:])
 
 
 # Folders on this machine

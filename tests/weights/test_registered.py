@@ -18,7 +18,7 @@ from zoo_core.errors import IntegrityError, NetworkError, UsageError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 PLUGIN = """
-from zoo_core import ConverterSpec, ModelSpec, hookimpl
+from zoo_core.plugin import ConverterSpec, ModelSpec, hookimpl
 from zoo_core.catalog.specs import Pretrained
 ZOO_API = 1
 

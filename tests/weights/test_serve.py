@@ -186,7 +186,7 @@ def test_the_command_serves_until_it_is_interrupted(shelf, hub, minis, tmp_path)
 def test_what_cannot_be_served_is_said(zoo_command, tmp_path, shelf):
     import socket
 
-    from zoo_core.weights.shelf import Shelf
+    from zoo_core.weights.local_repository import Shelf
 
     with pytest.raises(DataError, match="is no folder"):
         Shelf(tmp_path / "none")

@@ -207,8 +207,8 @@ class ConverterSpec:
     """A map between a foreign checkpoint layout and an architecture of ours.
 
     The target is a frozen dataclass whose fields are its options, called as
-    `(foreign: zoo_core.weights.foreign.Foreign) -> Converted`: from the JSON files and tensors of
-    a checkpoint, by folder, to the options of the architecture's Config and its state dict.
+    `(foreign: zoo_core.plugin.Foreign) -> Converted`: from the JSON files and tensors of a
+    checkpoint, by folder, to the options of the architecture's Config and its state dict.
 
     `reads` are sets of classes that diffusers' configs name (`_class_name`): a folder that holds
     all of one set, and of no other converter's, is loaded by its path alone.

@@ -47,7 +47,7 @@ def list_cache(settings: Settings) -> None:
 def remove_cached(settings: Settings, name: str) -> None:
     """Delete what is cached of a repository, org/name, or of one commit of it."""
     from zoo_core.weights.hub.cache import Store
-    from zoo_core.weights.hub.upkeep import remove
+    from zoo_core.weights.hub.prune import remove
 
     repo, _, commit = name.removeprefix("hf://").partition("@")
     freed = remove(Store(settings.access.cache, check_repo(repo)), commit or None)
@@ -62,7 +62,7 @@ def prune_cache(settings: Settings) -> None:
 
     What a branch leads to and what is pinned stays.
     """
-    from zoo_core.weights.hub.upkeep import prune
+    from zoo_core.weights.hub.prune import prune
 
     freed = prune(settings.access.cache, keep=_pinned())
     show(settings, {"freed": freed}, [f"freed {size_text(freed)}"])
@@ -79,7 +79,7 @@ def verify_cache(settings: Settings, repo: str | None) -> None:
     """
     from dataclasses import asdict
 
-    from zoo_core.weights.hub.upkeep import verify
+    from zoo_core.weights.hub.prune import verify
 
     root = settings.access.cache
     found = [v for store in _stores(root, repo) for v in verify(store)]

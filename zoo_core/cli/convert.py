@@ -13,7 +13,7 @@ from zoo_core.cli.printing import remark, show
 from zoo_core.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from zoo_core.weights.foreign import Foreign
+    from zoo_core.weights.third_party import Foreign
 
 __all__ = ["command"]
 
@@ -45,7 +45,7 @@ def command(
     their own, without running what they hold.
     """
     from zoo_core.building import convert
-    from zoo_core.weights import foreign
+    from zoo_core.weights import third_party
 
     settings: Settings = ctx.obj
     if converter is None:
@@ -60,7 +60,7 @@ def command(
         found = _plain(path, out, {"files": files, **limits})
         value, done = {"out": str(out)}, f"wrote {out}"
     else:
-        found = foreign.read(path, files=files, **limits)
+        found = third_party.read(path, files=files, **limits)
         model = convert(found, converter, options, say=said.append)
         model.origin = origin
         model.save(out, license=licence, source=source, converter=converter)
@@ -93,14 +93,14 @@ def _plain(path: Path, out: Path, options: dict[str, Any]) -> "Foreign":
     from safetensors.torch import save_file
 
     from zoo_core.files import atomic_path
-    from zoo_core.weights import foreign
+    from zoo_core.weights import third_party
 
     if out.suffix != ".safetensors":
         raise OutputError(
             f"{out} is no .safetensors file.", hint="name one, or --converter for a model's folder"
         )
     check_place(out)
-    found = foreign.read(path, **options)
+    found = third_party.read(path, **options)
     if len(found.tensors) != 1:
         raise UsageError(
             f"{path} holds several checkpoints: {', '.join(found.tensors)}.",

@@ -48,7 +48,7 @@ def write_map(
     """
     from zoo_core.data import pictures
     from zoo_core.data.writers import write
-    from zoo_core.likelihoods.maps import log_prob_map
+    from zoo_core.likelihoods.per_dimension import log_prob_map
     from zoo_core.spaces import Event
 
     nats = -log_prob_map(model, x, cond=cond, batch_size=batch_size)

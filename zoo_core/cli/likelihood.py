@@ -115,7 +115,7 @@ def _rows(size: int, limit: int | None, seed: int) -> "Tensor":
     """Every row, or `limit` rows of a permutation that the seed fixes; never a prefix."""
     import torch
 
-    from zoo_core.data.order import permutation
+    from zoo_core.data.shuffle import permutation
 
     if limit is None or limit >= size:
         return torch.arange(size)

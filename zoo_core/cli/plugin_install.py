@@ -19,9 +19,9 @@ from zoo_core.errors import PluginError, UsageError, ZooError, did_you_mean
 from zoo_core.installing import manifest
 from zoo_core.installing.environment import here
 from zoo_core.installing.installer import Options, installed, run, shown, uninstall_command
-from zoo_core.installing.outcome import Outcome, admit, plugins_of
 from zoo_core.installing.plan import Plan, make_plan
-from zoo_core.installing.wanted import normalized, wanted
+from zoo_core.installing.post_install import Outcome, admit, plugins_of
+from zoo_core.installing.requirements import normalized, wanted
 
 __all__ = ["install", "sync", "uninstall"]
 

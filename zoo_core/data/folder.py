@@ -23,7 +23,7 @@ from zoo_core.data.arrays import MAX_BYTES
 from zoo_core.data.dataset import Dataset, Split
 from zoo_core.data.generated import Seed
 from zoo_core.data.images import read_image
-from zoo_core.data.order import cut
+from zoo_core.data.shuffle import cut
 from zoo_core.errors import DataError
 from zoo_core.spaces import Condition, Event
 

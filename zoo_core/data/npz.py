@@ -20,7 +20,7 @@ from zoo_core.config import Range
 from zoo_core.data.arrays import MAX_BYTES, array_names, read_array
 from zoo_core.data.dataset import Dataset, Split, storage_dtype
 from zoo_core.data.generated import Seed
-from zoo_core.data.order import cut
+from zoo_core.data.shuffle import cut
 from zoo_core.errors import ConfigError, DataError
 from zoo_core.reading import parse_json
 from zoo_core.spaces import Condition, Event

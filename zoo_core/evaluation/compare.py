@@ -18,7 +18,7 @@ from zoo_core.catalog.significance import memorized
 from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.data.batches import labelled, to_model
 from zoo_core.data.dataset import Dataset
-from zoo_core.data.order import choose
+from zoo_core.data.shuffle import choose
 from zoo_core.evaluation.evaluate import Evaluation, evaluate
 from zoo_core.evaluation.quality import Quality
 from zoo_core.model import GenerativeModel

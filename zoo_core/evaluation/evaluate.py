@@ -21,7 +21,7 @@ from zoo_core.errors import NoLikelihoodError
 from zoo_core.evaluation import scoring
 from zoo_core.evaluation.features import Extractor, to_event
 from zoo_core.evaluation.quality import Quality, SampleQuality
-from zoo_core.evaluation.reference import digest
+from zoo_core.evaluation.reference_cache import digest
 from zoo_core.evaluation.scoring import Scored
 from zoo_core.evaluation.speed import Speed, first_image, timed_sample
 from zoo_core.model import GenerativeModel

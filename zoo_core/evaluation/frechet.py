@@ -22,7 +22,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from zoo_core.evaluation.cloud import Cloud, Estimate
+from zoo_core.evaluation.feature_set import Cloud, Estimate
 
 __all__ = ["Frechet"]
 

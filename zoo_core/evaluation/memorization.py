@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from zoo_core.data.dataset import Dataset
-from zoo_core.data.order import choose
-from zoo_core.evaluation.cloud import Cloud, Estimate, distance_blocks, with_rows
+from zoo_core.data.shuffle import choose
+from zoo_core.evaluation.feature_set import Cloud, Estimate, distance_blocks, with_rows
 
 __all__ = ["Memorization", "Sides", "sides"]
 

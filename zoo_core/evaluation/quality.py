@@ -15,13 +15,13 @@ from torch import Tensor
 
 from zoo_core import config as configs
 from zoo_core.data.dataset import Dataset
-from zoo_core.data.order import choose
+from zoo_core.data.shuffle import choose
 from zoo_core.errors import UsageError
 from zoo_core.evaluation.baselines import Baseline, null_baseline
-from zoo_core.evaluation.cloud import Cloud, Estimate
+from zoo_core.evaluation.feature_set import Cloud, Estimate
 from zoo_core.evaluation.features import Extractor, extractor, fitting
 from zoo_core.evaluation.memorization import Memorization, Sides, sides
-from zoo_core.evaluation.reference import digest, reference_cloud
+from zoo_core.evaluation.reference_cache import digest, reference_cloud
 from zoo_core.evaluation.scores import attempt, measure, too_large
 from zoo_core.evaluation.scores import scores as registered
 from zoo_core.rng import Rng

@@ -13,7 +13,7 @@ from zoo_core.catalog.plugins import BUILTIN, LoadRecord
 from zoo_core.catalog.registry import Entry, current
 from zoo_core.catalog.specs import import_target
 from zoo_core.errors import PluginError, UsageError
-from zoo_core.evaluation.cloud import Cloud, Estimate
+from zoo_core.evaluation.feature_set import Cloud, Estimate
 
 __all__ = ["attempt", "measure", "scores", "too_large"]
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from zoo_core.catalog import components as resolve
 from zoo_core.data.batches import check_fit, labelled, to_model
 from zoo_core.data.dataset import Dataset
-from zoo_core.data.order import choose
+from zoo_core.data.shuffle import choose
 from zoo_core.evaluation.baselines import Baseline, candidates
-from zoo_core.evaluation.cloud import Estimate
+from zoo_core.evaluation.feature_set import Estimate
 from zoo_core.likelihood import Mean
 from zoo_core.likelihoods.ais import Bracketed
 from zoo_core.model import GenerativeModel

@@ -20,7 +20,7 @@ from zoo_core import child
 from zoo_core.catalog.plugins import CORE
 from zoo_core.errors import NetworkError, PluginError, ZooError
 from zoo_core.installing.environment import Environment
-from zoo_core.installing.wanted import Wanted, normalized
+from zoo_core.installing.requirements import Wanted, normalized
 from zoo_core.text import printable_lines
 
 __all__ = [

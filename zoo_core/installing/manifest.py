@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from zoo_core.catalog import plugin_config
 from zoo_core.installing.installer import Options
-from zoo_core.installing.wanted import Wanted, wanted
+from zoo_core.installing.requirements import Wanted, wanted
 
 __all__ = ["entries", "forget", "options_of", "record", "wanted_of"]
 

@@ -22,7 +22,7 @@ from zoo_core.installing.installer import (
     run,
     shown,
 )
-from zoo_core.installing.wanted import Wanted, normalized
+from zoo_core.installing.requirements import Wanted, normalized
 
 __all__ = ["RIGHTS", "Plan", "make_plan"]
 

@@ -131,7 +131,7 @@ class IWAELoss:
 
     def diagnose(self, model: Any, split: "Split") -> "Diagnosis":
         """Active units, and levels that have collapsed."""
-        from zoo_core.likelihoods.collapse import diagnose
+        from zoo_core.likelihoods.posterior_collapse import diagnose
 
         return diagnose(model, split)
 

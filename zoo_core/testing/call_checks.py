@@ -15,12 +15,12 @@ from zoo_core.catalog.registry import Entry
 from zoo_core.catalog.specs import Check, import_target
 from zoo_core.data.dataset import Dataset
 from zoo_core.errors import ConfigError, NetworkError, NoCapabilityError, ZooError
-from zoo_core.evaluation.cloud import Cloud, Estimate
+from zoo_core.evaluation.feature_set import Cloud, Estimate
 from zoo_core.evaluation.features import Extractor
 from zoo_core.spaces import Event
 from zoo_core.testing.component_checks import small
 from zoo_core.testing.subjects import Inconclusive, PluginSubject
-from zoo_core.weights.foreign import Foreign
+from zoo_core.weights.third_party import Foreign
 
 __all__ = ["CALL_CHECKS"]
 

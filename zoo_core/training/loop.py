@@ -28,12 +28,12 @@ from zoo_core.text import printable
 from zoo_core.training import state
 from zoo_core.training.config import TrainConfig
 from zoo_core.training.data import check_batch_size
-from zoo_core.training.ending import termination_deferred
+from zoo_core.training.distributed import Processes, check_launcher
 from zoo_core.training.fingerprint import fingerprint
 from zoo_core.training.log import JsonLines, postfix
 from zoo_core.training.optim import averaged
 from zoo_core.training.players import Actor, make_actors, trainable
-from zoo_core.training.processes import Processes, check_launcher
+from zoo_core.training.signals import termination_deferred
 from zoo_core.training.start import start
 from zoo_core.training.state import Progress
 from zoo_core.training.step import NonFiniteError, Report, optimize

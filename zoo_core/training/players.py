@@ -14,9 +14,9 @@ from zoo_core.contracts import Player
 from zoo_core.errors import ConfigError, did_you_mean
 from zoo_core.model import GenerativeModel
 from zoo_core.rng import Rng
+from zoo_core.training.batch_sampler import batch_rows, derive
 from zoo_core.training.config import TrainConfig, for_player
 from zoo_core.training.optim import Ema, learning_rate, make_optimizer
-from zoo_core.training.order import batch_rows, derive
 
 __all__ = ["Actor", "make_actors", "only", "trainable"]
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from zoo_core.data.batches import take
 from zoo_core.data.dataset import Split
 from zoo_core.model import GenerativeModel
+from zoo_core.training.distributed import Processes
 from zoo_core.training.players import Actor
-from zoo_core.training.processes import Processes
 
 __all__ = ["start"]
 

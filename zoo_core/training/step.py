@@ -13,8 +13,8 @@ from zoo_core.data.batches import take
 from zoo_core.data.dataset import Split
 from zoo_core.errors import NotFiniteError
 from zoo_core.model import GenerativeModel
+from zoo_core.training.distributed import Processes
 from zoo_core.training.players import Actor, only
-from zoo_core.training.processes import Processes
 
 __all__ = ["NonFiniteError", "Report", "optimize"]
 

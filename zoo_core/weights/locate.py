@@ -75,7 +75,7 @@ class Found:
     @property
     def files(self) -> list[str]:
         """The paths of what a converter reads: of a commit the verified files, nothing else."""
-        from zoo_core.weights.recognise import files_of
+        from zoo_core.weights.detect_format import files_of
 
         assert self.converter is not None
         if self.snapshot is None:
@@ -88,7 +88,7 @@ def find(name: str, access: Access | None = None) -> Found:
     access = access or Access()
     parsed = parse_model(name)
     if isinstance(parsed, Path):
-        from zoo_core.weights.recognise import converter_of
+        from zoo_core.weights.detect_format import converter_of
 
         _refuse_revision(name, access)
         return Found(parsed, converter=converter_of(parsed))

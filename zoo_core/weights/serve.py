@@ -15,7 +15,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from zoo_core.weights.hub.client import Commit
-from zoo_core.weights.shelf import Held, Shelf
+from zoo_core.weights.local_repository import Held, Shelf
 
 __all__ = ["application"]
 

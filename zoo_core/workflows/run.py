@@ -20,13 +20,13 @@ from zoo_core.contracts import Batch
 from zoo_core.data import load_dataset
 from zoo_core.data.batches import labelled
 from zoo_core.data.dataset import Dataset, Split
-from zoo_core.data.order import choose
+from zoo_core.data.shuffle import choose
 from zoo_core.errors import DataError, UsageError, ZooError, warn
 from zoo_core.evaluation.quality import SampleQuality
 from zoo_core.model import GenerativeModel
+from zoo_core.training.batch_sampler import derive
+from zoo_core.training.distributed import Processes
 from zoo_core.training.loop import TrainResult, train
-from zoo_core.training.order import derive
-from zoo_core.training.processes import Processes
 from zoo_core.training.validation import scores_by_likelihood
 from zoo_core.weights import golden
 from zoo_core.workflows import beforehand

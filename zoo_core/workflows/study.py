@@ -32,7 +32,7 @@ from zoo_core.data.batches import labelled
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.toys import Gaussians
 from zoo_core.errors import UnknownNameError, UsageError
-from zoo_core.evaluation.cloud import Estimate
+from zoo_core.evaluation.feature_set import Estimate
 from zoo_core.evaluation.speed import first_image, timed_sample
 from zoo_core.model import GenerativeModel
 from zoo_core.rng import Rng

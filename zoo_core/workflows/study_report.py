@@ -8,7 +8,7 @@ from torch import Tensor
 
 from zoo_core.data.pictures import grid
 from zoo_core.evaluation import charts
-from zoo_core.evaluation.cloud import Estimate
+from zoo_core.evaluation.feature_set import Estimate
 from zoo_core.evaluation.report import page
 from zoo_core.text import table
 from zoo_core.uncertainty import plus_minus

@@ -11,6 +11,7 @@ from zoo_autoregressive.diagonal_bilstm import Config as DiagonalConfig
 from zoo_autoregressive.diagonal_bilstm import DiagonalBiLSTM
 from zoo_autoregressive.gated_pixelcnn import Config as PixelConfig
 from zoo_autoregressive.gated_pixelcnn import GatedPixelCNN
+from zoo_autoregressive.image_model import constants
 from zoo_autoregressive.made import MADE
 from zoo_autoregressive.made import Config as MadeConfig
 from zoo_autoregressive.multiscale_pixelcnn import Config as MultiscaleConfig
@@ -19,7 +20,6 @@ from zoo_autoregressive.pixelcnn import Config as PlainConfig
 from zoo_autoregressive.pixelcnn import PixelCNN
 from zoo_autoregressive.pixelcnn_pp import Config as PPConfig
 from zoo_autoregressive.pixelcnn_pp import PixelCNNPP
-from zoo_autoregressive.raster import constants
 from zoo_autoregressive.row_lstm import Config as RowConfig
 from zoo_autoregressive.row_lstm import RowLSTM
 from zoo_autoregressive.samplers import Sequential, draw

@@ -9,9 +9,9 @@ import zoo_core as zoo
 from zoo_core import building
 from zoo_core.errors import ConfigError, IntegrityError
 from zoo_core.rng import Rng
-from zoo_core.weights import foreign
+from zoo_core.weights import third_party
 from zoo_diffusion.samplers import DDIM, Ancestral
-from zoo_diffusion.walk import Options, start, states
+from zoo_diffusion.sampling_loop import Options, start, states
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
 
@@ -64,7 +64,7 @@ def unet(name):
 
 
 def convert(folder, converter="diffusers_ddpm"):
-    return building.convert(foreign.read(folder), converter, {})
+    return building.convert(third_party.read(folder), converter, {})
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -8,15 +8,15 @@ import torch
 
 import zoo_core as zoo
 from zoo_core.rng import Rng
-from zoo_diffusion import bound, flow
-from zoo_diffusion.churn import heun
+from zoo_diffusion import probability_flow, vlb
 from zoo_diffusion.likelihoods import VLB, ContinuousVLB
-from zoo_diffusion.ode import Drift, ODELikelihood, rademacher
+from zoo_diffusion.ode_likelihood import Drift, ODELikelihood, rademacher
 from zoo_diffusion.parameterization import ScoreAt, at_time, convert, to_x0
 from zoo_diffusion.samplers import DDIM, ODE, Ancestral, Heun
+from zoo_diffusion.sampling_loop import Options, Plan, Walk, deviation, loop, start
 from zoo_diffusion.scale import spacing
 from zoo_diffusion.schedules import VP, Betas, Karras, LogSNR, linear_betas
-from zoo_diffusion.walk import Options, Plan, Walk, deviation, loop, start
+from zoo_diffusion.stochastic_heun import heun
 from zoo_kernels import denoise
 from zoo_kernels.denoise import reference as columns
 
@@ -114,13 +114,15 @@ def test_solver_converges_at_its_order(solver, prediction):
 
 def test_adaptive_flow_keeps_its_tolerance():
     model = Exact(VP())
-    path = flow.Flow(model, None)
+    path = probability_flow.Flow(model, None)
     first, last = path.ends(0.01)
     u = torch.randn(16, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     a, s = levels_at(VP(), 0.01)
     exact, errors = model.flow(u, a, s), []
     for tolerance in (1e-3, 1e-5, 1e-7):
-        solved = flow.solve(path.velocity, u, last, first, rtol=tolerance, atol=tolerance)
+        solved = probability_flow.solve(
+            path.velocity, u, last, first, rtol=tolerance, atol=tolerance
+        )
         errors.append(float((solved.y - exact).abs().max()))
         assert errors[-1] < 30 * tolerance
     assert errors[2] < errors[1] < errors[0]
@@ -128,11 +130,11 @@ def test_adaptive_flow_keeps_its_tolerance():
 
 def test_row_of_the_adaptive_flow_does_not_depend_on_the_others():
     model = Exact(Karras())
-    path = flow.Flow(model, None)
+    path = probability_flow.Flow(model, None)
     first, last = path.ends(0.0)
     u = 3 * torch.randn(9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    whole = flow.solve(path.velocity, u, last, first, rtol=1e-4, atol=1e-4)
-    alone = flow.solve(path.velocity, u[4:5], last, first, rtol=1e-4, atol=1e-4)
+    whole = probability_flow.solve(path.velocity, u, last, first, rtol=1e-4, atol=1e-4)
+    alone = probability_flow.solve(path.velocity, u[4:5], last, first, rtol=1e-4, atol=1e-4)
     assert torch.allclose(whole.y[4:5], alone.y, atol=1e-12)
     assert whole.evaluations[4] == alone.evaluations[0]
 
@@ -198,7 +200,7 @@ def test_hutchinson_s_trace_is_the_exact_one_in_the_mean():
         torch.nn.init.normal_(p, std=0.3)
     x, rows = torch.randn(3, 2), torch.arange(3)
     y, phi = torch.cat((x.double(), torch.zeros(3, 1)), 1), torch.full((3,), 0.7).double()
-    path = flow.Flow(model, None)
+    path = probability_flow.Flow(model, None)
     exact = Drift(path, None)(y, phi, rows)[:, -1]
     probed = torch.stack(
         [Drift(path, rademacher(1, x, Rng(0, 3), k))(y, phi, rows)[:, -1] for k in range(256)]
@@ -241,13 +243,13 @@ def test_every_divergence_is_non_negative(variance):
     generator = torch.Generator().manual_seed(0)
     i = torch.arange(2, 51)
     x, x_hat = torch.randn(2, 49, 2, generator=generator)
-    assert (bound.step_kl(model, i, x, x_hat) >= 0).all()
-    assert (bound.prior_kl(model.schedule, x) >= 0).all()
+    assert (vlb.step_kl(model, i, x, x_hat) >= 0).all()
+    assert (vlb.prior_kl(model.schedule, x) >= 0).all()
     if variance == "small":  # 1/2 (SNR(s) - SNR(t)) |x - x_hat|^2
         t = i.double() / 50
         snr = [(model.schedule.alpha(k) / model.schedule.sigma(k)) ** 2 for k in (t - 0.02, t)]
         want = 0.5 * (snr[0] - snr[1]) * (x - x_hat).double().square().sum(1)
-        assert torch.allclose(bound.step_kl(model, i, x, x_hat), want, rtol=1e-6)
+        assert torch.allclose(vlb.step_kl(model, i, x, x_hat), want, rtol=1e-6)
 
 
 @pytest.mark.parametrize("have", KINDS)
@@ -278,10 +280,10 @@ def test_decoders_sum_to_one_over_the_data_s_own_levels(levels):
     x = torch.arange(levels).unsqueeze(1)
     for mean, spread in ((0.0, 0.5), (-1.3, 0.01), (0.4, 3.0)):
         at = torch.full((levels, 1), mean, dtype=torch.float64)
-        log_p = bound.discretized_gaussian(event, x, at, torch.tensor(spread).double())
+        log_p = vlb.discretized_gaussian(event, x, at, torch.tensor(spread).double())
         assert math.isclose(float(log_p.exp().sum()), 1.0, rel_tol=1e-9)
         one = torch.ones(levels, 1, dtype=torch.float64)
-        log_p = bound.level_decoder(event, x, at, one, spread * one)
+        log_p = vlb.level_decoder(event, x, at, one, spread * one)
         assert math.isclose(float(log_p.exp().sum()), 1.0, rel_tol=1e-9)
 
 
@@ -289,7 +291,7 @@ def test_data_are_decoded_where_the_noise_tells_their_levels_apart():
     """256 levels: the gamma of -13.3 that Kingma et al. chose; 17 levels: -8."""
     schedule = LogSNR(-20.0, 5.0)
     for levels, gamma in ((256, -13.6), (17, -8.05), (2, -2.5)):
-        t = bound.decoder_time(schedule, zoo.Event((1,), levels=levels), 0.0)
+        t = vlb.decoder_time(schedule, zoo.Event((1,), levels=levels), 0.0)
         assert abs(float(schedule.gamma(torch.tensor(t))) - gamma) < 0.1
 
 

@@ -8,7 +8,7 @@ import zoo_core as zoo
 from zoo_core.building import convert
 from zoo_core.cli import main
 from zoo_core.errors import IntegrityError, UsageError
-from zoo_core.weights.foreign import Foreign
+from zoo_core.weights.third_party import Foreign
 
 LATENT, WIDTH = 5, 4
 

@@ -9,7 +9,7 @@ import zoo_core as zoo
 from zoo_core import latent
 from zoo_core.likelihoods.elbo import ELBOLoss
 from zoo_core.training.config import TrainConfig
-from zoo_vae import units
+from zoo_vae import active_units
 
 SMALL = {
     "vae": {"hidden": (8,), "latent": 4},
@@ -45,7 +45,7 @@ def test_events_go_to_codes_and_back_and_between(model):
 
 def test_kl_by_unit_adds_up_to_the_kl_of_the_bound(model):
     x = model.sample(64)
-    found = units.kl(model, x)
+    found = active_units.kl(model, x)
     assert found.shape == (CODE[model.spec.arch],) and bool((found >= 0).all())
     if model.spec.arch != "iwae":  # its conditionals at a draw are no parts of the divergence
         (player,) = model.players("elbo").values()
@@ -61,8 +61,8 @@ def test_units_that_ignore_the_event_are_not_active():
         last.bias.zero_()
         last.weight[1].normal_(generator=torch.Generator().manual_seed(0))
     x = torch.randint(2, (200, 1, 4, 4), generator=torch.Generator().manual_seed(1))
-    assert units.activity(model, x).nonzero().flatten().tolist() == [1]
-    assert units.active(model, x) == 1
+    assert active_units.activity(model, x).nonzero().flatten().tolist() == [1]
+    assert active_units.active(model, x) == 1
 
 
 def test_fresh_hierarchy_has_collapsed_levels_and_says_which():

@@ -14,7 +14,7 @@ from zoo_core.likelihoods.posterior import draw
 from zoo_core.nn.distributions import Normal, Product, kl, kl_by_unit
 from zoo_vae import hvae, vae
 from zoo_vae import iwae as iwae_model
-from zoo_vae.levels import Levels
+from zoo_vae.hierarchical_latents import Levels
 from zoo_vae.networks import Head
 
 TINY = {

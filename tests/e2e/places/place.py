@@ -14,7 +14,7 @@ import zoo_core
 
 ROOT = Path(__file__).parents[3]
 GOOD = """
-from zoo_core import SamplerSpec, hookimpl
+from zoo_core.plugin import SamplerSpec, hookimpl
 ZOO_API = 1
 
 @hookimpl

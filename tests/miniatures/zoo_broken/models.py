@@ -10,12 +10,12 @@ from torch import nn
 from zoo_broken.faults import breaks
 
 import zoo_core as zoo
-from zoo_core.nn.distributions import Bernoulli
+from zoo_core.plugin import Bernoulli, Range
 
 
 @dataclass(frozen=True)
 class Config:
-    coins: Annotated[int, zoo.Range(1, 16)] = 3
+    coins: Annotated[int, Range(1, 16)] = 3
 
 
 class Coins(zoo.GenerativeModel):
@@ -365,7 +365,7 @@ class Stretch(zoo.GenerativeModel):
 
 
 def zoo_normal(like):
-    from zoo_core.nn.distributions import Normal
+    from zoo_core.plugin import Normal
 
     return Normal.standard(len(like), 2, like=like)
 
@@ -391,12 +391,12 @@ class Latent(zoo.GenerativeModel):
         self.decoder = nn.Linear(1, config.coins)
 
     def prior(self, batch, cond=None):
-        from zoo_core.nn.distributions import Normal
+        from zoo_core.plugin import Normal
 
         return Normal.standard(batch, 1, like=self.decoder.weight)
 
     def encode(self, x, cond=None):
-        from zoo_core.nn.distributions import Normal
+        from zoo_core.plugin import Normal
 
         return Normal(*self.encoder(x.to(self.dtype)).chunk(2, 1))
 

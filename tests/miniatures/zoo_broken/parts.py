@@ -7,9 +7,21 @@ from typing import ClassVar
 import torch
 
 import zoo_core as zoo
-from zoo_core.data.dataset import Dataset, Split
-from zoo_core.evaluation.cloud import Estimate
-from zoo_core.weights.foreign import Converted
+from zoo_core.plugin import (
+    Check,
+    Converted,
+    ConverterSpec,
+    Dataset,
+    DatasetSpec,
+    Estimate,
+    HealthCheck,
+    LikelihoodSpec,
+    Loss,
+    LossSpec,
+    MetricSpec,
+    SamplerSpec,
+    Split,
+)
 
 ESTIMATE = zoo.LikelihoodKind("guess", "estimate")
 SPECS = {}
@@ -37,38 +49,38 @@ def part(hook, make, check, message=None):
 
 def sampler(message=None, requires=()):
     return part(
-        "zoo_samplers", lambda n, t: zoo.SamplerSpec(n, t, requires=requires), SAMPLERS, message
+        "zoo_samplers", lambda n, t: SamplerSpec(n, t, requires=requires), SAMPLERS, message
     )
 
 
 def likelihood(message=None, kind=ESTIMATE, requires=("Density",)):
     def make(name, target):
-        return zoo.LikelihoodSpec(name, target, kind, requires=requires)
+        return LikelihoodSpec(name, target, kind, requires=requires)
 
     return part("zoo_likelihoods", make, LIKELIHOODS, message)
 
 
 def loss(message=None, requires=("Density",)):
-    return part("zoo_losses", lambda n, t: zoo.LossSpec(n, t, requires=requires), LOSSES, message)
+    return part("zoo_losses", lambda n, t: LossSpec(n, t, requires=requires), LOSSES, message)
 
 
 def metric(message=None, kind="score"):
-    return part("zoo_metrics", lambda n, t: zoo.MetricSpec(n, t, kind), METRICS, message)
+    return part("zoo_metrics", lambda n, t: MetricSpec(n, t, kind), METRICS, message)
 
 
 def dataset(message=None):
-    return part("zoo_datasets", lambda n, t: zoo.DatasetSpec(n, t, "CC0-1.0"), DATASETS, message)
+    return part("zoo_datasets", lambda n, t: DatasetSpec(n, t, "CC0-1.0"), DATASETS, message)
 
 
 def converter(message=None, arch="coins"):
     def make(name, target):
-        return zoo.ConverterSpec(name, target, arch)
+        return ConverterSpec(name, target, arch)
 
     return part("zoo_converters", make, CONVERTERS, message)
 
 
 def health(message=None):
-    return part("zoo_health_checks", zoo.HealthCheck, HEALTH, message)
+    return part("zoo_health_checks", HealthCheck, HEALTH, message)
 
 
 # Samplers.
@@ -244,25 +256,25 @@ class ScoresByAnother(Scores):
 @loss()
 class Minimizes:
     def __call__(self, model, batch, rng, step):
-        return zoo.Loss(-model.log_prob(*batch).mean())
+        return Loss(-model.log_prob(*batch).mean())
 
 
 @loss("has no gradient")
 class Detaches(Minimizes):
     def __call__(self, model, batch, rng, step):
-        return zoo.Loss(super().__call__(model, batch, rng, step).total.detach())
+        return Loss(super().__call__(model, batch, rng, step).total.detach())
 
 
 @loss("no finite scalar")
 class Diverges(Minimizes):
     def __call__(self, model, batch, rng, step):
-        return zoo.Loss(super().__call__(model, batch, rng, step).total * math.inf)
+        return Loss(super().__call__(model, batch, rng, step).total * math.inf)
 
 
 @loss("no finite scalar")
 class LosesByRow(Minimizes):
     def __call__(self, model, batch, rng, step):
-        return zoo.Loss(-model.log_prob(*batch))
+        return Loss(-model.log_prob(*batch))
 
 
 @loss("not Loss")
@@ -274,14 +286,14 @@ class GivesATensor(Minimizes):
 @loss("every gradient is zero")
 class Stands(Minimizes):
     def __call__(self, model, batch, rng, step):
-        return zoo.Loss(0 * super().__call__(model, batch, rng, step).total)
+        return Loss(0 * super().__call__(model, batch, rng, step).total)
 
 
 @loss("detach the terms nll")
 class CarriesTerms(Minimizes):
     def __call__(self, model, batch, rng, step):
         total = super().__call__(model, batch, rng, step).total
-        return zoo.Loss(total, {"nll": total})
+        return Loss(total, {"nll": total})
 
 
 @loss("AttributeError", requires=("Energy",))
@@ -438,7 +450,7 @@ class ConvertsToNothing(Converts):
 
 @health()
 def sound():
-    return zoo.Check("ok", "sound")
+    return Check("ok", "sound")
 
 
 @health("RuntimeError")
@@ -453,9 +465,9 @@ def says_ok():
 
 @health("status = 'fine'")
 def is_fine():
-    return zoo.Check("fine", "fine")
+    return Check("fine", "fine")
 
 
 @health("has no message")
 def is_silent():
-    return zoo.Check("ok", "")
+    return Check("ok", "")

@@ -1,6 +1,6 @@
 """Declares the correct models and every fault, so that each fault is the only thing wrong."""
 
-import zoo_core as zoo
+from zoo_core.plugin import ModelSpec, hookimpl
 
 ZOO_API = 1
 COINS = (
@@ -26,7 +26,7 @@ REALS = (
 
 
 def spec(name, *capabilities, module="models", **fields):
-    return zoo.ModelSpec(
+    return ModelSpec(
         name.lower(),
         family="broken",
         density="explicit/tractable",
@@ -37,7 +37,7 @@ def spec(name, *capabilities, module="models", **fields):
     )
 
 
-@zoo.hookimpl
+@hookimpl
 def zoo_models():
     return [
         *(spec(name, "Density", default_likelihood="exact") for name in COINS),

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from zoo_broken.faults import breaks
 
 import zoo_core as zoo
-from zoo_core.nn.distributions import Normal
+from zoo_core.plugin import Normal, Range
 
 MASS, SLOPE = "density_integrates_to_one", "slope_of_log_p_fits_the_samples"
 SUM, MEANS = "probabilities_sum_to_one", "samples_follow_the_likelihood"
@@ -19,7 +19,7 @@ LOG_2PI = math.log(2 * math.pi)
 
 @dataclass(frozen=True)
 class Config:
-    dims: Annotated[int, zoo.Range(1, 4096)] = 3
+    dims: Annotated[int, Range(1, 4096)] = 3
 
 
 class Blob(zoo.GenerativeModel):

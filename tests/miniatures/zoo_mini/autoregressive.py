@@ -8,13 +8,13 @@ from torch import nn
 from torch.nn import functional as F
 
 import zoo_core as zoo
-from zoo_core.nn.distributions import Bernoulli
+from zoo_core.plugin import Bernoulli, Range
 
 
 @dataclass(frozen=True)
 class Config:
-    side: Annotated[int, zoo.Range(1, 64)] = 3
-    hidden: Annotated[int, zoo.Range(1, 4096)] = 64
+    side: Annotated[int, Range(1, 64)] = 3
+    hidden: Annotated[int, Range(1, 4096)] = 64
 
 
 class Masked(nn.Linear):

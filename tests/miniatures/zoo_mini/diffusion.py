@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 import zoo_core as zoo
+from zoo_core.plugin import Loss, Range
 
 
 @dataclass(frozen=True)
 class Config:
-    classes: Annotated[int, zoo.Range(1, 1000)] = 3
-    hidden: Annotated[int, zoo.Range(1, 4096)] = 64
+    classes: Annotated[int, Range(1, 1000)] = 3
+    hidden: Annotated[int, Range(1, 4096)] = 64
 
 
 class Cosine:
@@ -54,7 +55,7 @@ def levels(model, t):
 class Denoising:
     """|x_0 - x_0_hat|^2 / sigma_t^2, which is |v - v_hat|^2; classes are dropped now and then."""
 
-    drop: Annotated[float, zoo.Range(0, 1)] = 0.1
+    drop: Annotated[float, Range(0, 1)] = 0.1
 
     def __call__(self, model, batch, rng, step):
         x, cond = batch
@@ -66,15 +67,15 @@ class Denoising:
         x = model.event.to_network(x)
         alpha, sigma = levels(model, t)
         error = (model.denoise(alpha * x + sigma * eps, t, cond) - x) / sigma
-        return zoo.Loss(error.square().flatten(1).sum(1).mean())
+        return Loss(error.square().flatten(1).sum(1).mean())
 
 
 @dataclass(frozen=True)
 class DDIM:
     """Deterministic steps from noise to data, with classifier-free guidance."""
 
-    steps: Annotated[int, zoo.Range(1, 1000)] = 25
-    guidance: Annotated[float, zoo.Range(0, 100)] = 1.0
+    steps: Annotated[int, Range(1, 1000)] = 25
+    guidance: Annotated[float, Range(0, 100)] = 1.0
 
     def __call__(self, model, rng, cond):
         times = torch.linspace(1, 0, self.steps + 1).tolist()

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 import zoo_core as zoo
-from zoo_core.nn.distributions import Normal
+from zoo_core.plugin import Normal, Range
 
 
 @dataclass(frozen=True)
 class Config:
-    layers: Annotated[int, zoo.Range(1, 64)] = 6
-    hidden: Annotated[int, zoo.Range(1, 4096)] = 64
+    layers: Annotated[int, Range(1, 64)] = 6
+    hidden: Annotated[int, Range(1, 4096)] = 64
 
 
 class Coupling(nn.Module):

@@ -8,20 +8,20 @@ from torch import nn
 from torch.nn import functional as F
 
 import zoo_core as zoo
-from zoo_core.nn.distributions import Normal
+from zoo_core.plugin import Loss, Normal, Player, Range
 
 
 @dataclass(frozen=True)
 class Config:
-    latent: Annotated[int, zoo.Range(1, 256)] = 2
-    hidden: Annotated[int, zoo.Range(1, 4096)] = 64
+    latent: Annotated[int, Range(1, 256)] = 2
+    hidden: Annotated[int, Range(1, 4096)] = 64
 
 
 @dataclass(frozen=True)
 class Adversarial:
     """The non-saturating game, one method a player; `penalty` weighs D's gradient at the data."""
 
-    penalty: Annotated[float, zoo.Range(0, 1e3)] = 0.1
+    penalty: Annotated[float, Range(0, 1e3)] = 0.1
 
     def discriminator(self, model, batch, rng, step):
         x, cond = batch
@@ -30,11 +30,11 @@ class Adversarial:
         fake = model.critic(model.draw(rng, cond, step).detach())
         (slope,) = x_grad(real, x)
         loss = F.softplus(-real).mean() + F.softplus(fake).mean()
-        return zoo.Loss(loss + self.penalty * slope.square().sum(1).mean())
+        return Loss(loss + self.penalty * slope.square().sum(1).mean())
 
     def generator(self, model, batch, rng, step):
         fake = model.critic(model.draw(rng, batch[1], step))
-        return zoo.Loss(F.softplus(-fake).mean())
+        return Loss(F.softplus(-fake).mean())
 
 
 def x_grad(y, x):
@@ -69,6 +69,6 @@ class MiniGAN(zoo.GenerativeModel):
     def make_players(self, loss):
         networks = {"discriminator": self.critic, "generator": self.generator}
         return {
-            name: zoo.Player(tuple(net.parameters()), partial(getattr(loss, name), self))
+            name: Player(tuple(net.parameters()), partial(getattr(loss, name), self))
             for name, net in networks.items()
         }

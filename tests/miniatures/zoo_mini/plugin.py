@@ -1,6 +1,6 @@
 """A family plugin in miniature: what a third party writes, and the plugin of the core's tests."""
 
-from zoo_core import LossSpec, ModelSpec, SamplerSpec, hookimpl
+from zoo_core.plugin import LossSpec, ModelSpec, SamplerSpec, hookimpl
 
 ZOO_API = 1
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import zoo_core as zoo
-from zoo_core.nn.distributions import Bernoulli
+from zoo_core.plugin import Bernoulli
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ from typing import Annotated
 from torch import nn
 
 import zoo_core as zoo
-from zoo_core.nn.distributions import Bernoulli, Normal
+from zoo_core.plugin import Bernoulli, Normal, Range
 
 
 @dataclass(frozen=True)
 class Config:
-    side: Annotated[int, zoo.Range(1, 64)] = 3
-    latent: Annotated[int, zoo.Range(1, 256)] = 2
-    hidden: Annotated[int, zoo.Range(1, 4096)] = 64
+    side: Annotated[int, Range(1, 64)] = 3
+    latent: Annotated[int, Range(1, 256)] = 2
+    hidden: Annotated[int, Range(1, 4096)] = 64
 
 
 class MiniVAE(zoo.GenerativeModel):

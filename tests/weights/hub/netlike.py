@@ -4,7 +4,7 @@ import json
 
 NET = r"""
 from dataclasses import dataclass
-from zoo_core.weights.foreign import Converted, renamed
+from zoo_core.weights.third_party import Converted, renamed
 
 RULES = {r"net\.0\.(.*)": r"first.\1", r"net\.1\.(.*)": r"last.\1"}
 

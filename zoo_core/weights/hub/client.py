@@ -21,7 +21,7 @@ from zoo_core.errors import IntegrityError
 from zoo_core.reading import parse_json
 from zoo_core.text import printable
 from zoo_core.weights.hub.access import Access, check_file
-from zoo_core.weights.hub.failures import Refusal, quiet_logs, translate
+from zoo_core.weights.hub.http_errors import Refusal, quiet_logs, translate
 
 __all__ = ["Commit", "Listed", "commit_of", "download"]
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from zoo_core import LikelihoodKind, Range, Rng
+from zoo_core.plugin import LikelihoodKind, Range, Rng
 
 __all__ = ["Jackknife", "jackknife"]
 

@@ -1,6 +1,6 @@
 """A plugin that adds one likelihood and nothing else."""
 
-from zoo_core import LikelihoodKind, LikelihoodSpec, hookimpl
+from zoo_core.plugin import LikelihoodKind, LikelihoodSpec, hookimpl
 
 __all__ = ["ZOO_API"]
 

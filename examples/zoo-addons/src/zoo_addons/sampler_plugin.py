@@ -1,6 +1,6 @@
 """A plugin that adds one sampler and nothing else."""
 
-from zoo_core import SamplerSpec, hookimpl
+from zoo_core.plugin import SamplerSpec, hookimpl
 
 __all__ = ["ZOO_API"]
 

@@ -15,8 +15,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from zoo_core import LikelihoodKind, Range, Rng
-from zoo_core.likelihoods.iwae import LogMeanExp
+from zoo_core.plugin import LikelihoodKind, LogMeanExp, Range, Rng
 
 __all__ = ["EnergyAIS", "log_z"]
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from zoo_core import Range, Rng
+from zoo_core.plugin import Range, Rng
 
 __all__ = ["Langevin"]
 

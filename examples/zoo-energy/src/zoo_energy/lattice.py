@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_core import Event, GenerativeModel, Range, Rng
-from zoo_core.nn.distributions import Bernoulli
+from zoo_core.plugin import Bernoulli, Event, GenerativeModel, Range, Rng
 
 __all__ = ["Config", "EnergyLattice"]
 

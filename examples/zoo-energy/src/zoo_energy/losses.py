@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import torch
 
-from zoo_core import Batch, Loss, Range, Rng
+from zoo_core.plugin import Batch, Loss, Range, Rng
 
 __all__ = ["ContrastiveDivergence", "ScoreMatching"]
 

@@ -12,8 +12,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from zoo_core import Event, GenerativeModel, Range, Rng
-from zoo_core.nn.distributions import Normal
+from zoo_core.plugin import Event, GenerativeModel, Normal, Range, Rng
 
 __all__ = ["Config", "EnergyMLP"]
 

@@ -1,6 +1,6 @@
 """What this plugin declares: a density type, two models and all that they need to be used."""
 
-from zoo_core import (
+from zoo_core.plugin import (
     DensityType,
     LikelihoodKind,
     LikelihoodSpec,

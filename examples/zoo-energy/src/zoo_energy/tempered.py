@@ -11,8 +11,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from zoo_core import Range, Rng
-from zoo_core.catalog.capabilities import Distribution
+from zoo_core.plugin import Distribution, Range, Rng
 
 __all__ = ["Tempered", "TemperedChain"]
 

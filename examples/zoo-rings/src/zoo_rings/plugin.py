@@ -1,6 +1,6 @@
 """What this plugin declares; it imports no torch."""
 
-from zoo_core import ModelSpec, hookimpl
+from zoo_core.plugin import ModelSpec, hookimpl
 
 __all__ = ["ZOO_API", "zoo_models"]
 

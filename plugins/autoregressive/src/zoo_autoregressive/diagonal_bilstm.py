@@ -5,7 +5,7 @@ sections 3.2, 3.3 and 3.5:
 
     x = x + up(h_left + h_right)                      L times, two scans of K_is x
 
-in the stack of `pixelrnn.py`. The left scan (`scans.py`) takes a pixel's state from the pixels
+in the stack of `pixelrnn.py`. The left scan (`lstm.py`) takes a pixel's state from the pixels
 above and to its left, the right one from those above and to its right, moved one row down.
 
 Shapes: B batch, C channels, H rows, W columns, U units.
@@ -14,9 +14,9 @@ Shapes: B batch, C channels, H rows, W columns, U units.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_autoregressive.passes import Pass
+from zoo_autoregressive.incremental_decoding import Pass
+from zoo_autoregressive.lstm import DiagonalCell, diagonal_scan, mirrored_scan
 from zoo_autoregressive.pixelrnn import Config, PixelRNN
-from zoo_autoregressive.scans import DiagonalCell, diagonal_scan, mirrored_scan
 
 __all__ = ["Config", "DiagonalBiLSTM"]
 

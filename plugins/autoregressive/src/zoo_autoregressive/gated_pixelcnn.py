@@ -27,16 +27,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_autoregressive import fused
+from zoo_autoregressive import fused_sampler
 from zoo_autoregressive.heads import (
     categorical_log_prob,
     features_per_value,
     split_channels,
 )
+from zoo_autoregressive.image_model import CONSTANTS, constants, encode, raster_order
 from zoo_autoregressive.layers import ChannelConv, channel_groups, gate
-from zoo_autoregressive.raster import CONSTANTS, constants, encode, raster_order
-from zoo_core import Condition, Event, Fixed, GenerativeModel, Range
-from zoo_core.nn.inputs import one_hot
+from zoo_core.plugin import Condition, Event, Fixed, GenerativeModel, Range, one_hot
 
 __all__ = ["Config", "GatedPixelCNN"]
 
@@ -209,7 +208,7 @@ class GatedPixelCNN(GenerativeModel):
         self, u: Tensor, cond: Tensor | None, *, fixed: Fixed | None, temperature: float
     ) -> Tensor:
         """What `Sequential` draws from uniforms (B, D), in one call of a kernel."""
-        return fused.sample(self, u, cond, fixed, temperature)
+        return fused_sampler.sample(self, u, cond, fixed, temperature)
 
     def _pixel(self, h: Tensor, c: int, cache: list[Memory]) -> Tensor:
         """s (B, U, 1, 1) at column c, where h (B, I, 1, 1) is the pixel as far as it is known."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_autoregressive.layers import ChannelConv, channel_groups
-from zoo_core.nn.inputs import ordinal
+from zoo_core.plugin import ordinal
 from zoo_kernels import mixture_logistics
 from zoo_kernels.mixture_logistics.reference import log_mass
 

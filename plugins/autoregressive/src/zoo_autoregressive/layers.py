@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_autoregressive.passes import Pass, RasterConv
+from zoo_autoregressive.incremental_decoding import Pass, RasterConv
 
 __all__ = ["ChannelConv", "Surroundings", "channel_groups", "gate"]
 

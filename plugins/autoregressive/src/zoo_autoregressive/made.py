@@ -26,10 +26,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_autoregressive.heads import categorical_log_prob, features_per_value, to_logits
-from zoo_core import Condition, Event, GenerativeModel, Range
-from zoo_core.data.order import permutation
-from zoo_core.nn.inputs import one_hot, ordinal
-from zoo_core.nn.masked import MaskedLinear
+from zoo_core.plugin import (
+    Condition,
+    Event,
+    GenerativeModel,
+    MaskedLinear,
+    Range,
+    one_hot,
+    ordinal,
+    permutation,
+)
 
 __all__ = ["MADE", "Config"]
 

@@ -1,7 +1,7 @@
 """Multi-scale gated PixelCNN: gated blocks in a causal U, the best a CPU can train in an hour.
 
 The layers of Gated PixelCNN (van den Oord et al., 2016), https://arxiv.org/abs/1606.05328, at
-full, half and quarter resolution in the manner of PixelCNN++ (`trunk.py`). Most of the work is
+full, half and quarter resolution in the manner of PixelCNN++ (`backbone.py`). Most of the work is
 done where there are few pixels and each sees far: at a quarter a 2 x 3 convolution spans 8 x 12
 pixels. With gate(y_1, y_2) = tanh(y_1) sigmoid(y_2), a one-hot class e_c, and u the partner's
 output on the way down (blocks on the way up only), a block is
@@ -20,12 +20,12 @@ from typing import Annotated, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo_autoregressive.backbone import Trunk
 from zoo_autoregressive.heads import Categorical
+from zoo_autoregressive.image_model import CONSTANTS, RasterModel
+from zoo_autoregressive.incremental_decoding import Pass, RasterConv
 from zoo_autoregressive.layers import gate
-from zoo_autoregressive.passes import Pass, RasterConv
-from zoo_autoregressive.raster import CONSTANTS, RasterModel
-from zoo_autoregressive.trunk import Trunk
-from zoo_core import ConfigError, Range
+from zoo_core.plugin import ConfigError, Range
 
 __all__ = ["Config", "MultiscalePixelCNN"]
 

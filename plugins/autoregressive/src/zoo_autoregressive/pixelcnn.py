@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_autoregressive.heads import Grouped
+from zoo_autoregressive.image_model import CONSTANTS, RasterModel
+from zoo_autoregressive.incremental_decoding import Pass, RasterConv
 from zoo_autoregressive.layers import ChannelConv, Surroundings, channel_groups
-from zoo_autoregressive.passes import Pass, RasterConv
-from zoo_autoregressive.raster import CONSTANTS, RasterModel
-from zoo_core import Range
+from zoo_core.plugin import Range
 
 __all__ = ["Config", "PixelCNN"]
 

@@ -1,9 +1,9 @@
 """PixelCNN++: gated residual blocks in a causal U, mixtures of logistics (Salimans et al., 2017).
 
-https://arxiv.org/abs/1701.05517. `trunk.py` has the U, `heads.Mixture` the discretized mixture of
-logistics (section 2.1) with the bin width of the data's own K levels and the coupling of channels
-(section 2.2). With f = concat_elu, f(y) = elu([y, -y]), a one-hot class e_c, and u the partner's
-output on the way down (blocks on the way up only), a block is
+https://arxiv.org/abs/1701.05517. `backbone.py` has the U, `heads.Mixture` the discretized mixture
+of logistics (section 2.1) with the bin width of the data's own K levels and the coupling of
+channels (section 2.2). With f = concat_elu, f(y) = elu([y, -y]), a one-hot class e_c, and u the
+partner's output on the way down (blocks on the way up only), a block is
 
     y = f(v_in(f(v)) + v_skip(f(u_v))),               v' = v + glu(v_out(drop(y)) + V_v e_c)
     y = f(h_in(f(h)) + link(f(v')) + h_skip(f(u_h))), h' = h + glu(h_out(drop(y)) + V_h e_c)
@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo_autoregressive.backbone import Trunk
 from zoo_autoregressive.heads import Mixture
-from zoo_autoregressive.passes import Pass, RasterConv
-from zoo_autoregressive.raster import CONSTANTS, RasterModel
-from zoo_autoregressive.trunk import Trunk
-from zoo_core import ConfigError, Range
+from zoo_autoregressive.image_model import CONSTANTS, RasterModel
+from zoo_autoregressive.incremental_decoding import Pass, RasterConv
+from zoo_core.plugin import ConfigError, Range
 
 __all__ = ["Config", "PixelCNNPP"]
 

@@ -18,10 +18,10 @@ from typing import Annotated, Literal
 from torch import Tensor, nn
 
 from zoo_autoregressive.heads import Categorical
+from zoo_autoregressive.image_model import CONSTANTS, RasterModel
+from zoo_autoregressive.incremental_decoding import Pass
 from zoo_autoregressive.layers import Surroundings
-from zoo_autoregressive.passes import Pass
-from zoo_autoregressive.raster import CONSTANTS, RasterModel
-from zoo_core import Range
+from zoo_core.plugin import Range
 
 __all__ = ["Config", "PixelRNN"]
 

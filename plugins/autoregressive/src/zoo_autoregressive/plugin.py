@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from zoo_core import ModelSpec, SamplerSpec, hookimpl
+from zoo_core.plugin import ModelSpec, SamplerSpec, hookimpl
 
 __all__ = ["ZOO_API", "zoo_models", "zoo_samplers"]
 

@@ -4,7 +4,7 @@ Pixel recurrent neural networks, https://arxiv.org/abs/1601.06759, sections 3.1,
 
     x = x + up(h),  h = scan(K_is x)                      L times; K_is sees columns c - 1 and c
 
-in the stack of `pixelrnn.py`, where the scan (`scans.py`) takes each row's state from that of the
+in the stack of `pixelrnn.py`, where the scan (`lstm.py`) takes each row's state from that of the
 row above, three columns wide, so that a pixel sees a triangle above it.
 
 Shapes: B batch, C channels, H rows, W columns, U units.
@@ -13,9 +13,9 @@ Shapes: B batch, C channels, H rows, W columns, U units.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_autoregressive.passes import Pass, RasterConv
+from zoo_autoregressive.incremental_decoding import Pass, RasterConv
+from zoo_autoregressive.lstm import RowCell, row_scan
 from zoo_autoregressive.pixelrnn import Config, PixelRNN
-from zoo_autoregressive.scans import RowCell, row_scan
 
 __all__ = ["Config", "RowLSTM"]
 

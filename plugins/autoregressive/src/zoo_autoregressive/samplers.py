@@ -7,9 +7,7 @@ from typing import Annotated, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from zoo_core import Fixed, Range, Rng
-from zoo_core.catalog.capabilities import Conditionals
-from zoo_core.model import GenerativeModel
+from zoo_core.plugin import Conditionals, Fixed, GenerativeModel, Range, Rng
 
 __all__ = ["DrawsAtOnce", "Sequential", "draw"]
 

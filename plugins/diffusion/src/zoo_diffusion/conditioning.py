@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core import Condition, Rng
+from zoo_core.plugin import Condition, Rng
 
 __all__ = ["class_condition", "drop", "label", "labels"]
 

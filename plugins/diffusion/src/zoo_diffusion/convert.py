@@ -14,9 +14,7 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from zoo_core import Range
-from zoo_core.errors import IntegrityError
-from zoo_core.weights.foreign import Converted, Foreign, ForeignConfig
+from zoo_core.plugin import Converted, Foreign, ForeignConfig, IntegrityError, Range
 
 __all__ = ["FromDDPM", "FromNCSN"]
 

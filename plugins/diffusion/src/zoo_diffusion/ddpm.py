@@ -12,8 +12,7 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from zoo_core import GenerativeModel, Range
-from zoo_core.errors import ConfigError
+from zoo_core.plugin import ConfigError, GenerativeModel, Range
 from zoo_diffusion.conditioning import class_condition, labels
 from zoo_diffusion.networks import MLPConfig, NetworkConfig, apply, build
 from zoo_diffusion.parameterization import at_time, to_x0

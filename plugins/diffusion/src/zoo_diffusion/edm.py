@@ -17,16 +17,14 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from zoo_core import GenerativeModel, Range
-from zoo_core.contracts import Batch, Loss
-from zoo_core.rng import Rng
+from zoo_core.plugin import Batch, GenerativeModel, Loss, Range, Rng
 from zoo_diffusion.conditioning import class_condition, drop, label, labels
-from zoo_diffusion.features import fourier_features
+from zoo_diffusion.fourier_features import fourier_features
 from zoo_diffusion.networks import MLPConfig, NetworkConfig, build
 from zoo_diffusion.parameterization import Prediction, at_time, per_row
 from zoo_diffusion.scale import event_of
 from zoo_diffusion.schedules import Karras
-from zoo_diffusion.times import ContinuousTime
+from zoo_diffusion.timesteps import ContinuousTime
 
 __all__ = ["EDM", "Config", "EDMLoss", "Preconditioned"]
 

@@ -1,4 +1,4 @@
-"""`log_likelihood(method="vlb")`: the bound of `bound.py` over all steps, or an estimate of it.
+"""`log_likelihood(method="vlb")`: the bound of `vlb.py` over all steps, or an estimate of it.
 
 Each time has noise of its own, and the times of an estimate are spread evenly (one random shift an
 event). The standard error is that of systematic sampling: neighbouring times have nearly the same
@@ -13,13 +13,10 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from zoo_core import Range, Rng
-from zoo_core.catalog.specs import LikelihoodKind
-from zoo_core.contracts import Scores
-from zoo_core.uncertainty import UNKNOWN
-from zoo_diffusion import bound
+from zoo_core.plugin import UNKNOWN, LikelihoodKind, Range, Rng, Scores
+from zoo_diffusion import vlb
 from zoo_diffusion.schedules import log_snr, time_at
-from zoo_diffusion.times import DiscreteTime
+from zoo_diffusion.timesteps import DiscreteTime
 
 __all__ = ["VLB", "ContinuousVLB"]
 
@@ -48,7 +45,7 @@ class VLB:
         ]
         total, error = _mean(each, like=z)
         terms = {
-            "L_T": -bound.prior_kl(model.schedule, z),
+            "L_T": -vlb.prior_kl(model.schedule, z),
             "L_t": -total,
             "L_0": self._decode(model, x, z, cond, rng),
         }
@@ -64,20 +61,20 @@ class VLB:
             steps = range(2, inner + 2)
             return [(torch.full((len(rng),), i, device=rng.device), float(inner)) for i in steps]
         u = rng.uniform(stream="vlb/times").double()
-        return [bound.draw_steps(model, (u + j) / n, first=2) for j in range(n)]
+        return [vlb.draw_steps(model, (u + j) / n, first=2) for j in range(n)]
 
     def _step(
         self, model: DiscreteTime, x: Tensor, cond: Tensor | None, rng: Rng, i: Tensor, j: int
     ) -> Tensor:
-        return bound.step_kl(model, i, x, self._denoised(model, x, cond, rng, i, j + 1)[0])
+        return vlb.step_kl(model, i, x, self._denoised(model, x, cond, rng, i, j + 1)[0])
 
     def _decode(self, model: Any, x: Tensor, z: Tensor, cond: Tensor | None, rng: Rng) -> Tensor:
         i = torch.ones(len(x), device=x.device, dtype=torch.long)
         mean = self._denoised(model, z, cond, rng, i, 0)[0]
-        deviation = bound.last_variance(model).sqrt().to(x.device)
+        deviation = vlb.last_variance(model).sqrt().to(x.device)
         if model.event.discrete:
-            return bound.discretized_gaussian(model.event, x, mean, deviation)
-        return bound.gaussian(z, mean, deviation)
+            return vlb.discretized_gaussian(model.event, x, mean, deviation)
+        return vlb.gaussian(z, mean, deviation)
 
     def _denoised(
         self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng, i: Tensor, draw: int
@@ -105,12 +102,12 @@ class ContinuousVLB:
 
     def __call__(self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng) -> Scores:
         z = model.event.to_network(x, torch.float32)
-        t0 = bound.decoder_time(model.schedule, model.event, model.start)
+        t0 = vlb.decoder_time(model.schedule, model.event, model.start)
         draw = self._finite if self.steps else self._infinite
         each, factor = draw(model, z, cond, rng, t0)
         total, error = _mean(each, like=z)
         terms = {
-            "prior": -bound.prior_kl(model.schedule, z),
+            "prior": -vlb.prior_kl(model.schedule, z),
             "diffusion": -factor * total,
             "decoder": self._decode(model, x, z, cond, rng, t0),
         }
@@ -121,14 +118,14 @@ class ContinuousVLB:
         self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng, t0: float
     ) -> tuple[list[Tensor], float]:
         """1/2 |eps - eps_hat|^2 at times even in gamma, and the length of gamma's range."""
-        ends = bound.log_snr_ends(model.schedule, t0, x.device)
+        ends = vlb.log_snr_ends(model.schedule, t0, x.device)
         u, n = rng.uniform(stream="vlb/times").double(), max(1, self.times)
         even = (u + torch.arange(n, device=u.device, dtype=u.dtype).unsqueeze(1)) / n  # (N, B)
         each = []
         for j, t in enumerate(time_at(model.schedule, ends[0] + (ends[1] - ends[0]) * even)):
             eps = rng.normal(x.shape[1:], stream="vlb/eps", step=j + 1).to(x.dtype)
             x_hat, alpha, sigma = denoised(model, x, t, eps, cond, clip=self.clip)
-            each.append(0.5 * bound.squared_noise_error(x, x_hat, alpha, sigma))
+            each.append(0.5 * vlb.squared_noise_error(x, x_hat, alpha, sigma))
         return each, float(ends[0] - ends[1])
 
     def _finite(
@@ -146,7 +143,7 @@ class ContinuousVLB:
             x_hat = denoised(model, x, t, eps, cond, clip=self.clip)[0]
             early, late = log_snr(model.schedule, s), log_snr(model.schedule, t)
             gain = -early.exp() * torch.expm1(late - early)  # SNR(s) - SNR(t)
-            each.append(0.5 * gain * bound.sum_rows((x - x_hat).square()))
+            each.append(0.5 * gain * vlb.sum_rows((x - x_hat).square()))
         return each, float(T)
 
     def _decode(
@@ -155,16 +152,16 @@ class ContinuousVLB:
         t = z.new_full((len(z),), t0, dtype=torch.float64)
         eps = rng.normal(z.shape[1:], stream="vlb/eps", step=0).to(z.dtype)
         if model.event.discrete:
-            return bound.level_decoder(model.event, x, *bound.noisy(model, z, t, eps))
+            return vlb.level_decoder(model.event, x, *vlb.noisy(model, z, t, eps))
         x_hat, alpha, sigma = denoised(model, z, t, eps, cond, clip=False)
-        return bound.gaussian(z, x_hat, (sigma / alpha).double())
+        return vlb.gaussian(z, x_hat, (sigma / alpha).double())
 
 
 def denoised(
     model: Any, x: Tensor, t: Tensor, eps: Tensor, cond: Tensor | None, *, clip: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """x_hat (B, *S) at z_t of x and noise, with alpha_t and sigma_t."""
-    z, alpha, sigma = bound.noisy(model, x, t, eps)
+    z, alpha, sigma = vlb.noisy(model, x, t, eps)
     x_hat = model.denoise(z, t, cond)
     return (x_hat.clamp(-1, 1) if clip and model.event.discrete else x_hat), alpha, sigma
 

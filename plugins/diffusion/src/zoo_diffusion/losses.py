@@ -1,7 +1,7 @@
 """Training objectives: the simple loss, and the bound itself in discrete or continuous time.
 
     simple   E |m - m_hat|^2 of whatever the network predicts (Ho et al., 2020, eq. 14)
-    vlb      L_0 and the L_t of `bound.py`, one step drawn for each example
+    vlb      L_0 and the L_t of `vlb.py`, one step drawn for each example
 
 Totals are a value's mean, so that learning rates do not depend on the event's size; terms are
 nats an event. Shapes: B batch, S the event's shape.
@@ -13,14 +13,12 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from zoo_core import Range
-from zoo_core.contracts import Batch, Loss
-from zoo_core.rng import Rng
-from zoo_diffusion import bound
+from zoo_core.plugin import Batch, Loss, Range, Rng
+from zoo_diffusion import vlb
 from zoo_diffusion.conditioning import drop
 from zoo_diffusion.parameterization import convert
 from zoo_diffusion.schedules import time_at
-from zoo_diffusion.times import DiscreteTime, stratified
+from zoo_diffusion.timesteps import DiscreteTime, stratified
 
 __all__ = ["ContinuousVLBLoss", "Simple", "VLBLoss"]
 
@@ -34,7 +32,7 @@ class Simple:
     def __call__(self, model: Any, batch: Batch, rng: Rng, step: int) -> Loss:
         x, cond, eps = _inputs(model, batch, rng, step, self.drop)
         u = stratified(rng, stream="t", step=step)
-        z, alpha, sigma = bound.noisy(model, x, _uniform_time(model, u), eps)
+        z, alpha, sigma = vlb.noisy(model, x, _uniform_time(model, u), eps)
         m = model.predict(z, _uniform_time(model, u), cond)
         want = convert(x, z, alpha, sigma, have="x0", want=model.prediction)
         if model.prediction == "epsilon":
@@ -52,14 +50,14 @@ class VLBLoss:
     def __call__(self, model: Any, batch: Batch, rng: Rng, step: int) -> Loss:
         x, cond, eps = _inputs(model, batch, rng, step, self.drop)
         T = model.timesteps
-        i, weight = bound.draw_steps(model, stratified(rng, stream="t", step=step), first=1)
-        z, _, _ = bound.noisy(model, x, i.double() / T, eps)
+        i, weight = vlb.draw_steps(model, stratified(rng, stream="t", step=step), first=1)
+        z, _, _ = vlb.noisy(model, x, i.double() / T, eps)
         x_hat = model.denoise(z, i.double() / T, cond)
-        kl = bound.step_kl(model, i.clamp(min=2), x, x_hat)
+        kl = vlb.step_kl(model, i.clamp(min=2), x, x_hat)
         first = _decoded(model, batch[0], x, x_hat)
         each = weight * torch.where(i == 1, first, kl)
         total = each.mean() / model.event.dims
-        nats = total.detach() * model.event.dims + bound.prior_kl(model.schedule, x).mean()
+        nats = total.detach() * model.event.dims + vlb.prior_kl(model.schedule, x).mean()
         return Loss(total.to(x.dtype), {"nats": nats})
 
 
@@ -71,13 +69,13 @@ class ContinuousVLBLoss:
 
     def __call__(self, model: Any, batch: Batch, rng: Rng, step: int) -> Loss:
         x, cond, eps = _inputs(model, batch, rng, step, self.drop)
-        t0 = bound.decoder_time(model.schedule, model.event, model.start)
-        ends = bound.log_snr_ends(model.schedule, t0, x.device)
+        t0 = vlb.decoder_time(model.schedule, model.event, model.start)
+        ends = vlb.log_snr_ends(model.schedule, t0, x.device)
         u = stratified(rng, stream="t", step=step)
         t = time_at(model.schedule, ends[0] + (ends[1] - ends[0]) * u)
-        z, alpha, sigma = bound.noisy(model, x, t, eps)
+        z, alpha, sigma = vlb.noisy(model, x, t, eps)
         x_hat = model.denoise(z, t, cond)
-        error = bound.squared_noise_error(x, x_hat, alpha, sigma)
+        error = vlb.squared_noise_error(x, x_hat, alpha, sigma)
         total = 0.5 * float(ends[0] - ends[1]) * error.mean() / model.event.dims
         return Loss(total.to(x.dtype), {"diffusion": total.detach() * model.event.dims})
 
@@ -100,7 +98,7 @@ def _uniform_time(model: Any, u: Tensor) -> Tensor:
 
 
 def _decoded(model: Any, x: Tensor, z: Tensor, mean: Tensor) -> Tensor:
-    deviation = bound.last_variance(model).sqrt().to(mean.device)
+    deviation = vlb.last_variance(model).sqrt().to(mean.device)
     if not model.event.discrete:
-        return -bound.gaussian(z, mean, deviation)
-    return -bound.discretized_gaussian(model.event, x, mean, deviation)
+        return -vlb.gaussian(z, mean, deviation)
+    return -vlb.discretized_gaussian(model.event, x, mean, deviation)

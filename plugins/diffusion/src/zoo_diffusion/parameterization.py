@@ -12,8 +12,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from zoo_core import Event
-from zoo_core.catalog.capabilities import Denoiser, Schedule
+from zoo_core.plugin import Denoiser, Event, Schedule
 
 __all__ = ["Prediction", "Predictor", "ScoreAt", "convert", "per_row", "to_x0"]
 

@@ -1,6 +1,6 @@
 """What this family declares to the zoo; it imports no torch."""
 
-from zoo_core import (
+from zoo_core.plugin import (
     ConverterSpec,
     LikelihoodKind,
     LikelihoodSpec,
@@ -21,7 +21,10 @@ __all__ = [
 ]
 
 ZOO_API = 1
-_DISCRETE, _CONTINUOUS = "zoo_diffusion.times:DiscreteTime", "zoo_diffusion.times:ContinuousTime"
+_DISCRETE, _CONTINUOUS = (
+    "zoo_diffusion.timesteps:DiscreteTime",
+    "zoo_diffusion.timesteps:ContinuousTime",
+)
 _DDPM, _SCORE_SDE = "https://arxiv.org/abs/2006.11239", "https://arxiv.org/abs/2011.13456"
 _TINY_MLP = ("network", {"type": "mlp", "hidden": 16, "layers": 1})
 
@@ -221,7 +224,7 @@ def zoo_likelihoods() -> list[LikelihoodSpec]:
         ),
         LikelihoodSpec(
             "ode",
-            "zoo_diffusion.ode:ODELikelihood",
+            "zoo_diffusion.ode_likelihood:ODELikelihood",
             LikelihoodKind("ode_estimate", "estimate"),
             requires=("Denoiser",),
             summary="density of the probability flow",

@@ -19,11 +19,20 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from zoo_core import Event, Fixed, Range, Rng
-from zoo_diffusion import flow, whole
-from zoo_diffusion.churn import heun
-from zoo_diffusion.times import DiscreteTime
-from zoo_diffusion.walk import Options, Plan, Spacing, Trace, loop, prediction_of, start, walk
+from zoo_core.plugin import Event, Fixed, Range, Rng
+from zoo_diffusion import fused_mlp_sampler, probability_flow
+from zoo_diffusion.sampling_loop import (
+    Options,
+    Plan,
+    Spacing,
+    Trace,
+    loop,
+    prediction_of,
+    start,
+    walk,
+)
+from zoo_diffusion.stochastic_heun import heun
+from zoo_diffusion.timesteps import DiscreteTime
 from zoo_kernels import denoise
 
 __all__ = ["DDIM", "ODE", "Ancestral", "DPMpp2M", "Heun", "Solver"]
@@ -60,9 +69,9 @@ class Solver(ABC):
     ) -> Tensor:
         """Events (B, *S)."""
         options, plan = Options(self.guidance, self.clip, self.threshold), self.plan(model)
-        if fixed is None and trace is None and whole.serves(model, plan, options):
+        if fixed is None and trace is None and fused_mlp_sampler.serves(model, plan, options):
             event: Event = model.event
-            return event.from_network(whole.run(model, rng, plan, options))
+            return event.from_network(fused_mlp_sampler.run(model, rng, plan, options))
         return loop(model, rng, cond, plan, options, fixed, trace)
 
 
@@ -147,7 +156,7 @@ class Heun(Solver):
 
 @dataclass(frozen=True)
 class ODE:
-    """The flow in its own angle (flow.py), then one denoising at its end.
+    """The flow in its own angle (probability_flow.py), then one denoising at its end.
 
     `rtol` and `atol` bound the error of a step for each row alone. The network rounds otherwise in
     batches of another size, which steps of a data-dependent size magnify: in double precision
@@ -164,10 +173,12 @@ class ODE:
         """Events (B, *S)."""
         if self.precision == "double":
             model = deepcopy(model).double()
-        path = flow.Flow(model, cond)
-        ends = path.ends(flow.first_time(model))
+        path = probability_flow.Flow(model, cond)
+        ends = path.ends(probability_flow.first_time(model))
         u = (start(model, rng) / path.radius(1.0)).double()
-        solved = flow.solve(path.velocity, u, ends[1], ends[0], rtol=self.rtol, atol=self.atol)
+        solved = probability_flow.solve(
+            path.velocity, u, ends[1], ends[0], rtol=self.rtol, atol=self.atol
+        )
         rows = torch.arange(len(u), device=u.device)
         x = path.denoised(solved.y, torch.full_like(u.flatten(1)[:, 0], ends[0]), rows)
         event: Event = model.event

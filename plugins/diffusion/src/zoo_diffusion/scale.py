@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from zoo_core import ConfigError, Event
-from zoo_core.nn.inputs import ordinal
+from zoo_core.plugin import ConfigError, Event, ordinal
 
 __all__ = ["bounds", "event_of", "grid", "spacing"]
 

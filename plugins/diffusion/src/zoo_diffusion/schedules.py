@@ -18,7 +18,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from zoo_core.catalog.capabilities import Schedule
+from zoo_core.plugin import Schedule
 
 __all__ = [
     "VP",

@@ -21,15 +21,13 @@ from typing import Annotated, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from zoo_core import ConfigError, GenerativeModel, Range
-from zoo_core.contracts import Batch, Loss
-from zoo_core.rng import Rng
+from zoo_core.plugin import Batch, ConfigError, GenerativeModel, Loss, Range, Rng
 from zoo_diffusion.conditioning import class_condition, drop, labels
 from zoo_diffusion.networks import MLPConfig, NetworkConfig, apply, build
 from zoo_diffusion.parameterization import at_time, convert, per_row, to_x0
 from zoo_diffusion.scale import event_of
 from zoo_diffusion.schedules import LogSNR
-from zoo_diffusion.times import ContinuousTime, stratified
+from zoo_diffusion.timesteps import ContinuousTime, stratified
 
 __all__ = ["VDM", "Config", "LearnedLogSNR", "LearnsSchedule", "VDMLoss"]
 

@@ -13,7 +13,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from zoo_core import GenerativeModel, Range
+from zoo_core.plugin import GenerativeModel, Range
 from zoo_diffusion.networks import MLPConfig, NetworkConfig, build
 from zoo_diffusion.parameterization import Prediction, at_time, to_x0
 from zoo_diffusion.scale import event_of

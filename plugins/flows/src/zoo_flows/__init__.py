@@ -1,3 +1,3 @@
 """Normalizing flows: a Density Zoo plugin. Importing it imports no torch."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_core import Event, Rng
-from zoo_core.nn.distributions import Normal
+from zoo_core.plugin import Event, Normal, Rng
 from zoo_flows.networks import MLP, ConvNet
 from zoo_flows.preprocessing import Preprocess
 from zoo_kernels import coupling

@@ -17,12 +17,19 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from zoo_core import Batch, Condition, ConfigError, GenerativeModel, Range, Rng
-from zoo_core.errors import NoCapabilityError
-from zoo_core.finite import check_reals
-from zoo_core.nn.distributions import Normal
-from zoo_core.nn.inputs import one_hot
-from zoo_core.sampling import evaluating
+from zoo_core.plugin import (
+    Batch,
+    Condition,
+    ConfigError,
+    GenerativeModel,
+    NoCapabilityError,
+    Normal,
+    Range,
+    Rng,
+    check_reals,
+    evaluating,
+    one_hot,
+)
 from zoo_flows.bijections import Bijection
 from zoo_flows.dequantization import dequantizer
 from zoo_flows.preprocessing import Preprocess, event_of, preprocessing

@@ -13,10 +13,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from zoo_core import Batch, Loss, Range, Rng
-from zoo_core.catalog.specs import LikelihoodKind
-from zoo_core.errors import NoCapabilityError
-from zoo_core.likelihoods.iwae import LogMeanExp
+from zoo_core.plugin import Batch, LikelihoodKind, LogMeanExp, Loss, NoCapabilityError, Range, Rng
 
 __all__ = ["DeqBound", "FlowNLL", "dequantized_log_prob"]
 

@@ -24,8 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_core import Range
-from zoo_core.nn.masked import MaskedLinear
+from zoo_core.plugin import MaskedLinear, Range
 from zoo_flows.bijections import ActNorm, Bijection, Chain, Flip
 from zoo_flows.flow import Flow, FlowConfig
 from zoo_flows.networks import start_at

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from zoo_core import ConfigError
+from zoo_core.plugin import ConfigError
 from zoo_flows.bijections import Bijection
 
 __all__ = ["MultiScale", "check_sides"]

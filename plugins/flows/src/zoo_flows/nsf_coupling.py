@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from zoo_core import Range
+from zoo_core.plugin import Range
 from zoo_flows.bijections import Bijection, Chain, LinearStep, Squeeze
 from zoo_flows.couplings import SplineCoupling, flat_spline
 from zoo_flows.flow import Flow, FlowConfig

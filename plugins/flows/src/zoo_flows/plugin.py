@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from zoo_core import LikelihoodKind, LikelihoodSpec, LossSpec, ModelSpec, hookimpl
+from zoo_core.plugin import LikelihoodKind, LikelihoodSpec, LossSpec, ModelSpec, hookimpl
 
 __all__ = ["ZOO_API", "zoo_likelihoods", "zoo_losses", "zoo_models"]
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo_core import Event, Range
+from zoo_core.plugin import Event, Range
 from zoo_flows.bijections import Bijection, Chain
 
 __all__ = ["Logit", "Preprocess", "Scale", "event_of", "preprocessing"]

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zoo_core.errors import IntegrityError, UsageError
-from zoo_core.weights.foreign import Converted, Foreign, ForeignConfig, renamed
+from zoo_core.plugin import Converted, Foreign, ForeignConfig, IntegrityError, UsageError, renamed
 
 __all__ = ["DCGANTutorial"]
 

@@ -26,9 +26,9 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from zoo_core import ConfigError, Event, Range
+from zoo_core.plugin import ConfigError, Event, Range
+from zoo_gan.layers import SLOPE
 from zoo_gan.model import AdversarialModel, channels_last
-from zoo_gan.parts import SLOPE
 
 __all__ = ["DCGAN", "Config", "resolution"]
 

@@ -14,10 +14,7 @@ Measured on at most 256 events of the validation split and as many samples, in e
 import torch
 from torch import Tensor
 
-from zoo_core.contracts import Diagnosis
-from zoo_core.data.batches import take
-from zoo_core.data.dataset import Split
-from zoo_core.rng import Rng
+from zoo_core.plugin import Diagnosis, Rng, Split, take
 from zoo_gan.model import Adversaries
 
 __all__ = ["diagnose"]

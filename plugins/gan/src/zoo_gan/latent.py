@@ -12,11 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core.data.batches import to_model
-from zoo_core.errors import UsageError
-from zoo_core.model import GenerativeModel
-from zoo_core.rng import Rng
-from zoo_core.sampling import evaluating
+from zoo_core.plugin import GenerativeModel, Rng, UsageError, evaluating, to_model
 from zoo_gan.model import AdversarialModel
 from zoo_gan.samplers import Truncated
 

@@ -16,13 +16,11 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from zoo_core import Loss, Range, Rng
-from zoo_core.contracts import Batch, Diagnosis
-from zoo_core.data.dataset import Split
+from zoo_core.plugin import Batch, Diagnosis, Loss, Range, Rng, Split
 from zoo_gan import penalties
 from zoo_gan.diagnosis import diagnose
-from zoo_gan.games import HINGE, NON_SATURATING, RELATIVISTIC, WASSERSTEIN, Game
 from zoo_gan.model import Adversaries
+from zoo_gan.objectives import HINGE, NON_SATURATING, RELATIVISTIC, WASSERSTEIN, Game
 
 __all__ = ["Adversarial", "Hinge", "NonSaturating", "Relativistic", "Wasserstein"]
 

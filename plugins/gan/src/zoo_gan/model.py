@@ -15,11 +15,17 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from zoo_core import Condition, ConfigError, Event, GenerativeModel, Player
-from zoo_core.catalog.capabilities import Distribution
-from zoo_core.errors import UsageError
-from zoo_core.nn.distributions import Normal
-from zoo_core.rng import Rng
+from zoo_core.plugin import (
+    Condition,
+    ConfigError,
+    Distribution,
+    Event,
+    GenerativeModel,
+    Normal,
+    Player,
+    Rng,
+    UsageError,
+)
 
 __all__ = ["AdversarialModel", "Adversaries", "Losses", "channels_last", "event_of"]
 

@@ -1,6 +1,6 @@
 """What this family declares to the zoo; it imports no torch."""
 
-from zoo_core import ConverterSpec, LossSpec, ModelSpec, SamplerSpec, hookimpl
+from zoo_core.plugin import ConverterSpec, LossSpec, ModelSpec, SamplerSpec, hookimpl
 
 __all__ = ["ZOO_API", "zoo_converters", "zoo_losses", "zoo_models", "zoo_samplers"]
 

@@ -27,9 +27,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_core import ConfigError, Range
+from zoo_core.plugin import ConfigError, Range
+from zoo_gan.layers import SLOPE, Critic, Generator, Waves, width_of
 from zoo_gan.model import AdversarialModel, channels_last, event_of
-from zoo_gan.parts import SLOPE, Critic, Generator, Waves, width_of
 
 __all__ = ["R3GAN", "Config"]
 

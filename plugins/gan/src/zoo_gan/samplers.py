@@ -9,7 +9,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from zoo_core import Range, Rng
+from zoo_core.plugin import Range, Rng
 from zoo_gan.model import Adversaries
 
 __all__ = ["Truncated", "truncate"]

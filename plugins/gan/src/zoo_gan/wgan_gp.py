@@ -19,9 +19,9 @@ from typing import Annotated
 
 from torch import nn
 
-from zoo_core import ConfigError, Range
+from zoo_core.plugin import ConfigError, Range
+from zoo_gan.layers import SLOPE, Critic, Generator, Waves, mlp, width_of
 from zoo_gan.model import AdversarialModel, channels_last, event_of
-from zoo_gan.parts import SLOPE, Critic, Generator, Waves, mlp, width_of
 
 __all__ = ["WGANGP", "Config"]
 

@@ -24,12 +24,21 @@ import torch
 from torch import Size, Tensor, nn
 from torch.nn import functional as F
 
-from zoo_core import Condition, ConfigError, Event, GenerativeModel, Range, Rng
-from zoo_core.catalog.capabilities import Distribution
-from zoo_core.likelihoods.posterior import Draw
-from zoo_core.nn.distributions import Normal, Product
-from zoo_core.nn.inputs import one_hot, ordinal
-from zoo_vae.levels import Level, Levels, Pick, flat, split
+from zoo_core.plugin import (
+    Condition,
+    ConfigError,
+    Distribution,
+    Draw,
+    Event,
+    GenerativeModel,
+    Normal,
+    Product,
+    Range,
+    Rng,
+    one_hot,
+    ordinal,
+)
+from zoo_vae.hierarchical_latents import Level, Levels, Pick, flat, split
 from zoo_vae.networks import Head, Likelihood, bounded, full
 
 __all__ = ["HVAE", "Config"]

@@ -19,11 +19,19 @@ from typing import Annotated, cast
 
 from torch import Size, Tensor, nn
 
-from zoo_core import Condition, ConfigError, Event, GenerativeModel, Range, Rng
-from zoo_core.catalog.capabilities import Distribution
-from zoo_core.nn.distributions import Normal
-from zoo_core.nn.inputs import one_hot, ordinal
-from zoo_vae.levels import Level, Levels, Pick, split
+from zoo_core.plugin import (
+    Condition,
+    ConfigError,
+    Distribution,
+    Event,
+    GenerativeModel,
+    Normal,
+    Range,
+    Rng,
+    one_hot,
+    ordinal,
+)
+from zoo_vae.hierarchical_latents import Level, Levels, Pick, split
 from zoo_vae.networks import Head, Likelihood, Mlp, bounded, full
 
 __all__ = ["IWAE", "Config"]

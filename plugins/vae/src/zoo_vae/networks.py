@@ -15,10 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_core import ConfigError, Event
-from zoo_core.catalog.capabilities import Distribution
-from zoo_core.nn.distributions import Bernoulli, Categorical, DiscretizedLogistic
-from zoo_core.nn.inputs import ordinal
+from zoo_core.plugin import (
+    Bernoulli,
+    Categorical,
+    ConfigError,
+    DiscretizedLogistic,
+    Distribution,
+    Event,
+    ordinal,
+)
 
 __all__ = [
     "Head",

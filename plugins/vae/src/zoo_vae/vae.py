@@ -18,10 +18,16 @@ from typing import Annotated
 
 from torch import Tensor
 
-from zoo_core import Condition, Event, GenerativeModel, Range, Rng
-from zoo_core.catalog.capabilities import Distribution
-from zoo_core.nn.distributions import Normal
-from zoo_core.nn.inputs import one_hot
+from zoo_core.plugin import (
+    Condition,
+    Distribution,
+    Event,
+    GenerativeModel,
+    Normal,
+    Range,
+    Rng,
+    one_hot,
+)
 from zoo_vae.networks import ImageDecoder, ImageEncoder, Likelihood, full, within_range
 
 __all__ = ["VAE", "Config"]

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from zoo_core import Check
+from zoo_core.plugin import Check
 
 
 def _mark() -> Path:

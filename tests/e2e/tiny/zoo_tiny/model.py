@@ -5,8 +5,15 @@ from typing import Annotated, Literal
 
 import torch
 
-from zoo_core import Condition, Event, GenerativeModel, LikelihoodKind, Loss, Range
-from zoo_core.errors import NoCapabilityError
+from zoo_core.plugin import (
+    Condition,
+    Event,
+    GenerativeModel,
+    LikelihoodKind,
+    Loss,
+    NoCapabilityError,
+    Range,
+)
 
 
 @dataclass(frozen=True)

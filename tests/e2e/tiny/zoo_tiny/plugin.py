@@ -1,6 +1,6 @@
 """The hooks of the tests' plugin; imports no torch."""
 
-from zoo_core import (
+from zoo_core.plugin import (
     HealthCheck,
     LikelihoodKind,
     LikelihoodSpec,

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo_core.errors import ConfigError
+from zoo_core.plugin import ConfigError
 from zoo_diffusion.conditioning import label
-from zoo_diffusion.features import fourier_features
+from zoo_diffusion.fourier_features import fourier_features
 from zoo_diffusion.networks.mlp import MLP, MLPConfig
 from zoo_diffusion.networks.unet import UNet, UNetConfig
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_core import Range
+from zoo_core.plugin import Range
 from zoo_diffusion.networks.embedding import Positional, TimeMLP
 
 __all__ = ["MLP", "MLPConfig"]

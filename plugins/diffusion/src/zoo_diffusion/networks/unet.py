@@ -20,8 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_core import Range
-from zoo_core.errors import ConfigError
+from zoo_core.plugin import ConfigError, Range
 from zoo_diffusion.networks.blocks import (
     Attention,
     Resample,

@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol, cast
 
 from torch import Tensor, nn
 
-from zoo_autoregressive.passes import Pass, RasterConv
+from zoo_autoregressive.incremental_decoding import Pass, RasterConv
 
 __all__ = ["Block", "Trunk"]
 

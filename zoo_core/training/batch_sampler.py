@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from torch import Tensor
 
-from zoo_core.data.order import epoch_order
+from zoo_core.data.shuffle import epoch_order
 
 __all__ = ["batch_rows", "derive"]
 

@@ -11,7 +11,7 @@ import torch
 from zoo_core.building import build
 from zoo_core.catalog.registry import current
 from zoo_core.errors import ConfigError, IntegrityError
-from zoo_core.weights.foreign import Foreign
+from zoo_core.weights.third_party import Foreign
 from zoo_diffusion.convert import FromDDPM, FromNCSN
 
 SMALL = {"_class_name": "UNet2DModel", "_diffusers_version": "0.42.1", "sample_size": 8,

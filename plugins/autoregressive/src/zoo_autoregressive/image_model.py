@@ -22,9 +22,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo_autoregressive.heads import Head
-from zoo_autoregressive.passes import Cached, Memory, Pass, Whole
-from zoo_core import Condition, Event, GenerativeModel
-from zoo_core.nn.inputs import one_hot, ordinal
+from zoo_autoregressive.incremental_decoding import Cached, Memory, Pass, Whole
+from zoo_core.plugin import Condition, Event, GenerativeModel, one_hot, ordinal
 
 __all__ = [
     "CONSTANTS",

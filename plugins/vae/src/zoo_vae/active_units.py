@@ -2,7 +2,7 @@
 
 A unit is active when what it says depends on x, Var_x(E_q(u|x)[u]) > 0.01 (Burda, Grosse &
 Salakhutdinov, 2016, https://arxiv.org/abs/1509.00519, section 5.2). Training looks at the KL
-instead, and warns of levels that have collapsed (`zoo_core.likelihoods.collapse`).
+instead, and warns of levels that have collapsed (`zoo_core.likelihoods.posterior_collapse`).
 
 Shapes: B events, Z latents of all levels, in the order of the codes.
 """
@@ -12,10 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core import GenerativeModel, Rng, latent
-from zoo_core.data.batches import to_model
-from zoo_core.likelihoods.collapse import kl_by_level
-from zoo_core.sampling import evaluating
+from zoo_core import latent
+from zoo_core.plugin import GenerativeModel, Rng, evaluating, kl_by_level, to_model
 
 __all__ = ["active", "activity", "kl"]
 

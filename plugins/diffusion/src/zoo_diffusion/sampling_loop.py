@@ -18,13 +18,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from zoo_core import Event, Fixed, Rng
-from zoo_core.catalog.capabilities import Schedule
-from zoo_core.errors import UsageError
+from zoo_core.plugin import Event, Fixed, Rng, Schedule, UsageError
 from zoo_diffusion.parameterization import Predictor, to_x0
 from zoo_diffusion.scale import bounds
 from zoo_diffusion.schedules import time_at
-from zoo_diffusion.times import ContinuousTime, DiscreteTime
+from zoo_diffusion.timesteps import ContinuousTime, DiscreteTime
 from zoo_kernels import denoise
 
 __all__ = [

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from zoo_gan.games import HINGE, NON_SATURATING, RELATIVISTIC, WASSERSTEIN
-from zoo_gan.parts import mlp
+from zoo_gan.layers import mlp
+from zoo_gan.objectives import HINGE, NON_SATURATING, RELATIVISTIC, WASSERSTEIN
 
 R = [2.0, -0.5, 0.25]
 FAKE = [-1.5, 0.75, -0.25]

@@ -20,7 +20,8 @@ from torch import nn
 import zoo_core as zoo
 from zoo_core.data.dataset import Dataset, Split
 from zoo_core.errors import UsageError
-from zoo_core.training import processes
+from zoo_core.plugin import Loss, Player
+from zoo_core.training import distributed
 
 EVENT = zoo.Event((5,))
 
@@ -56,15 +57,15 @@ class Game(zoo.GenerativeModel):
             total = (score(fake(rng, step)) - score(batch[0])).sigmoid().mean()
             if step % 2 == 0:
                 total = total + (self.scale * score(batch[0])).square().mean()
-            return zoo.Loss(total)
+            return Loss(total)
 
         def generator(batch, rng, step):
-            return zoo.Loss(-score(fake(rng, step)).mean())
+            return Loss(-score(fake(rng, step)).mean())
 
         ours = [*self.critic.parameters(), *self.value.parameters(), self.scale]
         return {
-            "critic": zoo.Player(ours, critic, steps=2),
-            "generator": zoo.Player(list(self.generator.parameters()), generator, every=2),
+            "critic": Player(ours, critic, steps=2),
+            "generator": Player(list(self.generator.parameters()), generator, every=2),
         }
 
 
@@ -143,16 +144,16 @@ def test_variables_that_a_launcher_left_over_end_in_an_error_that_names_them(
     variables, message = LEFT_OVER[case]
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(processes, "_JOIN", timedelta(seconds=1))
+    monkeypatch.setattr(distributed, "_JOIN", timedelta(seconds=1))
     with pytest.raises(UsageError, match=re.escape(message)) as caught:
-        processes.Processes(torch.device("cpu"))
+        distributed.Processes(torch.device("cpu"))
     assert "unset RANK WORLD_SIZE" in caught.value.hint
     said = f"process {variables['RANK']} waits for 2 in all (RANK, WORLD_SIZE are set)\n"
     assert capsys.readouterr().err == (said if "MASTER_ADDR" in variables else "")
 
 
 def test_a_process_that_is_alone_says_nothing(capsys):
-    assert processes.Processes(torch.device("cpu")).world == 1
+    assert distributed.Processes(torch.device("cpu")).world == 1
     assert capsys.readouterr().err == ""
 
 

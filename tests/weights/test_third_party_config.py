@@ -3,7 +3,7 @@
 import pytest
 
 from zoo_core.errors import IntegrityError
-from zoo_core.weights.foreign import ForeignConfig
+from zoo_core.weights.third_party import ForeignConfig
 
 
 def config(**keys):

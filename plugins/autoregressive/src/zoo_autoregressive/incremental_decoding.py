@@ -137,7 +137,7 @@ class Memory:
 
     rows: dict[nn.Module, _Rows] = field(default_factory=dict)
     kept: dict[nn.Module, Tensor] = field(default_factory=dict)
-    scans: dict[nn.Module, Any] = field(default_factory=dict)  # of `scans.py`
+    scans: dict[nn.Module, Any] = field(default_factory=dict)  # of `lstm.py`
 
 
 @dataclass(frozen=True)

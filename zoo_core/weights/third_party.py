@@ -18,8 +18,8 @@ from zoo_core.catalog.layout import foreign_weights, is_index, is_pickle, unread
 from zoo_core.compat import moved_attribute
 from zoo_core.errors import DataError, IntegrityError
 from zoo_core.reading import read_json
-from zoo_core.weights.foreign_config import ForeignConfig
 from zoo_core.weights.tensors import MAX_INDEX, read_tensors, weight_files
+from zoo_core.weights.third_party_config import ForeignConfig
 from zoo_core.weights.unpickle import unpickle
 
 __all__ = ["Converted", "Foreign", "ForeignConfig", "read", "renamed"]

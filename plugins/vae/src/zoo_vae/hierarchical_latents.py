@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Size, Tensor
 
-from zoo_core import Rng
-from zoo_core.nn.distributions import Normal, Product
+from zoo_core.plugin import Normal, Product, Rng
 
 __all__ = ["Level", "Levels", "Pick", "flat", "split"]
 

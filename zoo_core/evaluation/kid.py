@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.config import Range
-from zoo_core.evaluation.cloud import Cloud, Estimate
+from zoo_core.evaluation.feature_set import Cloud, Estimate
 
 __all__ = ["Kernel"]
 

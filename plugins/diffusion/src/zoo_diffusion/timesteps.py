@@ -5,8 +5,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from zoo_core import Rng
-from zoo_core.catalog.capabilities import Denoiser
+from zoo_core.plugin import Denoiser, Rng
 
 __all__ = ["ContinuousTime", "DiscreteTime", "stratified"]
 

@@ -10,7 +10,7 @@ from PIL import Image
 import zoo_core as zoo
 from zoo_core.cli import main
 from zoo_core.data.pictures import heat
-from zoo_core.likelihoods.maps import log_prob_map
+from zoo_core.likelihoods.per_dimension import log_prob_map
 
 
 @pytest.mark.parametrize("arch", ["made", "gated_pixelcnn", "pixelcnn_pp"])

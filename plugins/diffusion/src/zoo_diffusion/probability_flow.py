@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core.errors import ZooError
+from zoo_core.plugin import ZooError
 from zoo_diffusion.parameterization import Predictor, per_row
 from zoo_diffusion.schedules import time_at
-from zoo_diffusion.times import ContinuousTime, DiscreteTime
+from zoo_diffusion.timesteps import ContinuousTime, DiscreteTime
 
 __all__ = ["Flow", "Solved", "UnfinishedError", "first_time", "solve"]
 

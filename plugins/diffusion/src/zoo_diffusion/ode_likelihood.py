@@ -1,6 +1,6 @@
 """`log_likelihood(method="ode")`: log p of the probability flow (Song et al., 2021, sec. 4.3).
 
-    log p(u_0) = log N(u_1; 0, 1) + int div dphi          (flow.py; u = x_t / r)
+    log p(u_0) = log N(u_1; 0, 1) + int div dphi          (probability_flow.py; u = x_t / r)
 
 The divergence is exact (`probes=0`, D backward passes) or Hutchinson's v' (d velocity / du) v with
 Rademacher probes that stay the same along the way (Grathwohl et al., 2019). It is an estimate, no
@@ -9,7 +9,7 @@ bound: the solver is biased, and the flow's density is not the chain's.
 Integers are dequantized first, by noise of the data's own steps:
 
     gaussian    z ~ q(z|x) at the decoder's time:  log P(x) ~ log p(z) - log q(z|x) + log P(x|z)
-                (variational dequantization by the model's own decoder; bound.py)
+                (variational dequantization by the model's own decoder; vlb.py)
     uniform     x + u on [-1, 1], u uniform over the width w = 2 / (K - 1) of a level, taken for
                 x_start as published numbers do: log P(x) ~ log p(x + u) + D log w. Models of
                 integers put sharp peaks on the levels, which this measures badly.
@@ -25,13 +25,10 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from zoo_core import Event, Range, Rng
-from zoo_core.catalog.specs import LikelihoodKind
-from zoo_core.contracts import Scores
-from zoo_core.uncertainty import UNKNOWN
-from zoo_diffusion import bound
-from zoo_diffusion.flow import Flow, first_time, solve
+from zoo_core.plugin import UNKNOWN, Event, LikelihoodKind, Range, Rng, Scores
+from zoo_diffusion import vlb
 from zoo_diffusion.parameterization import at_time
+from zoo_diffusion.probability_flow import Flow, first_time, solve
 from zoo_diffusion.scale import spacing
 
 __all__ = ["Drift", "ODELikelihood", "rademacher"]
@@ -109,13 +106,13 @@ class ODELikelihood:
             u = rng.uniform(event.shape, stream="ode/uniform", step=draw) - 0.5
             offset = clean.new_full((len(x),), event.dims * math.log(spacing(event)))
             return clean + spacing(event) * u, start, offset.double()
-        t0 = bound.decoder_time(model.schedule, event, start)
+        t0 = vlb.decoder_time(model.schedule, event, start)
         t = clean.new_full((len(x),), t0, dtype=torch.float64)
         eps = rng.normal(event.shape, stream="ode/gaussian", step=draw)
         alpha, sigma = at_time(model.schedule, t, clean)
         z = alpha * clean + sigma * eps
-        log_q = bound.gaussian(z, alpha * clean, sigma.double())
-        return z, t0, bound.level_decoder(event, x, z, alpha, sigma) - log_q
+        log_q = vlb.gaussian(z, alpha * clean, sigma.double())
+        return z, t0, vlb.level_decoder(event, x, z, alpha, sigma) - log_q
 
 
 class Drift:

@@ -7,9 +7,9 @@ n' = (1 + gamma) n: x' = alpha' (x / alpha + s sqrt(n'^2 - n^2) z).
 import torch
 from torch import Tensor
 
-from zoo_core.catalog.capabilities import Schedule
+from zoo_core.plugin import Schedule
+from zoo_diffusion.sampling_loop import Plan, Walk
 from zoo_diffusion.schedules import time_at
-from zoo_diffusion.walk import Plan, Walk
 from zoo_kernels import denoise
 from zoo_kernels.denoise import reference as columns
 

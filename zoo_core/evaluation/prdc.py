@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.config import Range
-from zoo_core.evaluation.cloud import Cloud, Estimate, distance_blocks, with_rows
+from zoo_core.evaluation.feature_set import Cloud, Estimate, distance_blocks, with_rows
 from zoo_core.uncertainty import UNKNOWN
 
 __all__ = ["Coverage", "Density", "Precision", "Recall"]

@@ -10,10 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from zoo_core import Rng
-from zoo_core.catalog.capabilities import Denoiser
+from zoo_core.plugin import Denoiser, Rng
 from zoo_diffusion.networks import MLP
-from zoo_diffusion.walk import Options, Plan, start
+from zoo_diffusion.sampling_loop import Options, Plan, start
 from zoo_kernels.mlp_sampler import mlp_sample
 
 __all__ = ["Timed", "run", "serves"]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from zoo_core import sealed
 from zoo_core.errors import IntegrityError
-from zoo_core.evaluation.cloud import Cloud
+from zoo_core.evaluation.feature_set import Cloud
 from zoo_core.evaluation.features import Extractor
 from zoo_core.files import cache_dir
 from zoo_core.hashing import absorb

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from zoo_core.data.order import cut, permutation
+from zoo_core.data.shuffle import cut, permutation
 from zoo_core.errors import DataError, UsageError
 
 

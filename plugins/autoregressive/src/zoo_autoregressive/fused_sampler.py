@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from zoo_core import Fixed
-from zoo_core.nn.inputs import ordinal
+from zoo_core.plugin import Fixed, ordinal
 from zoo_kernels import pixelcnn_sampler as kernel
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_autoregressive.passes import Cached, Pass, Whole
+from zoo_autoregressive.incremental_decoding import Cached, Pass, Whole
 
 __all__ = ["DiagonalCell", "RowCell", "diagonal_scan", "lstm", "mirrored_scan", "row_scan"]
 

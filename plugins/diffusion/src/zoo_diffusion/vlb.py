@@ -18,13 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo_core import Event
-from zoo_core.catalog.capabilities import Denoiser, Schedule
-from zoo_core.errors import UsageError
+from zoo_core.plugin import Denoiser, Event, Schedule, UsageError
 from zoo_diffusion.parameterization import at_time, per_row
 from zoo_diffusion.scale import grid, spacing
 from zoo_diffusion.schedules import log_snr, time_at
-from zoo_diffusion.times import DiscreteTime
+from zoo_diffusion.timesteps import DiscreteTime
 
 __all__ = [
     "decoder_time",

@@ -128,7 +128,7 @@ def test_a_fault_of_a_plugin_is_caught(install, registry_of, source, code, check
 
 
 MODEL = """
-from zoo_core.plugin import ModelSpec, hookimpl
+from zoo_core.plugin import ModelSpec, Pretrained, hookimpl
 ZOO_API = 1
 @hookimpl
 def zoo_models():

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import zoo_kernels
-from zoo_kernels._spec import Variant
+from zoo_kernels._examples import Variant
 
 TABLE = Path(__file__).with_name("aot_table.json")
 ARCHS = (80, 90)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 import zoo_kernels
 from zoo_kernels import testing
-from zoo_kernels._spec import Bench, OpSpec
+from zoo_kernels._examples import Bench
+from zoo_kernels._spec import OpSpec
 
 PACKAGES = ("nflows", "zuko", "normflows", "diffusers")
 Contestant = Callable[..., Any]

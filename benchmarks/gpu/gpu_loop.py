@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 import zoo_kernels
-from zoo_kernels.denoise import _linear_schedule, ddim
+from zoo_kernels.denoise import ddim
+from zoo_kernels.denoise._cases import linear_schedule
 
 
 def setting(device: str, shape: tuple[int, ...], count: int) -> tuple[Any, ...]:
-    steps = ddim(*_linear_schedule(count))
+    steps = ddim(*linear_schedule(count))
     generator = torch.Generator().manual_seed(0)
     net = torch.nn.Conv2d(shape[1], shape[1], 3, padding=1).to(device)
     x = torch.randn(shape, generator=generator).to(device)

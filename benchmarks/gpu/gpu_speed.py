@@ -17,7 +17,8 @@ from resumable import OutOfTime
 from timing import copies, milliseconds, move, replayed
 
 import zoo_kernels
-from zoo_kernels._spec import Bench, OpSpec
+from zoo_kernels._examples import Bench
+from zoo_kernels._spec import OpSpec
 
 REPEATS = {"spline": 64, "coupling": 64, "mixture": 64, "masked": 8, "denoise": 64, "rng": 1}
 SHORT_MS = 0.2  # calls shorter than this are timed by graph replay as well

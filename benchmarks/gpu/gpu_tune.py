@@ -17,7 +17,8 @@ from timing import copies, milliseconds
 
 import zoo_kernels
 from zoo_kernels import _tuning
-from zoo_kernels._spec import Bench, OpSpec
+from zoo_kernels._examples import Bench
+from zoo_kernels._spec import OpSpec
 
 BLOCKS, WARPS = (64, 128, 256, 512, 1024, 2048), (1, 2, 4, 8)
 TILES = {"BM": (64, 128), "MOST": (32, 64, 128), "num_warps": (4, 8), "num_stages": (2, 3, 4)}

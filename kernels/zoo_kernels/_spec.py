@@ -6,6 +6,7 @@ From it come the torch op `zoo::<name>`, its backends, its derivative, and (in
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,63 +16,9 @@ from torch.nn import Parameter
 
 from zoo_kernels import _dispatch
 from zoo_kernels._dispatch import Impl
+from zoo_kernels._examples import Bench, Case, Cost, Examples, Variant
 
-__all__ = ["Bench", "Case", "Cost", "Derivative", "Impl", "OpSpec", "Variant"]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a call must do at least: bytes moved (each input read once, each output written
-    once) and floating-point operations."""
-
-    bytes: int
-    flops: int
-
-
-@dataclass(frozen=True)
-class Case:
-    """Sample arguments: `make(generator, dtype)` -> args. `rows` are the positions of the tensor
-    arguments whose dimension 0 is the batch; the outputs' dimension 0 is then the batch too."""
-
-    name: str
-    make: Callable[[torch.Generator, torch.dtype], tuple[Any, ...]]
-    rows: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A benchmark row: arguments and named peers, `"module:function"` called with them. With
-    `backward` the gradients of the summed outputs are part of the time, of a peer's as well."""
-
-    name: str
-    make: Callable[[torch.Generator], tuple[Any, ...]]
-    peers: Mapping[str, str] = field(default_factory=dict)
-    backward: bool = False
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One ahead-of-time compilation of a Triton kernel `"module:kernel"`.
-
-    `signature` maps argument names to Triton types ("*fp32", "i32", ...); pointers and the
-    integers named in `aligned` are compiled as divisible by 16. `deterministic` forbids fused
-    multiply-add except for `fused` instructions (of square roots and divisions); `tensor_cores`
-    and `vector_loads` demand their instructions. `registers` is the most a thread may take, and
-    `stack` the bytes it may reserve: 0 unless the op says why. None may spill.
-    """
-
-    kernel: str
-    signature: Mapping[str, str]
-    constexprs: Mapping[str, Any]
-    registers: int
-    warps: int = 4
-    stages: int = 2
-    aligned: tuple[str, ...] = ()
-    deterministic: bool = False
-    fused: int = 0
-    stack: int = 0
-    tensor_cores: bool = False
-    vector_loads: bool = False
+__all__ = ["Derivative", "Impl", "OpSpec"]
 
 
 @dataclass(frozen=True)
@@ -91,24 +38,22 @@ class OpSpec:
     and in forward mode unless `differentiable` is False. `fake(*args)` gives outputs of the right
     shape and dtype without data. `tolerances` maps each supported dtype to (rtol, atol) against
     the reference in float64; (0, 0) demands equal bits. `row_bitwise`: a row's bits do not depend
-    on its batch in any non-reference backend.
+    on its batch in any non-reference backend. `examples()` is called, and its module imported,
+    when tests or benchmarks first ask for `cases`, `cost`, `bench` or `variants`.
     """
 
     name: str
     schema: str
     reference: Callable[..., Any]
     fake: Callable[..., Any]
-    cases: Sequence[Case]
+    examples: Callable[[], Examples]
     tolerances: Mapping[torch.dtype, tuple[float, float]]
-    cost: Callable[..., Cost]
     cpp: Impl | None = None
     triton: Impl | None = None
     derivative: Derivative | None = None
     differentiable: bool = True
     mutates: tuple[str, ...] = ()
     row_bitwise: bool = True
-    bench: Sequence[Bench] = ()
-    variants: Sequence[Variant] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "impls", self._implementations())
@@ -116,6 +61,26 @@ class OpSpec:
 
     impls: Mapping[str, Impl] = field(init=False, repr=False)
     op: "torch._ops.OpOverload[..., Any]" = field(init=False, repr=False)
+
+    @cached_property
+    def _loaded(self) -> Examples:
+        return self.examples()
+
+    @property
+    def cases(self) -> Sequence[Case]:
+        return self._loaded.cases
+
+    @property
+    def cost(self) -> Callable[..., Cost]:
+        return self._loaded.cost
+
+    @property
+    def bench(self) -> Sequence[Bench]:
+        return self._loaded.bench
+
+    @property
+    def variants(self) -> Sequence[Variant]:
+        return self._loaded.variants
 
     def _implementations(self) -> Mapping[str, Impl]:
         optional = {"cpp": self.cpp, "triton": self.triton}

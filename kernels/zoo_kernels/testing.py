@@ -14,7 +14,8 @@ from torch import Tensor
 
 from zoo_kernels import _dispatch
 from zoo_kernels._alloc import poison
-from zoo_kernels._spec import Case, OpSpec
+from zoo_kernels._examples import Case
+from zoo_kernels._spec import OpSpec
 
 Args = tuple[Any, ...]
 

@@ -11,7 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import zoo_kernels
 from zoo_kernels import _dispatch, _extension, build, rng, testing
 from zoo_kernels._alloc import alloc, poison
-from zoo_kernels._spec import Case, Cost, Derivative, Impl, OpSpec
+from zoo_kernels._examples import Case, Cost, Examples
+from zoo_kernels._spec import Derivative, Impl, OpSpec
 
 ROWS = torch.arange(3)
 NO_TRITON = pytest.mark.skipif(_dispatch.interpreted(), reason="the interpreter serves triton")
@@ -43,13 +44,13 @@ def small_op(name, **options):
 
     backward = OpSpec(
         name=f"test_{name}_backward", schema="(Tensor grad, Tensor x) -> Tensor",
-        reference=square_grad, fake=lambda grad, x: torch.empty_like(x), cases=(),
-        tolerances={}, cost=lambda *a: Cost(0, 0),
+        reference=square_grad, fake=lambda grad, x: torch.empty_like(x), tolerances={},
+        examples=lambda: Examples((), lambda *a: Cost(0, 0)),
     )  # fmt: skip
     spec = OpSpec(
         name=f"test_{name}", schema="(Tensor x) -> Tensor", reference=square,
-        fake=torch.empty_like, cases=(small_case(),), tolerances={torch.float32: (1e-6, 1e-6)},
-        cost=lambda x: Cost(8 * x.numel(), x.numel()),
+        fake=torch.empty_like, tolerances={torch.float32: (1e-6, 1e-6)},
+        examples=lambda: Examples((small_case(),), lambda x: Cost(8 * x.numel(), x.numel())),
         cpp=Impl(fast, lambda x: (x.dtype == torch.float32, f"x is {x.dtype}, not float32")),
         derivative=Derivative(
             lambda ctx, inputs, output: ctx.save_for_backward(inputs[0]),
@@ -248,6 +249,17 @@ def test_importing_the_package_imports_neither_triton_nor_an_op():
         "assert new <= {'zoo_kernels'} | set(sys.stdlib_module_names), new;"
         "zoo_kernels.ops(); zoo_kernels.backends();"
         "assert 'triton' in before or not [m for m in sys.modules if m.endswith('._triton')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_calling_an_op_imports_no_sample_arguments():
+    code = (
+        "import sys, torch, zoo_kernels; zoo_kernels.ops();"
+        "zoo_kernels.rng.normal(0, torch.arange(3), 8, stream=0, step=0);"
+        "found = [m for m in sys.modules if m.startswith('zoo_kernels.') and m.endswith('._cases')];"
+        "assert not found, found;"
+        "assert zoo_kernels.ops()['rng_normal'].cases"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 import zoo_kernels
 from zoo_kernels import _dispatch, _extension, pixelcnn_sampler
-from zoo_kernels.pixelcnn_sampler import pack, reference, sample
+from zoo_kernels.pixelcnn_sampler import _cases, pack, reference, sample
 
 BACKENDS = ["reference"] + ["cpp"] * _extension.load()[0]
 BACKENDS = ["triton"] if _dispatch.interpreted() else BACKENDS
@@ -49,7 +49,7 @@ def network(layers, head, x):
 
 def model(head="binary", outputs=1, inputs=1, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    layers = pixelcnn_sampler.random_layers(generator, L, C, inputs)
+    layers = _cases.random_layers(generator, L, C, inputs)
     convs = [
         (torch.randn(o, i, 1, 1, generator=generator) * 0.4, torch.randn(o, generator=generator))
         for o, i in [(12, C), (outputs, 12)]
@@ -101,7 +101,7 @@ def arguments(**changes):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_threads_and_groups_of_images_do_not_change_a_pixel(threads, batch):
     generator = torch.Generator().manual_seed(4)
-    args = pixelcnn_sampler.random_arguments(
+    args = _cases.random_arguments(
         generator, batch=batch, shape=(1, H, W), layers=L, channels=C, hidden=12, head="binary",
         known=0.2, conditional=True,
     )  # fmt: skip

@@ -19,15 +19,23 @@ __all__ = ["OPS", "Kept", "actnorm_conv", "actnorm_conv_inverse", "fold", "fold_
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc, alloc_like
-from zoo_kernels._bijection import as_lines, bijection, single
-from zoo_kernels._spec import Bench, Case, Cost, Variant
+from zoo_kernels._bijection import (
+    as_lines,
+    by_lines,
+    derivative,
+    fake_backward,
+    fake_values,
+    not_double,
+    single,
+)
+from zoo_kernels._dispatch import lazy
+from zoo_kernels._spec import Impl, OpSpec
 from zoo_kernels.coupling import reference
 from zoo_kernels.coupling.glow import (
     Kept,
@@ -39,7 +47,7 @@ from zoo_kernels.coupling.glow import (
 )
 
 _DEFAULTS = {"exp": 0.0, "sigmoid": 2.0, "tanh": 2.0}
-_EVENT = slice(2, None)
+EVENT = slice(2, None)
 
 
 def forward(
@@ -87,7 +95,7 @@ def _checked(
 
 def collapsed(params: Tensor) -> Tensor:
     """params (B, 2, *E) as (B, 2, D1, D2), by strides where they allow, else a copy."""
-    return as_lines(params, _EVENT)
+    return as_lines(params, EVENT)
 
 
 def start(x: Tensor, params: Tensor, first: bool) -> int:
@@ -100,7 +108,7 @@ def numbers(scale: str, order: str) -> tuple[int, bool]:
     return reference.SCALES.index(scale), order == "shift_scale"
 
 
-def _values_cpp(is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
+def _values_cpp(*, is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
     def run(
         x: Tensor, params: Tensor, scale: str, order: str, constant: float, first: bool
     ) -> tuple[Tensor, Tensor]:
@@ -121,7 +129,7 @@ def _backward_cpp(
     x: Tensor, params: Tensor, grad: Tensor, grad_ladj: Tensor, scale: str, order: str,
     constant: float, first: bool, is_inverse: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    wide, p, g = single(x, params, grad)
+    wide, p, g = single(x, by_lines(params, EVENT), grad)
     grad_x, grad_params = alloc(x.shape, like=wide), alloc_like(p)
     if x.numel():
         _extension.cpp("coupling_backward")(
@@ -132,91 +140,43 @@ def _backward_cpp(
     return grad_x.to(x.dtype), grad_params.to(params.dtype)
 
 
-def _case(
-    x_shape: tuple[int, ...], channels: int, *rest: Any, pairs: bool = False, backward: bool
-) -> Case:
-    def make(generator: torch.Generator, dtype: torch.dtype) -> tuple[Any, ...]:
-        b, _, *space = x_shape
-        x = torch.randn(x_shape, generator=generator)
-        h = torch.randn(b, 2 * channels, *space, generator=generator)
-        params = h.unflatten(1, (-1, 2)).movedim(2, 1) if pairs else h.unflatten(1, (2, -1))
-        grads = [torch.randn(s, generator=generator) for s in (x_shape, x_shape[:1])]
-        extra = (grads[0].to(dtype), grads[1]) if backward else ()
-        return (x.to(dtype), params.to(dtype), *extra, *rest, *[False] * backward)
-
-    name = f"{'x'.join(map(str, x_shape))}-{rest[0]}-{rest[1]}{'-pairs' * pairs}"
-    return Case(name, make, rows=(0, 1, 2, 3) if backward else (0, 1))
-
-
-def _cases(*, backward: bool = False) -> tuple[Case, ...]:
-    return (
-        _case((3, 4, 5, 5), 2, "sigmoid", "shift_scale", 2.0, False, pairs=True,
-              backward=backward),
-        _case((1, 2), 1, "exp", "scale_shift", 0.0, True, backward=backward),
-        _case((2, 67), 30, "tanh", "scale_shift", 1.5, True, pairs=True, backward=backward),
-        _case((2, 3, 21), 3, "exp", "shift_scale", 0.0, False, backward=backward),
-    )  # fmt: skip
-
-
-def _cost_values(x: Tensor, params: Tensor, *rest: Any) -> Cost:
-    moved = x.element_size() * (2 * x.numel() + params.numel()) + 4 * len(x)
-    return Cost(bytes=moved, flops=20 * params.numel() // 2)
-
-
-def _cost_backward(x: Tensor, params: Tensor, *rest: Any) -> Cost:
-    moved = x.element_size() * (3 * x.numel() + 2 * params.numel()) + 4 * len(x)
-    return Cost(bytes=moved, flops=40 * params.numel() // 2)
-
-
-def _images(generator: torch.Generator) -> tuple[Any, ...]:
-    x = torch.randn(64, 12, 32, 32, generator=generator)
-    h = torch.randn(64, 12, 32, 32, generator=generator)
-    params = h.unflatten(1, (-1, 2)).movedim(2, 1)
-    return x, params, "sigmoid", "shift_scale", 2.0, False
-
-
-_KERNEL = "zoo_kernels.coupling._triton"
-_INTEGERS = {name: "i32" for name in ("d", "d2", "begin", "count", "blocks")}
-_STRIDES = {name: "i64" for name in ("sb", "sp", "s1", "s2")}
-_GRAD_STRIDES = {name: "i64" for name in ("tb", "tp", "t1", "t2")}
-
-
-def _value_variants(is_inverse: bool) -> tuple[Variant, ...]:
-    pointers = {name: "*fp32" for name in ("p_out", "p_ladj", "p_x", "p_params")}
-    return tuple(
-        Variant(f"{_KERNEL}:_values_kernel",
-                {**pointers, **_INTEGERS, **_STRIDES, "constant": "fp32"},
-                {"SCALE": scale, "SHIFT_FIRST": True, "INVERSE": is_inverse, "BLOCK": 1024},
-                registers=80, aligned=("p_out", "p_x", "p_params", "d"))
-        for scale in range(3)
-    )  # fmt: skip
-
-
-def _backward_variants() -> tuple[Variant, ...]:
-    names = ("p_gx", "p_gparams", "p_x", "p_params", "p_grad", "p_gladj")
-    signature = {**{name: "*fp32" for name in names}, **_INTEGERS, **_STRIDES, "constant": "fp32",
-                 "e2": "i32", **_GRAD_STRIDES}  # fmt: skip
-    return tuple(
-        Variant(f"{_KERNEL}:_backward_kernel", signature,
-                {"SCALE": 1, "SHIFT_FIRST": True, "INVERSE": is_inverse, "BLOCK": 1024},
-                registers=112, aligned=("p_gx", "p_x", "p_params", "p_grad", "d"))
-        for is_inverse in (False, True)
-    )  # fmt: skip
-
-
+_TRITON = "zoo_kernels.coupling._triton"
+_CASES = "zoo_kernels.coupling._cases"
+_OPTIONS = "str scale, str order, float constant, bool first"
 _TOLERANCES = {torch.float32: (5e-6, 5e-6), torch.bfloat16: (8e-3, 1e-3),
                torch.float16: (1e-3, 1e-4)}  # fmt: skip
 
-
-def _benches(name: str) -> tuple[Bench, ...]:
-    peers = {"normflows": f"peers.coupling:{name}",
-             "normflows compiled": f"peers.coupling:{name}_compiled"}  # fmt: skip
-    return (Bench("glow 64x12x32x32", _images, peers),)
-
-
-OPS = _FORWARD, _INVERSE, _BACKWARD = bijection(
-    "coupling", "str scale, str order, float constant, bool first", reference=reference,
-    event=_EVENT, cases=_cases, tolerances=_TOLERANCES, costs=(_cost_values, _cost_backward),
-    cpp=(_values_cpp, _backward_cpp), triton=_KERNEL, benches=_benches,
-    variants=(_value_variants, _backward_variants()),
-)  # fmt: skip
+_BACKWARD = OpSpec(
+    name="coupling_backward",
+    schema=f"(Tensor x, Tensor params, Tensor grad, Tensor grad_ladj, {_OPTIONS}, bool inverse)"
+    " -> (Tensor, Tensor)",
+    reference=reference.backward,
+    fake=fake_backward,
+    examples=lazy(f"{_CASES}:backward"),
+    tolerances=_TOLERANCES,
+    cpp=Impl(_backward_cpp, not_double, needs="coupling_backward"),
+    triton=Impl(lazy(f"{_TRITON}:backward"), not_double),
+)
+_FORWARD = OpSpec(
+    name="coupling_forward",
+    schema=f"(Tensor x, Tensor params, {_OPTIONS}) -> (Tensor, Tensor)",
+    reference=reference.forward,
+    fake=fake_values,
+    examples=lazy(f"{_CASES}:forward"),
+    tolerances=_TOLERANCES,
+    cpp=Impl(_values_cpp(is_inverse=False), not_double, needs="coupling_values"),
+    triton=Impl(lazy(f"{_TRITON}:forward"), not_double),
+    derivative=derivative(_BACKWARD, is_inverse=False),
+)
+_INVERSE = OpSpec(
+    name="coupling_inverse",
+    schema=f"(Tensor x, Tensor params, {_OPTIONS}) -> (Tensor, Tensor)",
+    reference=reference.inverse,
+    fake=fake_values,
+    examples=lazy(f"{_CASES}:inverse"),
+    tolerances=_TOLERANCES,
+    cpp=Impl(_values_cpp(is_inverse=True), not_double, needs="coupling_values"),
+    triton=Impl(lazy(f"{_TRITON}:inverse"), not_double),
+    derivative=derivative(_BACKWARD, is_inverse=True),
+)
+OPS = (_FORWARD, _INVERSE, _BACKWARD)

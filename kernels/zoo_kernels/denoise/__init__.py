@@ -15,7 +15,6 @@ batch, its place in it, or the device. Not differentiable: it is for sampling.
 __all__ = ["OPS", "PREDICTIONS", "Steps", "ddim", "ddpm", "dpm_solver_pp", "euler", "heun", "step"]
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,7 +23,7 @@ from torch import Tensor
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc
 from zoo_kernels._dispatch import Verdict, lazy
-from zoo_kernels._spec import Bench, Case, Cost, Impl, OpSpec, Variant
+from zoo_kernels._spec import Impl, OpSpec
 from zoo_kernels.denoise import reference
 from zoo_kernels.denoise.tables import (
     PREDICTIONS,
@@ -173,113 +172,6 @@ def _fake_limit(x: Tensor, *rest: Any) -> Tensor:
                        if x.dtype == torch.float32 else torch.float32)  # fmt: skip
 
 
-def _cost(x: Tensor, *rest: Any) -> Cost:
-    read = 2 + sum(isinstance(t, Tensor) and t.shape == x.shape for t in rest[1:4])
-    written = 1 + (rest[-1] is True)
-    return Cost(bytes=x.numel() * x.element_size() * (read + written), flops=10 * x.numel())
-
-
-def _cost_limit(x: Tensor, output: Tensor, unconditional: Tensor | None, *rest: Any) -> Cost:
-    read = 2 + (unconditional is not None)
-    return Cost(bytes=x.numel() * x.element_size() * read, flops=4 * x.numel())
-
-
-def _schedule(n: int) -> tuple[Tensor, Tensor]:
-    angle = torch.linspace(1.4, 0.0, n + 1, dtype=torch.float64)
-    return angle.cos(), angle.sin()
-
-
-def _arguments(
-    shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype, steps: Steps,
-    *, index: int = 1, guided: bool = False, limited: bool = False, clip: float = 0.0,
-) -> tuple[Any, ...]:  # fmt: skip
-    def draw() -> Tensor:
-        return torch.randn(shape, generator=generator).to(dtype)
-
-    return (
-        draw(), draw(), draw() if guided else None, draw() if steps.learned_variance else None,
-        draw() if steps.remembers else None,
-        1 + torch.rand(shape[:1], generator=generator) if limited else None,
-        steps.table, torch.tensor([index]), torch.arange(shape[0]) + 5, 2**40 + 3, 7,
-        2.5 if guided else 1.0, clip, steps.noisy, steps.remembers,
-    )  # fmt: skip
-
-
-def _case(name: str, shape: tuple[int, ...], steps: Steps, **options: Any) -> Case:
-    def make(generator: torch.Generator, dtype: torch.dtype) -> tuple[Any, ...]:
-        return _arguments(shape, generator, dtype, steps, **options)
-
-    batched = (1, 1, options.get("guided"), steps.learned_variance, steps.remembers,
-               options.get("limited"), 0, 0, 1)  # fmt: skip
-    return Case(name, make, rows=tuple(i for i, yes in enumerate(batched) if yes))
-
-
-_CASES = (
-    _case("ddpm-learned-guided", (3, 2, 5, 7), ddpm(*_schedule(4), variance="learned"),
-          guided=True, clip=1.0),
-    _case("ddim-clip", (2, 130), ddim(*_schedule(4)), clip=1.0),
-    _case("ddim-noise-v", (1, 1), ddim(*_schedule(4), prediction="v", eta=1.0)),
-    _case("2m-threshold", (2, 3, 43), dpm_solver_pp(*_schedule(4), prediction="x0"), limited=True),
-    _case("heun-last", (5, 3), heun(*_schedule(4)), index=6),
-)  # fmt: skip
-
-
-def _limit_case(name: str, *shape: int, guided: bool, quantile: float) -> Case:
-    def make(generator: torch.Generator, dtype: torch.dtype) -> tuple[Any, ...]:
-        args = _arguments(shape, generator, dtype, ddim(*_schedule(4)), guided=guided)
-        return *args[:3], *args[6:8], args[11], quantile, 3.0
-
-    return Case(name, make, rows=(0, 1, 2) if guided else (0, 1))
-
-
-_LIMIT_CASES = (
-    _limit_case("guided", 3, 2, 41, guided=True, quantile=0.6),
-    _limit_case("one", 1, 1, guided=False, quantile=0.995),
-    _limit_case("top", 2, 33, guided=False, quantile=1.0),
-)
-
-
-def _images(steps: Steps, **options: Any) -> Callable[[torch.Generator], tuple[Any, ...]]:
-    def make(generator: torch.Generator) -> tuple[Any, ...]:
-        return _arguments((64, 3, 64, 64), generator, torch.float32, steps, **options)
-
-    return make
-
-
-def _bench(name: str, steps: Steps, **options: Any) -> Bench:
-    peers = {"diffusers": f"peers.denoise:{name}",
-             "diffusers compiled": f"peers.denoise:{name}_compiled"}  # fmt: skip
-    return Bench(f"{name} 64x3x64x64", _images(steps, **options), peers)
-
-
-def _linear_schedule(inference: int = 50, training: int = 1000) -> tuple[Tensor, Tensor]:
-    """DDPM's betas at every 20th step from the end, then clean data: what diffusers walks."""
-    bar = (1 - torch.linspace(1e-4, 0.02, training, dtype=torch.float64)).cumprod(0)
-    chosen = bar[:: training // inference].flip(0)
-    alpha_bar = torch.cat([chosen, torch.ones(1, dtype=torch.float64)])
-    return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
-
-
-_PATH = _linear_schedule()
-_TYPES = {"fp32": "*fp32", "bf16": "*bf16"}
-_INTEGERS = {"m_row": "i64", "u_row": "i64", "v_row": "i64", "d": "i32", "pieces": "i32",
-             "n_steps": "i32", "seed": "i64", "stream": "i64"}  # fmt: skip
-_FLOATS = {"guidance": "fp32", "clip": "fp32"}
-_FLAGS = ("GUIDED", "LEARNED", "HISTORY", "LIMITED", "CLIP", "NOISY", "REMEMBER")
-
-
-def _variant(kind: str, *flags: str, registers: int) -> Variant:
-    pointers = ("p_out", "p_kept", "p_x", "p_m", "p_u", "p_v", "p_h")
-    signature = {p: _TYPES[kind] for p in pointers}
-    signature |= {"p_limit": "*fp32", "p_table": "*fp32", "p_index": "*i64", "p_rows": "*i64"}
-    return Variant(
-        "zoo_kernels.denoise._triton:_step_kernel", signature | _INTEGERS | _FLOATS,
-        {flag: flag in flags for flag in _FLAGS} | {"BLOCK": 256}, registers,
-        aligned=(*pointers, "d", "m_row", "u_row", "v_row"), deterministic=True,
-        fused=11 if "NOISY" in flags else 0, vector_loads=True,  # the square root's own
-    )  # fmt: skip
-
-
 _STEP = OpSpec(
     name="denoise_step",
     schema="(Tensor x, Tensor output, Tensor? unconditional, Tensor? variance, Tensor? history, "
@@ -287,47 +179,23 @@ _STEP = OpSpec(
            "float guidance, float clip, bool noisy, bool remember) -> (Tensor, Tensor)",
     reference=reference.step,
     fake=_fake_step,
-    cases=_CASES,
+    examples=lazy("zoo_kernels.denoise._cases:step"),
     tolerances={torch.float32: (2e-6, 2e-6), torch.bfloat16: (8e-3, 1e-3),
                 torch.float16: (1e-3, 1e-4)},
-    cost=_cost,
     cpp=Impl(_step_cpp, _not_double, needs="denoise_step"),
     triton=Impl(lazy("zoo_kernels.denoise._triton:step"), _not_double),
     differentiable=False,
-    bench=(
-        _bench("ddim", ddim(*_PATH), clip=1.0),
-        _bench("ddim_guided", ddim(*_PATH), clip=1.0, guided=True),
-        _bench("ddpm", ddpm(*_PATH), clip=1.0),
-        _bench("dpm_solver_pp", dpm_solver_pp(*_PATH)),
-    ),
-    variants=(
-        _variant("fp32", "CLIP", registers=40),
-        _variant("bf16", "CLIP", "GUIDED", registers=48),
-        _variant("fp32", "CLIP", "NOISY", registers=80),
-        _variant("bf16", "CLIP", "NOISY", "GUIDED", "LEARNED", registers=96),
-        _variant("fp32", "HISTORY", "REMEMBER", "GUIDED", registers=48),
-    ),
 )  # fmt: skip
 _LIMIT = OpSpec(
     name="denoise_limit",
     schema="(Tensor x, Tensor output, Tensor? unconditional, Tensor table, Tensor index, "
-           "float guidance, float quantile, float most) -> Tensor",
+    "float guidance, float quantile, float most) -> Tensor",
     reference=reference.limit,
     fake=_fake_limit,
-    cases=_LIMIT_CASES,
+    examples=lazy("zoo_kernels.denoise._cases:limit"),
     tolerances={torch.float32: (2e-6, 2e-6), torch.bfloat16: (1e-5, 1e-5)},
-    cost=_cost_limit,
     cpp=Impl(_limit_cpp, _not_double, needs="denoise_limit"),
     triton=Impl(lazy("zoo_kernels.denoise._triton:limit"), _not_double),
     differentiable=False,
-    variants=(
-        Variant("zoo_kernels.denoise._triton:_limit_kernel",
-                {"p_out": "*fp32", "p_x": "*fp32", "p_m": "*fp32", "p_u": "*fp32",
-                 "p_table": "*fp32", "p_index": "*i64", "m_row": "i64", "u_row": "i64",
-                 "d": "i32", "n_steps": "i32", "low": "i32", "fraction": "fp32",
-                 "guidance": "fp32", "most": "fp32"},
-                {"GUIDED": True, "BLOCK": 1024}, registers=64, warps=8,
-                aligned=("p_x", "p_m", "p_u", "d", "m_row", "u_row"), vector_loads=True),
-    ),
-)  # fmt: skip
+)
 OPS = (_STEP, _LIMIT)

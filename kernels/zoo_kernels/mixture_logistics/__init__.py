@@ -13,7 +13,6 @@ PixelCNN++ (Salimans, Karpathy, Chen, Kingma, 2017), https://arxiv.org/abs/1701.
 __all__ = ["MAX_COMPONENTS", "OPS", "log_prob"]
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from torch import Tensor
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc, alloc_like
 from zoo_kernels._dispatch import Verdict, lazy
-from zoo_kernels._spec import Bench, Case, Cost, Derivative, Impl, OpSpec, Variant
+from zoo_kernels._spec import Derivative, Impl, OpSpec
 from zoo_kernels.mixture_logistics import reference
 
 MAX_COMPONENTS = 64
@@ -145,91 +144,28 @@ def _derivative(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     return None, _BACKWARD(x, params, grad, ctx.levels), None
 
 
-def _draw(
-    shape: tuple[int, ...], m: int, levels: int, scale: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    b, c, *space = shape
-    x = torch.randint(levels, shape, generator=generator)
-    x.view(-1)[0], x.view(-1)[-1] = 0, levels - 1
-    params = scale * torch.randn(b, m * (3 if c == 1 else 10), *space, generator=generator)
-    return x, params
-
-
-def _case(*shape: int, m: int, levels: int, scale: float = 1.0, backward: bool = False) -> Case:
-    def make(generator: torch.Generator, dtype: torch.dtype) -> tuple[Any, ...]:
-        x, params = _draw(shape, m, levels, scale, generator)
-        extra = (torch.randn(shape[:1], generator=generator),) if backward else ()
-        return x, params.to(dtype), *extra, levels
-
-    name = f"{'x'.join(map(str, shape))}-M{m}-K{levels}-scale{scale:g}"
-    return Case(name, make, rows=(0, 1, 2) if backward else (0, 1))
-
-
-def _cases(*, backward: bool = False) -> tuple[Case, ...]:
-    return (
-        _case(2, 3, 3, 7, m=2, levels=256, backward=backward),
-        _case(1, 1, m=1, levels=2, backward=backward),
-        _case(3, 1, 37, m=3, levels=32, scale=3.0, backward=backward),
-        _case(2, 3, 5, m=2, levels=65536, scale=8.0, backward=backward),
-    )
-
-
-def _cost_log_prob(x: Tensor, params: Tensor, levels: int) -> Cost:
-    return Cost(bytes=params.nbytes + x.nbytes + 4 * len(x), flops=40 * params.numel())
-
-
-def _cost_backward(x: Tensor, params: Tensor, *rest: Any) -> Cost:
-    return Cost(bytes=2 * params.nbytes + x.nbytes + 4 * len(x), flops=80 * params.numel())
-
-
-def _images(*, backward: bool = False) -> Callable[[torch.Generator], tuple[Any, ...]]:
-    def make(generator: torch.Generator) -> tuple[Any, ...]:
-        x, params = _draw((16, 3, 32, 32), 10, 256, 1.0, generator)
-        return x, params, *[torch.ones(16)] * backward, 256
-
-    return make
-
-
 _KERNEL = "zoo_kernels.mixture_logistics._triton"
-_INTEGERS = {"places": "i32", "blocks": "i32", "sb": "i64", "sp": "i64", "ss": "i64"}
-_FLOATS = {"step": "fp32", "log_step": "fp32"}
-_CONSTANTS = {"M": 10, "C": 3, "BLOCK": 128}
-_POINTERS = {"p_x": "*fp32", "p_params": "*fp32"}
+_CASES = "zoo_kernels.mixture_logistics._cases"
 _TOLERANCES = {torch.float32: (1e-5, 1e-4), torch.bfloat16: (8e-3, 1e-3)}
 _LOG_PROB = OpSpec(
     name="mixture_log_prob",
     schema="(Tensor x, Tensor params, int levels) -> Tensor",
     reference=reference.log_prob,
     fake=_fake_log_prob,
-    cases=_cases(),
+    examples=lazy(f"{_CASES}:log_prob"),
     tolerances=_TOLERANCES,
-    cost=_cost_log_prob,
     cpp=Impl(_log_prob_cpp, _not_double, needs="mixture_log_prob"),
     triton=Impl(lazy(f"{_KERNEL}:log_prob"), _not_double),
     derivative=Derivative(_setup_context, _derivative),
-    bench=(Bench("16x3x32x32 M=10", _images(),
-                 {"pixelcnn++": "peers.mixture_logistics:log_prob",
-                  "pixelcnn++ compiled": "peers.mixture_logistics:log_prob_compiled"}),),
-    variants=(
-        Variant(f"{_KERNEL}:_log_prob_kernel",
-                {"p_out": "*fp32", **_POINTERS, **_INTEGERS, **_FLOATS}, _CONSTANTS,
-                registers=128),
-    ),
-)  # fmt: skip
+)
 _BACKWARD = OpSpec(
     name="mixture_backward",
     schema="(Tensor x, Tensor params, Tensor grad, int levels) -> Tensor",
     reference=_backward_reference,
     fake=_fake_backward,
-    cases=_cases(backward=True),
+    examples=lazy(f"{_CASES}:backward"),
     tolerances=_TOLERANCES,
-    cost=_cost_backward,
     cpp=Impl(_backward_cpp, _not_double, needs="mixture_backward"),
     triton=Impl(lazy(f"{_KERNEL}:backward"), _not_double),
-    variants=(
-        Variant(f"{_KERNEL}:_backward_kernel",
-                {"p_gparams": "*fp32", **_POINTERS, "p_grad": "*fp32", **_INTEGERS, **_FLOATS,
-                 "tb": "i64", "tp": "i64", "ts": "i64"}, _CONSTANTS, registers=168),
-    ),
-)  # fmt: skip
+)
 OPS = (_LOG_PROB, _BACKWARD)

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc
-from zoo_kernels._spec import Bench, Case, Cost, Impl, OpSpec
+from zoo_kernels._dispatch import lazy
+from zoo_kernels._spec import Impl, OpSpec
 
 WIDEST = 8
 """Channels of a head up to which it is the faster."""
@@ -66,49 +67,14 @@ def _verify(q: Tensor, *rest: Any) -> tuple[bool, str]:
     return q.dtype == torch.float32, f"serves float32, not {q.dtype}"
 
 
-def _cost(q: Tensor, k: Tensor, v: Tensor) -> Cost:
-    moved = 2 * q.numel() + k.numel() + v.numel()
-    return Cost(moved * q.element_size(), 4 * q.numel() * k.shape[1])
-
-
-def _arguments(
-    generator: torch.Generator, B: int, N: int, M: int, H: int, d: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    def draw(n: int) -> Tensor:
-        return torch.randn((B, n, H, d), generator=generator)
-
-    return draw(N), draw(M), draw(M)
-
-
-def _case(name: str, *sizes: int) -> Case:
-    def make(generator: torch.Generator, dtype: torch.dtype) -> tuple[Any, ...]:
-        return tuple(t.to(dtype) for t in _arguments(generator, *sizes))
-
-    return Case(name, make, rows=(0, 1, 2))
-
-
 _ATTENTION = OpSpec(
     name="narrow_attention",
     schema="(Tensor q, Tensor k, Tensor v) -> Tensor",
     reference=_reference,
     fake=lambda q, k, v: q.new_empty(q.shape),
-    cases=(
-        _case("square", 2, 16, 16, 3, 8),
-        _case("odd", 3, 7, 37, 2, 5),
-        _case("one", 2, 1, 1, 1, 1),
-        _case("wide", 1, 18, 33, 2, 32),
-    ),
+    examples=lazy("zoo_kernels.narrow_attention._cases:narrow_attention"),
     tolerances={torch.float32: (2e-6, 2e-6)},
-    cost=_cost,
     cpp=Impl(_cpp, _verify, needs="narrow_attention"),
     differentiable=False,
-    bench=(
-        Bench(
-            "16 heads of 8, 256 tokens",
-            lambda generator: _arguments(generator, 1, 256, 256, 16, 8),
-            {"torch": "peers.narrow_attention:attention",
-             "torch compiled": "peers.narrow_attention:attention_compiled"},
-        ),
-    ),
-)  # fmt: skip
+)
 OPS = (_ATTENTION,)

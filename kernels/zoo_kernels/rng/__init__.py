@@ -23,7 +23,7 @@ from torch import Tensor
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc
 from zoo_kernels._dispatch import lazy
-from zoo_kernels._spec import Bench, Case, Cost, Impl, OpSpec, Variant
+from zoo_kernels._spec import Impl, OpSpec
 from zoo_kernels.rng import reference
 
 _UINT32 = 2**32
@@ -89,59 +89,24 @@ def _cpp(name: str, dtype: torch.dtype) -> Callable[..., Tensor]:
     return run
 
 
-def _place(batch: int, numel: int, *, first: int = 0, offset: int = 0) -> Case:
-    def make(generator: torch.Generator, dtype: torch.dtype) -> tuple[Any, ...]:
-        return 2**40 + 11, torch.arange(first, first + batch), numel, 5, 9, offset
-
-    return Case(f"{batch}x{numel}+{offset}", make, rows=(1,))
-
-
-_CASES = (
-    _place(1, 1),
-    _place(3, 63, first=2**32 - 3),
-    _place(2, 4),
-    _place(5, 130, offset=8),
-    _place(2, 20_000, offset=4 * (2**32 - 5_000)),
-    _place(4, 0),
-)
-
-
-def _images(generator: torch.Generator) -> tuple[Any, ...]:
-    return 0, torch.arange(64), 3 * 64 * 64, 0, 0, 0
-
-
-def _spec(name: str, dtype: torch.dtype, type_name: str, registers: int) -> OpSpec:
+def _spec(name: str, dtype: torch.dtype) -> OpSpec:
     def fake(seed: int, rows: Tensor, numel: int, *place: int) -> Tensor:
         return rows.new_empty((rows.shape[0], numel), dtype=dtype)
 
-    def cost(seed: int, rows: Tensor, numel: int, *place: int) -> Cost:
-        elements = rows.shape[0] * numel
-        return Cost(bytes=8 * rows.shape[0] + dtype.itemsize * elements, flops=0)
-
-    signature = {"p_out": f"*{type_name}", "p_rows": "*i64", "seed": "i64", "stream": "i64",
-                 "step": "i64", "first": "i64", "numel": "i32", "pieces": "i32"}  # fmt: skip
     return OpSpec(
         name=f"rng_{name}",
         schema="(int seed, Tensor rows, SymInt numel, int stream, int step, int offset) -> Tensor",
         reference=getattr(reference, name),
         fake=fake,
-        cases=_CASES,
+        examples=lazy(f"zoo_kernels.rng._cases:{name}"),
         tolerances={dtype: (0.0, 0.0)},
-        cost=cost,
         cpp=Impl(_cpp(f"rng_{name}", dtype), needs=f"rng_{name}"),
         triton=Impl(lazy(f"zoo_kernels.rng._triton:{name}")),
         differentiable=False,
-        bench=(Bench("64x3x64x64", _images, {"torch": f"peers.rng:{name}",
-                                             "torch compiled": f"peers.rng:{name}_compiled"}),),
-        variants=(
-            Variant("zoo_kernels.rng._triton:_draw_kernel", signature,
-                    {"KIND": name, "BLOCK": 256}, registers, aligned=("p_out", "p_rows", "numel"),
-                    deterministic=True, fused=11),  # of the two square roots
-        ),
-    )  # fmt: skip
+    )
 
 
-_BITS = _spec("bits", torch.int64, "i64", 64)
-_UNIFORM = _spec("uniform", torch.float32, "fp32", 64)
-_NORMAL = _spec("normal", torch.float32, "fp32", 64)
+_BITS = _spec("bits", torch.int64)
+_UNIFORM = _spec("uniform", torch.float32)
+_NORMAL = _spec("normal", torch.float32)
 OPS = (_BITS, _UNIFORM, _NORMAL)

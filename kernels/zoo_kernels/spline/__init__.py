@@ -22,13 +22,21 @@ from torch import Tensor
 
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc, alloc_like
-from zoo_kernels._bijection import as_lines, bijection, not_double, single
-from zoo_kernels._dispatch import Verdict
-from zoo_kernels._spec import Bench, Case, Cost, Variant
+from zoo_kernels._bijection import (
+    as_lines,
+    by_lines,
+    derivative,
+    fake_backward,
+    fake_values,
+    not_double,
+    single,
+)
+from zoo_kernels._dispatch import Verdict, lazy
+from zoo_kernels._spec import Impl, OpSpec
 from zoo_kernels.spline import reference
 
 MAX_BINS = 128
-_EVENT = slice(1, -1)
+EVENT = slice(1, -1)
 
 
 def forward(
@@ -80,10 +88,10 @@ def _check_tensors(x: Tensor, params: Tensor) -> None:
 
 def collapsed(params: Tensor) -> Tensor:
     """params (B, *E, P) as (B, D1, D2, P), by strides where they allow, else a copy."""
-    return as_lines(params, _EVENT)
+    return as_lines(params, EVENT)
 
 
-def _values_cpp(is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
+def _values_cpp(*, is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
     def run(x: Tensor, params: Tensor, *limits: float) -> tuple[Tensor, Tensor]:
         wide, p = single(x, params)
         out, each = alloc(x.shape, like=wide), alloc(x.shape, like=wide)
@@ -99,7 +107,7 @@ def _values_cpp(is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
 def _backward_cpp(
     x: Tensor, params: Tensor, grad: Tensor, grad_ladj: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor]:
-    wide, p, g = single(x, params, grad)
+    wide, p, g = single(x, by_lines(params, EVENT), grad)
     grad_x, grad_params = alloc(x.shape, like=wide), alloc_like(p)
     if params.numel():
         _extension.cpp("spline_backward")(
@@ -115,112 +123,46 @@ def _few_bins(x: Tensor, params: Tensor, *rest: Any) -> Verdict:
     return not_double(x)
 
 
-def _draw(
-    shape: tuple[int, ...], bins: int, generator: torch.Generator, *, scale: float, reach: float
-) -> tuple[Tensor, Tensor]:
-    x = reach * torch.randn(shape, generator=generator)
-    return x, scale * torch.randn((*shape, 3 * bins - 1), generator=generator)
-
-
-_LIMITS = (-3.0, 3.0, 1e-3, 1e-3, 1e-3)
-
-
-def _case(
-    *shape: int, bins: int, scale: float = 1.0, limits: tuple[float, ...] = _LIMITS,
-    backward: bool = False,
-) -> Case:  # fmt: skip
-    def make(generator: torch.Generator, dtype: torch.dtype) -> tuple[Any, ...]:
-        x, params = _draw(shape, bins, generator, scale=scale, reach=1.7)
-        grads = [torch.randn(s, generator=generator) for s in (shape, shape[:1])]
-        extra = (grads[0].to(dtype), grads[1]) if backward else ()
-        return (x.to(dtype), params.to(dtype), *extra, *limits, *[False] * backward)
-
-    name = f"{'x'.join(map(str, shape))}-K{bins}-scale{scale:g}"
-    return Case(name, make, rows=(0, 1, 2, 3) if backward else (0, 1))
-
-
-def _cases(*, backward: bool = False) -> tuple[Case, ...]:
-    return (
-        _case(3, 37, bins=4, backward=backward),
-        _case(1, 1, bins=2, backward=backward),
-        _case(2, 2, 3, 5, bins=5, limits=(-1.0, 2.0, 0.01, 0.02, 0.1), backward=backward),
-        _case(2, 70, bins=8, scale=20.0, backward=backward),
-    )
-
-
-def _cost_values(x: Tensor, params: Tensor, *limits: float) -> Cost:
-    n, bins = x.numel(), (params.shape[-1] + 1) // 3
-    moved = n * x.element_size() * (2 + params.shape[-1]) + 4 * len(x)
-    return Cost(bytes=moved, flops=n * (60 * bins + 80))
-
-
-def _cost_backward(x: Tensor, params: Tensor, *rest: Any) -> Cost:
-    n, bins = x.numel(), (params.shape[-1] + 1) // 3
-    moved = n * x.element_size() * (3 + 2 * params.shape[-1]) + 4 * len(x)
-    return Cost(bytes=moved, flops=n * (70 * bins + 200))
-
-
-def _bench(*shape: int, bins: int = 8) -> Callable[[torch.Generator], tuple[Any, ...]]:
-    def make(generator: torch.Generator) -> tuple[Any, ...]:
-        return *_draw(shape, bins, generator, scale=1.0, reach=1.2), *_LIMITS
-
-    return make
-
-
-def _benches(name: str) -> tuple[Bench, ...]:
-    def bench(*shape: int, backward: bool) -> Bench:
-        peers = {peer: f"peers.spline:{peer.replace(' ', '_')}_{name}"
-                 for peer in ("nflows", "nflows compiled", "zuko", "zuko compiled",
-                              "reference compiled")}  # fmt: skip
-        case = f"{'x'.join(map(str, shape))} K=8{' forward+backward' * backward}"
-        return Bench(case, _bench(*shape), peers, backward=backward)
-
-    return (
-        bench(64, 1536, backward=False),
-        bench(64, 1536, backward=True),
-        bench(512, 32, backward=False),
-    )
-
-
-_KERNEL = "zoo_kernels.spline._triton"
-_POINTERS = {"p_x": "*fp32", "p_params": "*fp32"}
-_INTEGERS = {"d": "i32", "d2": "i32", "blocks": "i32"}
-_STRIDES = {"sb": "i64", "s1": "i64", "s2": "i64", "sk": "i64"}
-_FLOATS = {name: "fp32" for name in ("left", "right", "min_w", "min_h", "min_d")}
-_NUMBERS = {**_INTEGERS, **_STRIDES, **_FLOATS}
-_GRAD_STRIDES = {"tb": "i64", "t1": "i64", "t2": "i64", "tk": "i64"}
-
-
-def _value_variants(is_inverse: bool) -> tuple[Variant, ...]:
-    signature = {"p_out": "*fp32", "p_ladj": "*fp32", **_POINTERS, **_NUMBERS}
-    return tuple(
-        Variant(f"{_KERNEL}:_values_kernel", signature,
-                {"K": bins, "INVERSE": is_inverse, "BLOCK": 128}, registers=96)
-        for bins in (8, 16)
-    )  # fmt: skip
-
-
-def _backward_variants() -> tuple[Variant, ...]:
-    signature = {"p_gx": "*fp32", "p_gparams": "*fp32", **_POINTERS, "p_grad": "*fp32",
-                 "p_gladj": "*fp32", **_NUMBERS, **_GRAD_STRIDES}  # fmt: skip
-    return tuple(
-        Variant(f"{_KERNEL}:_backward_kernel", signature,
-                {"K": 8, "INVERSE": is_inverse, "BLOCK": 128}, registers=128)
-        for is_inverse in (False, True)
-    )  # fmt: skip
-
-
+_TRITON = "zoo_kernels.spline._triton"
+_CASES = "zoo_kernels.spline._cases"
+_BOUNDS = "float left, float right, float min_width, float min_height, float min_derivative"
 _TOLERANCES = {
     torch.float32: (5e-5, 5e-5),
     torch.bfloat16: (8e-3, 1e-4),
     torch.float16: (1e-3, 1e-4),
 }
 
-
-OPS = _FORWARD, _INVERSE, _BACKWARD = bijection(
-    "spline",
-    "float left, float right, float min_width, float min_height, float min_derivative",
-    reference=reference, event=_EVENT, cases=_cases, tolerances=_TOLERANCES,
-    costs=(_cost_values, _cost_backward), cpp=(_values_cpp, _backward_cpp), triton=_KERNEL,
-    verify_triton=_few_bins, benches=_benches, variants=(_value_variants, _backward_variants()),
-)  # fmt: skip
+_BACKWARD = OpSpec(
+    name="spline_backward",
+    schema=f"(Tensor x, Tensor params, Tensor grad, Tensor grad_ladj, {_BOUNDS}, bool inverse)"
+    " -> (Tensor, Tensor)",
+    reference=reference.backward,
+    fake=fake_backward,
+    examples=lazy(f"{_CASES}:backward"),
+    tolerances=_TOLERANCES,
+    cpp=Impl(_backward_cpp, not_double, needs="spline_backward"),
+    triton=Impl(lazy(f"{_TRITON}:backward"), _few_bins),
+)
+_FORWARD = OpSpec(
+    name="spline_forward",
+    schema=f"(Tensor x, Tensor params, {_BOUNDS}) -> (Tensor, Tensor)",
+    reference=reference.forward,
+    fake=fake_values,
+    examples=lazy(f"{_CASES}:forward"),
+    tolerances=_TOLERANCES,
+    cpp=Impl(_values_cpp(is_inverse=False), not_double, needs="spline_values"),
+    triton=Impl(lazy(f"{_TRITON}:forward"), _few_bins),
+    derivative=derivative(_BACKWARD, is_inverse=False),
+)
+_INVERSE = OpSpec(
+    name="spline_inverse",
+    schema=f"(Tensor x, Tensor params, {_BOUNDS}) -> (Tensor, Tensor)",
+    reference=reference.inverse,
+    fake=fake_values,
+    examples=lazy(f"{_CASES}:inverse"),
+    tolerances=_TOLERANCES,
+    cpp=Impl(_values_cpp(is_inverse=True), not_double, needs="spline_values"),
+    triton=Impl(lazy(f"{_TRITON}:inverse"), _few_bins),
+    derivative=derivative(_BACKWARD, is_inverse=True),
+)
+OPS = (_FORWARD, _INVERSE, _BACKWARD)

@@ -35,12 +35,12 @@ Row = dict[str, Any]
 
 @cache
 def machine(packages: tuple[str, ...]) -> Row:
-    """What a number depends on: processor, vector unit, versions, commit."""
+    """What a number depends on: processor, ISA target, versions, commit."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     model = next((s.split(":")[1].strip() for s in lines if s.startswith("model name")), "")
     return {
-        "cpu": model or platform.processor(), "isa": _extension.unit(),
+        "cpu": model or platform.processor(), "isa": _extension.isa_target(),
         "torch_isa": torch.backends.cpu.get_cpu_capability(), "python": platform.python_version(),
         "versions": {name: v for name in ("torch", *packages) if (v := _version(name))},
         "commit": commit(), "date": datetime.now(UTC).date().isoformat(),

@@ -117,7 +117,7 @@ def table(results: Sequence[Result]) -> str:
 
 def kernels() -> str:
     """What serves each op for this machine's tensors."""
-    rows = [row for row in zoo_kernels.backends() if row.serves]
+    rows = [row for row in zoo_kernels.backends() if row.supported]
     order = {"triton": 0, "cpp": 1, "reference": 2}
     best: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: order[row.backend]):

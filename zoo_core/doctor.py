@@ -20,7 +20,7 @@ from zoo_core.child import environment
 from zoo_core.text import printable
 
 if TYPE_CHECKING:
-    from zoo_kernels import Serves
+    from zoo_kernels import BackendStatus
 
 __all__ = [
     "Finding",
@@ -126,7 +126,7 @@ def accelerate() -> Check:
     return Check("ok", found)
 
 
-def kernel_table() -> list["Serves"]:
+def kernel_table() -> list["BackendStatus"]:
     """What serves each op on this machine, and why the rest does not; without torch nothing."""
     if no_torch():
         return []
@@ -153,8 +153,8 @@ def kernels() -> Check:
     return Check("ok", message)
 
 
-def _served(rows: list["Serves"], backend: str) -> int:
-    return sum(row.serves for row in rows if row.backend == backend)
+def _served(rows: list["BackendStatus"], backend: str) -> int:
+    return sum(row.supported for row in rows if row.backend == backend)
 
 
 def compile_kernels() -> None:

@@ -21,7 +21,7 @@ from zoo_kernels._examples import Bench
 from zoo_kernels._spec import OpSpec
 
 BLOCKS, WARPS = (64, 128, 256, 512, 1024, 2048), (1, 2, 4, 8)
-TILES = {"BM": (64, 128), "MOST": (32, 64, 128), "num_warps": (4, 8), "num_stages": (2, 3, 4)}
+TILES = {"BM": (64, 128), "MAX_TILE": (32, 64, 128), "num_warps": (4, 8), "num_stages": (2, 3, 4)}
 MARGIN = 0.03
 ROWS = {  # kernel: (op, whether its backward pass is timed as well)
     "coupling.values": ("coupling_forward", False),

@@ -13,30 +13,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_kernels._dispatch import Verdict
 from zoo_kernels._spec import Derivative, OpSpec
 
-_HALVES = (torch.float16, torch.bfloat16)
 
-
-def single(*tensors: Tensor) -> list[Tensor]:
-    """Half precision is a storage format: as float32."""
-    return [t.float() if t.dtype in _HALVES else t for t in tensors]
-
-
-def by_lines(params: Tensor, event: slice) -> Tensor:
-    """params, or a copy where the strides of its axes `event` allow no view by `as_lines`."""
-    fits = _two_axes(params.shape[event], params.stride()[event]) is not None
+def collapsible(params: Tensor, dims: slice) -> Tensor:
+    """params, or a copy where the strides of `dims` allow no view by `collapse_dims`."""
+    fits = _two_axes(params.shape[dims], params.stride()[dims]) is not None
     return params if fits else params.contiguous()
 
 
-def as_lines(params: Tensor, event: slice) -> Tensor:
-    """`by_lines` of params as a view with two axes (D1, D2) in place of those of `event`."""
+def collapse_dims(params: Tensor, dims: slice) -> Tensor:
+    """`collapsible` params as a view with two dimensions (D1, D2) in place of `dims`."""
     sizes = list(params.shape)
-    axes = _two_axes(sizes[event], params.stride()[event])
-    lines = params if axes else params.contiguous()
-    sizes[event] = axes or (1, math.prod(sizes[event]))
-    return lines.view(sizes)
+    axes = _two_axes(sizes[dims], params.stride()[dims])
+    collapsed = params if axes else params.contiguous()
+    sizes[dims] = axes or (1, math.prod(sizes[dims]))
+    return collapsed.view(sizes)
 
 
 def _two_axes(sizes: Sequence[int], strides: Sequence[int]) -> tuple[int, int] | None:
@@ -47,10 +39,6 @@ def _two_axes(sizes: Sequence[int], strides: Sequence[int]) -> tuple[int, int] |
         return None
     at = gaps[0] if gaps else 0
     return math.prod(n for n, _ in axes[:at]), math.prod(n for n, _ in axes[at:])
-
-
-def not_double(x: Tensor, *rest: Any) -> Verdict:
-    return x.dtype != torch.float64, "float64 is for the reference"
 
 
 def fake_values(x: Tensor, params: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:

@@ -1,12 +1,12 @@
 """Which implementation runs: chosen at each call, inside the opaque op.
 
 Unforced, a CPU tensor goes to `cpp`, a CUDA tensor to `triton`, and either to `reference` where
-that one cannot serve. The choice is process-wide, not per thread: autograd runs CUDA backwards
-in threads of its own, which must see the same choice.
+that one does not support the call. The choice is process-wide, not per thread: autograd runs CUDA
+backwards in threads of its own, which must see the same choice.
 """
 
+import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,19 +20,20 @@ import torch
 from torch import Tensor
 
 from zoo_kernels import _extension
+from zoo_kernels._extension import Support
+from zoo_kernels._renamed import warn_renamed
 
+_log = logging.getLogger(__name__)
 BACKENDS = ("reference", "cpp", "triton")
 _PREFERRED = {"cpu": "cpp", "cuda": "triton"}
 _HINT_AFTER_SECONDS = 0.25
 
-Verdict = tuple[bool, str]
-
 
 class BackendError(RuntimeError):
-    """A forced backend cannot serve a call; the message says why."""
+    """A forced backend does not support a call; the message says why."""
 
 
-def always(*args: Any) -> Verdict:
+def always(*args: Any) -> Support:
     return True, ""
 
 
@@ -56,18 +57,24 @@ class Impl:
     """
 
     run: Callable[..., Any]
-    verify: Callable[..., Verdict] = always
+    verify: Callable[..., Support] = always
     needs: str = ""
 
 
 @dataclass(frozen=True)
-class Serves:
-    """A row of `backends()`."""
+class BackendStatus:
+    """A row of `backends()`: whether a backend supports an op on this machine, and if not why."""
 
     op: str
     backend: str
-    serves: bool
+    supported: bool
     reason: str
+
+    @property
+    def serves(self) -> bool:
+        """The name of `supported` in version 0.1."""
+        warn_renamed("BackendStatus.serves", "BackendStatus.supported")
+        return self.supported
 
 
 _forced: str | None = os.environ.get("ZOO_KERNELS") or None
@@ -99,7 +106,7 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def _triton_available(device: str) -> Verdict:
+def _triton_available(device: str) -> Support:
     if not _installed("triton"):
         return False, "triton is not installed"
     if device == "cpu" and not interpreted():
@@ -114,7 +121,7 @@ def _installed(module: str) -> bool:
     return find_spec(module) is not None
 
 
-def available(name: str, impls: Mapping[str, Impl], device: str) -> Verdict:
+def available(name: str, impls: Mapping[str, Impl], device: str) -> Support:
     """Can backend `name` run at all on `device`, whatever the arguments?"""
     if name == "reference":
         return True, ""
@@ -123,11 +130,12 @@ def available(name: str, impls: Mapping[str, Impl], device: str) -> Verdict:
     if name == "triton":
         return _triton_available(device)
     if device != "cpu":
-        return False, f"C++ kernels serve CPU tensors, not {device}"
+        return False, f"C++ kernels support CPU tensors, not {device}"
     return _extension.available(impls[name].needs)
 
 
-def _verdict(name: str, impls: Mapping[str, Impl], device: str, args: tuple[Any, ...]) -> Verdict:
+def supports(name: str, impls: Mapping[str, Impl], device: str, args: tuple[Any, ...]) -> Support:
+    """Can backend `name` run this call?"""
     ok, reason = available(name, impls, device)
     return impls[name].verify(*args) if ok else (ok, reason)
 
@@ -140,12 +148,12 @@ def choose(op: str, impls: Mapping[str, Impl], args: tuple[Any, ...]) -> Impl:
     """The implementation that runs this call."""
     device, wanted = device_of(args), forced()
     if wanted is not None:
-        ok, reason = _verdict(wanted, impls, device, args)
+        ok, reason = supports(wanted, impls, device, args)
         if not ok:
             raise BackendError(f"backend {wanted!r} was forced but cannot run zoo::{op}: {reason}")
         return impls[wanted]
     name = _PREFERRED.get(device, "reference")
-    return impls[name] if _verdict(name, impls, device, args)[0] else impls["reference"]
+    return impls[name] if supports(name, impls, device, args)[0] else impls["reference"]
 
 
 def run(op: str, impls: Mapping[str, Impl], args: tuple[Any, ...]) -> Any:
@@ -170,14 +178,13 @@ def _hint(seconds: float) -> None:
     _slow_seconds += seconds
     if _slow_seconds >= _HINT_AFTER_SECONDS:
         _hinted = True
-        print("hint: slow reference path in use; zoo doctor --fix compiles the kernels",
-              file=sys.stderr)  # fmt: skip
+        _log.warning("slow reference path in use; zoo doctor --fix compiles the kernels")
 
 
-def serves(op: str, impls: Mapping[str, Impl]) -> list[Serves]:
+def backend_status(op: str, impls: Mapping[str, Impl]) -> list[BackendStatus]:
     """Rows of `backends()` for one op, for the device this machine would use."""
     rows = []
     for name in BACKENDS:
         gpu = name == "triton" and torch.cuda.is_available() and not interpreted()
-        rows.append(Serves(op, name, *available(name, impls, "cuda" if gpu else "cpu")))
+        rows.append(BackendStatus(op, name, *available(name, impls, "cuda" if gpu else "cpu")))
     return rows

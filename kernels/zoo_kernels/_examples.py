@@ -4,12 +4,12 @@ Each op states its own in `<op>/_cases.py`, which no call of the op imports.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
 
-__all__ = ["Bench", "Case", "Cost", "Examples", "Variant"]
+__all__ = ["Bench", "Case", "Cost", "Examples", "Variant", "positions"]
 
 
 @dataclass(frozen=True)
@@ -75,3 +75,8 @@ class Examples:
     cost: Callable[..., Cost]
     bench: Sequence[Bench] = ()
     variants: Sequence[Variant] = ()
+
+
+def positions(arguments: Any, *names: str) -> tuple[int, ...]:
+    """Where a dataclass of arguments has the fields `names`."""
+    return tuple(i for i, f in enumerate(fields(arguments)) if f.name in names)

@@ -1,7 +1,7 @@
 """Finds and loads the compiled kernels, or remembers why there are none.
 
-The kernels hold code for several vector units and use this machine's widest;
-ZOO_VECTOR_UNIT=baseline|avx2|avx512, or `with vector_unit("avx2"):`, sets a lower limit.
+The kernels hold code for several ISA targets and use the widest that this machine runs;
+ZOO_ISA_TARGET=baseline|avx2|avx512, or `with cap_isa_target("avx2"):`, caps it.
 """
 
 import os
@@ -14,9 +14,12 @@ from typing import Any
 import torch
 
 from zoo_kernels import build
+from zoo_kernels._renamed import warn_renamed
 
-Verdict = tuple[bool, str]
-UNITS = {"baseline": 1, "avx2": 3, "avx512": 4}
+Support = tuple[bool, str]
+"""(is it supported, why not)"""
+ISA_TARGETS = {"baseline": 1, "avx2": 3, "avx512": 4}
+"""Numbered as in csrc/zoo.h."""
 
 
 def candidates() -> list[Path]:
@@ -25,15 +28,15 @@ def candidates() -> list[Path]:
 
 
 @cache
-def load() -> Verdict:
+def load() -> Support:
     """Load the first library that was built from the packaged sources: (loaded, why not)."""
     reasons = []
     for path in candidates():
         ok, reason = _usable(path)
         if ok:
             torch.ops.load_library(str(path))
-            if os.environ.get("ZOO_VECTOR_UNIT"):
-                _cap(os.environ["ZOO_VECTOR_UNIT"])
+            if cap := _cap_of_the_environment():
+                _cap(cap)
             return True, ""
         reasons.append(reason)
     built = Path(__file__).with_name(build.FAILURE)
@@ -41,7 +44,13 @@ def load() -> Verdict:
     return False, "; ".join(dict.fromkeys(r for r in reasons if r)) or "not compiled"
 
 
-def _usable(path: Path) -> Verdict:
+def _cap_of_the_environment() -> str | None:
+    if old := os.environ.get("ZOO_VECTOR_UNIT"):
+        warn_renamed("ZOO_VECTOR_UNIT", "ZOO_ISA_TARGET")
+    return os.environ.get("ZOO_ISA_TARGET") or old
+
+
+def _usable(path: Path) -> Support:
     if not path.exists():
         return False, ""
     if build.marker().encode() not in path.read_bytes():
@@ -50,7 +59,7 @@ def _usable(path: Path) -> Verdict:
 
 
 @cache
-def available(op: str = "") -> Verdict:
+def available(op: str = "") -> Support:
     """Is the library loaded, and does it have `zoo_cpp::<op>`?"""
     ok, reason = load()
     if not ok:
@@ -67,25 +76,27 @@ def cpp(op: str) -> Any:
 
 
 def _cap(name: str) -> None:
-    if name not in UNITS:
-        raise ValueError(f"vector unit is {name!r}; possible are {', '.join(UNITS)}")
-    torch.ops.zoo_cpp.cap_unit(UNITS[name])
+    if name not in ISA_TARGETS:
+        raise ValueError(f"ISA target is {name!r}; possible are {', '.join(ISA_TARGETS)}")
+    torch.ops.zoo_cpp.cap_isa_target(ISA_TARGETS[name])
 
 
-def unit() -> str:
-    """The vector unit that the C++ kernels use here; "none" without them."""
+def isa_target() -> str:
+    """The ISA target that the C++ kernels use here; "none" without them."""
     if not load()[0]:
         return "none"
-    return {number: name for name, number in UNITS.items()}[torch.ops.zoo_cpp.cap_unit(0)]
+    return {number: name for name, number in ISA_TARGETS.items()}[
+        torch.ops.zoo_cpp.cap_isa_target(0)
+    ]
 
 
 @contextmanager
-def vector_unit(name: str) -> Iterator[str]:
+def cap_isa_target(name: str) -> Iterator[str]:
     """Use at most `name` in the whole process while the block runs; yields what is in use."""
-    before = unit()
+    before = isa_target()
     _cap(name)
     try:
-        yield unit()
+        yield isa_target()
     finally:
         _cap(before)
 

@@ -88,10 +88,11 @@ class OpSpec:
 
     def __call__(self, *args: Any) -> Any:
         """The op; under forward mode or torch.func, the reference itself, which differentiates.
-        Where nothing watches the call (no gradient, tracing, mode or profiler), the backend."""
+        Where the dispatcher would do nothing more (no gradient, tracing, mode, profiler), the
+        backend."""
         if self.differentiable and _transformed(args):
             return self._transform(*args)
-        return self.op(*args) if self.mutates or _watched(args) else self.direct(*args)
+        return self.op(*args) if self.mutates or _needs_dispatcher(args) else self.direct(*args)
 
     def direct(self, *args: Any) -> Any:
         """Choose a backend and run it, skipping the dispatcher (about 10 us): no autograd, no
@@ -123,12 +124,12 @@ def _tangent(t: Tensor) -> Tensor | None:
     return tangent
 
 
-def watched(args: tuple[Any, ...]) -> bool:
-    """Does anything follow what is done with these: a transform, gradient, compiler, mode?"""
-    return _transformed(args) or _watched(args)
+def needs_dispatch(args: tuple[Any, ...]) -> bool:
+    """Does a transform, gradient, compiler, mode or profiler have to see these arguments' use?"""
+    return _transformed(args) or _needs_dispatcher(args)
 
 
-def _watched(args: tuple[Any, ...]) -> bool:
+def _needs_dispatcher(args: tuple[Any, ...]) -> bool:
     """Would the dispatcher do more than run the backend?"""
     if (
         torch.compiler.is_compiling()

@@ -24,15 +24,15 @@ DEFAULTS: dict[str, Settings] = {
     "coupling.values": {"BLOCK": 1024, "num_warps": 4},
     "coupling.backward": {"BLOCK": 1024, "num_warps": 4},
     "denoise.step": {"BLOCK": 256, "num_warps": 4},
-    "masked_conv.wide": {"BM": 128, "MOST": 64, "num_warps": 8, "num_stages": 3},
+    "masked_conv.wide": {"BM": 128, "MAX_TILE": 64, "num_warps": 8, "num_stages": 3},
     "mixture.log_prob": {"BLOCK": 128, "num_warps": 4},
     "mixture.backward": {"BLOCK": 128, "num_warps": 4},
     "rng.draw": {"BLOCK": 256, "num_warps": 4},
     "spline.values": {"BLOCK": 128, "num_warps": 4},
     "spline.backward": {"BLOCK": 128, "num_warps": 4},
 }
-"""What the kernels were written for; the budgets of benchmarks/aot.py are about these. MOST is the
-largest tile of channels."""
+"""What the kernels were written for; the budgets of benchmarks/aot.py are about these. MAX_TILE is
+the largest tile of channels."""
 _POWERS = [1 << i for i in range(15)]
 
 _folder = Path(__file__).with_name("tuned")

@@ -147,7 +147,7 @@ def backends(environment, **options):
     code = (
         "import json, zoo_kernels\n"
         "rows = [r for r in zoo_kernels.backends() if 'normal' in r.op]\n"
-        "print(json.dumps({r.backend: '' if r.serves else r.reason for r in rows}))"
+        "print(json.dumps({r.backend: '' if r.supported else r.reason for r in rows}))"
     )
     return json.loads(environment.run("python", "-c", code, **options).stdout)
 

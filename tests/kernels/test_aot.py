@@ -44,5 +44,5 @@ def test_the_samplers_variants_are_those_it_launches():
 
     for variant in OPS[0].variants:
         c = variant.constexprs
-        assert c["BM"] == _triton.rows_of_a_tile(c["P"], c["COND"])
+        assert c["BM"] == _triton.tile_rows(c["P"], c["COND"])
         assert c["BT"] == _triton.BT and c["P"] == _triton.head_width(c["P"])

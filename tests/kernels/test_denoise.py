@@ -1,12 +1,14 @@
 """Denoising steps: exact noise, solvers' orders, tables against the papers, bad input."""
 
+import dataclasses
 import math
+import re
 
 import pytest
 import torch
 
 import zoo_kernels
-from zoo_kernels import _dispatch, _extension, denoise, rng
+from zoo_kernels import _dispatch, _extension, build, denoise, rng
 from zoo_kernels.denoise import reference as columns
 
 BACKENDS = ["reference"]
@@ -41,13 +43,13 @@ def solve(builder, n, prediction, *, flow=False, end=0.0):
     steps = builder(a, s, prediction=prediction)
     deviation, mean = 0.5, 0.3
     start = torch.linspace(-2, 2, 8).reshape(2, 4)
-    x, history = start, None
+    x, kept = start, None
     stages = list(range(n))
     if builder is denoise.heun:
         stages = [j for i in range(n) for j in ((i, i + 1) if s[i + 1] > 0 else (i,))]
     for i, j in enumerate(stages):
         at = (float(a[j]), float(s[j]))
-        x, history = denoise.step(x, network(x, *at, prediction), steps, i, history=history)
+        x, kept = denoise.step(x, network(x, *at, prediction), steps, i, multistep_buffer=kept)
     spread = ((a * deviation) ** 2 + s**2).sqrt()
     ratio = float(spread[-1] / spread[0])
     return float(a[-1]) * mean + ratio * (start - float(a[0]) * mean), x
@@ -108,8 +110,10 @@ def test_ddpm_takes_the_posteriors_mean_and_variance():
         torch.testing.assert_close(table[1:, columns.S] ** 2, expected[1:], rtol=1e-6, atol=0)
         assert table[0, columns.S] == 0
     learned = denoise.ddpm(*args, variance="learned").table.double().flip(0)
-    torch.testing.assert_close(learned[1:, columns.LOG_LEAST].exp(), small[1:], rtol=2e-6, atol=0)
-    torch.testing.assert_close(learned[1:, columns.LOG_MOST].exp(), beta[1:], rtol=2e-6, atol=0)
+    torch.testing.assert_close(
+        learned[1:, columns.LOG_VAR_MIN].exp(), small[1:], rtol=2e-6, atol=0
+    )
+    torch.testing.assert_close(learned[1:, columns.LOG_VAR_MAX].exp(), beta[1:], rtol=2e-6, atol=0)
 
 
 def test_ddim_with_eta_one_has_ddpms_mean_and_variance():
@@ -138,6 +142,34 @@ def test_dynamic_thresholding_is_imagens(backend):
     got, _ = denoise.step(x, x, steps, 3, threshold=(0.9, 10.0))
     limit = torch.quantile(x.abs().flatten(1), 0.9, dim=1).clamp(min=1).reshape(2, 1, 1)
     torch.testing.assert_close(got, x.clamp(-limit, limit) / limit, rtol=1e-6, atol=1e-6)
+
+
+def test_the_columns_of_a_table_have_one_order_in_all_backends():
+    header = (build.SOURCES / "denoise.h").read_text()
+    enum = re.search(r"enum Column {(.*?), COLUMNS = (\d+) }", header, re.DOTALL)
+    assert tuple(re.split(r",\s*", enum[1].strip())) == columns.COLUMN_NAMES
+    assert int(enum[2]) == columns.COLUMNS
+    triton = pytest.importorskip("zoo_kernels.denoise._triton", reason="needs triton")
+    for i, name in enumerate(columns.COLUMN_NAMES):
+        assert getattr(columns, name) == getattr(triton, name).value == i
+    assert triton.COLUMNS.value == columns.COLUMNS
+
+
+@pytest.mark.parametrize("spec", denoise.OPS, ids=lambda spec: spec.name)
+def test_named_arguments_are_in_the_order_of_the_schema(spec):
+    named = {"denoise_step": columns.StepArguments}.get(spec.name, columns.ThresholdArguments)
+    names = [f.name for f in dataclasses.fields(named)]
+    assert names == [a.name for a in spec.op._schema.arguments]
+    values = list(range(len(names)))
+    assert list(named(*values)) == values
+
+
+def test_the_argument_of_version_0_1_still_works_with_a_warning():
+    x, steps = torch.zeros(1, 2), denoise.dpm_solver_pp(*path(4), prediction="x0")
+    new = denoise.step(x, x, steps, 1, multistep_buffer=x + 1)
+    with pytest.warns(DeprecationWarning, match="multistep_buffer"):
+        old = denoise.step(x, x, steps, 1, history=x + 1)
+    assert torch.equal(new[0], old[0])
 
 
 def test_a_step_outside_the_table_gives_nan(backend):

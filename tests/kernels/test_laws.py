@@ -19,9 +19,9 @@ def backends_here() -> list[str]:
     return ["triton"] if _dispatch.interpreted() else ["reference", "cpp"]
 
 
-def served(spec, case, dtype, backend) -> bool:
+def supported(spec, case, dtype, backend) -> bool:
     args = arguments(case, dtype)
-    return _dispatch._verdict(backend, spec.impls, _dispatch.device_of(args), args)[0]
+    return _dispatch.supports(backend, spec.impls, _dispatch.device_of(args), args)[0]
 
 
 def calls():
@@ -29,7 +29,7 @@ def calls():
         for backend in backends_here():
             for case in spec.cases:
                 for dtype in spec.tolerances:
-                    if served(spec, case, dtype, backend):
+                    if supported(spec, case, dtype, backend):
                         name = f"{spec.name}-{backend}-{case.name}-{str(dtype)[6:]}"
                         yield pytest.param(spec, backend, case, dtype, id=name)
 
@@ -72,7 +72,7 @@ def test_the_compiled_kernels_are_here():
     if not ok:
         pytest.skip(f"no C++ kernel was tested: {reason}")
     assert {name for name, spec in SPECS.items() if spec.cpp} <= {
-        row.op for row in zoo_kernels.backends() if row.backend == "cpp" and row.serves
+        row.op for row in zoo_kernels.backends() if row.backend == "cpp" and row.supported
     }
 
 

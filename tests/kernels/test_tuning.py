@@ -12,7 +12,7 @@ import zoo_kernels
 from zoo_kernels import _dispatch, _tuning
 
 ROOT = Path(__file__).parents[2]
-WIDE = {"BM": 128, "MOST": 64, "num_warps": 8, "num_stages": 3}
+WIDE = {"BM": 128, "MAX_TILE": 64, "num_warps": 8, "num_stages": 3}
 
 
 def test_every_shipped_table_is_of_kernels_and_settings_that_exist():

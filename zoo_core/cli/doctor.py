@@ -12,7 +12,7 @@ from zoo_core.doctor import Finding, examine, kernel_table
 from zoo_core.errors import PluginError
 
 if TYPE_CHECKING:
-    from zoo_kernels import Serves
+    from zoo_kernels import BackendStatus
 
 __all__ = ["command"]
 
@@ -36,14 +36,17 @@ def command(settings: Settings, fix: bool) -> None:
             {"name": f.name, "plugin": f.plugin, **asdict(f.check), "fixed": f.fixed}
             for f in findings
         ],
-        "kernels": [asdict(row) for row in served],
+        "kernels": [
+            {"op": r.op, "backend": r.backend, "serves": r.supported, "reason": r.reason}
+            for r in served
+        ],
     }
     show(settings, value, _lines(findings, served))
     if any(f.check.status == "problem" for f in findings):
         raise click.exceptions.Exit(PluginError.exit_code)
 
 
-def _lines(findings: list[Finding], served: list["Serves"]) -> Iterator[str]:
+def _lines(findings: list[Finding], served: list["BackendStatus"]) -> Iterator[str]:
     width = max(len(f.name) for f in findings)
     for finding in findings:
         check = finding.check
@@ -57,11 +60,11 @@ def _lines(findings: list[Finding], served: list["Serves"]) -> Iterator[str]:
         yield from _kernels(served)
 
 
-def _kernels(served: list["Serves"]) -> Iterator[str]:
+def _kernels(served: list["BackendStatus"]) -> Iterator[str]:
     names = list(dict.fromkeys(row.backend for row in served))
-    serves = {(row.op, row.backend): row.serves for row in served}
+    serves = {(row.op, row.backend): row.supported for row in served}
     ops = list(dict.fromkeys(row.op for row in served))
     rows = [[op, *("yes" if serves[op, name] else "-" for name in names)] for op in ops]
     yield from table(("op", *names), rows)
-    reasons = dict.fromkeys(f"{row.backend}: {row.reason}" for row in served if not row.serves)
+    reasons = dict.fromkeys(f"{row.backend}: {row.reason}" for row in served if not row.supported)
     yield from reasons

@@ -170,7 +170,7 @@ class DiscretizedLogistic:
     @property
     def _log_scale(self) -> Tensor:
         """What a draw is made with: neither end of it overflows."""
-        return self.log_scale.clamp(mixture_logistics.reference.LEAST_LOG_SCALE, _MOST_LOG_SCALE)
+        return self.log_scale.clamp(mixture_logistics.reference.MIN_LOG_SCALE, _MOST_LOG_SCALE)
 
 
 @dataclass(frozen=True)

@@ -26,15 +26,14 @@ from torch import Tensor
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc, alloc_like
 from zoo_kernels._bijection import (
-    as_lines,
-    by_lines,
+    collapse_dims,
+    collapsible,
     derivative,
     fake_backward,
     fake_values,
-    not_double,
-    single,
 )
 from zoo_kernels._dispatch import lazy
+from zoo_kernels._precision import not_float64, to_float32
 from zoo_kernels._spec import Impl, OpSpec
 from zoo_kernels.coupling import reference
 from zoo_kernels.coupling.glow import (
@@ -95,7 +94,7 @@ def _checked(
 
 def collapsed(params: Tensor) -> Tensor:
     """params (B, 2, *E) as (B, 2, D1, D2), by strides where they allow, else a copy."""
-    return as_lines(params, EVENT)
+    return collapse_dims(params, EVENT)
 
 
 def start(x: Tensor, params: Tensor, first: bool) -> int:
@@ -112,7 +111,7 @@ def _values_cpp(*, is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
     def run(
         x: Tensor, params: Tensor, scale: str, order: str, constant: float, first: bool
     ) -> tuple[Tensor, Tensor]:
-        wide, p = single(x, params)
+        wide, p = to_float32(x), to_float32(params)
         out, ladj = alloc(x.shape, like=wide), alloc(x.shape[:1], like=wide)
         if not x.numel():
             return out.to(x.dtype), ladj.zero_()
@@ -129,7 +128,8 @@ def _backward_cpp(
     x: Tensor, params: Tensor, grad: Tensor, grad_ladj: Tensor, scale: str, order: str,
     constant: float, first: bool, is_inverse: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    wide, p, g = single(x, by_lines(params, EVENT), grad)
+    wide, g = to_float32(x), to_float32(grad)
+    p = to_float32(collapsible(params, EVENT))
     grad_x, grad_params = alloc(x.shape, like=wide), alloc_like(p)
     if x.numel():
         _extension.cpp("coupling_backward")(
@@ -154,8 +154,8 @@ _BACKWARD = OpSpec(
     fake=fake_backward,
     examples=lazy(f"{_CASES}:backward"),
     tolerances=_TOLERANCES,
-    cpp=Impl(_backward_cpp, not_double, needs="coupling_backward"),
-    triton=Impl(lazy(f"{_TRITON}:backward"), not_double),
+    cpp=Impl(_backward_cpp, not_float64, needs="coupling_backward"),
+    triton=Impl(lazy(f"{_TRITON}:backward"), not_float64),
 )
 _FORWARD = OpSpec(
     name="coupling_forward",
@@ -164,8 +164,8 @@ _FORWARD = OpSpec(
     fake=fake_values,
     examples=lazy(f"{_CASES}:forward"),
     tolerances=_TOLERANCES,
-    cpp=Impl(_values_cpp(is_inverse=False), not_double, needs="coupling_values"),
-    triton=Impl(lazy(f"{_TRITON}:forward"), not_double),
+    cpp=Impl(_values_cpp(is_inverse=False), not_float64, needs="coupling_values"),
+    triton=Impl(lazy(f"{_TRITON}:forward"), not_float64),
     derivative=derivative(_BACKWARD, is_inverse=False),
 )
 _INVERSE = OpSpec(
@@ -175,8 +175,8 @@ _INVERSE = OpSpec(
     fake=fake_values,
     examples=lazy(f"{_CASES}:inverse"),
     tolerances=_TOLERANCES,
-    cpp=Impl(_values_cpp(is_inverse=True), not_double, needs="coupling_values"),
-    triton=Impl(lazy(f"{_TRITON}:inverse"), not_double),
+    cpp=Impl(_values_cpp(is_inverse=True), not_float64, needs="coupling_values"),
+    triton=Impl(lazy(f"{_TRITON}:inverse"), not_float64),
     derivative=derivative(_BACKWARD, is_inverse=True),
 )
 OPS = (_FORWARD, _INVERSE, _BACKWARD)

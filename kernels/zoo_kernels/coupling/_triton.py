@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from zoo_kernels._alloc import alloc, alloc_like
-from zoo_kernels._bijection import by_lines
+from zoo_kernels._bijection import collapsible
 from zoo_kernels._tuning import Settings, settings
 from zoo_kernels.coupling import EVENT, collapsed, numbers, start
 from zoo_kernels.spline._triton import _row_sum_kernel, _softplus
@@ -142,7 +142,7 @@ def backward(
     x: Tensor, params: Tensor, grad: Tensor, grad_ladj: Tensor, scale: str, order: str,
     constant: float, first: bool, is_inverse: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    params = by_lines(params, EVENT)
+    params = collapsible(params, EVENT)
     grad_x, grad_params = alloc(x.shape, like=x), alloc_like(params)
     if x.numel():
         p, g, d = collapsed(params), collapsed(grad_params), x[0].numel()

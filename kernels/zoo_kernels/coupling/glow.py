@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo_kernels._spec import watched
+from zoo_kernels._spec import needs_dispatch
 
 Folded = tuple[Tensor, Tensor, Tensor]
 """A matrix (C, C), a bias (C,), and log |det| of the matrix ()."""
@@ -102,7 +102,7 @@ class Kept:
     """The last result of a function of a few tensors, computed again where one has other values.
 
     Values are compared, not versions: no way of writing to a parameter goes unseen. Where
-    gradients, a compiler or a transform watch, nothing is kept.
+    a gradient, a compiler or a transform needs to see the computation, nothing is kept.
     """
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class Kept:
         self._result: Folded | None = None
 
     def __call__(self, function: Callable[[], Folded], *of: Tensor) -> Folded:
-        if watched(of):
+        if needs_dispatch(of):
             return function()
         if self._result is None or not (_usable(self._result) and _same(self._of, of)):
             self._result, self._of = function(), [t.detach().clone() for t in of]

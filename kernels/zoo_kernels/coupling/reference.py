@@ -18,12 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo_kernels._precision import to_float32
+
 SCALES = ("exp", "sigmoid", "tanh")
 ORDERS = ("scale_shift", "shift_scale")
-
-
-def _single(t: Tensor) -> Tensor:
-    return t if t.dtype == torch.float64 else t.float()
 
 
 def log_scale(r: Tensor, scale: str, constant: float) -> Tensor:
@@ -59,8 +57,8 @@ def forward(
     x: Tensor, params: Tensor, scale: str, order: str, constant: float, first: bool
 ) -> tuple[Tensor, Tensor]:
     """y and ladj."""
-    passing, z = split(_single(x), params, first)
-    t, r = _single(params).unbind(1)
+    passing, z = split(to_float32(x), params, first)
+    t, r = to_float32(params).unbind(1)
     log_s = log_scale(r, scale, constant)
     z = log_s.exp() * z + t if order == "scale_shift" else log_s.exp() * (z + t)
     return _join(passing, z, first).to(x.dtype), log_s.flatten(1).sum(1)
@@ -70,8 +68,8 @@ def inverse(
     y: Tensor, params: Tensor, scale: str, order: str, constant: float, first: bool
 ) -> tuple[Tensor, Tensor]:
     """x and log |dx/dy|."""
-    passing, z = split(_single(y), params, first)
-    t, r = _single(params).unbind(1)
+    passing, z = split(to_float32(y), params, first)
+    t, r = to_float32(params).unbind(1)
     log_s = log_scale(r, scale, constant)
     z = (z - t) * (-log_s).exp() if order == "scale_shift" else z * (-log_s).exp() - t
     return _join(passing, z, first).to(y.dtype), -log_s.flatten(1).sum(1)
@@ -82,10 +80,10 @@ def backward(
     constant: float, first: bool, is_inverse: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Gradients of the input and params; `grad` is the output's."""
-    passing, g = split(_single(grad), params, first)
-    z = split(_single(z_in), params, first)[1]
-    t, r = _single(params).unbind(1)
-    gl = _single(grad_ladj).reshape(-1, *[1] * (z.dim() - 1))
+    passing, g = split(to_float32(grad), params, first)
+    z = split(to_float32(z_in), params, first)[1]
+    t, r = to_float32(params).unbind(1)
+    gl = to_float32(grad_ladj).reshape(-1, *[1] * (z.dim() - 1))
     log_s = log_scale(r, scale, constant)
     s = (-log_s).exp() if is_inverse else log_s.exp()
     if is_inverse:

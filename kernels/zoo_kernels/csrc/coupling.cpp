@@ -27,7 +27,7 @@ struct Coupling {
 }  // namespace
 
 #define ZOO_BODY "coupling_body.h"
-#include "units.h"
+#include "targets.h"
 
 namespace {
 
@@ -59,7 +59,7 @@ void coupling_values(zoo::Tensor out, zoo::Tensor ladj, const zoo::Tensor x, con
   a.out = zoo::out<float>(out), a.ladj = zoo::out<float>(ladj);
   zoo::parallel_for(0, x.size(0), 1 + 8192 / a.d, [&](int64_t first, int64_t last) {
     const auto scratch = std::make_unique_for_overwrite<float[]>(2 * a.p.d1 * a.p.d2);
-    for (int64_t b = first; b < last; ++b) a.ladj[b] = ZOO_UNIT(values_row)(a, b, scratch.get());
+    for (int64_t b = first; b < last; ++b) a.ladj[b] = ZOO_TARGET(values_row)(a, b, scratch.get());
   });
 }
 
@@ -74,7 +74,7 @@ void coupling_backward(zoo::Tensor grad_x, zoo::Tensor grad_params, const zoo::T
     std::vector<float> scratch(4 * a.p.d2);
     for (int64_t b = first; b < last; ++b) {
       copy_passing(a, a.grad, b);
-      ZOO_UNIT(gradients_row)(a, b, scratch.data());
+      ZOO_TARGET(gradients_row)(a, b, scratch.data());
     }
   });
 }

@@ -116,7 +116,7 @@ ZOO_INLINE void pass(Passing& p) {
 }
 
 // The next line is fetched meanwhile: lines are often whole pages, which hardware does not cross.
-// Narrower units are too slow to wait for memory.
+// Narrower targets are too slow to wait for memory.
 ZOO_INLINE void fetch(const Line& next, int64_t j) {
   if (W < 16) return;
   for (const float* p : {next.x, next.t, next.r}) __builtin_prefetch(p + j);

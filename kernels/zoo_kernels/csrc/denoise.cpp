@@ -7,7 +7,7 @@
 #include "denoise.h"
 
 #define ZOO_BODY "denoise_body.h"
-#include "units.h"
+#include "targets.h"
 
 namespace {
 
@@ -26,7 +26,7 @@ constexpr int64_t PIECE = 8192;  // elements a task does
 
 void denoise_step(zoo::Tensor out, zoo::Tensor kept, const zoo::Tensor x, const zoo::Tensor m,
                   const zoo::Tensor u, const zoo::Tensor v, const zoo::Tensor h,
-                  const zoo::Tensor limit, const zoo::Tensor table, const zoo::Tensor index,
+                  const zoo::Tensor dynamic_threshold, const zoo::Tensor table, const zoo::Tensor index,
                   const zoo::Tensor rows, int64_t seed, int64_t stream, double guidance, double clip,
                   bool noisy) {
   Step a{};
@@ -34,7 +34,7 @@ void denoise_step(zoo::Tensor out, zoo::Tensor kept, const zoo::Tensor x, const 
   a.d = x.size(1);
   a.m_row = row_stride(m), a.u_row = row_stride(u), a.v_row = row_stride(v);
   a.x = present(x), a.m = present(m), a.u = present(u), a.v = present(v), a.h = present(h);
-  a.limit = present(limit);
+  a.dynamic_threshold = present(dynamic_threshold);
   a.rows = zoo::in<int64_t>(rows);
   a.out = zoo::out<float>(out);
   a.kept = kept.numel() ? zoo::out<float>(kept) : nullptr;
@@ -46,7 +46,7 @@ void denoise_step(zoo::Tensor out, zoo::Tensor kept, const zoo::Tensor x, const 
   zoo::parallel_for(0, x.size(0) * pieces, 2, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t from = task % pieces * PIECE;
-      ZOO_UNIT(step_row)(a, task / pieces, from, std::min(from + PIECE, a.d));
+      ZOO_TARGET(step_row)(a, task / pieces, from, std::min(from + PIECE, a.d));
     }
   });
 }
@@ -63,23 +63,23 @@ float quantile_of(std::vector<int32_t>& size, double quantile) {
   return a + (b - a) * static_cast<float>(place - static_cast<double>(low));
 }
 
-void denoise_limit(zoo::Tensor out, const zoo::Tensor x, const zoo::Tensor m, const zoo::Tensor u,
+void denoise_dynamic_threshold(zoo::Tensor out, const zoo::Tensor x, const zoo::Tensor m, const zoo::Tensor u,
                    const zoo::Tensor table, const zoo::Tensor index, double guidance,
-                   double quantile, double most) {
+                   double quantile, double max) {
   Step a{};
   read_coefficients(a, table, index);
   a.d = x.size(1);
   a.m_row = row_stride(m), a.u_row = row_stride(u);
   a.x = present(x), a.m = present(m), a.u = present(u);
   a.guidance = static_cast<float>(guidance);
-  float* limits = zoo::out<float>(out);
-  const float top = static_cast<float>(most);
+  float* thresholds = zoo::out<float>(out);
+  const float top = static_cast<float>(max);
   zoo::parallel_for(0, x.size(0), 1, [&](int64_t begin, int64_t end) {
     std::vector<int32_t> size(a.d);
     for (int64_t b = begin; b < end; ++b) {
-      ZOO_UNIT(size_row)(a, b, reinterpret_cast<float*>(size.data()));
+      ZOO_TARGET(size_row)(a, b, reinterpret_cast<float*>(size.data()));
       const float l = quantile_of(size, quantile);
-      limits[b] = l < 1.0f ? 1.0f : l > top ? top : l;
+      thresholds[b] = l < 1.0f ? 1.0f : l > top ? top : l;
     }
   });
 }
@@ -89,14 +89,14 @@ void denoise_limit(zoo::Tensor out, const zoo::Tensor x, const zoo::Tensor m, co
 STABLE_TORCH_LIBRARY_FRAGMENT(zoo_cpp, m) {
   m.def(
       "denoise_step(Tensor(a!) out, Tensor(b!) kept, Tensor x, Tensor m, Tensor u, Tensor v, Tensor h, "
-      "Tensor limit, Tensor table, Tensor index, Tensor rows, int seed, int stream, float guidance, "
+      "Tensor dynamic_threshold, Tensor table, Tensor index, Tensor rows, int seed, int stream, float guidance, "
       "float clip, bool noisy) -> ()");
   m.def(
-      "denoise_limit(Tensor(a!) out, Tensor x, Tensor m, Tensor u, Tensor table, Tensor index, "
-      "float guidance, float quantile, float most) -> ()");
+      "denoise_dynamic_threshold(Tensor(a!) out, Tensor x, Tensor m, Tensor u, Tensor table, Tensor index, "
+      "float guidance, float quantile, float max) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(zoo_cpp, CPU, m) {
   m.impl("denoise_step", TORCH_BOX(&denoise_step));
-  m.impl("denoise_limit", TORCH_BOX(&denoise_limit));
+  m.impl("denoise_dynamic_threshold", TORCH_BOX(&denoise_dynamic_threshold));
 }

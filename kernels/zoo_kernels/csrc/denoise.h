@@ -6,12 +6,12 @@
 
 namespace {
 
-enum Column { P_X, P_M, C_X0, C_X, C_M, C_H, S, LOG_LEAST, LOG_MOST, G_X0, G_X, G_M, COLUMNS = 16 };
+enum Column { P_X, P_M, C_X0, C_X, C_M, C_H, S, LOG_VAR_MIN, LOG_VAR_MAX, G_X0, G_X, G_M, COLUMNS = 16 };
 
 struct Step {
   float C[COLUMNS];
   int64_t d, m_row, u_row, v_row;
-  const float *x, *m, *u, *v, *h, *limit;
+  const float *x, *m, *u, *v, *h, *dynamic_threshold;
   const int64_t* rows;
   float *out, *kept;
   float guidance, clip;

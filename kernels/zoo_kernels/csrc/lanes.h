@@ -1,4 +1,4 @@
-// W floats at a time; included by units.h inside a namespace. Elementary functions have errors of
+// W floats at a time; included by targets.h inside a namespace. Elementary functions have errors of
 // about 1 ulp (Cephes polynomials), and NaN stays NaN.
 
 typedef float F __attribute__((vector_size(4 * W)));

@@ -15,7 +15,7 @@ struct Gate {
 }  // namespace
 
 #define ZOO_BODY "masked_conv_body.h"
-#include "units.h"
+#include "targets.h"
 
 namespace {
 
@@ -30,7 +30,7 @@ void gate_forward(zoo::Tensor y, zoo::Tensor pre, const zoo::Tensor cond,
                cond.numel() ? zoo::in<float>(cond) : nullptr,
                residual.numel() ? zoo::in<float>(residual) : nullptr};
   zoo::parallel_for(0, g.pixels, GRAIN,
-                    [&](int64_t begin, int64_t end) { ZOO_UNIT(forward_rows)(g, begin, end); });
+                    [&](int64_t begin, int64_t end) { ZOO_TARGET(forward_rows)(g, begin, end); });
 }
 
 void gate_backward(zoo::Tensor grad_pre, const zoo::Tensor pre, const zoo::Tensor grad) {
@@ -38,7 +38,7 @@ void gate_backward(zoo::Tensor grad_pre, const zoo::Tensor pre, const zoo::Tenso
   const Gate g{grad.size(0) * plane, plane, grad.size(3), false, nullptr,
                zoo::out<float>(grad_pre), zoo::in<float>(pre), zoo::in<float>(grad)};
   zoo::parallel_for(0, g.pixels, GRAIN,
-                    [&](int64_t begin, int64_t end) { ZOO_UNIT(backward_rows)(g, begin, end); });
+                    [&](int64_t begin, int64_t end) { ZOO_TARGET(backward_rows)(g, begin, end); });
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ struct Mixture {
 }  // namespace
 
 #define ZOO_BODY "mixture_logistics_body.h"
-#include "units.h"
+#include "targets.h"
 
 namespace {
 
@@ -64,10 +64,10 @@ void mixture_log_prob(zoo::Tensor out, zoo::Tensor each, const zoo::Tensor x, co
   a.each = zoo::out<float>(each);
   const int64_t batch = params.size(0);
   in_pieces(batch, a.places, [&](int64_t b, int64_t from, int64_t to) {
-    ZOO_UNIT(values_range)(a, b, from, to);
+    ZOO_TARGET(values_range)(a, b, from, to);
   });
   float* sums = zoo::out<float>(out);
-  for (int64_t b = 0; b < batch; ++b) sums[b] = ZOO_UNIT(row_sum)(a.each + b * a.places, a.places);
+  for (int64_t b = 0; b < batch; ++b) sums[b] = ZOO_TARGET(row_sum)(a.each + b * a.places, a.places);
 }
 
 void mixture_backward(zoo::Tensor grad_params, const zoo::Tensor x, const zoo::Tensor params,
@@ -76,7 +76,7 @@ void mixture_backward(zoo::Tensor grad_params, const zoo::Tensor x, const zoo::T
   a.g = layout(grad_params);
   a.grad = zoo::in<float>(grad), a.grad_params = zoo::out<float>(grad_params);
   in_pieces(params.size(0), a.places, [&](int64_t b, int64_t from, int64_t to) {
-    ZOO_UNIT(gradients_range)(a, b, from, to);
+    ZOO_TARGET(gradients_range)(a, b, from, to);
   });
 }
 

@@ -37,7 +37,7 @@ struct Scratch {
 }  // namespace
 
 #define ZOO_BODY "mlp_sampler_body.h"
-#include "units.h"
+#include "targets.h"
 
 namespace {
 
@@ -53,12 +53,12 @@ void network(const Mlp& n, Scratch& s, const float* x, int64_t G, int64_t step) 
     zoo::fill_rows(u, G, n.ld, n.inner_bias[l], n.wide);
     zoo::gemm(G, n.wide, n.H, h, n.ld, n.inner[l], n.ld, u, n.ld);
     for (int64_t i = 0; i < G; ++i) {
-      ZOO_UNIT(modulate)(u + i * n.ld, scale, scale + n.ld, n.H, n.wide);
+      ZOO_TARGET(modulate)(u + i * n.ld, scale, scale + n.ld, n.H, n.wide);
       zoo::add(h + i * n.ld, n.outer_bias[l], n.wide);
     }
     zoo::gemm(G, n.wide, n.H, u, n.ld, n.outer[l], n.ld, h, n.ld);
   }
-  for (int64_t i = 0; i < G; ++i) ZOO_UNIT(activate)(u + i * n.ld, h + i * n.ld, n.wide);
+  for (int64_t i = 0; i < G; ++i) ZOO_TARGET(activate)(u + i * n.ld, h + i * n.ld, n.wide);
   zoo::fill_rows(m, G, n.outputs, n.b_out, n.outputs);
   zoo::gemm(G, n.outputs, n.H, u, n.ld, n.w_out, n.outputs, m, n.outputs);
 }
@@ -73,7 +73,7 @@ void update(const Mlp& n, Scratch& s, int64_t first, int64_t G, int64_t step) {
   a.clip = n.clip, a.noisy = n.noisy;
   a.key = {static_cast<uint32_t>(n.seed), static_cast<uint32_t>(n.seed >> 32),
            static_cast<uint32_t>(step), n.stream};
-  for (int64_t i = 0; i < G; ++i) ZOO_UNIT(step_row)(a, i, 0, n.D);
+  for (int64_t i = 0; i < G; ++i) ZOO_TARGET(step_row)(a, i, 0, n.D);
 }
 
 void run(const Mlp& n, int64_t first, int64_t G) {

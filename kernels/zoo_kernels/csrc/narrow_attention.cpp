@@ -9,7 +9,7 @@
 
 namespace {
 
-constexpr int64_t STEP = 32;  // tokens: two vectors of the widest unit
+constexpr int64_t STEP = 32;  // tokens: two vectors of the widest target
 constexpr int64_t MOST_ROWS = 4;
 
 // q (B, N, H, d), k and v (B, M, H, d) with stride 1 in d; the output is contiguous.
@@ -29,7 +29,7 @@ struct Scratch {
 }  // namespace
 
 #define ZOO_BODY "narrow_attention_body.h"
-#include "units.h"
+#include "targets.h"
 
 namespace {
 
@@ -49,7 +49,7 @@ void narrow_attention(zoo::Tensor out, const zoo::Tensor q, const zoo::Tensor k,
         queries(MOST_ROWS * a.d), tail(a.wide);
     for (int64_t m = a.M; m < a.wide; ++m) tail[m] = -std::numeric_limits<float>::infinity();
     const Scratch s{keys.data(), values.data(), p.data(), queries.data(), tail.data()};
-    for (int64_t task = begin; task < end; ++task) ZOO_UNIT(head)(a, s, task);
+    for (int64_t task = begin; task < end; ++task) ZOO_TARGET(head)(a, s, task);
   });
 }
 

@@ -1,7 +1,7 @@
 // Cached sampling from a gated PixelCNN: the algorithm of pixelcnn_sampler/reference.py.
 //
-// A task owns a group of images and keeps their caches. Layouts: ring [R][G][W][C], begun
-// [G][W][4C], v [G][W + k - 1][C_in] zero-padded, past [G][T C_in]. Channels are padded to a
+// A task owns a group of images and keeps their caches. Layouts: vertical_cache [R][G][W][C], row_cache
+// [G][W][4C], v [G][W + k - 1][C_in] zero-padded, horizontal_cache [G][T C_in]. Channels are padded to a
 // multiple of 16 by the caller; padded channels stay zero.
 #include <algorithm>
 #include <cmath>
@@ -28,17 +28,17 @@ struct Plan {
 };
 
 struct Caches {
-  std::vector<Floats> ring, begun, v, past;
+  std::vector<Floats> vertical_cache, row_cache, v, horizontal_cache;
   Floats pre, act, out, skips, hidden, logits;
 
   Caches(const Plan& p, int64_t G)
       : pre(G * 2 * p.C), act(G * p.C), out(G * 2 * p.C), skips(G * p.C), hidden(G * p.D),
         logits(G * p.P16) {
     for (const Layer& l : p.layers) {
-      ring.emplace_back(l.R * G * p.W * p.C);
-      begun.emplace_back(G * p.W * 4 * p.C);
+      vertical_cache.emplace_back(l.R * G * p.W * p.C);
+      row_cache.emplace_back(G * p.W * 4 * p.C);
       v.emplace_back(G * (p.W + l.k - 1) * l.in);
-      past.emplace_back(G * l.T * l.in);
+      horizontal_cache.emplace_back(G * l.T * l.in);
     }
   }
 };
@@ -62,7 +62,7 @@ int64_t to_level(float x, int64_t levels) {
 
 void draw_mixture(const Plan& p, const float* logits, const float* u, int64_t* x,
                              float* e) {
-  const int64_t unit = p.I == 1 ? 3 : 1 + 3 * p.I, m = p.P / unit, kinds = p.I == 1 ? 2 : 3;
+  const int64_t per_component = p.I == 1 ? 3 : 1 + 3 * p.I, m = p.P / per_component, kinds = p.I == 1 ? 2 : 3;
   const float* of = logits + m + inverse_cdf(logits, m, u[0], e);
   float drawn[3];
   for (int64_t i = 0; i < p.I; ++i) {
@@ -87,29 +87,29 @@ void draw(const Plan& p, const float* logits, const float* u, int64_t* x, float*
 
 // ---- one row ----------------------------------------------------------------------------------
 
-// begun = [g | link] from the finished rows above.
-void begin_row(const Plan& p, Caches& s, int64_t G, int64_t r) {
+// row_cache = [g | link] from the finished rows above.
+void init_row_cache(const Plan& p, Caches& s, int64_t G, int64_t r) {
   const int64_t rows = G * p.W, C = p.C;
   for (int64_t i = 0; i < p.L; ++i) {
     const Layer& l = p.layers[i];
     const int64_t from = i + 1 < p.L ? 0 : 2 * C, n = 4 * C - from;  // the last layer has no v'
-    float* c = s.begun[i].data() + from;
+    float* c = s.row_cache[i].data() + from;
     zoo::fill_rows(c, rows, 4 * C, l.above_bias + from, n);
     for (int64_t j = std::max<int64_t>(0, l.R - r); j < l.R; ++j) {
-      const float* a = s.ring[i].data() + (r + j) % l.R * rows * C;
+      const float* a = s.vertical_cache[i].data() + (r + j) % l.R * rows * C;
       zoo::gemm(rows, n, C, a, C, l.above + j * C * 4 * C + from, 4 * C, c, 4 * C);
     }
-    std::fill(s.past[i].begin(), s.past[i].end(), 0.0f);
+    std::fill(s.horizontal_cache[i].begin(), s.horizontal_cache[i].end(), 0.0f);
   }
 }
 
 // Shift the T newest inputs of every image and return where the newest goes.
-float* shift(float* past, int64_t G, int64_t T, int64_t in) {
+float* shift(float* horizontal_cache, int64_t G, int64_t T, int64_t in) {
   for (int64_t g = 0; g < G; ++g) {
-    float* p = past + g * T * in;
+    float* p = horizontal_cache + g * T * in;
     std::memmove(p, p + in, (T - 1) * in * sizeof(float));
   }
-  return past + (T - 1) * in;
+  return horizontal_cache + (T - 1) * in;
 }
 
 void horizontal(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t c) {
@@ -119,10 +119,10 @@ void horizontal(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t c) {
     const Layer& l = p.layers[i];
     for (int64_t g = 0; g < G; ++g) {
       float* pre = s.pre.data() + g * 2 * C;
-      std::memcpy(pre, s.begun[i].data() + (g * p.W + c) * 4 * C + 2 * C, 2 * C * sizeof(float));
+      std::memcpy(pre, s.row_cache[i].data() + (g * p.W + c) * 4 * C + 2 * C, 2 * C * sizeof(float));
       if (p.cond) zoo::add(pre, p.cond + (((b0 + g) * p.L + i) * 2 + 1) * 2 * C, 2 * C);
     }
-    zoo::gemm(G, 2 * C, l.T * l.in, s.past[i].data(), l.T * l.in, l.across, 2 * C,
+    zoo::gemm(G, 2 * C, l.T * l.in, s.horizontal_cache[i].data(), l.T * l.in, l.across, 2 * C,
                  s.pre.data(), 2 * C);
     zoo::gate(G, s.pre.data(), 2 * C, s.act.data(), C, C);
     const int64_t from = i + 1 < p.L ? 0 : C;  // the last layer's residual goes nowhere
@@ -132,11 +132,11 @@ void horizontal(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t c) {
     for (int64_t g = 0; g < G; ++g) zoo::add(&s.skips[g * C], &s.out[g * 2 * C + C], C);
     if (i + 1 == p.L) break;
     const int64_t taps = p.layers[i + 1].T;
-    float* next = shift(s.past[i + 1].data(), G, taps, C);
+    float* next = shift(s.horizontal_cache[i + 1].data(), G, taps, C);
     for (int64_t g = 0; g < G; ++g) {
       float* h = next + g * taps * C;
       std::memcpy(h, &s.out[g * 2 * C], C * sizeof(float));
-      if (i > 0) zoo::add(h, s.past[i].data() + (g + 1) * l.T * C - C, C);
+      if (i > 0) zoo::add(h, s.horizontal_cache[i].data() + (g + 1) * l.T * C - C, C);
     }
   }
 }
@@ -170,11 +170,11 @@ bool all_known(const Plan& p, int64_t G, int64_t b0, int64_t at) {
   return true;
 }
 
-// The drawn pixel's inputs, into the first layer's row and past.
+// The drawn pixel's inputs, into the first layer's row and horizontal_cache.
 void embed(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t r, int64_t c) {
   const Layer& l = p.layers[0];
   const int64_t at = r * p.W + c;
-  float* newest = shift(s.past[0].data(), G, l.T, l.in);
+  float* newest = shift(s.horizontal_cache[0].data(), G, l.T, l.in);
   for (int64_t g = 0; g < G; ++g) {
     float* v = s.v[0].data() + (g * (p.W + l.k - 1) + c + l.k / 2) * l.in;
     for (int64_t i = 0; i < p.I; ++i) {
@@ -187,17 +187,17 @@ void embed(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t r, int64_t c
 }
 
 // The vertical stack of a finished row.
-void end_row(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t r) {
+void update_vertical_cache(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t r) {
   const int64_t C = p.C, W = p.W;
   for (int64_t i = 0; i < p.L; ++i) {
     const Layer& l = p.layers[i];
     for (int64_t g = 0; g < G; ++g) {
       const float* v = s.v[i].data() + g * (W + l.k - 1) * l.in;
-      float* a = s.ring[i].data() + (r % l.R * G + g) * W * C;
+      float* a = s.vertical_cache[i].data() + (r % l.R * G + g) * W * C;
       zoo::fill_rows(a, W, C, l.row_bias, C);
       zoo::gemm(W, C, l.k * l.in, v, l.in, l.row, C, a, C);
       if (i + 1 == p.L) continue;
-      float* pre = s.begun[i].data() + g * W * 4 * C;
+      float* pre = s.row_cache[i].data() + g * W * 4 * C;
       zoo::gemm(W, 2 * C, l.in, v + l.k / 2 * l.in, l.in, l.here, 2 * C, pre, 4 * C);
       const int64_t k = p.layers[i + 1].k;
       float* next = s.v[i + 1].data() + (g * (W + k - 1) + k / 2) * C;
@@ -212,7 +212,7 @@ void sample_group(const Plan& p, int64_t b0, int64_t G) {
   Caches s(p, G);
   Floats scratch(p.P16);
   for (int64_t r = 0; r < p.H; ++r) {
-    begin_row(p, s, G, r);
+    init_row_cache(p, s, G, r);
     for (int64_t c = 0; c < p.W; ++c) {
       horizontal(p, s, G, b0, c);
       if (!all_known(p, G, b0, r * p.W + c)) {
@@ -221,7 +221,7 @@ void sample_group(const Plan& p, int64_t b0, int64_t G) {
       }
       embed(p, s, G, b0, r, c);
     }
-    if (r + 1 < p.H) end_row(p, s, G, b0, r);
+    if (r + 1 < p.H) update_vertical_cache(p, s, G, b0, r);
   }
 }
 

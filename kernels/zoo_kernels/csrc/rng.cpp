@@ -33,7 +33,7 @@ struct Normal {
 }  // namespace
 
 #define ZOO_BODY "rng_body.h"
-#include "units.h"
+#include "targets.h"
 
 namespace {
 
@@ -61,17 +61,17 @@ void draw(Row<T> row, zoo::Tensor out, const zoo::Tensor rows, int64_t seed, int
 
 void bits(zoo::Tensor out, const zoo::Tensor rows, int64_t seed, int64_t stream, int64_t step,
           int64_t offset) {
-  draw<int64_t>(ZOO_UNIT(bits_row), out, rows, seed, stream, step, offset);
+  draw<int64_t>(ZOO_TARGET(bits_row), out, rows, seed, stream, step, offset);
 }
 
 void uniform(zoo::Tensor out, const zoo::Tensor rows, int64_t seed, int64_t stream, int64_t step,
              int64_t offset) {
-  draw<float>(ZOO_UNIT(uniform_row), out, rows, seed, stream, step, offset);
+  draw<float>(ZOO_TARGET(uniform_row), out, rows, seed, stream, step, offset);
 }
 
 void normal(zoo::Tensor out, const zoo::Tensor rows, int64_t seed, int64_t stream, int64_t step,
             int64_t offset) {
-  draw<float>(ZOO_UNIT(normal_row), out, rows, seed, stream, step, offset);
+  draw<float>(ZOO_TARGET(normal_row), out, rows, seed, stream, step, offset);
 }
 
 }  // namespace

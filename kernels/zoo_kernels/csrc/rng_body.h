@@ -1,4 +1,4 @@
-// One row of draws (rng.cpp), for each vector unit.
+// One row of draws (rng.cpp), for each ISA target.
 #include "philox_body.h"
 
 // The row's elements [from, to), from a multiple of 4 LANES, counted from the row's `offset`.

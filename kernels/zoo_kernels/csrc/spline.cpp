@@ -28,7 +28,7 @@ struct Problem {
 }  // namespace
 
 #define ZOO_BODY "spline_body.h"
-#include "units.h"
+#include "targets.h"
 
 namespace {
 
@@ -63,10 +63,10 @@ void spline_values(zoo::Tensor out, zoo::Tensor ladj, zoo::Tensor each, const zo
   a.out = zoo::out<float>(out);
   a.ladj = zoo::out<float>(each);
   const int64_t batch = params.size(0), d = a.params.d;
-  in_pieces(batch * d, [&](int64_t begin, int64_t end) { ZOO_UNIT(values_range)(a, begin, end); });
+  in_pieces(batch * d, [&](int64_t begin, int64_t end) { ZOO_TARGET(values_range)(a, begin, end); });
   float* sums = zoo::out<float>(ladj);
   zoo::parallel_for(0, batch, 64, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) sums[row] = ZOO_UNIT(row_sum)(a.ladj + row * d, d);
+    for (int64_t row = begin; row < end; ++row) sums[row] = ZOO_TARGET(row_sum)(a.ladj + row * d, d);
   });
 }
 
@@ -85,7 +85,7 @@ void spline_backward(zoo::Tensor grad_x, zoo::Tensor grad_params, const zoo::Ten
   a.out = zoo::out<float>(grad_x);
   a.grad_params = zoo::out<float>(grad_params);
   const int64_t total = params.size(0) * a.params.d;
-  in_pieces(total, [&](int64_t begin, int64_t end) { ZOO_UNIT(gradients_range)(a, begin, end); });
+  in_pieces(total, [&](int64_t begin, int64_t end) { ZOO_TARGET(gradients_range)(a, begin, end); });
 }
 
 }  // namespace

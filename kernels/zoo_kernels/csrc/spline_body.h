@@ -14,7 +14,7 @@ struct Bin {
   F sum_w, sum_h;  // of the exponentials
 };
 
-ZOO_INLINE void transpose(V4 (&r)[4]) {
+ZOO_INLINE void transpose_tile(V4 (&r)[4]) {
   const V4 a = __builtin_shuffle(r[0], r[1], I4{0, 4, 1, 5});
   const V4 b = __builtin_shuffle(r[2], r[3], I4{0, 4, 1, 5});
   const V4 c = __builtin_shuffle(r[0], r[1], I4{2, 6, 3, 7});
@@ -26,7 +26,7 @@ ZOO_INLINE void transpose(V4 (&r)[4]) {
 }
 
 // both halves
-ZOO_INLINE void transpose(V8 (&r)[4]) {
+ZOO_INLINE void transpose_tile(V8 (&r)[4]) {
   const V8 a = __builtin_shuffle(r[0], r[1], I8{0, 8, 1, 9, 4, 12, 5, 13});
   const V8 b = __builtin_shuffle(r[2], r[3], I8{0, 8, 1, 9, 4, 12, 5, 13});
   const V8 c = __builtin_shuffle(r[0], r[1], I8{2, 10, 3, 11, 6, 14, 7, 15});
@@ -61,7 +61,7 @@ ZOO_INLINE void put(const V8& v, float* p, const int64_t* at) {
 
 // `count` parameters of W elements into columns of u, or back, four at a time: the last four overlap.
 template <bool BACK, class P>
-ZOO_INLINE void by_fours(P* p, const int64_t (&at)[W], int count, F* u) {
+ZOO_INLINE void transpose4x4(P* p, const int64_t (&at)[W], int count, F* u) {
   for (int i = 0; i < W; i += static_cast<int>(sizeof(Quads) / sizeof(float)))
     for (int j = 0; j < count; j += 4) {
       const int c = j + 4 <= count ? j : count - 4;
@@ -72,7 +72,7 @@ ZOO_INLINE void by_fours(P* p, const int64_t (&at)[W], int count, F* u) {
           r[k] = load_as<Quads>(lane(u + c + k, i));
         else
           get(r[k], p + c, at + i + k);
-      transpose(r);
+      transpose_tile(r);
 #pragma GCC unroll 4
       for (int k = 0; k < 4; ++k)
         if constexpr (BACK)
@@ -120,7 +120,7 @@ ZOO_INLINE bool adjacent(const int64_t (&at)[W]) {
 
 ZOO_INLINE void read(const float* p, const int64_t (&at)[W], int64_t sk, int count, F* u) {
   if (sk == 1 && count >= 4) {
-    by_fours<false>(p, at, count, u);
+    transpose4x4<false>(p, at, count, u);
   } else if (adjacent(at)) {
     for (int j = 0; j < count; ++j) u[j] = load(p + at[0] + j * sk);
   } else {
@@ -131,7 +131,7 @@ ZOO_INLINE void read(const float* p, const int64_t (&at)[W], int64_t sk, int cou
 
 ZOO_INLINE void write(float* p, const int64_t (&at)[W], int64_t sk, int count, F* u, int n) {
   if (n == W && sk == 1 && count >= 4) {
-    by_fours<true>(p, at, count, u);
+    transpose4x4<true>(p, at, count, u);
   } else if (n == W && adjacent(at)) {
     for (int j = 0; j < count; ++j) store(p + at[0] + j * sk, u[j]);
   } else {

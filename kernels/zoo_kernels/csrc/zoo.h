@@ -1,4 +1,4 @@
-// What every kernel file shares: the stable-ABI headers, run-time choice of the vector unit, and
+// What every kernel file shares: the stable-ABI headers, run-time choice of the ISA target, and
 // typed pointers. No op's name appears here.
 #pragma once
 
@@ -25,8 +25,11 @@ inline T* out(Tensor& t) {
   return static_cast<T*>(t.mutable_data_ptr());
 }
 
-// The vector unit in use, at most this machine's (unit.cpp): 4 for AVX-512 (x86-64-v4), 3 for AVX2
-// and FMA (x86-64-v3), 1 for the baseline.
-int unit();
+// The instruction sets that bodies are compiled for, numbered as the levels of x86-64: AVX-512 is
+// x86-64-v4, AVX2 with FMA x86-64-v3. _extension.py has the same numbers.
+enum IsaTarget { BASELINE = 1, AVX2 = 3, AVX512 = 4 };
+
+// The target in use: the widest that this machine runs, or the cap set by a caller (targets.cpp).
+IsaTarget isa_target();
 
 }  // namespace zoo

@@ -1,15 +1,14 @@
 """One denoising step of DDPM, DDIM, DPM-Solver++(2M), Euler, Heun or flow matching, in one pass.
 
     steps = denoise.ddim(alpha, sigma, prediction="v")       # a solver is a table: see tables.py
-    history = None
+    buffer = None
     for i in range(len(steps)):
-        x, history = denoise.step(x, network(x), steps, i, history=history)
+        x, buffer = denoise.step(x, network(x), steps, i, multistep_buffer=buffer)
 
 `index` may be an int64 tensor of shape (1,) on x's device, so that a whole loop can be captured:
-nothing is read back. `unconditional` and `guidance` combine two outputs (Ho & Salimans, 2022,
-u + guidance (output - u)); `clip` bounds x0; `threshold` does so by Imagen's quantile. The noise
-is `rng.normal(seed, rows, ..., stream=stream, step=index)`: a row's draws do not depend on its
-batch, its place in it, or the device. Not differentiable: it is for sampling.
+nothing is read back. The noise is `rng.normal(seed, rows, ..., stream=stream, step=index)`: a
+row's draws do not depend on its batch, its position in it, or the device. Not differentiable: it
+is for sampling. The equations: `reference.py`.
 """
 
 __all__ = ["OPS", "PREDICTIONS", "Steps", "ddim", "ddpm", "dpm_solver_pp", "euler", "heun", "step"]
@@ -22,9 +21,12 @@ from torch import Tensor
 
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc
-from zoo_kernels._dispatch import Verdict, lazy
+from zoo_kernels._dispatch import lazy
+from zoo_kernels._precision import not_float64, to_float32
+from zoo_kernels._renamed import renamed_argument
 from zoo_kernels._spec import Impl, OpSpec
 from zoo_kernels.denoise import reference
+from zoo_kernels.denoise.reference import StepArguments, ThresholdArguments
 from zoo_kernels.denoise.tables import (
     PREDICTIONS,
     Steps,
@@ -35,37 +37,82 @@ from zoo_kernels.denoise.tables import (
     heun,
 )
 
-_HALVES = (torch.float16, torch.bfloat16)
 
-
+@renamed_argument("history", "multistep_buffer")
 def step(
-    x: Tensor, output: Tensor, steps: Steps, index: int | Tensor, *, rows: Tensor | None = None,
-    seed: int = 0, stream: int = 0, unconditional: Tensor | None = None, guidance: float = 1.0,
-    variance: Tensor | None = None, history: Tensor | None = None, clip: float | None = None,
+    x: Tensor,
+    output: Tensor,
+    steps: Steps,
+    index: int | Tensor,
+    *,
+    rows: Tensor | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    unconditional: Tensor | None = None,
+    guidance: float = 1.0,
+    variance: Tensor | None = None,
+    multistep_buffer: Tensor | None = None,
+    clip: float | None = None,
     threshold: tuple[float, float] | None = None,
-) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-    """(x after step `index`, what to pass as `history` at the next, or None).
+) -> tuple[Tensor, Tensor | None]:
+    """(x after step `index`, what to pass as `multistep_buffer` at the next step, or None).
 
-    `output`, `unconditional`, `variance` have x's shape (B, *E) and may be slices of a bigger
-    output; `variance` is the v in [-1, 1] of a learned one. `threshold` is (quantile, most).
-    `rows` names the samples for the noise, int64 (B,), default 0..B-1.
+    x, and what has its shape and dtype, is (B, *E); it may be a slice of a bigger output.
+
+    - `output`: the network's. With `unconditional`, an output without the condition, it becomes
+      unconditional + guidance (output - unconditional) (Ho & Salimans, 2022).
+    - `index`: the row of the table, an int or int64 (1,); a tensor outside the table gives NaN.
+    - `rows`: the sample indices that name the noise, int64 (B,), by default 0..B-1; with `seed` in
+      [-2^63, 2^64) and `stream` in [0, 2^32).
+    - `variance`: the v in [-1, 1] of a learned variance (Nichol & Dhariwal, 2021).
+    - `clip`: bounds x0 to [-clip, clip]. `threshold`: (quantile, max), dynamic thresholding to the
+      quantile of a row's |x0| within [1, max] (Saharia et al., 2022).
+
+    Raises ValueError, naming the argument, for shapes, dtypes and values that do not fit.
     """
-    _check_tensors(x, {"output": output, "unconditional": unconditional, "variance": variance,
-                       "history": history})  # fmt: skip
+    same = {"output": output, "unconditional": unconditional, "variance": variance}
+    _check_tensors(x, same | {"multistep_buffer": multistep_buffer})
     where = _index(index, steps, x)
-    _check_options(steps, variance, clip, threshold, guidance, seed, stream)
+    _check_bounds(clip, threshold)
+    _check_options(steps, variance, guidance, seed, stream)
     rows = torch.arange(len(x), device=x.device) if rows is None else rows
     if rows.dtype != torch.int64 or rows.shape != x.shape[:1]:
-        raise ValueError(f"rows must be int64 of shape ({len(x)},), "
-                         f"not {rows.dtype} {tuple(rows.shape)}")  # fmt: skip
-    limit = None
+        found = f"{rows.dtype} {tuple(rows.shape)}"
+        raise ValueError(f"rows must be int64 of shape ({len(x)},), not {found}")
+    bound = None
     if threshold is not None:
-        limit = _LIMIT(x, output, unconditional, steps.table, where, guidance, *threshold)
-    signed = seed - 2**64 if seed >= 2**63 else seed
+        quantile, max = threshold
+        bound = _THRESHOLD(
+            *ThresholdArguments(
+                x=x,
+                output=output,
+                unconditional=unconditional,
+                table=steps.table,
+                index=where,
+                guidance=guidance,
+                quantile=quantile,
+                max=max,
+            )
+        )
     out, kept = _STEP(
-        x, output, unconditional, variance, history, limit, steps.table, where, rows,
-        signed, stream, guidance, clip or 0.0, steps.noisy, steps.remembers,
-    )  # fmt: skip
+        *StepArguments(
+            x=x,
+            output=output,
+            unconditional=unconditional,
+            variance=variance,
+            multistep_buffer=multistep_buffer,
+            dynamic_threshold=bound,
+            table=steps.table,
+            index=where,
+            rows=rows,
+            seed=seed - 2**64 if seed >= 2**63 else seed,
+            stream=stream,
+            guidance=guidance,
+            clip=clip or 0.0,
+            noisy=steps.noisy,
+            remember=steps.remembers,
+        )
+    )
     return out, kept if steps.remembers else None
 
 
@@ -82,36 +129,46 @@ def _check_tensors(x: Tensor, others: dict[str, Tensor | None]) -> None:
 
 def _index(index: int | Tensor, steps: Steps, x: Tensor) -> Tensor:
     if steps.table.device != x.device or steps.table.dtype != torch.float32:
-        raise ValueError(f"steps must be float32 on {x.device} like x (steps.to(device)), not "
-                         f"{steps.table.dtype} on {steps.table.device}")  # fmt: skip
+        raise ValueError(
+            f"steps must be float32 on {x.device} like x (steps.to(device)), not "
+            f"{steps.table.dtype} on {steps.table.device}"
+        )
     if isinstance(index, int):
         if not 0 <= index < len(steps):
             raise ValueError(f"index must be in [0, {len(steps)}), not {index}")
         return torch.tensor([index], device=x.device)
     if index.dtype != torch.int64 or index.shape != (1,) or index.device != x.device:
-        raise ValueError(f"index must be an int or int64 of shape (1,) on {x.device}, "
-                         f"not {index.dtype} {tuple(index.shape)} on {index.device}")  # fmt: skip
+        raise ValueError(
+            f"index must be an int or int64 of shape (1,) on {x.device}, "
+            f"not {index.dtype} {tuple(index.shape)} on {index.device}"
+        )
     return index
 
 
+def _check_bounds(clip: float | None, threshold: tuple[float, float] | None) -> None:
+    if clip is not None and not (math.isfinite(clip) and clip > 0):
+        raise ValueError(f"clip must be positive and finite or None, not {clip!r}")
+    if threshold is None:
+        return
+    if clip is not None:
+        raise ValueError("threshold and clip both bound x0; pass one of them")
+    quantile, max = threshold
+    if not (0 <= quantile <= 1 and max >= 1):
+        raise ValueError(f"threshold must be (quantile in [0, 1], max >= 1), not {threshold!r}")
+
+
 def _check_options(
-    steps: Steps, variance: Tensor | None, clip: float | None,
-    threshold: tuple[float, float] | None, guidance: float, seed: int, stream: int,
-) -> None:  # fmt: skip
+    steps: Steps, variance: Tensor | None, guidance: float, seed: int, stream: int
+) -> None:
     if steps.learned_variance != (variance is not None):
         needs = "needs" if steps.learned_variance else "does not take"
         raise ValueError(f"variance: this solver {needs} a learned variance")
-    if clip is not None and not (math.isfinite(clip) and clip > 0):
-        raise ValueError(f"clip must be positive and finite or None, not {clip!r}")
-    if threshold is not None and clip is not None:
-        raise ValueError("threshold and clip both bound x0; pass one of them")
-    if threshold is not None and not (0 <= threshold[0] <= 1 and threshold[1] >= 1):
-        raise ValueError(f"threshold must be (quantile in [0, 1], most >= 1), not {threshold!r}")
     if not math.isfinite(guidance):
         raise ValueError(f"guidance must be finite, not {guidance!r}")
     if not -(2**63) <= seed < 2**64 or not 0 <= stream < 2**32:
-        raise ValueError(f"seed must be in [-2^63, 2^64) and stream in [0, 2^32), "
-                         f"not {seed!r}, {stream!r}")  # fmt: skip
+        raise ValueError(
+            f"seed must be in [-2^63, 2^64) and stream in [0, 2^32), not {seed!r}, {stream!r}"
+        )
 
 
 def flat_rows(t: Tensor | None, like: Tensor) -> Tensor:
@@ -122,80 +179,87 @@ def flat_rows(t: Tensor | None, like: Tensor) -> Tensor:
     return flat if flat.stride(1) == 1 or flat.shape[1] == 1 else flat.contiguous()
 
 
-def _single(t: Tensor | None) -> Tensor | None:
-    return t.float() if t is not None and t.dtype in _HALVES else t
+def _flat_float32(t: Tensor | None, like: Tensor) -> Tensor:
+    return flat_rows(None if t is None else to_float32(t), like)
 
 
-def _step_cpp(
-    x: Tensor, output: Tensor, unconditional: Tensor | None, variance: Tensor | None,
-    history: Tensor | None, limit: Tensor | None, table: Tensor, index: Tensor, rows: Tensor,
-    seed: int, stream: int, guidance: float, clip: float, noisy: bool, remember: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    wide = flat_rows(_single(x), x).contiguous()
-    out = alloc(x.shape, like=wide)
-    kept = alloc(x.shape if remember else (len(x), 0), like=wide)
+def _step_cpp(*args: Any) -> tuple[Tensor, Tensor]:
+    a = StepArguments(*args)
+    x = flat_rows(to_float32(a.x), a.x).contiguous()
+    out = alloc(a.x.shape, like=x)
+    kept = alloc(a.x.shape if a.remember else (len(x), 0), like=x)
     if x.numel():
-        parts = [flat_rows(_single(t), wide) for t in (output, unconditional, variance, history)]
-        parts[3] = parts[3].contiguous()
-        bound = wide.new_empty(0) if limit is None else limit.contiguous()
         _extension.cpp("denoise_step")(
-            out, kept, wide, *parts, bound, table.contiguous(), index, rows.contiguous(),
-            seed, stream, guidance, clip, noisy,
-        )  # fmt: skip
-    return out.to(x.dtype), kept.to(x.dtype)
+            out,
+            kept,
+            x,
+            _flat_float32(a.output, x),
+            _flat_float32(a.unconditional, x),
+            _flat_float32(a.variance, x),
+            _flat_float32(a.multistep_buffer, x).contiguous(),
+            x.new_empty(0) if a.dynamic_threshold is None else a.dynamic_threshold.contiguous(),
+            a.table.contiguous(),
+            a.index,
+            a.rows.contiguous(),
+            a.seed,
+            a.stream,
+            a.guidance,
+            a.clip,
+            a.noisy,
+        )
+    return out.to(a.x.dtype), kept.to(a.x.dtype)
 
 
-def _limit_cpp(
-    x: Tensor, output: Tensor, unconditional: Tensor | None, table: Tensor, index: Tensor,
-    guidance: float, quantile: float, most: float,
-) -> Tensor:  # fmt: skip
-    wide = flat_rows(_single(x), x).contiguous()
-    out = alloc((len(x),), like=wide)
+def _dynamic_threshold_cpp(*args: Any) -> Tensor:
+    a = ThresholdArguments(*args)
+    x = flat_rows(to_float32(a.x), a.x).contiguous()
+    out = alloc((len(x),), like=x)
     if x.numel():
-        parts = [flat_rows(_single(t), wide) for t in (output, unconditional)]
-        _extension.cpp("denoise_limit")(
-            out, wide, *parts, table.contiguous(), index, guidance, quantile, most
+        m, u = _flat_float32(a.output, x), _flat_float32(a.unconditional, x)
+        _extension.cpp("denoise_dynamic_threshold")(
+            out, x, m, u, a.table.contiguous(), a.index, a.guidance, a.quantile, a.max
         )
     return out
 
 
-def _not_double(x: Tensor, *rest: Any) -> Verdict:
-    return x.dtype != torch.float64, "float64 is for the reference"
+def _fake_step(*args: Any) -> tuple[Tensor, Tensor]:
+    a = StepArguments(*args)
+    return a.x.new_empty(a.x.shape), a.x.new_empty(a.x.shape if a.remember else (a.x.shape[0], 0))
 
 
-def _fake_step(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), x.new_empty(x.shape if rest[-1] else (x.shape[0], 0))
-
-
-def _fake_limit(x: Tensor, *rest: Any) -> Tensor:
-    return x.new_empty(x.shape[:1], dtype=torch.float64 if x.dtype == torch.float64 else None
-                       if x.dtype == torch.float32 else torch.float32)  # fmt: skip
+def _fake_threshold(x: Tensor, *rest: Any) -> Tensor:
+    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return x.new_empty(x.shape[:1], dtype=wide)
 
 
 _STEP = OpSpec(
     name="denoise_step",
-    schema="(Tensor x, Tensor output, Tensor? unconditional, Tensor? variance, Tensor? history, "
-           "Tensor? limit, Tensor table, Tensor index, Tensor rows, int seed, int stream, "
-           "float guidance, float clip, bool noisy, bool remember) -> (Tensor, Tensor)",
+    schema="(Tensor x, Tensor output, Tensor? unconditional, Tensor? variance, "
+    "Tensor? multistep_buffer, Tensor? dynamic_threshold, Tensor table, Tensor index, "
+    "Tensor rows, int seed, int stream, float guidance, float clip, bool noisy, bool remember)"
+    " -> (Tensor, Tensor)",
     reference=reference.step,
     fake=_fake_step,
     examples=lazy("zoo_kernels.denoise._cases:step"),
-    tolerances={torch.float32: (2e-6, 2e-6), torch.bfloat16: (8e-3, 1e-3),
-                torch.float16: (1e-3, 1e-4)},
-    cpp=Impl(_step_cpp, _not_double, needs="denoise_step"),
-    triton=Impl(lazy("zoo_kernels.denoise._triton:step"), _not_double),
-    differentiable=False,
-)  # fmt: skip
-_LIMIT = OpSpec(
-    name="denoise_limit",
-    schema="(Tensor x, Tensor output, Tensor? unconditional, Tensor table, Tensor index, "
-    "float guidance, float quantile, float most) -> Tensor",
-    reference=reference.limit,
-    fake=_fake_limit,
-    examples=lazy("zoo_kernels.denoise._cases:limit"),
-    tolerances={torch.float32: (2e-6, 2e-6), torch.bfloat16: (1e-5, 1e-5)},
-    cpp=Impl(_limit_cpp, _not_double, needs="denoise_limit"),
-    triton=Impl(lazy("zoo_kernels.denoise._triton:limit"), _not_double),
+    tolerances={
+        torch.float32: (2e-6, 2e-6),
+        torch.bfloat16: (8e-3, 1e-3),
+        torch.float16: (1e-3, 1e-4),
+    },
+    cpp=Impl(_step_cpp, not_float64, needs="denoise_step"),
+    triton=Impl(lazy("zoo_kernels.denoise._triton:step"), not_float64),
     differentiable=False,
 )
-OPS = (_STEP, _LIMIT)
+_THRESHOLD = OpSpec(
+    name="denoise_dynamic_threshold",
+    schema="(Tensor x, Tensor output, Tensor? unconditional, Tensor table, Tensor index, "
+    "float guidance, float quantile, float max) -> Tensor",
+    reference=reference.dynamic_threshold,
+    fake=_fake_threshold,
+    examples=lazy("zoo_kernels.denoise._cases:dynamic_threshold"),
+    tolerances={torch.float32: (2e-6, 2e-6), torch.bfloat16: (1e-5, 1e-5)},
+    cpp=Impl(_dynamic_threshold_cpp, not_float64, needs="denoise_dynamic_threshold"),
+    triton=Impl(lazy("zoo_kernels.denoise._triton:dynamic_threshold"), not_float64),
+    differentiable=False,
+)
+OPS = (_STEP, _THRESHOLD)

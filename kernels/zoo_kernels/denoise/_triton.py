@@ -5,6 +5,8 @@ step and can be captured. No multiplication is fused with an addition, so the no
 of zoo_kernels.rng.
 """
 
+from typing import Any
+
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -12,13 +14,29 @@ from torch import Tensor
 from zoo_kernels._alloc import alloc
 from zoo_kernels._dispatch import interpreted
 from zoo_kernels._tuning import settings
-from zoo_kernels.denoise import flat_rows
+from zoo_kernels.denoise import flat_rows, reference
+from zoo_kernels.denoise.reference import StepArguments, ThresholdArguments
 from zoo_kernels.rng._triton import _box_muller
+
+# The columns of the table, by name: kernels see no other globals than constexprs.
+COLUMNS = tl.constexpr(reference.COLUMNS)
+P_X = tl.constexpr(reference.P_X)
+P_M = tl.constexpr(reference.P_M)
+C_X0 = tl.constexpr(reference.C_X0)
+C_X = tl.constexpr(reference.C_X)
+C_M = tl.constexpr(reference.C_M)
+C_H = tl.constexpr(reference.C_H)
+S = tl.constexpr(reference.S)
+LOG_VAR_MIN = tl.constexpr(reference.LOG_VAR_MIN)
+LOG_VAR_MAX = tl.constexpr(reference.LOG_VAR_MAX)
+G_X0 = tl.constexpr(reference.G_X0)
+G_X = tl.constexpr(reference.G_X)
+G_M = tl.constexpr(reference.G_M)
 
 
 @triton.jit
 def _coefficient(p_table, i_step, inside, column: tl.constexpr):
-    return tl.load(p_table + i_step * 16 + column, mask=inside, other=float("nan"))
+    return tl.load(p_table + i_step * COLUMNS + column, mask=inside, other=float("nan"))
 
 
 @triton.jit
@@ -36,9 +54,9 @@ def _normals(seed, row, stream, i_step, block, BLOCK: tl.constexpr):
 
 @triton.jit(do_not_specialize=["seed", "stream"])
 def _step_kernel(
-    p_out, p_kept, p_x, p_m, p_u, p_v, p_h, p_limit, p_table, p_index, p_rows,
+    p_out, p_kept, p_x, p_m, p_u, p_v, p_h, p_threshold, p_table, p_index, p_rows,
     m_row, u_row, v_row, d, pieces, n_steps, seed, stream, guidance, clip,
-    GUIDED: tl.constexpr, LEARNED: tl.constexpr, HISTORY: tl.constexpr, LIMITED: tl.constexpr,
+    GUIDED: tl.constexpr, LEARNED: tl.constexpr, BUFFERED: tl.constexpr, THRESHOLDED: tl.constexpr,
     CLIP: tl.constexpr, NOISY: tl.constexpr, REMEMBER: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     i_program = tl.program_id(0).to(tl.int64)
@@ -54,10 +72,11 @@ def _step_kernel(
         u = tl.load(p_u + i_row * u_row + o, mask=m_o, other=0.0).to(tl.float32)
         m = u + tl.full((), guidance, tl.float32) * (m - u)
     x0 = (
-        _coefficient(p_table, i_step, inside, 0) * x + _coefficient(p_table, i_step, inside, 1) * m
+        _coefficient(p_table, i_step, inside, P_X) * x
+        + _coefficient(p_table, i_step, inside, P_M) * m
     )
-    if LIMITED:
-        bound = tl.load(p_limit + i_row).to(tl.float32)
+    if THRESHOLDED:
+        bound = tl.load(p_threshold + i_row).to(tl.float32)
         x0 = tl.where(x0 > bound, bound, x0)
         x0 = tl.where(x0 < -bound, -bound, x0) / bound
     if CLIP:
@@ -65,30 +84,30 @@ def _step_kernel(
         x0 = tl.where(x0 > bound, bound, x0)
         x0 = tl.where(x0 < -bound, -bound, x0)
     out = (
-        _coefficient(p_table, i_step, inside, 2) * x0
-        + _coefficient(p_table, i_step, inside, 3) * x
-        + _coefficient(p_table, i_step, inside, 4) * m
+        _coefficient(p_table, i_step, inside, C_X0) * x0
+        + _coefficient(p_table, i_step, inside, C_X) * x
+        + _coefficient(p_table, i_step, inside, C_M) * m
     )
-    if HISTORY:
+    if BUFFERED:
         h = tl.load(p_h + i_row * d + o, mask=m_o, other=0.0).to(tl.float32)
-        out += _coefficient(p_table, i_step, inside, 5) * h
+        out += _coefficient(p_table, i_step, inside, C_H) * h
     if NOISY:
         block = i_piece * BLOCK + tl.arange(0, BLOCK)
         z = _normals(seed, tl.load(p_rows + i_row), stream, i_step, block, BLOCK)
-        deviation = _coefficient(p_table, i_step, inside, 6)
+        std = _coefficient(p_table, i_step, inside, S)
         if LEARNED:
             v = tl.load(p_v + i_row * v_row + o, mask=m_o, other=0.0).to(tl.float32)
-            least = _coefficient(p_table, i_step, inside, 7)
-            most = _coefficient(p_table, i_step, inside, 8)
-            out += deviation * tl.exp(((v + 1.0) * most + (1.0 - v) * least) * 0.25) * z
+            log_min = _coefficient(p_table, i_step, inside, LOG_VAR_MIN)
+            log_max = _coefficient(p_table, i_step, inside, LOG_VAR_MAX)
+            out += std * tl.exp(((v + 1.0) * log_max + (1.0 - v) * log_min) * 0.25) * z
         else:
-            out += deviation * z
+            out += std * z
     tl.store(p_out + i_row * d + o, out.to(p_out.dtype.element_ty), mask=m_o)
     if REMEMBER:
         kept = (
-            _coefficient(p_table, i_step, inside, 9) * x0
-            + _coefficient(p_table, i_step, inside, 10) * x
-            + _coefficient(p_table, i_step, inside, 11) * m
+            _coefficient(p_table, i_step, inside, G_X0) * x0
+            + _coefficient(p_table, i_step, inside, G_X) * x
+            + _coefficient(p_table, i_step, inside, G_M) * m
         )
         tl.store(p_kept + i_row * d + o, kept.to(p_kept.dtype.element_ty), mask=m_o)
 
@@ -109,18 +128,18 @@ def _sizes(
 
 
 @triton.jit(do_not_specialize=["low"])
-def _limit_kernel(
+def _threshold_kernel(
     p_out, p_x, p_m, p_u, p_table, p_index, m_row, u_row, d, n_steps, low, fraction, guidance,
-    most, GUIDED: tl.constexpr, BLOCK: tl.constexpr,
+    max, GUIDED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One row: the order statistic `low` by bisection over the 31 bits, then the next one."""
     i_row = tl.program_id(0).to(tl.int64)
     i_step = tl.load(p_index)
     inside = (i_step >= 0) & (i_step < n_steps)
-    c_x = _coefficient(p_table, i_step, inside, 0)
-    c_m = _coefficient(p_table, i_step, inside, 1)
+    c_x = _coefficient(p_table, i_step, inside, P_X)
+    c_m = _coefficient(p_table, i_step, inside, P_M)
     w = tl.full((), guidance, tl.float32)
-    found = tl.zeros((), tl.int32)  # the largest value with at most `low` sizes below it
+    found = tl.zeros((), tl.int32)  # the largest value with at max `low` sizes below it
     for i in range(31):
         trial = found | (1 << (30 - i))
         below = tl.zeros([BLOCK], tl.int32)
@@ -140,55 +159,57 @@ def _limit_kernel(
     following = tl.where((ties > low + 1) | (ties >= d), found, tl.min(above, axis=0))
     a = found.to(tl.float32, bitcast=True)
     b = following.to(tl.float32, bitcast=True)
-    limit = a + (b - a) * tl.full((), fraction, tl.float32)
-    top = tl.full((), most, tl.float32)
-    limit = tl.where(limit < 1.0, 1.0, limit)
-    tl.store(p_out + i_row, tl.where(limit > top, top, limit))
+    threshold = a + (b - a) * tl.full((), fraction, tl.float32)
+    top = tl.full((), max, tl.float32)
+    threshold = tl.where(threshold < 1.0, 1.0, threshold)
+    tl.store(p_out + i_row, tl.where(threshold > top, top, threshold))
 
 
 def _stride(t: Tensor) -> int:
     return t.stride(0) if t.numel() else 0
 
 
-def step(
-    x: Tensor, output: Tensor, unconditional: Tensor | None, variance: Tensor | None,
-    history: Tensor | None, limit: Tensor | None, table: Tensor, index: Tensor, rows: Tensor,
-    seed: int, stream: int, guidance: float, clip: float, noisy: bool, remember: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    out, kept = alloc(x.shape, like=x), alloc(x.shape if remember else (len(x), 0), like=x)
-    if not x.numel():
+def step(*args: Any) -> tuple[Tensor, Tensor]:
+    a = StepArguments(*args)
+    out = alloc(a.x.shape, like=a.x)
+    kept = alloc(a.x.shape if a.remember else (len(a.x), 0), like=a.x)
+    if not a.x.numel():
         return out, kept
-    flat = flat_rows(x, x).contiguous()
-    m, u, v, h = (flat_rows(t, x) for t in (output, unconditional, variance, history))
-    d = flat.shape[1]
+    x = flat_rows(a.x, a.x).contiguous()
+    m, u, v = (flat_rows(t, a.x) for t in (a.output, a.unconditional, a.variance))
+    h, d = flat_rows(a.multistep_buffer, a.x).contiguous(), x.shape[1]
     launch = settings("denoise.step", BLOCK=min(4096, triton.next_power_of_2(-(-d // 4))))
     pieces = -(-d // (4 * launch["BLOCK"]))
+    # fmt: off
     _step_kernel[(len(x) * pieces,)](
-        out, kept, flat, m, u, v, h.contiguous(), table if limit is None else limit.contiguous(),
-        table.contiguous(), index, rows.contiguous(), _stride(m), _stride(u), _stride(v), d,
-        pieces, len(table), seed, stream, guidance, clip, GUIDED=unconditional is not None,
-        LEARNED=variance is not None, HISTORY=history is not None, LIMITED=limit is not None,
-        CLIP=clip > 0, NOISY=noisy, REMEMBER=remember, **launch,
-        enable_fp_fusion=False,
-    )  # fmt: skip
+        out, kept, x, m, u, v, h,
+        a.table if a.dynamic_threshold is None else a.dynamic_threshold.contiguous(),
+        a.table.contiguous(), a.index, a.rows.contiguous(),
+        _stride(m), _stride(u), _stride(v), d, pieces, len(a.table),
+        a.seed, a.stream, a.guidance, a.clip,
+        GUIDED=a.unconditional is not None, LEARNED=a.variance is not None,
+        BUFFERED=a.multistep_buffer is not None, THRESHOLDED=a.dynamic_threshold is not None,
+        CLIP=a.clip > 0, NOISY=a.noisy, REMEMBER=a.remember, **launch, enable_fp_fusion=False,
+    )
+    # fmt: on
     return out, kept
 
 
-def limit(
-    x: Tensor, output: Tensor, unconditional: Tensor | None, table: Tensor, index: Tensor,
-    guidance: float, quantile: float, most: float,
-) -> Tensor:  # fmt: skip
-    out = alloc((len(x),), like=table)
-    if not x.numel():
+def dynamic_threshold(*args: Any) -> Tensor:
+    a = ThresholdArguments(*args)
+    out = alloc((len(a.x),), like=a.table)
+    if not a.x.numel():
         return out
-    flat = flat_rows(x, x).contiguous()
-    m, u = flat_rows(output, x), flat_rows(unconditional, x)
-    d = flat.shape[1]
-    place = quantile * (d - 1)
-    _limit_kernel[(len(x),)](
-        out, flat, m, u, table.contiguous(), index, _stride(m), _stride(u), d, len(table),
-        int(place), place - int(place), guidance, most, GUIDED=unconditional is not None,
+    x = flat_rows(a.x, a.x).contiguous()
+    m, u, d = flat_rows(a.output, a.x), flat_rows(a.unconditional, a.x), x.shape[1]
+    position = a.quantile * (d - 1)
+    low = int(position)
+    # fmt: off
+    _threshold_kernel[(len(x),)](
+        out, x, m, u, a.table.contiguous(), a.index, _stride(m), _stride(u), d, len(a.table),
+        low, position - low, a.guidance, a.max, GUIDED=a.unconditional is not None,
         BLOCK=triton.next_power_of_2(d) if interpreted() else 1024, num_warps=8,
         enable_fp_fusion=False,
-    )  # fmt: skip
+    )
+    # fmt: on
     return out

@@ -1,7 +1,8 @@
 """One step of any solver that is linear in what it knows.
 
-Let m be the network's output (guided: u + w (c - u)), h what the step before remembered, z the
-normals of zoo_kernels.rng at (seed, row, stream, step i), and C row i of the table:
+Let m be the network's output (guided: u + w (c - u)), h what the step before put into the
+multistep buffer, z the normals of zoo_kernels.rng at (seed, row, stream, step i), and C row i of
+the table:
 
     x0  = clip(C[P_X] x + C[P_M] m)
     out = C[C_X0] x0 + C[C_X] x + C[C_M] m + C[C_H] h + s z        s = C[S], or with a learned
@@ -11,22 +12,66 @@ Clipping is to [-clip, clip], or by dynamic thresholding (Imagen, Saharia et al.
 to [-l, l] and division by l, where l is a quantile of a row's |x0|, at least 1. The learned
 variance is that of Nichol & Dhariwal (2021) eq. 15, with v in [-1, 1]:
 
-    log var = (v + 1) / 2 C[LOG_MOST] + (1 - v) / 2 C[LOG_LEAST]        s = C[S] sqrt(var)
+    log var = (v + 1) / 2 C[LOG_VAR_MAX] + (1 - v) / 2 C[LOG_VAR_MIN]      s = C[S] sqrt(var)
 
 Shapes: x, m, u, v, h (B, *E); table (T, 16); index (1,), out of range gives NaN; rows (B,).
 """
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from zoo_kernels._arguments import Arguments
+from zoo_kernels._precision import to_float32
 from zoo_kernels.rng import reference as rng
 
+COLUMN_NAMES = (
+    *("P_X", "P_M", "C_X0", "C_X", "C_M", "C_H"),
+    *("S", "LOG_VAR_MIN", "LOG_VAR_MAX", "G_X0", "G_X", "G_M"),
+)
+"""The columns of a table in their order, which _triton.py takes and csrc/denoise.h repeats."""
 COLUMNS = 16
-P_X, P_M, C_X0, C_X, C_M, C_H, S, LOG_LEAST, LOG_MOST, G_X0, G_X, G_M = range(12)
+"""Columns of a table; those after the named ones are zero."""
+P_X, P_M, C_X0, C_X, C_M, C_H, S, LOG_VAR_MIN, LOG_VAR_MAX, G_X0, G_X, G_M = range(
+    len(COLUMN_NAMES)
+)
 
 
-def single(t: Tensor) -> Tensor:
-    return t if t.dtype == torch.float64 else t.float()
+@dataclass(frozen=True)
+class StepArguments(Arguments):
+    """The arguments of `zoo::denoise_step` in their order."""
+
+    x: Tensor  # (B, *E), as the next five where they are present
+    output: Tensor
+    unconditional: Tensor | None
+    variance: Tensor | None
+    multistep_buffer: Tensor | None
+    dynamic_threshold: Tensor | None  # (B,), the l of each row
+    table: Tensor
+    index: Tensor
+    rows: Tensor
+    seed: int
+    stream: int
+    guidance: float
+    clip: float  # 0: x0 is not clipped
+    noisy: bool
+    remember: bool
+
+
+@dataclass(frozen=True)
+class ThresholdArguments(Arguments):
+    """The arguments of `zoo::denoise_dynamic_threshold` in their order."""
+
+    x: Tensor
+    output: Tensor
+    unconditional: Tensor | None
+    table: Tensor
+    index: Tensor
+    guidance: float
+    quantile: float
+    max: float
 
 
 def _coefficients(table: Tensor, index: Tensor) -> Tensor:
@@ -37,67 +82,61 @@ def _coefficients(table: Tensor, index: Tensor) -> Tensor:
 
 
 def _guided(output: Tensor, unconditional: Tensor | None, guidance: float) -> Tensor:
-    m = single(output)
+    m = to_float32(output)
     if unconditional is None:
         return m
-    return single(unconditional) + guidance * (m - single(unconditional))
+    return to_float32(unconditional) + guidance * (m - to_float32(unconditional))
 
 
 def _per_row(t: Tensor, like: Tensor) -> Tensor:
     return t.reshape(-1, *[1] * (like.dim() - 1))
 
 
-def _clipped(x0: Tensor, limit: Tensor | None, clip: float) -> Tensor:
-    if limit is not None:
-        bound = _per_row(limit, x0).to(x0)
+def _clipped(x0: Tensor, dynamic_threshold: Tensor | None, clip: float) -> Tensor:
+    if dynamic_threshold is not None:
+        bound = _per_row(dynamic_threshold, x0).to(x0)
         return torch.minimum(torch.maximum(x0, -bound), bound) / bound
     return x0.clamp(-clip, clip) if clip > 0 else x0
 
 
-def _noise(
-    x: Tensor, rows: Tensor, seed: int, stream: int, index: Tensor, deviation: Tensor
-) -> Tensor:
-    step = int(index.clamp(0, 2**32 - 1))
-    z = rng.normal(seed, rows, x[0].numel() if len(x) else 0, stream, step, 0)
-    return deviation * z.reshape(x.shape)
+def _normals(a: StepArguments) -> Tensor:
+    """z (B, *E)."""
+    step = int(a.index.clamp(0, 2**32 - 1))
+    numel = a.x[0].numel() if len(a.x) else 0
+    return rng.normal(a.seed, a.rows, numel, a.stream, step, 0).reshape(a.x.shape)
 
 
-def _deviation(C: Tensor, variance: Tensor | None) -> Tensor:
+def _std(C: Tensor, variance: Tensor | None) -> Tensor:
     if variance is None:
         return C[S]
-    v = single(variance)
-    return C[S] * torch.exp(0.25 * ((v + 1) * C[LOG_MOST] + (1 - v) * C[LOG_LEAST]))
+    v = to_float32(variance)
+    return C[S] * torch.exp(0.25 * ((v + 1) * C[LOG_VAR_MAX] + (1 - v) * C[LOG_VAR_MIN]))
 
 
-def step(
-    x: Tensor, output: Tensor, unconditional: Tensor | None, variance: Tensor | None,
-    history: Tensor | None, limit: Tensor | None, table: Tensor, index: Tensor, rows: Tensor,
-    seed: int, stream: int, guidance: float, clip: float, noisy: bool, remember: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """(out, h'), h' empty unless `remember`."""
-    C = _coefficients(table, index)
-    wide, m = single(x), _guided(output, unconditional, guidance)
-    C = C.to(wide)
-    x0 = _clipped(C[P_X] * wide + C[P_M] * m, limit, clip)
-    out = C[C_X0] * x0 + C[C_X] * wide + C[C_M] * m
-    if history is not None:
-        out = out + C[C_H] * single(history)
-    if noisy:
-        out = out + _noise(wide, rows, seed, stream, index, _deviation(C, variance))
-    kept = C[G_X0] * x0 + C[G_X] * wide + C[G_M] * m if remember else x.new_empty(len(x), 0)
-    return out.to(x.dtype), kept.to(x.dtype)
+def step(*args: Any) -> tuple[Tensor, Tensor]:
+    """(out, h') of `StepArguments`, h' empty unless `remember`."""
+    a = StepArguments(*args)
+    x, m = to_float32(a.x), _guided(a.output, a.unconditional, a.guidance)
+    C = _coefficients(a.table, a.index).to(x)
+    x0 = _clipped(C[P_X] * x + C[P_M] * m, a.dynamic_threshold, a.clip)
+    out = C[C_X0] * x0 + C[C_X] * x + C[C_M] * m
+    if a.multistep_buffer is not None:
+        out = out + C[C_H] * to_float32(a.multistep_buffer)
+    if a.noisy:
+        out = out + _std(C, a.variance) * _normals(a)
+    kept = C[G_X0] * x0 + C[G_X] * x + C[G_M] * m if a.remember else x.new_empty(len(x), 0)
+    return out.to(a.x.dtype), kept.to(a.x.dtype)
 
 
-def limit(
-    x: Tensor, output: Tensor, unconditional: Tensor | None, table: Tensor, index: Tensor,
-    guidance: float, quantile: float, most: float,
-) -> Tensor:  # fmt: skip
-    """(B,) the quantile of each row's |x0|, interpolated linearly, within [1, most]."""
-    wide, m = single(x), _guided(output, unconditional, guidance)
-    C = _coefficients(table, index).to(wide)
-    size = (C[P_X] * wide + C[P_M] * m).abs().flatten(1)
-    place = quantile * (size.shape[1] - 1)
-    low = int(place)
+def dynamic_threshold(*args: Any) -> Tensor:
+    """(B,) the quantile of each row's |x0|, interpolated linearly, within [1, max], of
+    `ThresholdArguments`."""
+    a = ThresholdArguments(*args)
+    x, m = to_float32(a.x), _guided(a.output, a.unconditional, a.guidance)
+    C = _coefficients(a.table, a.index).to(x)
+    size = (C[P_X] * x + C[P_M] * m).abs().flatten(1)
+    position = a.quantile * (size.shape[1] - 1)
+    low = int(position)
     ordered = size.sort(-1).values
-    a, b = ordered[:, low], ordered[:, min(low + 1, size.shape[1] - 1)]
-    return (a + (b - a) * (place - low)).clamp(1.0, most)
+    below, above = ordered[:, low], ordered[:, min(low + 1, size.shape[1] - 1)]
+    return (below + (above - below) * (position - low)).clamp(1.0, a.max)

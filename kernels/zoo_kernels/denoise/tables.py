@@ -112,7 +112,7 @@ def ddpm(
     )
     table = _table(
         prediction, p.a, p.s, C_X0=p.a1 * beta / p.s**2, C_X=ratio * p.s1**2 / p.s**2, S=noise,
-        LOG_LEAST=log_small, LOG_MOST=torch.where(p.last, 0.0, beta.log()),
+        LOG_VAR_MIN=log_small, LOG_VAR_MAX=torch.where(p.last, 0.0, beta.log()),
     )  # fmt: skip
     return Steps(table.float(), noisy=True, learned_variance=variance == "learned")
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from zoo_kernels._dispatch import lazy
+from zoo_kernels._precision import only_float32
 from zoo_kernels._spec import Derivative, Impl, OpSpec
 from zoo_kernels.masked_conv import _cpp, reference
 
@@ -129,7 +130,7 @@ _BACKWARD = OpSpec(
     fake=_fake_backward,
     examples=lazy("zoo_kernels.masked_conv._cases:backward"),
     tolerances=_TOLERANCES,
-    cpp=Impl(_cpp.backward, _cpp.verify, needs="gate_backward"),
+    cpp=Impl(_cpp.backward, only_float32, needs="gate_backward"),
     triton=Impl(lazy(f"{__name__}._triton:backward")),
     row_bitwise=False,
 )
@@ -141,7 +142,7 @@ _FORWARD = OpSpec(
     fake=_fake,
     examples=lazy("zoo_kernels.masked_conv._cases:masked_conv"),
     tolerances=_TOLERANCES,
-    cpp=Impl(_cpp.masked_conv, _cpp.verify, needs="gate_forward"),
+    cpp=Impl(_cpp.masked_conv, only_float32, needs="gate_forward"),
     triton=Impl(lazy(f"{__name__}._triton:masked_conv")),
     derivative=Derivative(_setup, _backward),
     row_bitwise=False,

@@ -5,8 +5,6 @@ keeps all of them in one convolution (6/9, 15/25, 28/49 of the work) and is fast
 from 7 x 7 on it pays to split off the centre row (24/49 for type A).
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,10 +15,6 @@ from zoo_kernels.masked_conv.reference import mask, nhwc
 
 SPLIT_FROM = 7
 _backward = torch.ops.aten.convolution_backward.default
-
-
-def verify(x: Tensor, *rest: Any) -> tuple[bool, str]:
-    return x.dtype == torch.float32, f"serves float32, not {x.dtype}"
 
 
 def live(w: Tensor, kind: str, groups: int, gated: bool) -> Tensor:

@@ -17,7 +17,7 @@ from zoo_kernels._dispatch import interpreted
 from zoo_kernels._tuning import settings
 from zoo_kernels.masked_conv.reference import mask
 
-_NARROW = {"BM": 64, "MOST": 32, "num_warps": 4, "num_stages": 2}  # float32
+_NARROW = {"BM": 64, "MAX_TILE": 32, "num_warps": 4, "num_stages": 2}  # float32
 PARTS = 16  # of the pixels, in the weight's gradient
 
 
@@ -141,8 +141,8 @@ def _flat(t: Tensor) -> Tensor:
     return t.permute(0, 2, 3, 1).contiguous()
 
 
-def _block(n: int, most: int) -> int:
-    return min(most, max(16, triton.next_power_of_2(n)))
+def _block(n: int, max_tile: int) -> int:
+    return min(max_tile, max(16, triton.next_power_of_2(n)))
 
 
 def _options(dtype: torch.dtype) -> dict[str, object]:
@@ -176,8 +176,8 @@ def _convolve(
     # float32 takes three products for one: larger tiles would spill registers
     wide = x.dtype != torch.float32 and not interpreted()
     launch = dict(settings("masked_conv.wide")) if wide else dict(_NARROW)
-    bm, most = launch.pop("BM"), launch.pop("MOST")
-    bn, bk = _block(outputs, most), _block(channels, most)
+    bm, max_tile = launch.pop("BM"), launch.pop("MAX_TILE")
+    bn, bk = _block(outputs, max_tile), _block(channels, max_tile)
     grid = (triton.cdiv(b * height * width, bm) * triton.cdiv(outputs, bn),)
     _conv_kernel[grid](
         x, w, w if bias is None else bias.contiguous(), w if cond is None else _flat(cond),

@@ -76,8 +76,8 @@ def backward(
     """Gradients of x (empty unless need_x), w and pre from that of y."""
     grad_pre = gate_backward(grad, pre) if gated else grad * 1
     alive, p = mask(w, kind, groups, gated), w.shape[-1] // 2
-    grad_w = torch.where(alive, conv2d_weight(x, w.shape, grad_pre, padding=p), 0)  # type: ignore[no-untyped-call]
+    grad_w = torch.where(alive, conv2d_weight(x, w.shape, grad_pre, padding=p), 0)
     grad_x = x.new_empty(0)
     if need_x:
-        grad_x = nhwc(conv2d_input(x.shape, torch.where(alive, w, 0), grad_pre, padding=p))  # type: ignore[no-untyped-call]
+        grad_x = nhwc(conv2d_input(x.shape, torch.where(alive, w, 0), grad_pre, padding=p))
     return grad_x, grad_w.contiguous(), nhwc(grad_pre)

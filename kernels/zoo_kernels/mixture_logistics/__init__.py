@@ -20,12 +20,13 @@ from torch import Tensor
 
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc, alloc_like
-from zoo_kernels._dispatch import Verdict, lazy
+from zoo_kernels._dispatch import lazy
+from zoo_kernels._extension import Support
+from zoo_kernels._precision import not_float64, to_float32
 from zoo_kernels._spec import Derivative, Impl, OpSpec
 from zoo_kernels.mixture_logistics import reference
 
 MAX_COMPONENTS = 64
-_HALVES = (torch.float16, torch.bfloat16)
 
 
 def log_prob(x: Tensor, params: Tensor, *, levels: int) -> Tensor:
@@ -76,12 +77,8 @@ def _view(params: Tensor) -> Tensor:
     return params.view(*params.shape[:2], math.prod(params.shape[2:]))
 
 
-def _single(t: Tensor) -> Tensor:
-    return t.float() if t.dtype in _HALVES else t
-
-
 def _log_prob_cpp(x: Tensor, params: Tensor, levels: int) -> Tensor:
-    p = _single(params)
+    p = to_float32(params)
     out = alloc(x.shape[:1], like=p)
     if not x.numel():
         return out.zero_()
@@ -106,7 +103,7 @@ def _dense_view(params: Tensor) -> bool:
 
 
 def _backward_cpp(x: Tensor, params: Tensor, grad: Tensor, levels: int) -> Tensor:
-    p = _single(params)
+    p = to_float32(params)
     out = grad_like(p)
     if x.numel():
         _extension.cpp("mixture_backward")(
@@ -121,8 +118,8 @@ def _backward_reference(x: Tensor, params: Tensor, grad: Tensor, levels: int) ->
     return out if _dense_view(params) else out.contiguous()
 
 
-def _not_double(x: Tensor, params: Tensor, *rest: Any) -> Verdict:
-    return params.dtype != torch.float64, "float64 is for the reference"
+def _supports(x: Tensor, params: Tensor, *rest: Any) -> Support:
+    return not_float64(params)
 
 
 def _fake_log_prob(x: Tensor, params: Tensor, levels: int) -> Tensor:
@@ -154,8 +151,8 @@ _LOG_PROB = OpSpec(
     fake=_fake_log_prob,
     examples=lazy(f"{_CASES}:log_prob"),
     tolerances=_TOLERANCES,
-    cpp=Impl(_log_prob_cpp, _not_double, needs="mixture_log_prob"),
-    triton=Impl(lazy(f"{_KERNEL}:log_prob"), _not_double),
+    cpp=Impl(_log_prob_cpp, _supports, needs="mixture_log_prob"),
+    triton=Impl(lazy(f"{_KERNEL}:log_prob"), _supports),
     derivative=Derivative(_setup_context, _derivative),
 )
 _BACKWARD = OpSpec(
@@ -165,7 +162,7 @@ _BACKWARD = OpSpec(
     fake=_fake_backward,
     examples=lazy(f"{_CASES}:backward"),
     tolerances=_TOLERANCES,
-    cpp=Impl(_backward_cpp, _not_double, needs="mixture_backward"),
-    triton=Impl(lazy(f"{_KERNEL}:backward"), _not_double),
+    cpp=Impl(_backward_cpp, _supports, needs="mixture_backward"),
+    triton=Impl(lazy(f"{_KERNEL}:backward"), _supports),
 )
 OPS = (_LOG_PROB, _BACKWARD)

@@ -22,7 +22,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LEAST_LOG_SCALE = -7.0
+from zoo_kernels._precision import to_float32
+
+MIN_LOG_SCALE = -7.0
 
 
 def components(params: Tensor, channels: int) -> int:
@@ -45,7 +47,7 @@ def _log1mexp(delta: Tensor) -> Tensor:
 
 def log_mass(v: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
     """Of one channel: v (B, 1, *S), the others (B, M, *S)."""
-    l = log_scale.clamp(min=LEAST_LOG_SCALE)
+    l = log_scale.clamp(min=MIN_LOG_SCALE)
     delta, log_delta = 2 / (levels - 1) * torch.exp(-l), math.log(2 / (levels - 1)) - l
     mid = torch.exp(-l) * (v - mean)
     below = F.logsigmoid(mid + delta / 2)  # log of the mass below the upper edge
@@ -57,7 +59,7 @@ def log_mass(v: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
 
 def log_prob(x: Tensor, params: Tensor, levels: int) -> Tensor:
     """(B,) nats, summed over pixels."""
-    p = params if params.dtype == torch.float64 else params.float()
+    p = to_float32(params)
     channels = x.shape[1]
     m = components(params, channels)
     v = x.to(p.dtype) * (2 / (levels - 1)) - 1
@@ -79,7 +81,7 @@ def backward(x: Tensor, params: Tensor, grad: Tensor, levels: int) -> Tensor:
 
         d mean = -r e^-l (A - B)     d l = -r (mid (A - B) + delta (A + B) / 2 + delta E)
     """
-    p = params if params.dtype == torch.float64 else params.float()
+    p = to_float32(params)
     channels = x.shape[1]
     m, spatial = components(params, channels), params.dim() - 2
     g = grad.to(p.dtype).reshape(-1, *[1] * (1 + spatial))
@@ -111,7 +113,7 @@ def backward(x: Tensor, params: Tensor, grad: Tensor, levels: int) -> Tensor:
 def _mass_backward(
     r: Tensor, v: Tensor, mean: Tensor, log_scale: Tensor, levels: int
 ) -> tuple[Tensor, Tensor]:
-    l = log_scale.clamp(min=LEAST_LOG_SCALE)
+    l = log_scale.clamp(min=MIN_LOG_SCALE)
     per, edge = torch.exp(-l), 1 / (levels - 1)
     delta, mid = 2 * edge * per, per * (v - mean)
     lowest, highest = v < edge - 1, v > 1 - edge
@@ -120,4 +122,4 @@ def _mass_backward(
     E = torch.where(delta > 1e-30, delta / torch.expm1(delta.clamp(min=1e-30)), 1.0)
     E = torch.where(lowest | highest | (delta > 80), 0.0, E)
     g_scale = -r * (mid * (A - B) + delta * (A + B) / 2 + E)
-    return -r * per * (A - B), torch.where(log_scale < LEAST_LOG_SCALE, 0.0, g_scale)
+    return -r * per * (A - B), torch.where(log_scale < MIN_LOG_SCALE, 0.0, g_scale)

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from zoo_kernels._dispatch import lazy
+from zoo_kernels._precision import only_float32
 from zoo_kernels._spec import Impl, OpSpec
 from zoo_kernels.denoise.tables import Steps
 from zoo_kernels.mlp_sampler import _cpp, reference
+from zoo_kernels.mlp_sampler.reference import MlpArguments
 
 
 def mlp_sample(
@@ -27,11 +29,20 @@ def mlp_sample(
     _check(x, steps, modulation, weights, rows)
     if clip is not None and not (math.isfinite(clip) and clip > 0):
         raise ValueError(f"clip must be positive and finite or None, not {clip!r}")
-    signed = seed - 2**64 if seed >= 2**63 else seed
     out: Tensor = _SAMPLE(
-        x, steps.table, modulation, weights, rows, signed, stream, clip or 0.0,
-        steps.noisy, steps.remembers,
-    )  # fmt: skip
+        *MlpArguments(
+            x=x,
+            table=steps.table,
+            modulation=modulation,
+            weights=weights,
+            rows=rows,
+            seed=seed - 2**64 if seed >= 2**63 else seed,
+            stream=stream,
+            clip=clip or 0.0,
+            noisy=steps.noisy,
+            remember=steps.remembers,
+        )
+    )
     return out
 
 
@@ -65,7 +76,7 @@ _SAMPLE = OpSpec(
     fake=lambda x, *rest: x.new_empty(x.shape),
     examples=lazy("zoo_kernels.mlp_sampler._cases:mlp_sample"),
     tolerances={torch.float32: (2e-5, 2e-5)},
-    cpp=Impl(_cpp.sample, _cpp.verify, needs="mlp_sample"),
+    cpp=Impl(_cpp.sample, only_float32, needs="mlp_sample"),
     differentiable=False,
 )
 OPS = (_SAMPLE,)

@@ -1,27 +1,37 @@
 """Sample arguments, costs and benchmark rows of the MLP sampler."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from zoo_kernels._examples import Bench, Case, Cost, Examples
+from zoo_kernels._examples import Bench, Case, Cost, Examples, positions
 from zoo_kernels.denoise.tables import Steps, ddim, ddpm, dpm_solver_pp
+from zoo_kernels.mlp_sampler.reference import MlpArguments
 
 
 def _arguments(
     generator: torch.Generator, B: int, D: int, H: int, L: int, steps: Steps, clip: float
-) -> tuple[Any, ...]:
+) -> MlpArguments:
     def normal(*shape: int, scale: float = 0.3) -> Tensor:
         return torch.randn(shape, generator=generator) * scale
 
     layer = [(H, H), (H,), (H, H), (H,)] * L
     shapes: list[tuple[int, ...]] = [(H, D), (H,), *layer, (D, H), (D,)]
     weights = [normal(*s, scale=s[-1] ** -0.5) for s in shapes]
-    rows = torch.arange(B) + 5
-    modulation = normal(len(steps), L, 2, H)
-    return (normal(B, D, scale=1.0), steps.table, modulation, weights, rows, 2**40 + 3, 7, clip,
-            steps.noisy, steps.remembers)  # fmt: skip
+    return MlpArguments(
+        modulation=normal(len(steps), L, 2, H),
+        x=normal(B, D, scale=1.0),
+        table=steps.table,
+        weights=weights,
+        rows=torch.arange(B) + 5,
+        seed=2**40 + 3,
+        stream=7,
+        clip=clip,
+        noisy=steps.noisy,
+        remember=steps.remembers,
+    )
 
 
 def _path(n: int) -> tuple[Tensor, Tensor]:
@@ -31,23 +41,26 @@ def _path(n: int) -> tuple[Tensor, Tensor]:
 
 def _case(name: str, B: int, D: int, H: int, L: int, steps: Steps, clip: float = 0.0) -> Case:
     def make(generator: torch.Generator, dtype: torch.dtype) -> tuple[Any, ...]:
-        x, table, modulation, weights, *rest = _arguments(generator, B, D, H, L, steps, clip)
-        return x.to(dtype), table, modulation.to(dtype), [w.to(dtype) for w in weights], *rest
+        a = _arguments(generator, B, D, H, L, steps, clip)
+        weights = [w.to(dtype) for w in a.weights]
+        modulation = a.modulation.to(dtype)
+        return tuple(replace(a, x=a.x.to(dtype), modulation=modulation, weights=weights))
 
-    return Case(name, make, rows=(0, 4))
+    return Case(name, make, rows=positions(MlpArguments, "x", "rows"))
 
 
 def _bench(B: int) -> Bench:
     def make(generator: torch.Generator) -> tuple[Any, ...]:
-        return _arguments(generator, B, 2, 128, 3, ddpm(*_path(50)), 0.0)
+        return tuple(_arguments(generator, B, 2, 128, 3, ddpm(*_path(50)), 0.0))
 
     return Bench(f"2-128x3 50 steps B={B}", make)
 
 
-def _cost(x: Tensor, table: Tensor, modulation: Tensor, weights: list[Tensor], *rest: Any) -> Cost:
-    matrices = sum(w.numel() for w in weights if w.dim() == 2)
-    moved = 2 * x.numel() + modulation.numel() + sum(w.numel() for w in weights)
-    return Cost(moved * x.element_size(), 2 * matrices * len(x) * len(table))
+def _cost(*args: Any) -> Cost:
+    a = MlpArguments(*args)
+    matrices = sum(w.numel() for w in a.weights if w.dim() == 2)
+    moved = 2 * a.x.numel() + a.modulation.numel() + sum(w.numel() for w in a.weights)
+    return Cost(moved * a.x.element_size(), 2 * matrices * len(a.x) * len(a.table))
 
 
 def mlp_sample() -> Examples:

@@ -8,33 +8,39 @@ from torch import Tensor
 
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc
+from zoo_kernels.mlp_sampler.reference import MlpArguments
 
 VECTOR = 16
-
-
-def verify(x: Tensor, *rest: Any) -> tuple[bool, str]:
-    return x.dtype == torch.float32, f"serves float32, not {x.dtype}"
 
 
 def _to(t: Tensor, width: int) -> Tensor:
     return F.pad(t, (0, width - t.shape[-1]))
 
 
-def sample(
-    x: Tensor, table: Tensor, modulation: Tensor, weights: list[Tensor], rows: Tensor, seed: int,
-    stream: int, clip: float, noisy: bool, remember: bool,
-) -> Tensor:  # fmt: skip
-    out = alloc(x.shape, like=x).copy_(x)
+def sample(*args: Any) -> Tensor:
+    a = MlpArguments(*args)
+    out = alloc(a.x.shape, like=a.x).copy_(a.x)
     if not out.numel():
         return out
-    H, outputs = len(weights[0]), -(-x.shape[1] // VECTOR) * VECTOR
+    H, outputs = len(a.weights[0]), -(-out.shape[1] // VECTOR) * VECTOR
     lines = -(-H // VECTOR)
     ld = (lines + 1 - lines % 2) * VECTOR  # an odd number of cache lines
-    hidden = [_to(w.T if w.dim() == 2 else w, ld) for w in weights[:-2]]
-    last = [_to(weights[-2].T, outputs), _to(weights[-1], outputs)]
+    *hidden, last, last_bias = a.weights
+    padded = [_to(w.T if w.dim() == 2 else w, ld) for w in hidden]
+    padded += [_to(last.T, outputs), _to(last_bias, outputs)]
     _extension.cpp("mlp_sample")(
-        out, table.contiguous(), _to(modulation, ld).contiguous(),
-        torch.cat([w.reshape(-1) for w in (*hidden, *last)]), rows.contiguous(),
-        H, lines * VECTOR, outputs, seed, stream, clip, noisy, remember,
-    )  # fmt: skip
+        out,
+        a.table.contiguous(),
+        _to(a.modulation, ld).contiguous(),
+        torch.cat([w.reshape(-1) for w in padded]),
+        a.rows.contiguous(),
+        H,
+        lines * VECTOR,
+        outputs,
+        a.seed,
+        a.stream,
+        a.clip,
+        a.noisy,
+        a.remember,
+    )
     return out

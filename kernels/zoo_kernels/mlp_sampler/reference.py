@@ -12,11 +12,31 @@ Shapes: x (B, D), table (T, 16), modulation (T, L, 2, H) = [a, c], rows (B,); we
 (H, D), b_in, then W_l (H, H), b_l, V_l (H, H), d_l of every layer, W_out (D, H), b_out.
 """
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo_kernels._arguments import Arguments
 from zoo_kernels.denoise import reference as denoise
+
+
+@dataclass(frozen=True)
+class MlpArguments(Arguments):
+    """The arguments of `zoo::mlp_sample` in their order."""
+
+    x: Tensor
+    table: Tensor
+    modulation: Tensor
+    weights: list[Tensor]
+    rows: Tensor
+    seed: int
+    stream: int
+    clip: float  # 0: x0 is not clipped
+    noisy: bool
+    remember: bool
 
 
 def network(x: Tensor, modulation: Tensor, weights: list[Tensor]) -> Tensor:
@@ -29,17 +49,29 @@ def network(x: Tensor, modulation: Tensor, weights: list[Tensor]) -> Tensor:
     return F.linear(F.silu(h), *weights[-2:])
 
 
-def sample(
-    x: Tensor, table: Tensor, modulation: Tensor, weights: list[Tensor], rows: Tensor, seed: int,
-    stream: int, clip: float, noisy: bool, remember: bool,
-) -> Tensor:  # fmt: skip
-    """x after all steps, (B, D)."""
-    kept = None
-    for i in range(len(table)):
-        m = network(x, modulation[i], weights)
+def sample(*args: Any) -> Tensor:
+    """x after all steps, (B, D), of `MlpArguments`."""
+    a = MlpArguments(*args)
+    x, buffer = a.x, None
+    for i in range(len(a.table)):
         x, kept = denoise.step(
-            x, m, None, None, kept, None, table, torch.tensor([i], device=x.device), rows,
-            seed, stream, 1.0, clip, noisy, remember,
-        )  # fmt: skip
-        kept = kept if remember else None
+            *denoise.StepArguments(
+                x=x,
+                output=network(x, a.modulation[i], a.weights),
+                unconditional=None,
+                variance=None,
+                multistep_buffer=buffer,
+                dynamic_threshold=None,
+                table=a.table,
+                index=torch.tensor([i], device=x.device),
+                rows=a.rows,
+                seed=a.seed,
+                stream=a.stream,
+                guidance=1.0,
+                clip=a.clip,
+                noisy=a.noisy,
+                remember=a.remember,
+            )
+        )
+        buffer = kept if a.remember else None
     return x.clone()

@@ -11,14 +11,13 @@ Shapes: B batch, N queries, M keys, H heads, d channels of a head.
 
 __all__ = ["OPS", "WIDEST", "narrow_attention"]
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc
 from zoo_kernels._dispatch import lazy
+from zoo_kernels._precision import only_float32
 from zoo_kernels._spec import Impl, OpSpec
 
 WIDEST = 8
@@ -63,10 +62,6 @@ def _dense(t: Tensor) -> Tensor:
     return t if t.stride(3) == 1 else t.contiguous()
 
 
-def _verify(q: Tensor, *rest: Any) -> tuple[bool, str]:
-    return q.dtype == torch.float32, f"serves float32, not {q.dtype}"
-
-
 _ATTENTION = OpSpec(
     name="narrow_attention",
     schema="(Tensor q, Tensor k, Tensor v) -> Tensor",
@@ -74,7 +69,7 @@ _ATTENTION = OpSpec(
     fake=lambda q, k, v: q.new_empty(q.shape),
     examples=lazy("zoo_kernels.narrow_attention._cases:narrow_attention"),
     tolerances={torch.float32: (2e-6, 2e-6)},
-    cpp=Impl(_cpp, _verify, needs="narrow_attention"),
+    cpp=Impl(_cpp, only_float32, needs="narrow_attention"),
     differentiable=False,
 )
 OPS = (_ATTENTION,)

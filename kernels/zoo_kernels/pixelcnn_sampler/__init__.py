@@ -50,6 +50,7 @@ import torch
 from torch import Tensor
 
 from zoo_kernels._dispatch import lazy
+from zoo_kernels._precision import only_float32
 from zoo_kernels._spec import Impl, OpSpec
 from zoo_kernels.pixelcnn_sampler import _cpp, reference
 from zoo_kernels.pixelcnn_sampler.reference import HEAD_TENSORS, LAYER_TENSORS
@@ -195,9 +196,9 @@ def _check_weights(w: list[Tensor], inputs: int, head: str, levels: int, image: 
     for t, size in zip(w[-4:], ((c, None), (None,), (w[-3].numel(), outputs), (outputs,)),
                        strict=True):  # fmt: skip
         _require(t, "weights of the head", size, like)
-    unit = 3 if image == 1 else 1 + 3 * image
-    if head == "mixture" and (w[-1].numel() % unit or not w[-1].numel()):
-        raise _wrong("weights of the head", f"a multiple of {unit} outputs wide", w[-1])
+    per_component = 3 if image == 1 else 1 + 3 * image
+    if head == "mixture" and (w[-1].numel() % per_component or not w[-1].numel()):
+        raise _wrong("weights of the head", f"a multiple of {per_component} outputs wide", w[-1])
 
 
 def _check_fixed(fixed: Tensor, size: tuple[int, ...], levels: int) -> None:
@@ -223,7 +224,7 @@ _SAMPLE = OpSpec(
     fake=_fake,
     examples=lazy("zoo_kernels.pixelcnn_sampler._cases:pixelcnn_sample"),
     tolerances={torch.float32: (0.0, 0.0)},
-    cpp=Impl(_cpp.sample, _cpp.verify, needs="pixelcnn_sample"),
+    cpp=Impl(_cpp.sample, only_float32, needs="pixelcnn_sample"),
     triton=Impl(lazy(f"{__name__}._triton:sample"), lazy(f"{__name__}._triton:verify")),
     differentiable=False,
 )

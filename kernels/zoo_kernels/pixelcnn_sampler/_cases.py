@@ -128,10 +128,20 @@ def _variant(
     conditional: bool = False,
     stack: int = 0,
 ) -> Variant:
-    """The usual stack: 64 channels, 7 x 7 then 3 x 3; `rows` is _triton.rows_of_a_tile."""
-    floats = ("p_u", "p_cond", "p_table", "p_extra", "p_w", "p_ring", "p_begun", "p_v", "p_past")
+    """The usual stack: 64 channels, 7 x 7 then 3 x 3; `rows` is _triton.tile_rows."""
+    floats = (
+        "p_u",
+        "p_cond",
+        "p_table",
+        "p_extra",
+        "p_w",
+        "p_vertical",
+        "p_row",
+        "p_v",
+        "p_horizontal",
+    )
     sizes = ("batch", "height", "width", "layers", "levels", "outputs", "n_table", "n_extra")
-    strides = ("ring_stride", "begun_stride", "v_stride", "past_stride")
+    strides = ("vertical_stride", "row_stride", "v_stride", "horizontal_stride")
     signature = {"p_x": "*i64"} | dict.fromkeys(floats, "*fp32")
     signature |= dict.fromkeys(sizes, "i32") | dict.fromkeys(strides, "i64")
     constants = {

@@ -1,7 +1,6 @@
 """Calls the C++ sampler: pads channels to whole vectors and lays the weights end to end."""
 
 from dataclasses import fields
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -50,11 +49,6 @@ def padded_weights(weights: list[Tensor]) -> list[Tensor]:
     widths = (first.channels, len(weights[-3]), len(weights[-1]))
     pairs = [(n, round_up(n, VECTOR)) for n in widths]
     return pad_stack(weights, (first.inputs, first.inputs), *pairs)
-
-
-def verify(uniforms: Tensor, *rest: Any) -> tuple[bool, str]:
-    ok = uniforms.dtype == torch.float32
-    return ok, "" if ok else f"serves float32, not {uniforms.dtype}"
 
 
 def sample(

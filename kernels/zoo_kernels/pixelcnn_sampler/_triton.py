@@ -2,9 +2,9 @@
 
 Images are independent, so a program owns BT of them and loops over rows, columns and layers with
 no word to any other program. Its caches are in global memory, small enough to stay in L2:
-ring (R, W BT, C), begun (W BT, 4C), inputs v (W BT, C_in) and past (T, BT, C) a layer. A barrier
-follows every store that other threads of the program read. All widths are padded to powers of two
-of at least 16; padded channels stay zero.
+for each layer vertical (R, W BT, C), row (W BT, 4C), inputs v (W BT, C_in) and horizontal
+(T, BT, C). A barrier follows every store that other threads of the program read. All widths are
+padded to powers of two of at least 16; padded channels stay zero.
 
 On a GPU products take TF32 operands, as cuDNN's do by default (three-fold TF32 spills registers):
 a pixel whose uniform falls within about 1e-3 of a decision may differ from the CPU's.
@@ -20,12 +20,13 @@ from torch import Tensor
 
 from zoo_kernels._alloc import alloc
 from zoo_kernels._dispatch import interpreted
+from zoo_kernels._precision import only_float32
 from zoo_kernels.pixelcnn_sampler import _cpp, reference
 
 BT = 16  # images a program
 
 
-def rows_of_a_tile(outputs: int, conditional: bool) -> int:
+def tile_rows(outputs: int, conditional: bool) -> int:
     """BM, for products over a whole image row: wide heads and conditions leave fewer registers."""
     return 64 if outputs <= 64 and not conditional else 32
 
@@ -53,11 +54,11 @@ def _dot(x, p_w, ldw, K: tl.constexpr, N: tl.constexpr, acc, PRECISION: tl.const
 
 
 @triton.jit
-def _begin_layer(
-    p_w, p_ring, p_begun, r, width, CIN: tl.constexpr, K: tl.constexpr, R: tl.constexpr,
+def _init_row_cache(
+    p_w, p_vertical, p_row, r, width, CIN: tl.constexpr, K: tl.constexpr, R: tl.constexpr,
     C: tl.constexpr, BT: tl.constexpr, BM: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """begun = [g | link] from the R finished rows above row r."""
+    """row = [g | link] from the R finished rows above row r."""
     p_above = p_w + K * CIN * C + C
     p_bias = p_above + R * C * 4 * C
     o_c = tl.arange(0, C)
@@ -68,36 +69,36 @@ def _begin_layer(
             acc = tl.zeros([BM, C], tl.float32) + tl.load(p_bias + n * C + o_c)[None, :]
             for j in range(R):
                 slot = (r + j) % R
-                p_a = p_ring + (slot * width * BT + o_m[:, None]) * C + o_c[None, :]
+                p_a = p_vertical + (slot * width * BT + o_m[:, None]) * C + o_c[None, :]
                 a = tl.load(p_a, mask=m_m, other=0.0)
                 acc = _dot(a, p_above + j * C * 4 * C + n * C, 4 * C, C, C, acc, PRECISION)
-            tl.store(p_begun + o_m[:, None] * (4 * C) + n * C + o_c[None, :], acc, mask=m_m)
+            tl.store(p_row + o_m[:, None] * (4 * C) + n * C + o_c[None, :], acc, mask=m_m)
 
 
 @triton.jit
-def _end_layer(
-    p_w, p_ring, p_begun, p_v, p_next, p_cond, b0, batch, cond_stride, r, width,
+def _update_vertical_cache(
+    p_w, p_vertical, p_row, p_v, p_next, p_cond, b0, batch, cond_stride, r, width,
     CIN: tl.constexpr, K: tl.constexpr, R: tl.constexpr, C: tl.constexpr, BT: tl.constexpr,
     BM: tl.constexpr, COND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """The finished row's a, into the ring, and the next layer's v."""
-    p_row_bias = p_w + K * CIN * C
-    p_here = p_row_bias + C + R * C * 4 * C + 4 * C
+    """The finished row's a, into the vertical, and the next layer's v."""
+    p_a_bias = p_w + K * CIN * C
+    p_here = p_a_bias + C + R * C * 4 * C + 4 * C
     o_c = tl.arange(0, C)
     o_i = tl.arange(0, CIN)
     rows = width * BT
     for m0 in range(0, rows, BM):
         o_m = m0 + tl.arange(0, BM)
         m_m = (o_m < rows)[:, None]
-        a = tl.zeros([BM, C], tl.float32) + tl.load(p_row_bias + o_c)[None, :]
+        a = tl.zeros([BM, C], tl.float32) + tl.load(p_a_bias + o_c)[None, :]
         for j in range(K):
             o_s = o_m + (j - K // 2) * BT
             m_s = ((o_s >= 0) & (o_s < rows))[:, None]
             v = tl.load(p_v + o_s[:, None] * CIN + o_i[None, :], mask=m_s, other=0.0)
             a = _dot(v, p_w + j * CIN * C, C, CIN, C, a, PRECISION)
-        tl.store(p_ring + ((r % R) * rows + o_m[:, None]) * C + o_c[None, :], a, mask=m_m)
+        tl.store(p_vertical + ((r % R) * rows + o_m[:, None]) * C + o_c[None, :], a, mask=m_m)
         v = tl.load(p_v + o_m[:, None] * CIN + o_i[None, :], mask=m_m, other=0.0)
-        p_g = p_begun + o_m[:, None] * (4 * C) + o_c[None, :]
+        p_g = p_row + o_m[:, None] * (4 * C) + o_c[None, :]
         ga = tl.load(p_g, mask=m_m, other=0.0)
         gb = tl.load(p_g + C, mask=m_m, other=0.0)
         if COND:
@@ -112,12 +113,12 @@ def _end_layer(
 
 
 @triton.jit
-def _link(p_begun, p_cond, c, b0, batch, cond_stride, C: tl.constexpr, BT: tl.constexpr,
+def _link(p_row, p_cond, c, b0, batch, cond_stride, C: tl.constexpr, BT: tl.constexpr,
           COND: tl.constexpr):  # fmt: skip
     """The two halves of the horizontal pre-activation before `across`."""
     o_b = tl.arange(0, BT)
     o_c = tl.arange(0, C)
-    p = p_begun + (c * BT + o_b[:, None]) * (4 * C) + 2 * C + o_c[None, :]
+    p = p_row + (c * BT + o_b[:, None]) * (4 * C) + 2 * C + o_c[None, :]
     a = tl.load(p)
     b = tl.load(p + C)
     if COND:
@@ -153,9 +154,9 @@ def _to_level(x, levels):
 
 @triton.jit
 def _sample_kernel(
-    p_x, p_u, p_cond, p_table, p_extra, p_w, p_ring, p_begun, p_v, p_past,
+    p_x, p_u, p_cond, p_table, p_extra, p_w, p_vertical, p_row, p_v, p_horizontal,
     batch, height, width, layers, levels, outputs, n_table, n_extra,
-    ring_stride, begun_stride, v_stride, past_stride,
+    vertical_stride, row_stride, v_stride, horizontal_stride,
     CI: tl.constexpr, K0: tl.constexpr, R0: tl.constexpr, T0: tl.constexpr,
     C: tl.constexpr, K: tl.constexpr, R: tl.constexpr, T: tl.constexpr,
     D: tl.constexpr, P: tl.constexpr, I: tl.constexpr, HEAD: tl.constexpr, COND: tl.constexpr,
@@ -163,10 +164,10 @@ def _sample_kernel(
 ):  # fmt: skip
     i_p = tl.program_id(0).to(tl.int64)
     b0 = i_p * BT
-    p_ring += i_p * ring_stride
-    p_begun += i_p * begun_stride
+    p_vertical += i_p * vertical_stride
+    p_row += i_p * row_stride
     p_v += i_p * v_stride
-    p_past += i_p * past_stride
+    p_horizontal += i_p * horizontal_stride
     o_b, o_c, o_i = tl.arange(0, BT), tl.arange(0, C), tl.arange(0, CI)
     o_d, o_p = tl.arange(0, D), tl.arange(0, P)
     m_b = b0 + o_b < batch
@@ -176,25 +177,26 @@ def _sample_kernel(
         K0 * CI * C + C + R0 * C * 4 * C + 4 * C + (CI + T0 * CI + C) * 2 * C + 2 * C
     )
     next_w: tl.constexpr = K * C * C + C + R * C * 4 * C + 4 * C + (C + T * C + C) * 2 * C + 2 * C
-    first_ring = R0 * rows * C
-    next_ring = R * rows * C
+    first_vertical = R0 * rows * C
+    next_vertical = R * rows * C
     p_head = p_w + first_w + (layers - 1) * next_w
     cond_stride = layers * 4 * C
     draws: tl.constexpr = 1 + I if HEAD == "mixture" else 1
     plane = height * width
 
     for r in range(height):
-        _begin_layer(p_w, p_ring, p_begun, r, width, CI, K0, R0, C, BT, BM, PRECISION)
+        _init_row_cache(p_w, p_vertical, p_row, r, width, CI, K0, R0, C, BT, BM, PRECISION)
         for l in range(1, layers):
-            _begin_layer(
-                p_w + first_w + (l - 1) * next_w, p_ring + first_ring + (l - 1) * next_ring,
-                p_begun + l * rows * 4 * C, r, width, C, K, R, C, BT, BM, PRECISION,
+            _init_row_cache(
+                p_w + first_w + (l - 1) * next_w,
+                p_vertical + first_vertical + (l - 1) * next_vertical,
+                p_row + l * rows * 4 * C, r, width, C, K, R, C, BT, BM, PRECISION,
             )  # fmt: skip
         tl.debug_barrier()
 
         for c in range(width):
             # first layer: inputs of the T0 pixels before this one
-            a, b = _link(p_begun, p_cond, c, b0, batch, cond_stride, C, BT, COND)
+            a, b = _link(p_row, p_cond, c, b0, batch, cond_stride, C, BT, COND)
             p_across = p_w + first_w - (T0 * CI + C) * 2 * C - 2 * C
             for t in range(T0):
                 col = c - T0 + t
@@ -213,8 +215,8 @@ def _sample_kernel(
 
             for l in range(1, layers):
                 p_end = p_w + first_w + l * next_w
-                p_h = p_past + (l - 1) * T * BT * C + o_b[:, None] * C + o_c[None, :]
-                a, b = _link(p_begun + l * rows * 4 * C, p_cond + l * 4 * C, c, b0, batch,
+                p_h = p_horizontal + (l - 1) * T * BT * C + o_b[:, None] * C + o_c[None, :]
+                a, b = _link(p_row + l * rows * 4 * C, p_cond + l * 4 * C, c, b0, batch,
                              cond_stride, C, BT, COND)  # fmt: skip
                 p_across = p_end - (T * C + C) * 2 * C - 2 * C
                 for t in range(T - 1):
@@ -250,9 +252,9 @@ def _sample_kernel(
             elif HEAD == "softmax":
                 k = _inverse_cdf(logits, u, o_p, outputs)
             else:
-                unit: tl.constexpr = 3 if I == 1 else 1 + 3 * I
+                per_component: tl.constexpr = 3 if I == 1 else 1 + 3 * I
                 kinds: tl.constexpr = 2 if I == 1 else 3
-                n = outputs // unit
+                n = outputs // per_component
                 k = n + _inverse_cdf(logits, u, o_p, n)
             first = tl.zeros([BT], tl.float32)
             second = tl.zeros([BT], tl.float32)
@@ -293,13 +295,16 @@ def _sample_kernel(
             tl.debug_barrier()
 
         p_next = p_v + rows * CI
-        _end_layer(p_w, p_ring, p_begun, p_v, p_next, p_cond, b0, batch, cond_stride, r, width,
-                   CI, K0, R0, C, BT, BM, COND, PRECISION)  # fmt: skip
+        _update_vertical_cache(
+            p_w, p_vertical, p_row, p_v, p_next, p_cond, b0, batch, cond_stride, r, width,
+            CI, K0, R0, C, BT, BM, COND, PRECISION,
+        )  # fmt: skip
         tl.debug_barrier()
         for l in range(1, layers):
-            _end_layer(
-                p_w + first_w + (l - 1) * next_w, p_ring + first_ring + (l - 1) * next_ring,
-                p_begun + l * rows * 4 * C, p_next, p_next + rows * C, p_cond + l * 4 * C, b0,
+            _update_vertical_cache(
+                p_w + first_w + (l - 1) * next_w,
+                p_vertical + first_vertical + (l - 1) * next_vertical,
+                p_row + l * rows * 4 * C, p_next, p_next + rows * C, p_cond + l * 4 * C, b0,
                 batch, cond_stride, r, width, C, K, R, C, BT, BM, COND, PRECISION,
             )  # fmt: skip
             p_next += rows * C
@@ -310,8 +315,9 @@ def verify(
     uniforms: Tensor, fixed: Tensor, cond: Any, table: Any, extra: Any, weights: list[Tensor],
     *rest: Any,
 ) -> tuple[bool, str]:  # fmt: skip
-    if uniforms.dtype != torch.float32:
-        return False, f"serves float32, not {uniforms.dtype}"
+    ok, reason = only_float32(uniforms)
+    if not ok:
+        return ok, reason
     if len({layer.taps for layer in reference.layers(weights)[1:]}) > 1:
         return False, "needs equal kernel sizes in all layers but the first"
     return True, ""
@@ -344,13 +350,13 @@ def sample(
     c, ci, programs, rows = layers[0].channels, layers[0].inputs, -(-batch // BT), width * BT
     taps, more = layers[0].taps, layers[-1].taps
     sizes = {
-        "ring": (taps[1] + (len(layers) - 1) * more[1]) * rows * c,
-        "begun": len(layers) * rows * 4 * c,
+        "vertical": (taps[1] + (len(layers) - 1) * more[1]) * rows * c,
+        "row": len(layers) * rows * 4 * c,
         "v": rows * (ci + len(layers) * c),
-        "past": max(len(layers) - 1, 1) * more[2] * BT * c,
+        "horizontal": max(len(layers) - 1, 1) * more[2] * BT * c,
     }
     caches = {name: alloc((programs, size), like=uniforms) for name, size in sizes.items()}
-    caches["ring"].zero_()  # above the image is zero
+    caches["vertical"].zero_()  # above the image is zero
     if cond is not None:
         original = weights[0].shape[1]
         cond = F.pad(cond.unflatten(-1, (2, original)), (0, c - original)).contiguous()
@@ -362,7 +368,7 @@ def sample(
         0 if extra is None else len(extra), *sizes.values(),
         CI=ci, K0=taps[0], R0=taps[1], T0=taps[2], C=c, K=more[0], R=more[1], T=more[2],
         D=len(padded[-3]), P=len(padded[-1]), I=image, HEAD=head, COND=cond is not None,
-        EXTRA=extra is not None, BT=BT, BM=rows_of_a_tile(len(padded[-1]), cond is not None),
+        EXTRA=extra is not None, BT=BT, BM=tile_rows(len(padded[-1]), cond is not None),
         PRECISION="ieee" if interpreted() else "tf32", num_warps=8, num_stages=1,
         enable_fp_fusion=True,
     )  # fmt: skip

@@ -134,14 +134,14 @@ def sample(
     x = fixed.movedim(1, -1).clone()  # (B, H, W, I)
     for r in range(x.shape[1]):
         if r == 0:
-            state = Rows(weights, len(x), x.shape[2], cond)
+            vertical = VerticalCache(weights, len(x), x.shape[2], cond)
         constants = None if extra is None else extra[:, r].T  # (W, E)
-        _sample_row(state, x[:, r], uniforms[:, r], table, constants, weights, head, levels)
+        _sample_row(vertical, x[:, r], uniforms[:, r], table, constants, weights, head, levels)
     return x.movedim(-1, 1).contiguous()
 
 
-class Rows:
-    """The cache of one batch: the last R rows of every layer's `a`, (B, R, W, C) a layer."""
+class VerticalCache:
+    """The last R rows of every layer's `a`, (B, R, W, C) for each layer."""
 
     def __init__(
         self, weights: Sequence[Tensor], batch: int, width: int, cond: Tensor | None
@@ -156,14 +156,14 @@ class Rows:
     def cond_of(self, layer: int, stack: int) -> Tensor | float:
         return 0.0 if self.cond is None else self.cond[:, layer, stack]
 
-    def begin(self) -> list[Tensor]:
+    def init_row(self) -> list[Tensor]:
         """[g | link] of the row to come, (B, W, 4C) a layer."""
         return [
             a.movedim(1, 2).flatten(2) @ layer.above + layer.above_bias
             for a, layer in zip(self.above, self.layers, strict=True)
         ]
 
-    def end(self, v: Tensor, begun: list[Tensor]) -> None:
+    def update(self, v: Tensor, row_cache: list[Tensor]) -> None:
         """Vertical stack of the finished row: v (B, W, C_in)."""
         for i, layer in enumerate(self.layers):
             k, two_c = layer.taps[0], 2 * layer.channels
@@ -172,11 +172,11 @@ class Rows:
             self.above[i] = torch.cat([self.above[i][:, 1:], a[:, None]], 1)
             cond = self.cond_of(i, 0)
             cond = cond if isinstance(cond, float) else cond[:, None]
-            v = gate(begun[i][..., :two_c] + v @ layer.here + cond)
+            v = gate(row_cache[i][..., :two_c] + v @ layer.here + cond)
 
 
 def _sample_row(
-    state: Rows,
+    vertical: VerticalCache,
     x: Tensor,
     u: Tensor,
     table: Tensor,
@@ -186,27 +186,34 @@ def _sample_row(
     levels: int,
 ) -> None:
     """Fill x (B, W, I) in place, one pixel after the other."""
-    begun = state.begin()
+    row_cache = vertical.init_row()
     width = x.shape[1]
-    past = [x.new_zeros(len(x), n.across.shape[0]).to(n.across) for n in state.layers]
+    horizontal_cache = [
+        x.new_zeros(len(x), n.across.shape[0]).to(n.across) for n in vertical.layers
+    ]
     for c in range(width):
-        logits = _pixel(state, past, [g[:, c] for g in begun], weights)
+        logits = _pixel(vertical, horizontal_cache, [g[:, c] for g in row_cache], weights)
         drawn = draw(logits, u[:, c], head, levels, x.shape[-1])
         x[:, c] = torch.where(x[:, c] < 0, drawn, x[:, c])
         inputs = embed(x[:, c], table, None if extra is None else extra[c])
-        past[0] = torch.cat([past[0][:, inputs.shape[1] :], inputs], 1)
-    state.end(embed(x, table, extra), begun)
+        horizontal_cache[0] = torch.cat([horizontal_cache[0][:, inputs.shape[1] :], inputs], 1)
+    vertical.update(embed(x, table, extra), row_cache)
 
 
-def _pixel(state: Rows, past: list[Tensor], begun: list[Tensor], weights: list[Tensor]) -> Tensor:
-    """The horizontal stack and the head at one pixel: (B, P). `past` holds the T newest inputs of
-    each layer, newest last; the first layer's do not include this pixel."""
-    h, skips = past[0], torch.zeros((), dtype=past[0].dtype)
-    for i, layer in enumerate(state.layers):
+def _pixel(
+    vertical: VerticalCache,
+    horizontal_cache: list[Tensor],
+    row_cache: list[Tensor],
+    weights: list[Tensor],
+) -> Tensor:
+    """The horizontal stack and the head at one pixel: (B, P). `horizontal_cache` holds the T
+    newest inputs of each layer, newest last; the first layer's do not include this pixel."""
+    h, skips = horizontal_cache[0], torch.zeros((), dtype=horizontal_cache[0].dtype)
+    for i, layer in enumerate(vertical.layers):
         if i > 0:
-            past[i] = torch.cat([past[i][:, layer.inputs :], h], 1)
-        link = begun[i][:, 2 * layer.channels :] + state.cond_of(i, 1)
-        out = gate(link + past[i] @ layer.across) @ layer.out + layer.out_bias
+            horizontal_cache[i] = torch.cat([horizontal_cache[i][:, layer.inputs :], h], 1)
+        link = row_cache[i][:, 2 * layer.channels :] + vertical.cond_of(i, 1)
+        out = gate(link + horizontal_cache[i] @ layer.across) @ layer.out + layer.out_bias
         residual, skip = out.chunk(2, dim=-1)
         h = residual + h if i > 0 else residual
         skips = skips + skip

@@ -23,15 +23,15 @@ from torch import Tensor
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc, alloc_like
 from zoo_kernels._bijection import (
-    as_lines,
-    by_lines,
+    collapse_dims,
+    collapsible,
     derivative,
     fake_backward,
     fake_values,
-    not_double,
-    single,
 )
-from zoo_kernels._dispatch import Verdict, lazy
+from zoo_kernels._dispatch import lazy
+from zoo_kernels._extension import Support
+from zoo_kernels._precision import not_float64, to_float32
 from zoo_kernels._spec import Impl, OpSpec
 from zoo_kernels.spline import reference
 
@@ -67,9 +67,9 @@ def _check(x: Tensor, params: Tensor, limits: tuple[float, ...]) -> None:
     if not (math.isfinite(left) and math.isfinite(right) and left < right):
         raise ValueError(f"left must be less than right, both finite, not {left!r}, {right!r}")
     bins = (params.shape[-1] + 1) // 3
-    for name, least in {"min_width": min_width, "min_height": min_height}.items():
-        if not 0 < least * bins < 1:
-            raise ValueError(f"{name} must be in (0, 1 / {bins} bins), not {least!r}")
+    for name, value in {"min_width": min_width, "min_height": min_height}.items():
+        if not 0 < value * bins < 1:
+            raise ValueError(f"{name} must be in (0, 1 / {bins} bins), not {value!r}")
     if not (math.isfinite(min_derivative) and min_derivative > 0):
         raise ValueError(f"min_derivative must be positive, not {min_derivative!r}")
 
@@ -88,12 +88,12 @@ def _check_tensors(x: Tensor, params: Tensor) -> None:
 
 def collapsed(params: Tensor) -> Tensor:
     """params (B, *E, P) as (B, D1, D2, P), by strides where they allow, else a copy."""
-    return as_lines(params, EVENT)
+    return collapse_dims(params, EVENT)
 
 
 def _values_cpp(*, is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
     def run(x: Tensor, params: Tensor, *limits: float) -> tuple[Tensor, Tensor]:
-        wide, p = single(x, params)
+        wide, p = to_float32(x), to_float32(params)
         out, each = alloc(x.shape, like=wide), alloc(x.shape, like=wide)
         ladj = alloc(x.shape[:1], like=wide)
         if params.numel():
@@ -107,7 +107,8 @@ def _values_cpp(*, is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
 def _backward_cpp(
     x: Tensor, params: Tensor, grad: Tensor, grad_ladj: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor]:
-    wide, p, g = single(x, by_lines(params, EVENT), grad)
+    wide, g = to_float32(x), to_float32(grad)
+    p = to_float32(collapsible(params, EVENT))
     grad_x, grad_params = alloc(x.shape, like=wide), alloc_like(p)
     if params.numel():
         _extension.cpp("spline_backward")(
@@ -117,10 +118,10 @@ def _backward_cpp(
     return grad_x.to(x.dtype), grad_params.to(params.dtype)
 
 
-def _few_bins(x: Tensor, params: Tensor, *rest: Any) -> Verdict:
+def _few_bins(x: Tensor, params: Tensor, *rest: Any) -> Support:
     if params.shape[-1] > 3 * 64 - 1:
         return False, "the Triton kernel unrolls over at most 64 bins"
-    return not_double(x)
+    return not_float64(x)
 
 
 _TRITON = "zoo_kernels.spline._triton"
@@ -140,7 +141,7 @@ _BACKWARD = OpSpec(
     fake=fake_backward,
     examples=lazy(f"{_CASES}:backward"),
     tolerances=_TOLERANCES,
-    cpp=Impl(_backward_cpp, not_double, needs="spline_backward"),
+    cpp=Impl(_backward_cpp, not_float64, needs="spline_backward"),
     triton=Impl(lazy(f"{_TRITON}:backward"), _few_bins),
 )
 _FORWARD = OpSpec(
@@ -150,7 +151,7 @@ _FORWARD = OpSpec(
     fake=fake_values,
     examples=lazy(f"{_CASES}:forward"),
     tolerances=_TOLERANCES,
-    cpp=Impl(_values_cpp(is_inverse=False), not_double, needs="spline_values"),
+    cpp=Impl(_values_cpp(is_inverse=False), not_float64, needs="spline_values"),
     triton=Impl(lazy(f"{_TRITON}:forward"), _few_bins),
     derivative=derivative(_BACKWARD, is_inverse=False),
 )
@@ -161,7 +162,7 @@ _INVERSE = OpSpec(
     fake=fake_values,
     examples=lazy(f"{_CASES}:inverse"),
     tolerances=_TOLERANCES,
-    cpp=Impl(_values_cpp(is_inverse=True), not_double, needs="spline_values"),
+    cpp=Impl(_values_cpp(is_inverse=True), not_float64, needs="spline_values"),
     triton=Impl(lazy(f"{_TRITON}:inverse"), _few_bins),
     derivative=derivative(_BACKWARD, is_inverse=True),
 )

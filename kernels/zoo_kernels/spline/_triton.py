@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from zoo_kernels._alloc import alloc, alloc_like
-from zoo_kernels._bijection import by_lines
+from zoo_kernels._bijection import collapsible
 from zoo_kernels._tuning import Settings, settings
 from zoo_kernels.spline import EVENT, collapsed
 
@@ -287,7 +287,7 @@ def backward(
     x: Tensor, params: Tensor, grad: Tensor, grad_ladj: Tensor, *rest: float
 ) -> tuple[Tensor, Tensor]:
     *limits, is_inverse = rest
-    params = by_lines(params, EVENT)
+    params = collapsible(params, EVENT)
     grad_x, grad_params = alloc(x.shape, like=x), alloc_like(params)
     if x.numel():
         p, g = collapsed(params), collapsed(grad_params)

@@ -23,12 +23,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo_kernels._precision import to_float32
+
 Bounds = tuple[float, float, float, float, float]  # left, right, min width, height, derivative
-
-
-def single(x: Tensor) -> Tensor:
-    """The precision that arithmetic is done in: at least float32."""
-    return x if x.dtype == torch.float64 else x.float()
 
 
 @dataclass(frozen=True)
@@ -52,9 +49,9 @@ class Bin:
         return self.h / self.w
 
 
-def knots(p: Tensor, left: float, right: float, least: float) -> Tensor:
-    """(..., K + 1) increasing from left to right, no closer than least (right - left)."""
-    size = (right - left) * (least + (1 - least * p.shape[-1]) * p)
+def knots(p: Tensor, left: float, right: float, min_size: float) -> Tensor:
+    """(..., K + 1) increasing from left to right, no closer than min_size (right - left)."""
+    size = (right - left) * (min_size + (1 - min_size * p.shape[-1]) * p)
     inner = left + size.cumsum(-1)[..., :-1]
     ends = [torch.full_like(inner[..., :1], end) for end in (left, right)]
     return torch.cat([ends[0], inner, ends[1]], -1)
@@ -110,10 +107,10 @@ def _row_sum(t: Tensor) -> Tensor:
 def forward(x: Tensor, params: Tensor, *bounds: float) -> tuple[Tensor, Tensor]:
     """y and ladj."""
     left, right = bounds[:2]
-    wide = single(x)
+    wide = to_float32(x)
     outside = (wide < left) | (wide > right)
     inside = wide.clamp(left, right)
-    b = find(inside, single(params), bounds, inverse=False)  # type: ignore[arg-type]
+    b = find(inside, to_float32(params), bounds, inverse=False)  # type: ignore[arg-type]
     theta = (inside - b.x) / b.w
     t = theta * (1 - theta)
     D = b.s + (b.d0 + b.d1 - 2 * b.s) * t
@@ -125,10 +122,10 @@ def forward(x: Tensor, params: Tensor, *bounds: float) -> tuple[Tensor, Tensor]:
 def inverse(y: Tensor, params: Tensor, *bounds: float) -> tuple[Tensor, Tensor]:
     """x and log |dx/dy|."""
     left, right = bounds[:2]
-    wide = single(y)
+    wide = to_float32(y)
     outside = (wide < left) | (wide > right)
     inside = wide.clamp(left, right)
-    b = find(inside, single(params), bounds, inverse=True)  # type: ignore[arg-type]
+    b = find(inside, to_float32(params), bounds, inverse=True)  # type: ignore[arg-type]
     theta = solve(b, inside)
     ladj = torch.where(outside, 0.0, -log_slope(b, theta))
     return torch.where(outside, wide, b.x + theta * b.w).to(y.dtype), _row_sum(ladj)
@@ -146,18 +143,18 @@ def backward(
     """
     *limits, is_inverse = rest
     bounds: Bounds = tuple(limits)  # type: ignore[assignment]
-    wide, gy = single(position), single(grad)
-    gl = single(grad_ladj).reshape(-1, *[1] * (wide.dim() - 1)).expand_as(wide)
+    wide, gy = to_float32(position), to_float32(grad)
+    gl = to_float32(grad_ladj).reshape(-1, *[1] * (wide.dim() - 1)).expand_as(wide)
     outside = (wide < bounds[0]) | (wide > bounds[1])
     inside = wide.clamp(bounds[0], bounds[1])
-    b = find(inside, single(params), bounds, inverse=bool(is_inverse))
+    b = find(inside, to_float32(params), bounds, inverse=bool(is_inverse))
     theta = solve(b, inside) if is_inverse else (inside - b.x) / b.w
     if is_inverse:
         gl = -gl
         L_x, _ = _pull_back(b, theta, torch.zeros_like(gl), gl, bounds)
         gy = -(gy + L_x) * torch.exp(-log_slope(b, theta))
     g_x, g_params = _pull_back(b, theta, gy, gl, bounds)
-    g_in = torch.where(outside, single(grad), -gy if is_inverse else g_x)
+    g_in = torch.where(outside, to_float32(grad), -gy if is_inverse else g_x)
     g_params = torch.where(outside.unsqueeze(-1), 0.0, g_params)
     # the zeros give the sum the memory layout of params
     return g_in.to(position.dtype), torch.zeros_like(params) + g_params.to(params.dtype)

@@ -200,7 +200,7 @@ def states(
     index = torch.arange(len(steps), device=rng.device)
     clip, threshold = options.limits(model)
     known = None if fixed is None else _Known(model, rng, fixed, plan)
-    predict, x, history = prediction(model), start(model, rng, plan.deviation), None
+    predict, x, buffer = prediction(model), start(model, rng, plan.deviation), None
     for j in range(len(steps)):
         x = x if known is None else known.noisy(x, j)
         m, u = x, None
@@ -209,10 +209,10 @@ def states(
             u = predict(x, t[j : j + 1], None) if guided else None
             if trace is not None:
                 trace(j, _preview(model, x, m, float(plan.alpha[j]), float(plan.sigma[j])))
-        x, history = denoise.step(
+        x, buffer = denoise.step(
             x, m, steps, index[j : j + 1], rows=rng.rows, seed=rng.seed,
             stream=rng.stream("step"), unconditional=u,
-            guidance=options.guidance if guided else 1.0, history=history, clip=clip,
+            guidance=options.guidance if guided else 1.0, multistep_buffer=buffer, clip=clip,
             threshold=threshold,
         )  # fmt: skip
         yield x

@@ -12,6 +12,7 @@ from torch import Tensor
 import zoo_kernels
 from zoo_kernels.denoise import ddim
 from zoo_kernels.denoise._cases import linear_schedule
+from zoo_kernels.denoise.reference import StepArguments
 
 
 def setting(device: str, shape: tuple[int, ...], count: int) -> tuple[Any, ...]:
@@ -24,8 +25,25 @@ def setting(device: str, shape: tuple[int, ...], count: int) -> tuple[Any, ...]:
 
 def step(x: Tensor, output: Tensor, rows: Tensor, index: Tensor, table: Tensor) -> Tensor:
     op = zoo_kernels.ops()["denoise_step"]
-    stepped: Tensor = op(x, output, None, None, None, None, table, index, rows, 0, 0, 1.0, 1.0,
-                         False, False)[0]  # fmt: skip
+    stepped: Tensor = op(
+        *StepArguments(
+            x=x,
+            output=output,
+            unconditional=None,
+            variance=None,
+            multistep_buffer=None,
+            dynamic_threshold=None,
+            table=table,
+            index=index,
+            rows=rows,
+            seed=0,
+            stream=0,
+            guidance=1.0,
+            clip=1.0,
+            noisy=False,
+            remember=False,
+        )
+    )[0]
     return stepped
 
 

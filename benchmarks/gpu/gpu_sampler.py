@@ -19,6 +19,7 @@ from torch import Tensor
 import zoo_kernels
 from zoo_kernels import rng
 from zoo_kernels.pixelcnn_sampler import GatedLayer, pack
+from zoo_kernels.pixelcnn_sampler.reference import SampleArguments
 
 STORED = Path(__file__).with_name("pixels.json")
 TOLERANCE = 1e-2
@@ -76,7 +77,18 @@ def arguments(name: str, batch: int) -> tuple[Any, ...]:
     fixed = torch.full((batch, 1, size, size), -1)
     table = torch.tensor([[-1.0], [1.0]])
     weights = pack(made, (head[0], head[1]))
-    return u.view(batch, size, size, 1), fixed, None, table, None, weights, "binary", 2
+    return tuple(
+        SampleArguments(
+            uniforms=u.view(batch, size, size, 1),
+            fixed=fixed,
+            cond=None,
+            table=table,
+            extra=None,
+            weights=weights,
+            head="binary",
+            levels=2,
+        )
+    )
 
 
 def encode(x: Tensor) -> str:
@@ -99,10 +111,10 @@ def margin(args: tuple[Any, ...], expected: Tensor, image: int, pixel: int) -> f
     """|u - p| of one pixel, p from a full forward pass over the expected pixels, in float64."""
     from peers.pixelcnn_sampler import forward, inputs, stack
 
-    uniforms, table, weights = args[0], args[3], args[5]
-    net = stack([w.double() for w in weights], torch.contiguous_format)
-    logits = forward(inputs(expected[image : image + 1], table).double(), net)
-    return float((logits.sigmoid().flatten()[pixel] - uniforms[image].flatten()[pixel]).abs())
+    a = SampleArguments(*args)
+    net = stack([w.double() for w in a.weights], torch.contiguous_format)
+    logits = forward(inputs(expected[image : image + 1], a.table).double(), net)
+    return float((logits.sigmoid().flatten()[pixel] - a.uniforms[image].flatten()[pixel]).abs())
 
 
 def pixels(name: str, device: str, images: int = STORED_IMAGES) -> dict[str, Any]:
@@ -132,18 +144,18 @@ def times(name: str, batch: int, device: str) -> dict[str, Any]:
     from timing import milliseconds, move, replayed
 
     args = move(arguments(name, batch), device)
-    uniforms, fixed, table, weights = args[0], args[1], args[3], args[5]
-    net = stack(weights, torch.channels_last)
-    x = torch.zeros_like(fixed)
+    a = SampleArguments(*args)
+    net = stack(a.weights, torch.channels_last)
+    x = torch.zeros_like(a.fixed)
 
     @torch.inference_mode()
     def some_pixels() -> Tensor:
         for _ in range(TIMED_PIXELS):
-            logits = forward(inputs(x, table), net)[:, 0, 0, 0]
-            x[:, 0, 0, 0] = (uniforms[:, 0, 0, 0] < logits.sigmoid()).long()
+            logits = forward(inputs(x, a.table), net)[:, 0, 0, 0]
+            x[:, 0, 0, 0] = (a.uniforms[:, 0, 0, 0] < logits.sigmoid()).long()
         return x
 
-    size = fixed[0, 0].numel()
+    size = a.fixed[0, 0].numel()
     ms = {
         "triton": milliseconds(lambda: sample(args, "triton"), [()], device),
         "full_forward_loop": milliseconds(some_pixels, [()], device) * size / TIMED_PIXELS,

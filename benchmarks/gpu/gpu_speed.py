@@ -38,8 +38,8 @@ def larger(spec: OpSpec, bench: Bench, times: int) -> tuple[Any, ...]:
     """The row's arguments with every batch repeated; random numbers get more elements a row."""
     args = list(bench.make(torch.Generator().manual_seed(0)))
     if spec.name.startswith("rng"):
-        args[1:3] = torch.arange(64 * (64 if times > 1 else 1)), args[2]
-        return tuple(args)
+        seed, _, numel, *counter = args
+        return seed, torch.arange(64 * (64 if times > 1 else 1)), numel, *counter
     batched = spec.cases[0].rows if times > 1 else ()
     for i in batched:
         if isinstance(args[i], torch.Tensor):
@@ -50,7 +50,8 @@ def larger(spec: OpSpec, bench: Bench, times: int) -> tuple[Any, ...]:
 def tiny(args: tuple[Any, ...], rows: tuple[int, ...], name: str) -> tuple[Any, ...]:
     """The first row of each batch, for the interpreter."""
     if name.startswith("rng"):
-        return (args[0], args[1][:1], 512, *args[3:])
+        seed, indices, _, *counter = args
+        return seed, indices[:1], 512, *counter
     return tuple(a[:1] if i in rows and torch.is_tensor(a) else a for i, a in enumerate(args))
 
 

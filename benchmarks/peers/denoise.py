@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo_kernels.denoise.reference import StepArguments
+
 STEP = 1  # what the benchmark's index says
 
 
@@ -46,41 +48,47 @@ def _compiled(name: str) -> Step:
     return step
 
 
-def _given(*args: Any) -> tuple[Any, ...]:
-    return *args[:3], args[11]
+def _inputs(a: StepArguments) -> tuple[Tensor, Tensor, Tensor | None, float]:
+    return a.x, a.output, a.unconditional, a.guidance
 
 
 def ddim(*args: Any) -> Tensor:
-    return _stepper("DDIMScheduler")(*_given(*args))
+    a = StepArguments(*args)
+    return _stepper("DDIMScheduler")(*_inputs(a))
 
 
 def ddim_compiled(*args: Any) -> Tensor:
-    return _compiled("DDIMScheduler")(*_given(*args))
+    a = StepArguments(*args)
+    return _compiled("DDIMScheduler")(*_inputs(a))
 
 
 ddim_guided, ddim_guided_compiled = ddim, ddim_compiled
 
 
 def ddpm(*args: Any) -> Tensor:
-    return _stepper("DDPMScheduler")(*_given(*args))
+    a = StepArguments(*args)
+    return _stepper("DDPMScheduler")(*_inputs(a))
 
 
 def ddpm_compiled(*args: Any) -> Tensor:
-    return _compiled("DDPMScheduler")(*_given(*args))
+    a = StepArguments(*args)
+    return _compiled("DDPMScheduler")(*_inputs(a))
 
 
-def _second_order(history: Tensor) -> str:
-    """DPM-Solver++ with `history` as the last prediction of x0: always the second-order step."""
+def _second_order(last: Tensor | None) -> str:
+    """DPM-Solver++ with `last` as the last prediction of x0: always the second-order step."""
     name = "DPMSolverMultistepScheduler"
     scheduler, _ = _scheduler(name)
     scheduler._step_index, scheduler.lower_order_nums = STEP, 1
-    scheduler.model_outputs = [history, history]
+    scheduler.model_outputs = [last, last]
     return name
 
 
 def dpm_solver_pp(*args: Any) -> Tensor:
-    return _stepper(_second_order(args[4]))(*_given(*args))
+    a = StepArguments(*args)
+    return _stepper(_second_order(a.multistep_buffer))(*_inputs(a))
 
 
 def dpm_solver_pp_compiled(*args: Any) -> Tensor:
-    return _compiled(_second_order(args[4]))(*_given(*args))
+    a = StepArguments(*args)
+    return _compiled(_second_order(a.multistep_buffer))(*_inputs(a))

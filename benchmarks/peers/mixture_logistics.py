@@ -7,13 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo_kernels.mixture_logistics.reference import COEFFICIENT, LOG_SCALE, MEAN
+
 
 def log_prob(x: Tensor, params: Tensor, levels: int) -> Tensor:
     """(B,) with the published guards: 1e-12 and the density where a bin has hardly any mass."""
     m, channels = params.shape[1] // 10, 3
     v = (x.to(params.dtype) * (2 / (levels - 1)) - 1).unsqueeze(2)  # (B, 3, 1, H, W)
     logits, rest = params[:, :m], params[:, m:].unflatten(1, (channels, 3, m))
-    means, scales, c = rest[:, :, 0], rest[:, :, 1].clamp(min=-7), torch.tanh(rest[:, :, 2])
+    means, scales, c = (rest[:, :, kind] for kind in (MEAN, LOG_SCALE, COEFFICIENT))
+    scales, c = scales.clamp(min=-7), torch.tanh(c)
     green = means[:, 1] + c[:, 0] * v[:, 0]
     blue = means[:, 2] + c[:, 1] * v[:, 0] + c[:, 2] * v[:, 1]
     centred = v - torch.stack([means[:, 0], green, blue], 1)

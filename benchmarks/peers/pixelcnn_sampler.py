@@ -178,10 +178,10 @@ def proof(spec: OpSpec) -> dict[str, Any]:
     """Whole images by the loop, nothing scaled, at the first benchmarked batch size: time, equal
     pixels, and one forward over a dense stack of the same shapes."""
     args = spec.bench[0].make(torch.Generator().manual_seed(0))
-    table, weights = args[3], args[5]
+    a = reference.SampleArguments(*args)
     with torch.inference_mode():
-        blank = inputs(torch.zeros_like(args[1]), table)
-        net = fastest(weights, blank)
+        blank = inputs(torch.zeros_like(a.fixed), a.table)
+        net = fastest(a.weights, blank)
         ratio = over_dense(blank.contiguous(memory_format=net.format), net)
     start = process_time(), perf_counter()
     drawn = full_forward_loop(*args, pixels=None)

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 
-def normal(seed: int, rows: Tensor, numel: int, *place: int) -> Tensor:
+def normal(seed: int, rows: Tensor, numel: int, *counter: int) -> Tensor:
     return torch.randn(len(rows), numel, device=rows.device)
 
 
-def uniform(seed: int, rows: Tensor, numel: int, *place: int) -> Tensor:
+def uniform(seed: int, rows: Tensor, numel: int, *counter: int) -> Tensor:
     return torch.rand(len(rows), numel, device=rows.device)
 
 
-def bits(seed: int, rows: Tensor, numel: int, *place: int) -> Tensor:
+def bits(seed: int, rows: Tensor, numel: int, *counter: int) -> Tensor:
     return torch.randint(2**32, (len(rows), numel), device=rows.device)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo_kernels.spline import reference
+from zoo_kernels.spline.reference import Bounds
 
 
 def _parts(params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -19,40 +20,46 @@ def _parts(params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return params[..., :k], params[..., k : 2 * k], params[..., 2 * k :]
 
 
-def _nflows(x: Tensor, params: Tensor, limits: tuple[float, ...], inverse: bool) -> Any:
+def _nflows(x: Tensor, params: Tensor, bounds: Bounds, inverse: bool) -> Any:
     from nflows.transforms.splines.rational_quadratic import (
         unconstrained_rational_quadratic_spline,
     )
 
     y, ladj = unconstrained_rational_quadratic_spline(
-        x, *_parts(params), inverse=inverse, tails="linear", tail_bound=limits[1],
-        min_bin_width=limits[2], min_bin_height=limits[3], min_derivative=limits[4],
-    )  # fmt: skip
+        x,
+        *_parts(params),
+        inverse=inverse,
+        tails="linear",
+        tail_bound=bounds.right,
+        min_bin_width=bounds.min_width,
+        min_bin_height=bounds.min_height,
+        min_derivative=bounds.min_derivative,
+    )
     return y, ladj.flatten(1).sum(1)
 
 
-def nflows_forward(x: Tensor, params: Tensor, *limits: float) -> Any:
-    return _nflows(x, params, limits, False)
+def nflows_forward(x: Tensor, params: Tensor, *bounds: float) -> Any:
+    return _nflows(x, params, Bounds(*bounds), False)
 
 
-def nflows_inverse(x: Tensor, params: Tensor, *limits: float) -> Any:
-    return _nflows(x, params, limits, True)
+def nflows_inverse(x: Tensor, params: Tensor, *bounds: float) -> Any:
+    return _nflows(x, params, Bounds(*bounds), True)
 
 
-def _zuko(x: Tensor, params: Tensor, limits: tuple[float, ...], inverse: bool) -> Any:
+def _zuko(x: Tensor, params: Tensor, bounds: Bounds, inverse: bool) -> Any:
     from zuko.transforms import MonotonicRQSTransform
 
-    transform = MonotonicRQSTransform(*_parts(params), bound=limits[1])
+    transform = MonotonicRQSTransform(*_parts(params), bound=bounds.right)
     y, ladj = (transform.inv if inverse else transform).call_and_ladj(x)
     return y, ladj.flatten(1).sum(1)
 
 
-def zuko_forward(x: Tensor, params: Tensor, *limits: float) -> Any:
-    return _zuko(x, params, limits, False)
+def zuko_forward(x: Tensor, params: Tensor, *bounds: float) -> Any:
+    return _zuko(x, params, Bounds(*bounds), False)
 
 
-def zuko_inverse(x: Tensor, params: Tensor, *limits: float) -> Any:
-    return _zuko(x, params, limits, True)
+def zuko_inverse(x: Tensor, params: Tensor, *bounds: float) -> Any:
+    return _zuko(x, params, Bounds(*bounds), True)
 
 
 @cache

@@ -10,6 +10,7 @@ import torch
 
 import zoo_kernels
 from zoo_kernels import _dispatch, _extension
+from zoo_kernels.pixelcnn_sampler.reference import SampleArguments
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(_dispatch.interpreted(), reason="starts its own interpreter")
@@ -46,8 +47,9 @@ def test_a_pixel_is_close_to_a_decision_only_where_its_uniform_is(module):
     args, drawn = sampler.arguments(name, 2), sampler.stored(name)[:2]
     margins = [sampler.margin(args, drawn, 0, i) for i in range(36)]
     assert 0 < min(margins) and max(margins) < 1
-    p = args[0][0].flatten()[7] + torch.tensor([margins[7], -margins[7]])
-    args[0][0].flatten()[7] = p[0] if drawn[0].flatten()[7] == 1 else p[1]
+    uniforms = SampleArguments(*args).uniforms[0].flatten()
+    p = uniforms[7] + torch.tensor([margins[7], -margins[7]])
+    uniforms[7] = p[0] if drawn[0].flatten()[7] == 1 else p[1]
     assert sampler.margin(args, drawn, 0, 7) < 1e-5
 
 

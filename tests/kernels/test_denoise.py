@@ -1,14 +1,12 @@
 """Denoising steps: exact noise, solvers' orders, tables against the papers, bad input."""
 
-import dataclasses
 import math
-import re
 
 import pytest
 import torch
 
 import zoo_kernels
-from zoo_kernels import _dispatch, _extension, build, denoise, rng
+from zoo_kernels import _dispatch, _extension, denoise, rng
 from zoo_kernels.denoise import reference as columns
 
 BACKENDS = ["reference"]
@@ -142,26 +140,6 @@ def test_dynamic_thresholding_is_imagens(backend):
     got, _ = denoise.step(x, x, steps, 3, threshold=(0.9, 10.0))
     limit = torch.quantile(x.abs().flatten(1), 0.9, dim=1).clamp(min=1).reshape(2, 1, 1)
     torch.testing.assert_close(got, x.clamp(-limit, limit) / limit, rtol=1e-6, atol=1e-6)
-
-
-def test_the_columns_of_a_table_have_one_order_in_all_backends():
-    header = (build.SOURCES / "denoise.h").read_text()
-    enum = re.search(r"enum Column {(.*?), COLUMNS = (\d+) }", header, re.DOTALL)
-    assert tuple(re.split(r",\s*", enum[1].strip())) == columns.COLUMN_NAMES
-    assert int(enum[2]) == columns.COLUMNS
-    triton = pytest.importorskip("zoo_kernels.denoise._triton", reason="needs triton")
-    for i, name in enumerate(columns.COLUMN_NAMES):
-        assert getattr(columns, name) == getattr(triton, name).value == i
-    assert triton.COLUMNS.value == columns.COLUMNS
-
-
-@pytest.mark.parametrize("spec", denoise.OPS, ids=lambda spec: spec.name)
-def test_named_arguments_are_in_the_order_of_the_schema(spec):
-    named = {"denoise_step": columns.StepArguments}.get(spec.name, columns.ThresholdArguments)
-    names = [f.name for f in dataclasses.fields(named)]
-    assert names == [a.name for a in spec.op._schema.arguments]
-    values = list(range(len(names)))
-    assert list(named(*values)) == values
 
 
 def test_the_argument_of_version_0_1_still_works_with_a_warning():

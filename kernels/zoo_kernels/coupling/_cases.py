@@ -9,18 +9,27 @@ from zoo_kernels._examples import Bench, Case, Cost, Examples, Variant
 
 
 def _case(
-    x_shape: tuple[int, ...], channels: int, *rest: Any, pairs: bool = False, backward: bool
+    shape: tuple[int, ...],
+    channels: int,
+    scale: str,
+    order: str,
+    constant: float,
+    first: bool,
+    *,
+    pairs: bool = False,
+    backward: bool,
 ) -> Case:
     def make(generator: torch.Generator, dtype: torch.dtype) -> tuple[Any, ...]:
-        b, _, *space = x_shape
-        x = torch.randn(x_shape, generator=generator)
+        b, _, *space = shape
+        x = torch.randn(shape, generator=generator)
         h = torch.randn(b, 2 * channels, *space, generator=generator)
         params = h.unflatten(1, (-1, 2)).movedim(2, 1) if pairs else h.unflatten(1, (2, -1))
-        grads = [torch.randn(s, generator=generator) for s in (x_shape, x_shape[:1])]
-        extra = (grads[0].to(dtype), grads[1]) if backward else ()
-        return (x.to(dtype), params.to(dtype), *extra, *rest, *[False] * backward)
+        grad, grad_ladj = (torch.randn(s, generator=generator) for s in (shape, shape[:1]))
+        extra = (grad.to(dtype), grad_ladj) if backward else ()
+        options = (scale, order, constant, first)
+        return (x.to(dtype), params.to(dtype), *extra, *options, *[False] * backward)
 
-    name = f"{'x'.join(map(str, x_shape))}-{rest[0]}-{rest[1]}{'-pairs' * pairs}"
+    name = f"{'x'.join(map(str, shape))}-{scale}-{order}{'-pairs' * pairs}"
     return Case(name, make, rows=(0, 1, 2, 3) if backward else (0, 1))
 
 

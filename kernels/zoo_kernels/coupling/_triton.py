@@ -15,7 +15,12 @@ from zoo_kernels._alloc import alloc, alloc_like
 from zoo_kernels._bijection import collapsible
 from zoo_kernels._tuning import Settings, settings
 from zoo_kernels.coupling import EVENT, collapsed, numbers, start
+from zoo_kernels.coupling.reference import SCALES
 from zoo_kernels.spline._triton import _row_sum_kernel, _softplus
+
+# Kernels see no other globals than constexprs.
+SIGMOID = tl.constexpr(SCALES.index("sigmoid"))
+TANH = tl.constexpr(SCALES.index("tanh"))
 
 
 @triton.jit
@@ -37,9 +42,9 @@ def _tanh(u):
 @triton.jit
 def _scale(r, c, SCALE: tl.constexpr):
     """log s and d log s / dr."""
-    if SCALE == 1:
+    if SCALE == SIGMOID:
         return -_softplus(-(r + c)), _sigmoid(-(r + c))
-    if SCALE == 2:
+    if SCALE == TANH:
         h = _tanh(r / c)
         return c * h, 1.0 - h * h
     return r, tl.full(r.shape, 1.0, tl.float32)

@@ -14,9 +14,12 @@ struct Layout {
   int64_t d1, d2, sb, sp, s1, s2;
 };
 
+// In the order of coupling/reference.py's SCALES.
+enum ScaleKind { EXP, SIGMOID, TANH };
+
 struct Coupling {
   Layout p, g;
-  int scale;
+  ScaleKind scale;
   bool shift_first, inverse;
   float c;
   int64_t d, begin;  // elements in a row; where the transformed ones begin
@@ -45,7 +48,7 @@ Coupling problem(const zoo::Tensor& x, const zoo::Tensor& params, int64_t scale,
                  double constant, int64_t begin, bool inverse) {
   Coupling a{};
   a.p = layout(params);
-  a.scale = static_cast<int>(scale);
+  a.scale = static_cast<ScaleKind>(scale);
   a.shift_first = shift_first, a.inverse = inverse;
   a.c = static_cast<float>(constant);
   a.d = x.numel() / x.size(0), a.begin = begin;

@@ -1,4 +1,4 @@
-// coupling/reference.py. SCALE: 0 exp, 1 sigmoid of r + c, 2 log s = c tanh(r / c).
+// coupling/reference.py. SCALE: EXP, SIGMOID of r + c, TANH for log s = c tanh(r / c).
 
 struct Scale {
   F log_s, s, slope;  // s or, for the inverse, 1 / s; d log s / dr
@@ -6,21 +6,21 @@ struct Scale {
 };
 
 // What `scale_of` needs the exponential of.
-template <int SCALE, bool INVERSE>
+template <ScaleKind SCALE, bool INVERSE>
 ZOO_INLINE F exponent(F r, float c) {
-  if (SCALE == 1) return minus_abs(r + c);
-  if (SCALE == 2) return minus_abs(2.0f * (r / c));
+  if (SCALE == SIGMOID) return minus_abs(r + c);
+  if (SCALE == TANH) return minus_abs(2.0f * (r / c));
   return INVERSE ? -r : r;
 }
 
-template <int SCALE, int N>
+template <ScaleKind SCALE, int N>
 ZOO_INLINE void exponentials(F (&e)[N]) {
-  SCALE == 0 ? exp(e) : exp_negative(e);
+  SCALE == EXP ? exp(e) : exp_negative(e);
 }
 
-template <int SCALE, bool INVERSE>
+template <ScaleKind SCALE, bool INVERSE>
 ZOO_INLINE Scale scale_of(F r, F e, float c) {
-  if (SCALE == 1) {
+  if (SCALE == SIGMOID) {
     const F u = r + c;
     const I negative = (I)u < 0;
     const F top = where(negative, e, splat(1.0f)), factor = e + 1.0f;  // s = top / factor
@@ -28,7 +28,7 @@ ZOO_INLINE Scale scale_of(F r, F e, float c) {
     return {where(negative, u, 0.0f), INVERSE ? factor / top : top / factor,
             where(negative, splat(1.0f), e) / factor, factor};
   }
-  if (SCALE == 2) {
+  if (SCALE == TANH) {
     const F u = r / c, size = (1.0f - e) / (1.0f + e);
     // near 0 the difference cancels; there tanh u = u - u^3/3 + 2 u^5/15 - 17 u^7/315
     const F q = u * u;
@@ -63,14 +63,14 @@ ZOO_INLINE void take_logarithm(LogSum& l) {
   l = {l.logs - log(l.factors), splat(1.0f), 64};
 }
 
-template <int SCALE>
+template <ScaleKind SCALE>
 ZOO_INLINE void add(LogSum& l, const Scale& k, int n) {
   if (n == W) {
     l.logs = l.logs + k.log_s;
-    if (SCALE == 1) l.factors = l.factors * k.factor;
+    if (SCALE == SIGMOID) l.factors = l.factors * k.factor;
   } else {
     for (int i = 0; i < n; ++i) l.logs[i] += k.log_s[i];
-    if (SCALE == 1)
+    if (SCALE == SIGMOID)
       for (int i = 0; i < n; ++i) l.factors[i] *= k.factor[i];
   }
 }
@@ -85,7 +85,7 @@ struct Line {
 };
 
 // N vectors from j on, of n elements each
-template <int SCALE, bool SHIFT_FIRST, bool INVERSE, int N>
+template <ScaleKind SCALE, bool SHIFT_FIRST, bool INVERSE, int N>
 ZOO_INLINE void values_lanes(const Line& a, int64_t j, int n, float c, LogSum& log_sum) {
   F r[N], e[N];
   for (int i = 0; i < N; ++i) r[i] = load(a.r + j + i * W, n);
@@ -123,7 +123,7 @@ ZOO_INLINE void fetch(const Line& next, int64_t j) {
   __builtin_prefetch(next.out + j, 1);
 }
 
-template <int SCALE, bool SHIFT_FIRST, bool INVERSE>
+template <ScaleKind SCALE, bool SHIFT_FIRST, bool INVERSE>
 ZOO_INLINE void values_line(const Line& a, const Line& next, Passing& passing, int64_t n, float c,
                             LogSum& log_sum) {
   for (int64_t j = 0; j < n;) {
@@ -138,13 +138,13 @@ ZOO_INLINE void values_line(const Line& a, const Line& next, Passing& passing, i
       values_lanes<SCALE, SHIFT_FIRST, INVERSE, 1>(a, j, static_cast<int>(end - j), c, log_sum);
       j = end;
     }
-    if (SCALE == 1) log_sum.room -= (j - begin + W - 1) / W;
-    if (SCALE == 1 && log_sum.room == 0) take_logarithm(log_sum);
+    if (SCALE == SIGMOID) log_sum.room -= (j - begin + W - 1) / W;
+    if (SCALE == SIGMOID && log_sum.room == 0) take_logarithm(log_sum);
   }
 }
 
 // Lines of whole vectors one by one, others joined: the sum's order does not depend on the layout.
-template <int SCALE, bool SHIFT_FIRST, bool INVERSE>
+template <ScaleKind SCALE, bool SHIFT_FIRST, bool INVERSE>
 ZOO_INLINE float values_of(const Coupling& a, int64_t b, float* scratch) {
   const int64_t lines = a.p.d2 % W ? a.p.d1 : 1, n = lines * a.p.d2;
   const int64_t from = b * a.d + (a.begin > 0 ? 0 : a.p.d1 * a.p.d2);
@@ -165,7 +165,7 @@ ZOO_INLINE float values_of(const Coupling& a, int64_t b, float* scratch) {
   return INVERSE ? -total : total;
 }
 
-template <int SCALE, bool SHIFT_FIRST, bool INVERSE>
+template <ScaleKind SCALE, bool SHIFT_FIRST, bool INVERSE>
 ZOO_INLINE void gradients_lanes(const float* x, const float* grad, const float* t_at,
                                 const float* r_at, float* gx, float* gt_at, float* gr_at, int n,
                                 float c, float gl) {
@@ -188,7 +188,7 @@ ZOO_INLINE void gradients_lanes(const float* x, const float* grad, const float* 
   store(gr_at, g_log * k.slope, n);
 }
 
-template <int SCALE, bool SHIFT_FIRST, bool INVERSE>
+template <ScaleKind SCALE, bool SHIFT_FIRST, bool INVERSE>
 ZOO_INLINE void gradients_of(const Coupling& a, int64_t b, float* scratch) {
   const float gl = INVERSE ? -a.grad_ladj[b] : a.grad_ladj[b];
   const int64_t n = a.p.d2, whole = n - n % W;
@@ -211,22 +211,14 @@ ZOO_INLINE void gradients_of(const Coupling& a, int64_t b, float* scratch) {
   }
 }
 
-#define ZOO_SCALES(NAME)                                                                     \
-  switch (a.scale * 4 + a.shift_first * 2 + a.inverse) {                                     \
-    case 0: return NAME<0, false, false>(a, b, e);                                           \
-    case 1: return NAME<0, false, true>(a, b, e);                                            \
-    case 2: return NAME<0, true, false>(a, b, e);                                            \
-    case 3: return NAME<0, true, true>(a, b, e);                                             \
-    case 4: return NAME<1, false, false>(a, b, e);                                           \
-    case 5: return NAME<1, false, true>(a, b, e);                                            \
-    case 6: return NAME<1, true, false>(a, b, e);                                            \
-    case 7: return NAME<1, true, true>(a, b, e);                                             \
-    case 8: return NAME<2, false, false>(a, b, e);                                           \
-    case 9: return NAME<2, false, true>(a, b, e);                                            \
-    case 10: return NAME<2, true, false>(a, b, e);                                           \
-    default: return NAME<2, true, true>(a, b, e);                                            \
-  }
-
+#define ZOO_ORDERS(NAME, SCALE)                                                                     \
+  a.shift_first ? (a.inverse ? NAME<SCALE, true, true>(a, b, e) : NAME<SCALE, true, false>(a, b, e)) \
+                : (a.inverse ? NAME<SCALE, false, true>(a, b, e) : NAME<SCALE, false, false>(a, b, e))
+#define ZOO_SCALES(NAME)                         \
+  return a.scale == EXP       ? ZOO_ORDERS(NAME, EXP)     \
+         : a.scale == SIGMOID ? ZOO_ORDERS(NAME, SIGMOID) \
+                              : ZOO_ORDERS(NAME, TANH);
 static float values_row(const Coupling& a, int64_t b, float* e) { ZOO_SCALES(values_of) }
 static void gradients_row(const Coupling& a, int64_t b, float* e) { ZOO_SCALES(gradients_of) }
 #undef ZOO_SCALES
+#undef ZOO_ORDERS

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "mixture.h"
 #include "zoo.h"
 
 namespace {

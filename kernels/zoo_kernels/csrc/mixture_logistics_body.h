@@ -56,7 +56,9 @@ ZOO_INLINE F log_mass(const Mass& k, F l, const Mixture& a) {
   return where(k.lowest, below, where(k.highest, above, between));
 }
 
-ZOO_INLINE F at_least(F l) { return max(splat(-7.0f), l); }
+constexpr float MIN_LOG_SCALE = -7.0f;
+
+ZOO_INLINE F clamped(F l) { return max(splat(MIN_LOG_SCALE), l); }
 
 // The parameters of W pixels.
 struct Pixels {
@@ -65,15 +67,15 @@ struct Pixels {
   int n;
   F v[3];
   inline __attribute__((always_inline)) F logit(int m) const { return parameter(p + m * a.p.sp, a.p.ss, n); }
-  inline __attribute__((always_inline)) int row(int c, int which, int m) const {
-    return (1 + c * (a.channels == 1 ? 2 : 3) + which) * a.m + m;
+  inline __attribute__((always_inline)) int row(int c, Parameter kind, int m) const {
+    return (1 + c * (a.channels == 1 ? 2 : 3) + kind) * a.m + m;
   }
-  inline __attribute__((always_inline)) F value(int c, int which, int m) const {
-    return parameter(p + row(c, which, m) * a.p.sp, a.p.ss, n);
+  inline __attribute__((always_inline)) F value(int c, Parameter kind, int m) const {
+    return parameter(p + row(c, kind, m) * a.p.sp, a.p.ss, n);
   }
   inline __attribute__((always_inline)) F mean(int c, int m) const {
-    F mu = value(c, 0, m);
-    for (int j = 0; j < c; ++j) mu = mu + tanh(value(c * (c - 1) / 2 + j, 2, m)) * v[j];
+    F mu = value(c, MEAN, m);
+    for (int j = 0; j < c; ++j) mu = mu + tanh(value(c * (c - 1) / 2 + j, COEFFICIENT, m)) * v[j];
     return mu;
   }
 };
@@ -93,7 +95,7 @@ ZOO_INLINE void joint(const Pixels& q, F* log_joint, F& all, F& prior) {
     const F logit = q.logit(m);
     F total = logit;
     for (int c = 0; c < a.channels; ++c) {
-      const F l = at_least(q.value(c, 1, m));
+      const F l = clamped(q.value(c, LOG_SCALE, m));
       total = total + log_mass(mass(q.v[c], q.mean(c, m), l, a), l, a);
     }
     log_joint[m] = total;
@@ -120,11 +122,11 @@ static void values_range(const Mixture& a, int64_t b, int64_t from, int64_t to) 
 
 ZOO_INLINE void component_gradients(const Pixels& q, float* to, int m, F r) {
   const Mixture& a = q.a;
-  const auto write = [&](int c, int which, F g) {
-    put(to + q.row(c, which, m) * a.g.sp, a.g.ss, g, q.n);
+  const auto write = [&](int c, Parameter kind, F g) {
+    put(to + q.row(c, kind, m) * a.g.sp, a.g.ss, g, q.n);
   };
   for (int c = 0; c < a.channels; ++c) {
-    const F raw = q.value(c, 1, m), l = at_least(raw);
+    const F raw = q.value(c, LOG_SCALE, m), l = clamped(raw);
     const Mass k = mass(q.v[c], q.mean(c, m), l, a);
     const F A = where(k.highest, 0.0f, sigmoid(-k.upper, k.e_upper));
     const F B = where(k.lowest, 0.0f, sigmoid(k.lower, k.e_lower));
@@ -133,12 +135,12 @@ ZOO_INLINE void component_gradients(const Pixels& q, float* to, int m, F r) {
     const F E = where(k.lowest, 0.0f, where(k.highest, 0.0f, e / inside));  // delta / (e^delta - 1)
     const F g_mean = -r * k.per * (A - B);
     const F g_scale = -r * (k.mid * (A - B) + 0.5f * k.delta * (A + B) + E);
-    write(c, 0, g_mean);
-    write(c, 1, where(raw < -7.0f, 0.0f, g_scale));
+    write(c, MEAN, g_mean);
+    write(c, LOG_SCALE, where(raw < MIN_LOG_SCALE, 0.0f, g_scale));
     for (int j = 0; j < c; ++j) {
       const int i = c * (c - 1) / 2 + j;
-      const F h = tanh(q.value(i, 2, m));
-      write(i, 2, g_mean * q.v[j] * (1.0f - h * h));
+      const F h = tanh(q.value(i, COEFFICIENT, m));
+      write(i, COEFFICIENT, g_mean * q.v[j] * (1.0f - h * h));
     }
   }
 }

@@ -1,18 +1,25 @@
 // Cached sampling from a gated PixelCNN: the algorithm of pixelcnn_sampler/reference.py.
 //
-// A task owns a group of images and keeps their caches. Layouts: vertical_cache [R][G][W][C], row_cache
-// [G][W][4C], v [G][W + k - 1][C_in] zero-padded, horizontal_cache [G][T C_in]. Channels are padded to a
-// multiple of 16 by the caller; padded channels stay zero.
+// A task owns a group of images and keeps their caches. Layouts: vertical_cache [R][G][W][C],
+// row_cache [G][W][4C], v [G][W + k - 1][C_in] zero-padded, horizontal_cache [G][T C_in]. Channels
+// are padded to a multiple of 16 by the caller; padded channels stay zero.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
 
 #include "gemm.h"
+#include "mixture.h"
 
 namespace {
 
 using Floats = std::vector<float>;
+
+// _cpp.py names both in the same order.
+enum Head { BINARY, SOFTMAX, MIXTURE };
+enum PlanEntry {
+  LAYERS, CHANNELS, HIDDEN, OUTPUTS, PADDED_OUTPUTS, HEAD, LEVELS, GROUP, PLAN_ENTRIES
+};
 
 struct Layer {
   int64_t in, k, R, T;
@@ -20,7 +27,8 @@ struct Layer {
 };
 
 struct Plan {
-  int64_t L, C, D, P, P16, head, levels, I, Et, E, H, W, draws, batch;
+  int64_t L, C, D, P, P16, levels, I, Et, E, H, W, draws, batch;
+  Head head;
   std::vector<Layer> layers;
   const float *w1, *b1, *w2, *b2;                 // head
   const float *uniforms, *cond, *table, *extra;   // cond, extra may be null
@@ -62,14 +70,18 @@ int64_t to_level(float x, int64_t levels) {
 
 void draw_mixture(const Plan& p, const float* logits, const float* u, int64_t* x,
                              float* e) {
-  const int64_t per_component = p.I == 1 ? 3 : 1 + 3 * p.I, m = p.P / per_component, kinds = p.I == 1 ? 2 : 3;
+  const int64_t per_component = p.I == 1 ? 3 : 1 + 3 * p.I, m = p.P / per_component;
+  const int64_t kinds = p.I == 1 ? 2 : 3;
+  const auto parameter = [&](int64_t channel, Parameter kind, const float* of) {
+    return of[(channel * kinds + kind) * m];
+  };
   const float* of = logits + m + inverse_cdf(logits, m, u[0], e);
   float drawn[3];
   for (int64_t i = 0; i < p.I; ++i) {
-    float mean = of[i * kinds * m], scale = of[(i * kinds + 1) * m];
+    float mean = parameter(i, MEAN, of), scale = parameter(i, LOG_SCALE, of);
     scale = std::exp(scale < -7.0f ? -7.0f : scale);
     for (int64_t j = 0; j < i; ++j)
-      mean += std::tanh(of[((i * (i - 1) / 2 + j) * kinds + 2) * m]) * drawn[j];
+      mean += std::tanh(parameter(i * (i - 1) / 2 + j, COEFFICIENT, of)) * drawn[j];
     const float v = u[1 + i];
     x[i] = to_level(mean + scale * std::log(v / (1 - v)), p.levels);
     drawn[i] = x[i] * (2.0f / (p.levels - 1)) - 1;
@@ -77,9 +89,9 @@ void draw_mixture(const Plan& p, const float* logits, const float* u, int64_t* x
 }
 
 void draw(const Plan& p, const float* logits, const float* u, int64_t* x, float* e) {
-  if (p.head == 0)
+  if (p.head == BINARY)
     x[0] = u[0] < 1 / (1 + std::exp(-logits[0]));
-  else if (p.head == 1)
+  else if (p.head == SOFTMAX)
     x[0] = inverse_cdf(logits, p.P, u[0], e);
   else
     draw_mixture(p, logits, u, x, e);
@@ -170,7 +182,7 @@ bool all_known(const Plan& p, int64_t G, int64_t b0, int64_t at) {
   return true;
 }
 
-// The drawn pixel's inputs, into the first layer's row and horizontal_cache.
+// The drawn pixel's inputs, into the first layer's row of inputs and horizontal cache.
 void embed(const Plan& p, Caches& s, int64_t G, int64_t b0, int64_t r, int64_t c) {
   const Layer& l = p.layers[0];
   const int64_t at = r * p.W + c;
@@ -252,20 +264,26 @@ void read_weights(Plan& p, const float* w, const int64_t* sizes) {
   p.b2 = take(w, p.P16);
 }
 
-// plan: L, C, D, P, P16, head, levels, group, then C_in, k, R, T a layer. x holds `fixed`.
+// plan: the entries of PlanEntry, then C_in, k, R, T of each layer. x holds `fixed`.
 void pixelcnn_sample(zoo::Tensor x, const zoo::Tensor uniforms, const zoo::Tensor cond,
                      const zoo::Tensor table, const zoo::Tensor extra, const zoo::Tensor weights,
                      const zoo::Tensor plan) {
   const auto* n = zoo::in<int64_t>(plan);
   Plan p{};
-  p.L = n[0], p.C = n[1], p.D = n[2], p.P = n[3], p.P16 = n[4], p.head = n[5], p.levels = n[6];
+  p.L = n[LAYERS];
+  p.C = n[CHANNELS];
+  p.D = n[HIDDEN];
+  p.P = n[OUTPUTS];
+  p.P16 = n[PADDED_OUTPUTS];
+  p.head = static_cast<Head>(n[HEAD]);
+  p.levels = n[LEVELS];
   p.batch = x.size(0), p.I = x.size(1), p.H = x.size(2), p.W = x.size(3);
   p.draws = uniforms.size(3), p.Et = table.size(1), p.E = extra.size(2);
   p.uniforms = zoo::in<float>(uniforms), p.table = zoo::in<float>(table);
   p.cond = cond.numel() ? zoo::in<float>(cond) : nullptr, p.extra = zoo::in<float>(extra);
   p.x = zoo::out<int64_t>(x);
-  read_weights(p, zoo::in<float>(weights), n + 8);
-  const int64_t group = n[7], groups = (p.batch + group - 1) / group;
+  read_weights(p, zoo::in<float>(weights), n + PLAN_ENTRIES);
+  const int64_t group = n[GROUP], groups = (p.batch + group - 1) / group;
   zoo::parallel_for(0, groups, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       sample_group(p, i * group, std::min(group, p.batch - i * group));

@@ -18,6 +18,7 @@ from zoo_kernels._dispatch import lazy
 from zoo_kernels._precision import only_float32
 from zoo_kernels._spec import Derivative, Impl, OpSpec
 from zoo_kernels.masked_conv import _cpp, reference
+from zoo_kernels.masked_conv.reference import ConvArguments, ConvBackwardArguments
 
 
 def masked_conv(
@@ -31,39 +32,54 @@ def masked_conv(
     cond: Tensor | None = None,
     residual: Tensor | None = None,
 ) -> Tensor:
-    """x (B, C_in, H, W), w (O, C_in, k, k) -> (B, O, H, W), or (B, O / 2, H, W) if gated."""
-    _check(x, w, bias, cond, residual, kind, groups, gated)
-    y: Tensor = _FORWARD(x, w, bias, cond, residual, kind, groups, gated)[0]
+    """The convolution of x with the live weights, then condition, gate and residual.
+
+    x (B, C_in, H, W), w (O, C_in, k, k) with odd k, bias (O,), all of one dtype, give y
+    (B, O, H, W), or (B, O / 2, H, W) if `gated`. `kind` is "A" or "B": whether a pixel sees its
+    own group of channels; `groups` divides C_in and O. `cond` (B, O, H, W) or (B, O, 1, 1) is added to
+    the pre-activation, `residual` (the shape of y) to y. Differentiable, once.
+
+    Raises ValueError, naming the argument, for shapes, dtypes and values that do not fit.
+    """
+    a = ConvArguments(
+        x=x,
+        w=w,
+        bias=bias,
+        cond=cond,
+        residual=residual,
+        kind=kind,
+        groups=groups,
+        gated=gated,
+    )
+    _check(a)
+    y: Tensor = _FORWARD(*a)[0]
     return y
 
 
-def _check(
-    x: Tensor,
-    w: Tensor,
-    bias: Tensor | None,
-    cond: Tensor | None,
-    residual: Tensor | None,
-    kind: str,
-    groups: int,
-    gated: bool,
-) -> None:
-    if kind not in ("A", "B"):
-        raise ValueError(f"kind must be 'A' or 'B', not {kind!r}")
+def _check(a: ConvArguments) -> None:
+    x, w = a.x, a.w
+    if a.kind not in ("A", "B"):
+        raise ValueError(f"kind must be 'A' or 'B', not {a.kind!r}")
     if x.dim() != 4 or not x.dtype.is_floating_point:
         raise ValueError(f"x must be floating (B, C, H, W), not {x.dtype} {tuple(x.shape)}")
     if w.dim() != 4 or w.shape[1] != x.shape[1] or w.shape[2] != w.shape[3] or not w.shape[2] % 2:
         raise ValueError(f"w must be (O, {x.shape[1]}, k, k) with odd k, not {tuple(w.shape)}")
-    parts = 2 * groups if gated else groups
-    if groups < 1 or x.shape[1] % groups or w.shape[0] % parts or not w.shape[0]:
-        raise ValueError(f"groups must divide {x.shape[1]} input channels and {parts} parts "
-                         f"must divide {w.shape[0]} output channels, not {groups}")  # fmt: skip
-    b, _, h, width = x.shape
-    o = w.shape[0]
+    parts = 2 * a.groups if a.gated else a.groups
+    if a.groups < 1 or x.shape[1] % a.groups or w.shape[0] % parts or not w.shape[0]:
+        raise ValueError(
+            f"groups must divide {x.shape[1]} input channels and {parts} parts "
+            f"must divide {w.shape[0]} output channels, not {a.groups}"
+        )
+    _check_shapes(a)
+
+
+def _check_shapes(a: ConvArguments) -> None:
+    x, o, (b, _, h, width) = a.x, a.w.shape[0], a.x.shape
     shapes: dict[str, tuple[Tensor | None, list[tuple[int, ...]]]] = {
-        "w": (w, [tuple(w.shape)]),
-        "bias": (bias, [(o,)]),
-        "cond": (cond, [(b, o, h, width), (b, o, 1, 1)]),
-        "residual": (residual, [(b, o // 2 if gated else o, h, width)]),
+        "w": (a.w, [tuple(a.w.shape)]),
+        "bias": (a.bias, [(o,)]),
+        "cond": (a.cond, [(b, o, h, width), (b, o, 1, 1)]),
+        "residual": (a.residual, [(b, o // 2 if a.gated else o, h, width)]),
     }
     for name, (t, possible) in shapes.items():
         if t is None:
@@ -81,39 +97,42 @@ def _empty(shape: tuple[Any, ...], like: Tensor) -> Tensor:
     )
 
 
-def _fake(x: Tensor, w: Tensor, bias: Any, cond: Any, residual: Any, kind: str, groups: int,
-          gated: bool) -> tuple[Tensor, Tensor]:  # fmt: skip
-    b, _, h, width = x.shape
-    o = w.shape[0]
-    y = _empty((b, o // 2 if gated else o, h, width), x)
-    return y, _empty((b, o, h, width), x) if gated else x.new_empty(0)
+def _fake(*args: Any) -> tuple[Tensor, Tensor]:
+    a = ConvArguments(*args)
+    b, _, h, width = a.x.shape
+    o = a.w.shape[0]
+    y = _empty((b, o // 2 if a.gated else o, h, width), a.x)
+    return y, _empty((b, o, h, width), a.x) if a.gated else a.x.new_empty(0)
 
 
-def _fake_backward(grad: Tensor, x: Tensor, w: Tensor, pre: Tensor, kind: str, groups: int,
-                   gated: bool, need_x: bool) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    grad_x = _empty(tuple(x.shape), x) if need_x else x.new_empty(0)
-    grad_pre = _empty((x.shape[0], w.shape[0], *x.shape[2:]), x)
-    return grad_x, torch.empty_like(w, memory_format=torch.contiguous_format), grad_pre
+def _fake_backward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    a = ConvBackwardArguments(*args)
+    grad_x = _empty(tuple(a.x.shape), a.x) if a.need_x else a.x.new_empty(0)
+    grad_pre = _empty((a.x.shape[0], a.w.shape[0], *a.x.shape[2:]), a.x)
+    return grad_x, torch.empty_like(a.w, memory_format=torch.contiguous_format), grad_pre
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, w, bias, cond, residual, *ctx.options = inputs
-    ctx.shapes = None if cond is None else cond.shape
-    ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(x, w, output[1])
+    a, (_, pre) = ConvArguments(*inputs), output
+    ctx.shapes = None if a.cond is None else a.cond.shape
+    ctx.options = {"kind": a.kind, "groups": a.groups, "gated": a.gated}
+    ctx.mark_non_differentiable(pre)
+    ctx.save_for_backward(a.x, a.w, pre)
 
 
 def _backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Any, ...]:
     x, w, pre = ctx.saved_tensors
     need_x, _, need_bias, need_cond, need_residual, *_ = ctx.needs_input_grad
-    grad_x, grad_w, grad_pre = _BACKWARD(grad, x, w, pre, *ctx.options, need_x)
+    grad_x, grad_w, grad_pre = _BACKWARD(
+        *ConvBackwardArguments(grad=grad, x=x, w=w, pre=pre, **ctx.options, need_x=need_x)
+    )
     return (
         grad_x if need_x else None,
         grad_w,
         grad_pre.sum((0, 2, 3)) if need_bias else None,
         grad_pre.sum_to_size(ctx.shapes) if need_cond else None,
         grad if need_residual else None,
-        *[None] * 3,
+        *[None] * len(ctx.options),
     )
 
 

@@ -1,12 +1,14 @@
 """Sample arguments, costs, benchmark rows and compiled variants of the masked convolution."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from zoo_kernels._examples import Bench, Case, Cost, Examples, Variant
+from zoo_kernels._examples import Bench, Case, Cost, Examples, Variant, positions
 from zoo_kernels.masked_conv import reference
+from zoo_kernels.masked_conv.reference import ConvArguments, ConvBackwardArguments
 
 
 def _case(
@@ -32,16 +34,37 @@ def _case(
         add = {"map": size, "image": (1, 1)}.get(cond)
         extra = None if add is None else normal(batch, outputs, *add)
         residual = normal(batch, outputs // 2 if gated else outputs, *size) if cond else None
-        return x, w, bias, extra, residual, kind, groups, gated
+        arguments = ConvArguments(
+            x=x,
+            w=w,
+            bias=bias,
+            cond=extra,
+            residual=residual,
+            kind=kind,
+            groups=groups,
+            gated=gated,
+        )
+        return tuple(arguments)
 
-    return Case(name, make, rows=(0, 3, 4) if cond else (0,))
+    batched = ["x"] + ["cond", "residual"] * bool(cond)
+    return Case(name, make, positions(ConvArguments, *batched))
 
 
 def _case_backward(name: str, forward: Case) -> Case:
     def make(generator: torch.Generator, dtype: torch.dtype) -> tuple[Any, ...]:
-        x, w, bias, cond, residual, *options = forward.make(generator, dtype)
-        y, pre = reference.masked_conv(x, w, bias, cond, residual, *options)
-        return torch.randn(y.shape, generator=generator).to(dtype), x, w, pre, *options, True
+        args = forward.make(generator, dtype)
+        (y, pre), a = reference.masked_conv(*args), ConvArguments(*args)
+        arguments = ConvBackwardArguments(
+            grad=torch.randn(y.shape, generator=generator).to(dtype),
+            x=a.x,
+            w=a.w,
+            pre=pre,
+            kind=a.kind,
+            groups=a.groups,
+            gated=a.gated,
+            need_x=True,
+        )
+        return tuple(arguments)
 
     return Case(name, make)
 
@@ -62,26 +85,18 @@ def _flops(x: Tensor, w: Tensor, kind: str) -> int:
     return 2 * taps * w.shape[0] * w.shape[1] * x.shape[0] * x.shape[2] * x.shape[3]
 
 
-def _cost(
-    x: Tensor, w: Tensor, bias: Any, cond: Any, residual: Any, kind: str, groups: int, gated: bool
-) -> Cost:
-    pixels, o = x.numel() // max(x.shape[1], 1), w.shape[0]
-    read = sum(t.numel() for t in (x, w, bias, cond, residual) if t is not None)
-    return Cost((read + pixels * (o // 2 if gated else o)) * x.element_size(), _flops(x, w, kind))
+def _cost(*args: Any) -> Cost:
+    a = ConvArguments(*args)
+    pixels, o = a.x.numel() // max(a.x.shape[1], 1), a.w.shape[0]
+    read = sum(t.numel() for t in (a.x, a.w, a.bias, a.cond, a.residual) if t is not None)
+    moved = (read + pixels * (o // 2 if a.gated else o)) * a.x.element_size()
+    return Cost(moved, _flops(a.x, a.w, a.kind))
 
 
-def _cost_backward(
-    grad: Tensor,
-    x: Tensor,
-    w: Tensor,
-    pre: Tensor,
-    kind: str,
-    groups: int,
-    gated: bool,
-    need_x: bool,
-) -> Cost:
-    moved = grad.numel() + 2 * x.numel() + 2 * w.numel() + 2 * pre.numel()
-    return Cost(moved * x.element_size(), (1 + need_x) * _flops(x, w, kind))
+def _cost_backward(*args: Any) -> Cost:
+    a = ConvBackwardArguments(*args)
+    moved = a.grad.numel() + 2 * (a.x.numel() + a.w.numel() + a.pre.numel())
+    return Cost(moved * a.x.element_size(), (1 + a.need_x) * _flops(a.x, a.w, a.kind))
 
 
 _PEERS = {"dense": "peers.masked_conv:dense", "dense compiled": "peers.masked_conv:dense_compiled"}
@@ -90,8 +105,8 @@ _PEERS = {"dense": "peers.masked_conv:dense", "dense compiled": "peers.masked_co
 def _bench(k: int, kind: str, gated: bool, backward: bool) -> Bench:
     def make(generator: torch.Generator) -> tuple[Any, ...]:
         case = _case("", 16, (28, 28), 64, 128, k, kind, gated=gated, cond="map" * gated)
-        args = case.make(generator, torch.float32)
-        return reference.nhwc(args[0]), reference.nhwc(args[1]), *args[2:]
+        a = ConvArguments(*case.make(generator, torch.float32))
+        return tuple(replace(a, x=reference.nhwc(a.x), w=reference.nhwc(a.w)))
 
     name = f"{k}x{k}{kind}{' gated' * gated} 16x64x28x28{' forward+backward' * backward}"
     return Bench(name, make, _PEERS, backward=backward)

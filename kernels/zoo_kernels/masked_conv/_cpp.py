@@ -5,16 +5,23 @@ keeps all of them in one convolution (6/9, 15/25, 28/49 of the work) and is fast
 from 7 x 7 on it pays to split off the centre row (24/49 for type A).
 """
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc
-from zoo_kernels.masked_conv.reference import mask, nhwc
+from zoo_kernels.masked_conv.reference import (
+    ConvArguments,
+    ConvBackwardArguments,
+    mask,
+    nhwc,
+)
 
 SPLIT_FROM = 7
-_backward = torch.ops.aten.convolution_backward.default
 
 
 def live(w: Tensor, kind: str, groups: int, gated: bool) -> Tensor:
@@ -36,35 +43,44 @@ def _zero_dead(upper: Tensor, w: Tensor, kind: str, groups: int, gated: bool) ->
     return upper
 
 
-def _parts(x: Tensor, w: Tensor, kind: str, groups: int) -> list[tuple[Tensor, Tensor, int, int]]:
-    """(padded input, kernel, first row, columns) of each convolution; `w` is cropped."""
+@dataclass(frozen=True)
+class _Part:
+    """One dense convolution of the live taps; its taps are those from (row, 0) on in w."""
+
+    padded: Tensor
+    kernel: Tensor
+    row: int
+    columns: int
+
+
+def _parts(x: Tensor, w: Tensor, kind: str, groups: int) -> list[_Part]:
+    """The convolutions whose sum is the masked one; `w` is cropped."""
     p, k = w.shape[2] - 1, w.shape[3]
     if k < SPLIT_FROM or x.shape[2] < 2:
-        return [(F.pad(x, (p, p, p, 0)), w, 0, k)]
+        return [_Part(F.pad(x, (p, p, p, 0)), w, 0, k)]
     n = p + (kind == "B" or groups > 1)
     above = F.pad(x[:, :, :-1], (p, p, p, 0))
     left = F.pad(x, (p, 0, 0, 0))[..., : x.shape[3] + n - 1]
-    return [(above, nhwc(w[:, :, :p]), 0, k), (left, nhwc(w[:, :, p:, :n]), p, n)]
+    return [_Part(above, nhwc(w[:, :, :p]), 0, k), _Part(left, nhwc(w[:, :, p:, :n]), p, n)]
 
 
-def masked_conv(
-    x: Tensor, w: Tensor, bias: Tensor | None, cond: Tensor | None, residual: Tensor | None,
-    kind: str, groups: int, gated: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    b, o, h, width = x.shape[0], w.shape[0], x.shape[2], x.shape[3]
+def masked_conv(*args: Any) -> tuple[Tensor, Tensor]:
+    a = ConvArguments(*args)
+    x, (b, _, h, width), o = a.x, a.x.shape, a.w.shape[0]
     if not (b and h and width):
-        y = nhwc(alloc((b, o // 2 if gated else o, h, width), like=x))
-        return y, nhwc(alloc((b, o, h, width), like=x)) if gated else x.new_empty(0)
-    parts = _parts(nhwc(x), live(w, kind, groups, gated), kind, groups)
-    pre = F.conv2d(*parts[0][:2], bias)
-    for padded, kernel, *_ in parts[1:]:
-        pre += F.conv2d(padded, kernel)
+        y = nhwc(alloc((b, o // 2 if a.gated else o, h, width), like=x))
+        return y, nhwc(alloc((b, o, h, width), like=x)) if a.gated else x.new_empty(0)
+    kernel = live(a.w, a.kind, a.groups, a.gated)
+    first, *others = _parts(nhwc(x), kernel, a.kind, a.groups)
+    pre = F.conv2d(first.padded, first.kernel, a.bias)
+    for part in others:
+        pre += F.conv2d(part.padded, part.kernel)
     pre = nhwc(pre)
-    if not gated:
-        pre = pre if cond is None else pre.add_(cond)
-        return pre if residual is None else pre.add_(residual), x.new_empty(0)
+    if not a.gated:
+        pre = pre if a.cond is None else pre.add_(a.cond)
+        return pre if a.residual is None else pre.add_(a.residual), x.new_empty(0)
     y = nhwc(alloc((b, o // 2, h, width), like=x))
-    _gate(y, pre, cond, residual)
+    _gate(y, pre, a.cond, a.residual)
     return y, pre
 
 
@@ -83,36 +99,51 @@ def _flat(t: Tensor) -> Tensor:
     return t.permute(0, 2, 3, 1).contiguous() if t.dim() == 4 else t
 
 
-def backward(
-    grad: Tensor, x: Tensor, w: Tensor, pre: Tensor, kind: str, groups: int, gated: bool,
-    need_x: bool,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    grad_pre = alloc((len(x), *x.shape[2:], len(w)), like=x).permute(0, 3, 1, 2)
-    if gated:
-        out, flat_pre, flat_grad = (_flat(t) for t in (grad_pre, nhwc(pre), nhwc(grad)))
+def backward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    a = ConvBackwardArguments(*args)
+    grad_pre = alloc((len(a.x), *a.x.shape[2:], len(a.w)), like=a.x).permute(0, 3, 1, 2)
+    if a.gated:
+        out, flat_pre, flat_grad = (_flat(t) for t in (grad_pre, nhwc(a.pre), nhwc(a.grad)))
         _extension.cpp("gate_backward")(out, flat_pre, flat_grad)
     else:
-        grad_pre.copy_(grad)
-    grad_x, grad_w = conv_backward(grad_pre, nhwc(x), w, kind, groups, gated, need_x)
+        grad_pre.copy_(a.grad)
+    grad_x, grad_w = _conv_backward(grad_pre, a)
     return grad_x, grad_w, grad_pre
 
 
-def conv_backward(
-    grad: Tensor, x: Tensor, w: Tensor, kind: str, groups: int, gated: bool, need_x: bool
-) -> tuple[Tensor, Tensor]:
+def _conv_backward(grad_pre: Tensor, a: ConvBackwardArguments) -> tuple[Tensor, Tensor]:
     """Gradients of input and weight through the live taps alone."""
+    x, w, need_x = nhwc(a.x), a.w, a.need_x
     grad_w = torch.zeros_like(w, memory_format=torch.contiguous_format)
     grad_x = torch.zeros_like(x) if need_x else x.new_empty(0)
     if not x.numel():
         return grad_x, grad_w
     width, p = x.shape[3], w.shape[-1] // 2
-    for padded, kernel, row, columns in _parts(x, live(w, kind, groups, gated), kind, groups):
-        gx, gw, _ = _backward(grad, padded, kernel, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1,
-                              [need_x, True, False])  # fmt: skip
-        grad_w[:, :, row : row + kernel.shape[2], :columns] = gw
+    for part in _parts(x, live(w, a.kind, a.groups, a.gated), a.kind, a.groups):
+        gx, gw = _dense_backward(grad_pre, part, need_x)
+        rows = slice(part.row, part.row + part.kernel.shape[2])
+        grad_w[:, :, rows, : part.columns] = gw
         if need_x:
-            gx = gx[..., p : p + width] if row == 0 else gx[..., p:]
-            gx = gx[:, :, p:] if row == 0 else gx
+            gx = gx[..., p : p + width] if part.row == 0 else gx[..., p:]
+            gx = gx[:, :, p:] if part.row == 0 else gx
             grad_x[:, :, : gx.shape[2], : gx.shape[3]] += gx
-    _zero_dead(grad_w[:, :, : p + 1], w, kind, groups, gated)
+    _zero_dead(grad_w[:, :, : p + 1], w, a.kind, a.groups, a.gated)
     return grad_x, grad_w
+
+
+def _dense_backward(grad: Tensor, part: _Part, need_x: bool) -> tuple[Tensor, Tensor]:
+    """(gradient of the padded input, of the kernel) of a convolution without padding."""
+    grad_padded, grad_kernel, _ = torch.ops.aten.convolution_backward.default(
+        grad,
+        part.padded,
+        part.kernel,
+        bias_sizes=None,
+        stride=[1, 1],
+        padding=[0, 0],
+        dilation=[1, 1],
+        transposed=False,
+        output_padding=[0, 0],
+        groups=1,
+        output_mask=[need_x, True, False],
+    )
+    return grad_padded, grad_kernel

@@ -7,6 +7,8 @@ with mirrored taps; the weight's is a product over pixels, cut into a fixed numb
 are added in order, so that its bits do not depend on timing.
 """
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -15,7 +17,7 @@ from torch import Tensor
 from zoo_kernels._alloc import alloc
 from zoo_kernels._dispatch import interpreted
 from zoo_kernels._tuning import settings
-from zoo_kernels.masked_conv.reference import mask
+from zoo_kernels.masked_conv.reference import ConvArguments, ConvBackwardArguments, mask
 
 _NARROW = {"BM": 64, "MAX_TILE": 32, "num_warps": 4, "num_stages": 2}  # float32
 PARTS = 16  # of the pixels, in the weight's gradient
@@ -189,44 +191,47 @@ def _convolve(
     return y, pre
 
 
-def masked_conv(
-    x: Tensor, w: Tensor, bias: Tensor | None, cond: Tensor | None, residual: Tensor | None,
-    kind: str, groups: int, gated: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    y, pre = _convolve(_flat(x), _live(w, kind, groups, gated), w.shape[-1], gated=gated,
-                       bias=bias, cond=cond, residual=residual)  # fmt: skip
-    return _image(y), _image(pre) if gated else pre
+def masked_conv(*args: Any) -> tuple[Tensor, Tensor]:
+    a = ConvArguments(*args)
+    y, pre = _convolve(
+        _flat(a.x),
+        _live(a.w, a.kind, a.groups, a.gated),
+        a.w.shape[-1],
+        gated=a.gated,
+        bias=a.bias,
+        cond=a.cond,
+        residual=a.residual,
+    )
+    return _image(y), _image(pre) if a.gated else pre
 
 
 def _image(t: Tensor) -> Tensor:
     return t.permute(0, 3, 1, 2)
 
 
-def backward(
-    grad: Tensor, x: Tensor, w: Tensor, pre: Tensor, kind: str, groups: int, gated: bool,
-    need_x: bool,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    grad, o, k = _flat(grad), w.shape[0], w.shape[-1]
+def backward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    a = ConvBackwardArguments(*args)
+    grad, o, k = _flat(a.grad), a.w.shape[0], a.w.shape[-1]
     grad_pre = alloc((*grad.shape[:3], o), like=grad)
-    if not gated:
+    if not a.gated:
         grad_pre.copy_(grad)
     elif grad.numel():
         block = 4096 if interpreted() else 1024
         grid = (triton.cdiv(grad.numel(), block),)
-        _gate_backward_kernel[grid](grad_pre, _flat(pre), grad, grad.numel(), o // 2, BLOCK=block)
-    grad_x = x.new_empty(0)
-    if need_x:
-        live = _live(w, kind, groups, gated).transpose(1, 2).contiguous()
+        pre = _flat(a.pre)
+        _gate_backward_kernel[grid](grad_pre, pre, grad, grad.numel(), o // 2, BLOCK=block)
+    grad_x = a.x.new_empty(0)
+    if a.need_x:
+        live = _live(a.w, a.kind, a.groups, a.gated).transpose(1, 2).contiguous()
         grad_x = _image(_convolve(grad_pre, live, k, sign=-1)[0])
-    return grad_x, _weight_grad(_flat(x), grad_pre, w, kind, groups, gated), _image(grad_pre)
+    return grad_x, _weight_grad(grad_pre, a), _image(grad_pre)
 
 
-def _weight_grad(
-    x: Tensor, grad: Tensor, w: Tensor, kind: str, groups: int, gated: bool
-) -> Tensor:
+def _weight_grad(grad_pre: Tensor, a: ConvBackwardArguments) -> Tensor:
+    x, w = _flat(a.x), a.w
     b, height, width, channels = x.shape
     pixels, o, k = b * height * width, w.shape[0], w.shape[-1]
-    taps = k * k // 2 + (kind == "B" or groups > 1)
+    taps = k * k // 2 + (a.kind == "B" or a.groups > 1)
     out = torch.zeros_like(w, memory_format=torch.contiguous_format)
     if not (pixels and taps):
         return out
@@ -236,8 +241,8 @@ def _weight_grad(
     partial = alloc((parts, taps, channels, o), like=x, dtype=torch.float32)
     grid = (parts * taps * triton.cdiv(channels, bk) * triton.cdiv(o, bn),)
     _weight_grad_kernel[grid](
-        x, grad, partial, pixels, height, width, channels, o, taps, per_part,
+        x, grad_pre, partial, pixels, height, width, channels, o, taps, per_part,
         K=k, BM=bm, BN=bn, BK=bk, num_warps=4, num_stages=3, **_options(x.dtype),
     )  # fmt: skip
     out.flatten(2)[..., :taps] = partial.sum(0).permute(2, 1, 0).to(w.dtype)
-    return torch.where(mask(w, kind, groups, gated), out, 0)
+    return torch.where(mask(w, a.kind, a.groups, a.gated), out, 0)

@@ -12,10 +12,15 @@ Shapes: x (B, C_in, H, W), w (O, C_in, k, k), bias (O,), cond (B, O, H or 1, W o
 (B, C, H, W) with O = 2C if gated, else C. Results are channels-last in memory.
 """
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input, conv2d_weight
+
+from zoo_kernels._arguments import Arguments
 
 
 def mask(w: Tensor, kind: str, groups: int, gated: bool) -> Tensor:
@@ -34,26 +39,46 @@ def nhwc(t: Tensor) -> Tensor:
     return t.contiguous(memory_format=torch.channels_last)
 
 
-def masked_conv(
-    x: Tensor,
-    w: Tensor,
-    bias: Tensor | None,
-    cond: Tensor | None,
-    residual: Tensor | None,
-    kind: str,
-    groups: int,
-    gated: bool,
-) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class ConvArguments(Arguments):
+    """The arguments of `zoo::masked_conv` in their order."""
+
+    x: Tensor
+    w: Tensor
+    bias: Tensor | None
+    cond: Tensor | None
+    residual: Tensor | None
+    kind: str
+    groups: int
+    gated: bool
+
+
+@dataclass(frozen=True)
+class ConvBackwardArguments(Arguments):
+    """The arguments of `zoo::masked_conv_backward` in their order; `grad` is y's."""
+
+    grad: Tensor
+    x: Tensor
+    w: Tensor
+    pre: Tensor
+    kind: str
+    groups: int
+    gated: bool
+    need_x: bool
+
+
+def masked_conv(*args: Any) -> tuple[Tensor, Tensor]:
     """y and, if gated, the pre-activation that the backward pass needs (else an empty tensor)."""
-    alive = torch.where(mask(w, kind, groups, gated), w, 0)
-    pre = F.conv2d(x, alive, bias, padding=w.shape[-1] // 2)
-    pre = pre if cond is None else pre + cond
+    c = ConvArguments(*args)
+    alive = torch.where(mask(c.w, c.kind, c.groups, c.gated), c.w, 0)
+    pre = F.conv2d(c.x, alive, c.bias, padding=c.w.shape[-1] // 2)
+    pre = pre if c.cond is None else pre + c.cond
     y = pre
-    if gated:
+    if c.gated:
         a, b = pre.chunk(2, dim=1)
         y = torch.tanh(a) * torch.sigmoid(b)
-    y = y if residual is None else y + residual
-    return nhwc(y), nhwc(pre.detach()) if gated else x.new_empty(0)
+    y = y if c.residual is None else y + c.residual
+    return nhwc(y), nhwc(pre.detach()) if c.gated else c.x.new_empty(0)
 
 
 def gate_backward(grad: Tensor, pre: Tensor) -> Tensor:
@@ -63,21 +88,14 @@ def gate_backward(grad: Tensor, pre: Tensor) -> Tensor:
     return torch.cat([grad * (1 - t * t) * s, grad * t * s * (1 - s)], 1)
 
 
-def backward(
-    grad: Tensor,
-    x: Tensor,
-    w: Tensor,
-    pre: Tensor,
-    kind: str,
-    groups: int,
-    gated: bool,
-    need_x: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+def backward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x (empty unless need_x), w and pre from that of y."""
-    grad_pre = gate_backward(grad, pre) if gated else grad * 1
-    alive, p = mask(w, kind, groups, gated), w.shape[-1] // 2
-    grad_w = torch.where(alive, conv2d_weight(x, w.shape, grad_pre, padding=p), 0)
-    grad_x = x.new_empty(0)
-    if need_x:
-        grad_x = nhwc(conv2d_input(x.shape, torch.where(alive, w, 0), grad_pre, padding=p))
+    a = ConvBackwardArguments(*args)
+    grad_pre = gate_backward(a.grad, a.pre) if a.gated else a.grad * 1
+    alive, p = mask(a.w, a.kind, a.groups, a.gated), a.w.shape[-1] // 2
+    grad_w = torch.where(alive, conv2d_weight(a.x, a.w.shape, grad_pre, padding=p), 0)
+    grad_x = a.x.new_empty(0)
+    if a.need_x:
+        w = torch.where(alive, a.w, 0)
+        grad_x = nhwc(conv2d_input(a.x.shape, w, grad_pre, padding=p))
     return grad_x, grad_w.contiguous(), nhwc(grad_pre)

@@ -132,8 +132,8 @@ def _fake_backward(x: Tensor, params: Tensor, grad: Tensor, levels: int) -> Tens
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    ctx.save_for_backward(*inputs[:2])
-    ctx.levels = inputs[2]
+    x, params, ctx.levels = inputs
+    ctx.save_for_backward(x, params)
 
 
 def _derivative(ctx: Any, grad: Tensor) -> tuple[Any, ...]:

@@ -14,9 +14,15 @@ from torch import Tensor
 from zoo_kernels._alloc import alloc
 from zoo_kernels._tuning import Settings, settings
 from zoo_kernels.coupling._triton import _sigmoid, _tanh
-from zoo_kernels.mixture_logistics import _view, collapsed, grad_like
+from zoo_kernels.mixture_logistics import _view, collapsed, grad_like, reference
 from zoo_kernels.mixture_logistics.reference import components
 from zoo_kernels.spline._triton import _row_sum_kernel, _softplus
+
+# Kernels see no other globals than constexprs.
+MEAN = tl.constexpr(reference.MEAN)
+LOG_SCALE = tl.constexpr(reference.LOG_SCALE)
+COEFFICIENT = tl.constexpr(reference.COEFFICIENT)
+MIN_LOG_SCALE = tl.constexpr(reference.MIN_LOG_SCALE)
 
 
 @triton.jit
@@ -36,8 +42,8 @@ def _parameter(p_pixel, row, sp, m_o):
 
 
 @triton.jit
-def _row(c, which, m, M: tl.constexpr, C: tl.constexpr):
-    return (1 + c * (2 if C == 1 else 3) + which) * M + m
+def _row(c, kind: tl.constexpr, m, M: tl.constexpr, C: tl.constexpr):
+    return (1 + c * (2 if C == 1 else 3) + kind) * M + m
 
 
 @triton.jit
@@ -53,12 +59,12 @@ def _mass(
 ):  # fmt: skip
     """v, raw log scale, e^-l, delta, mid."""
     v = _value(p_x, i_row, c, places, o, m_o, step, C)
-    mean = _parameter(p_pixel, _row(c, 0, m, M, C), sp, m_o)
+    mean = _parameter(p_pixel, _row(c, MEAN, m, M, C), sp, m_o)
     for j in tl.static_range(c):
-        h = _tanh(_parameter(p_pixel, _row(c * (c - 1) // 2 + j, 2, m, M, C), sp, m_o))
+        h = _tanh(_parameter(p_pixel, _row(c * (c - 1) // 2 + j, COEFFICIENT, m, M, C), sp, m_o))
         mean += h * _value(p_x, i_row, j, places, o, m_o, step, C)
-    raw = _parameter(p_pixel, _row(c, 1, m, M, C), sp, m_o)
-    per = tl.exp(-tl.where(raw < -7.0, -7.0, raw))
+    raw = _parameter(p_pixel, _row(c, LOG_SCALE, m, M, C), sp, m_o)
+    per = tl.exp(-tl.where(raw < MIN_LOG_SCALE, MIN_LOG_SCALE, raw))
     return v, raw, per, per * step, per * (v - mean)
 
 
@@ -74,7 +80,7 @@ def _joint(
         above = -_softplus(mid - 0.5 * delta)
         small = delta < 0.5
         inside = tl.where(small, _series(tl.where(small, delta, 0.0)), 1.0 - tl.exp(-delta))
-        log_delta = log_step - tl.where(raw < -7.0, -7.0, raw)
+        log_delta = log_step - tl.where(raw < MIN_LOG_SCALE, MIN_LOG_SCALE, raw)
         between = below + above + tl.log(inside) + tl.where(small, log_delta, 0.0)
         inner = tl.where(v > 1.0 - 0.5 * step, above, between)
         total += tl.where(v < 0.5 * step - 1.0, below, inner)
@@ -154,11 +160,11 @@ def _backward_kernel(
             e = tl.where(lowest | highest, 0.0, e / rest)
             g_mean = -r * per * (a - b)
             g_scale = -r * (mid * (a - b) + 0.5 * delta * (a + b) + e)
-            g_scale = tl.where(raw < -7.0, 0.0, g_scale)
-            tl.store(p_to + _row(c, 0, m, M, C) * tp, g_mean.to(kind), mask=m_o)
-            tl.store(p_to + _row(c, 1, m, M, C) * tp, g_scale.to(kind), mask=m_o)
+            g_scale = tl.where(raw < MIN_LOG_SCALE, 0.0, g_scale)
+            tl.store(p_to + _row(c, MEAN, m, M, C) * tp, g_mean.to(kind), mask=m_o)
+            tl.store(p_to + _row(c, LOG_SCALE, m, M, C) * tp, g_scale.to(kind), mask=m_o)
             for j in tl.static_range(c):
-                row = _row(c * (c - 1) // 2 + j, 2, m, M, C)
+                row = _row(c * (c - 1) // 2 + j, COEFFICIENT, m, M, C)
                 h = _tanh(_parameter(p_pixel, row, sp, m_o))
                 g_mix = g_mean * _value(p_x, i_row, j, places, o, m_o, step, C) * (1.0 - h * h)
                 tl.store(p_to + row * tp, g_mix.to(kind), mask=m_o)

@@ -25,6 +25,8 @@ from torch.nn import functional as F
 from zoo_kernels._precision import to_float32
 
 MIN_LOG_SCALE = -7.0
+MEAN, LOG_SCALE, COEFFICIENT = range(3)
+"""The parameters of a component for one channel, in their order in P; as csrc/mixture.h."""
 
 
 def components(params: Tensor, channels: int) -> int:
@@ -66,10 +68,10 @@ def log_prob(x: Tensor, params: Tensor, levels: int) -> Tensor:
     logits, rest = p[:, :m], p[:, m:].unflatten(1, (channels, -1, m))
     total = logits.log_softmax(1)
     for i in range(channels):
-        mean = rest[:, i, 0]
+        mean = rest[:, i, MEAN]
         for j in range(i):
-            mean = mean + torch.tanh(rest[:, i * (i - 1) // 2 + j, 2]) * v[:, j : j + 1]
-        total = total + log_mass(v[:, i : i + 1], mean, rest[:, i, 1], levels)
+            mean = mean + torch.tanh(rest[:, i * (i - 1) // 2 + j, COEFFICIENT]) * v[:, j : j + 1]
+        total = total + log_mass(v[:, i : i + 1], mean, rest[:, i, LOG_SCALE], levels)
     return total.logsumexp(1, keepdim=True).flatten(1).sum(1)
 
 
@@ -90,20 +92,22 @@ def backward(x: Tensor, params: Tensor, grad: Tensor, levels: int) -> Tensor:
     joint = logits.log_softmax(1)
     means = []
     for i in range(channels):
-        mean = rest[:, i, 0]
+        mean = rest[:, i, MEAN]
         for j in range(i):
-            mean = mean + torch.tanh(rest[:, i * (i - 1) // 2 + j, 2]) * v[:, j : j + 1]
+            mean = mean + torch.tanh(rest[:, i * (i - 1) // 2 + j, COEFFICIENT]) * v[:, j : j + 1]
         means.append(mean)
-        joint = joint + log_mass(v[:, i : i + 1], mean, rest[:, i, 1], levels)
+        joint = joint + log_mass(v[:, i : i + 1], mean, rest[:, i, LOG_SCALE], levels)
     r = g * joint.softmax(1)
     grads = [[torch.zeros_like(r) for _ in range(rest.shape[2])] for _ in range(channels)]
     for i in range(channels):
-        g_mean, grads[i][1] = _mass_backward(r, v[:, i : i + 1], means[i], rest[:, i, 1], levels)
-        grads[i][0] = g_mean
+        g_mean, grads[i][LOG_SCALE] = _mass_backward(
+            r, v[:, i : i + 1], means[i], rest[:, i, LOG_SCALE], levels
+        )
+        grads[i][MEAN] = g_mean
         for j in range(i):
             k = i * (i - 1) // 2 + j
-            slope = 1 - torch.tanh(rest[:, k, 2]) ** 2
-            grads[k][2] = g_mean * v[:, j : j + 1] * slope
+            slope = 1 - torch.tanh(rest[:, k, COEFFICIENT]) ** 2
+            grads[k][COEFFICIENT] = g_mean * v[:, j : j + 1] * slope
     flat = [t for channel in grads for t in channel]
     out = torch.cat([r - g * logits.softmax(1), *flat], 1)
     # the zeros give the sum the memory layout of params

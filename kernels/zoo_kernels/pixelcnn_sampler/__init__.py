@@ -53,9 +53,9 @@ from zoo_kernels._dispatch import lazy
 from zoo_kernels._precision import only_float32
 from zoo_kernels._spec import Impl, OpSpec
 from zoo_kernels.pixelcnn_sampler import _cpp, reference
-from zoo_kernels.pixelcnn_sampler.reference import HEAD_TENSORS, LAYER_TENSORS
+from zoo_kernels.pixelcnn_sampler.reference import HEAD_TENSORS, LAYER_TENSORS, SampleArguments
 
-HEADS = ("binary", "softmax", "mixture")
+HEADS = _cpp.HEADS
 Pair = tuple[Tensor, Tensor]
 
 
@@ -127,7 +127,18 @@ def sample(
     if fixed is None:
         fixed = torch.full((len(uniforms), *shape), -1, device=uniforms.device)
     _check_fixed(fixed, (len(uniforms), *shape), levels)
-    drawn: Tensor = _SAMPLE(uniforms, fixed, cond, table, extra, weights, head, levels)
+    drawn: Tensor = _SAMPLE(
+        *SampleArguments(
+            uniforms=uniforms,
+            fixed=fixed,
+            cond=cond,
+            table=table,
+            extra=extra,
+            weights=weights,
+            head=head,
+            levels=levels,
+        )
+    )
     return drawn
 
 

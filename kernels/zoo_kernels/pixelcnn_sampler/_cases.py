@@ -3,10 +3,10 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from zoo_kernels._examples import Bench, Case, Cost, Examples, Variant
+from zoo_kernels._examples import Bench, Case, Cost, Examples, Variant, positions
 from zoo_kernels.pixelcnn_sampler import GatedLayer, Pair, pack
+from zoo_kernels.pixelcnn_sampler.reference import SampleArguments
 
 
 def random_layers(
@@ -51,7 +51,7 @@ def random_arguments(
     first: int = 7,
     conditional: bool = False,
     known: float = 0.0,
-) -> tuple[Any, ...]:
+) -> SampleArguments:
     """Arguments of the op for tests and benchmarks."""
     image, *size = shape
     outputs = {"binary": 1, "softmax": levels}.get(head, mixtures * (3 if image == 1 else 10))
@@ -70,37 +70,39 @@ def random_arguments(
     cond = torch.randn(batch, layers, 2, 2 * channels, generator=generator) * 0.5
     constants = torch.randn(extra, *size, generator=generator) if extra else None
     table = torch.linspace(-1, 1, levels)[:, None]
-    return uniforms, fixed, cond if conditional else None, table, constants, weights, head, levels
+    return SampleArguments(
+        uniforms=uniforms,
+        fixed=fixed,
+        cond=cond if conditional else None,
+        table=table,
+        extra=constants,
+        weights=weights,
+        head=head,
+        levels=levels,
+    )
 
 
 def _case(name: str, **options: Any) -> Case:
     def make(generator: torch.Generator, dtype: torch.dtype) -> tuple[Any, ...]:
-        return random_arguments(generator, **options)
+        return tuple(random_arguments(generator, **options))
 
-    rows = (0, 1, 2) if options.get("conditional") else (0, 1)
-    return Case(name, make, rows=rows)
+    batched = ["uniforms", "fixed"] + ["cond"] * options.get("conditional", False)
+    return Case(name, make, positions(SampleArguments, *batched))
 
 
-def _cost(
-    uniforms: Tensor,
-    fixed: Tensor,
-    cond: Any,
-    table: Any,
-    extra: Any,
-    weights: list[Tensor],
-    head: str,
-    levels: int,
-) -> Cost:
+def _cost(*args: Any) -> Cost:
     """Each weight is used once a pixel."""
-    numel = sum(w.numel() for w in weights)
-    pixels = uniforms.shape[0] * uniforms.shape[1] * uniforms.shape[2]
-    moved = 4 * uniforms.numel() + 16 * fixed.numel() + 4 * numel
+    a = SampleArguments(*args)
+    numel = sum(w.numel() for w in a.weights)
+    batch, height, width, _ = a.uniforms.shape
+    pixels = batch * height * width
+    moved = 4 * a.uniforms.numel() + 16 * a.fixed.numel() + 4 * numel
     return Cost(bytes=moved, flops=2 * numel * pixels)
 
 
 def _bench(batch: int) -> Bench:
     def make(generator: torch.Generator) -> tuple[Any, ...]:
-        return random_arguments(
+        arguments = random_arguments(
             generator,
             batch=batch,
             shape=(1, 28, 28),
@@ -109,6 +111,7 @@ def _bench(batch: int) -> Bench:
             hidden=32,
             head="binary",
         )
+        return tuple(arguments)
 
     peers = {
         "reference compiled": "cached_compiled",

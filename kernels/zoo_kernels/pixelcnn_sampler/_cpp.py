@@ -1,6 +1,7 @@
 """Calls the C++ sampler: pads channels to whole vectors and lays the weights end to end."""
 
 from dataclasses import fields
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,10 +10,17 @@ from torch import Tensor
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc
 from zoo_kernels.pixelcnn_sampler import reference
+from zoo_kernels.pixelcnn_sampler.reference import SampleArguments
 
 Pair = tuple[int, int]
 VECTOR = 16
-HEADS = {"binary": 0, "softmax": 1, "mixture": 2}
+HEADS = ("binary", "softmax", "mixture")
+"""In the order of `enum Head` in csrc/pixelcnn_sampler.cpp."""
+PLAN = (
+    *("layers", "channels", "hidden", "outputs", "padded_outputs"),
+    *("head", "levels", "group"),
+)
+"""The sizes that C++ is told, in the order of its `enum PlanEntry`; those of the layers follow."""
 LARGEST_GROUP = 8  # images that share one pass over the weights
 
 
@@ -51,33 +59,40 @@ def padded_weights(weights: list[Tensor]) -> list[Tensor]:
     return pad_stack(weights, (first.inputs, first.inputs), *pairs)
 
 
-def sample(
-    uniforms: Tensor,
-    fixed: Tensor,
-    cond: Tensor | None,
-    table: Tensor,
-    extra: Tensor | None,
-    weights: list[Tensor],
-    head: str,
-    levels: int,
-) -> Tensor:
-    out = alloc(fixed.shape, like=fixed).copy_(fixed)
+def _plan(a: SampleArguments, padded: list[Tensor]) -> Tensor:
+    stack = reference.layers(padded)
+    sizes = {
+        "layers": len(stack),
+        "channels": stack[0].channels,
+        "hidden": len(padded[-3]),
+        "outputs": len(a.weights[-1]),
+        "padded_outputs": len(padded[-1]),
+        "head": HEADS.index(a.head),
+        "levels": a.levels,
+        "group": min(LARGEST_GROUP, -(-len(a.fixed) // torch.get_num_threads())),
+    }
+    taps = [n for layer in stack for n in (layer.inputs, *layer.taps)]
+    return torch.tensor([*(sizes[name] for name in PLAN), *taps])
+
+
+def sample(*args: Any) -> Tensor:
+    a = SampleArguments(*args)
+    out = alloc(a.fixed.shape, like=a.fixed).copy_(a.fixed)
     if not out.numel():
         return out
-    padded = padded_weights(weights)
-    stack = reference.layers(padded)
-    c = (weights[0].shape[1], stack[0].channels)
-    group = min(LARGEST_GROUP, -(-len(fixed) // torch.get_num_threads()))
-    sizes = [len(stack), c[1], len(padded[-3]), len(weights[-1]), len(padded[-1]), HEADS[head],
-             levels, group]  # fmt: skip
-    for layer in stack:
-        sizes += [layer.inputs, *layer.taps]
-    nothing = uniforms.new_empty(0)
+    padded = padded_weights(a.weights)
+    c, padded_c = reference.layers(a.weights)[0].channels, reference.layers(padded)[0].channels
+    nothing, cond, extra = a.uniforms.new_empty(0), a.cond, a.extra
     constants = nothing.view(1, 1, 0) if extra is None else extra.permute(1, 2, 0).contiguous()
     if cond is not None:
-        cond = F.pad(cond.unflatten(-1, (2, c[0])), (0, c[1] - c[0])).contiguous()
+        cond = F.pad(cond.unflatten(-1, (2, c)), (0, padded_c - c)).contiguous()
     _extension.cpp("pixelcnn_sample")(
-        out, uniforms.contiguous(), nothing if cond is None else cond, table.contiguous(),
-        constants, torch.cat([w.reshape(-1) for w in padded]), torch.tensor(sizes),
-    )  # fmt: skip
+        out,
+        a.uniforms.contiguous(),
+        nothing if cond is None else cond,
+        a.table.contiguous(),
+        constants,
+        torch.cat([w.reshape(-1) for w in padded]),
+        _plan(a, padded),
+    )
     return out

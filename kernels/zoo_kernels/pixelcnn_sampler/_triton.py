@@ -20,10 +20,18 @@ from torch import Tensor
 
 from zoo_kernels._alloc import alloc
 from zoo_kernels._dispatch import interpreted
+from zoo_kernels._extension import Support
 from zoo_kernels._precision import only_float32
+from zoo_kernels.mixture_logistics import reference as mixture
 from zoo_kernels.pixelcnn_sampler import _cpp, reference
+from zoo_kernels.pixelcnn_sampler.reference import SampleArguments
 
-BT = 16  # images a program
+BT = 16  # images in a program
+# Kernels see no other globals than constexprs.
+MEAN = tl.constexpr(mixture.MEAN)
+LOG_SCALE = tl.constexpr(mixture.LOG_SCALE)
+COEFFICIENT = tl.constexpr(mixture.COEFFICIENT)
+MIN_LOG_SCALE = tl.constexpr(mixture.MIN_LOG_SCALE)
 
 
 def tile_rows(outputs: int, conditional: bool) -> int:
@@ -260,14 +268,14 @@ def _sample_kernel(
             second = tl.zeros([BT], tl.float32)
             for i in tl.static_range(I):
                 if HEAD == "mixture":
-                    mean = _pick(logits, o_p, k + i * kinds * n)
-                    scale = _pick(logits, o_p, k + (i * kinds + 1) * n)
-                    scale = tl.exp(tl.where(scale < -7.0, -7.0, scale))
+                    mean = _pick(logits, o_p, k + (i * kinds + MEAN) * n)
+                    scale = _pick(logits, o_p, k + (i * kinds + LOG_SCALE) * n)
+                    scale = tl.exp(tl.where(scale < MIN_LOG_SCALE, MIN_LOG_SCALE, scale))
                     if i == 1:
-                        mean += _tanh(_pick(logits, o_p, k + 2 * n)) * first
+                        mean += _tanh(_pick(logits, o_p, k + COEFFICIENT * n)) * first
                     if i == 2:
-                        on_0 = _pick(logits, o_p, k + (kinds + 2) * n)
-                        on_1 = _pick(logits, o_p, k + (2 * kinds + 2) * n)
+                        on_0 = _pick(logits, o_p, k + (kinds + COEFFICIENT) * n)
+                        on_1 = _pick(logits, o_p, k + (2 * kinds + COEFFICIENT) * n)
                         mean += _tanh(on_0) * first + _tanh(on_1) * second
                     u = tl.load(p_at + 1 + i, mask=m_b, other=0.5)
                     level = _to_level(mean + scale * tl.log(u / (1.0 - u)), levels)
@@ -311,14 +319,12 @@ def _sample_kernel(
             tl.debug_barrier()
 
 
-def verify(
-    uniforms: Tensor, fixed: Tensor, cond: Any, table: Any, extra: Any, weights: list[Tensor],
-    *rest: Any,
-) -> tuple[bool, str]:  # fmt: skip
-    ok, reason = only_float32(uniforms)
+def verify(*args: Any) -> Support:
+    a = SampleArguments(*args)
+    ok, reason = only_float32(a.uniforms)
     if not ok:
         return ok, reason
-    if len({layer.taps for layer in reference.layers(weights)[1:]}) > 1:
+    if len({layer.taps for layer in reference.layers(a.weights)[1:]}) > 1:
         return False, "needs equal kernel sizes in all layers but the first"
     return True, ""
 
@@ -338,38 +344,39 @@ def _weights(weights: list[Tensor]) -> tuple[list[reference.Layer], list[Tensor]
     return reference.layers(padded), padded, torch.cat([w.reshape(-1) for w in padded])
 
 
-def sample(
-    uniforms: Tensor, fixed: Tensor, cond: Tensor | None, table: Tensor, extra: Tensor | None,
-    weights: list[Tensor], head: str, levels: int,
-) -> Tensor:  # fmt: skip
-    x = alloc(fixed.shape, like=fixed).copy_(fixed)
-    batch, image, height, width = fixed.shape
+def sample(*args: Any) -> Tensor:
+    a = SampleArguments(*args)
+    x = alloc(a.fixed.shape, like=a.fixed).copy_(a.fixed)
+    batch, image, height, width = x.shape
     if not x.numel():
         return x
-    layers, padded, flat = _weights(weights)
+    layers, padded, flat = _weights(a.weights)
     c, ci, programs, rows = layers[0].channels, layers[0].inputs, -(-batch // BT), width * BT
-    taps, more = layers[0].taps, layers[-1].taps
+    (k0, r0, t0), (k, r, t) = layers[0].taps, layers[-1].taps
     sizes = {
-        "vertical": (taps[1] + (len(layers) - 1) * more[1]) * rows * c,
+        "vertical": (r0 + (len(layers) - 1) * r) * rows * c,
         "row": len(layers) * rows * 4 * c,
         "v": rows * (ci + len(layers) * c),
-        "horizontal": max(len(layers) - 1, 1) * more[2] * BT * c,
+        "horizontal": max(len(layers) - 1, 1) * t * BT * c,
     }
-    caches = {name: alloc((programs, size), like=uniforms) for name, size in sizes.items()}
+    caches = {name: alloc((programs, size), like=a.uniforms) for name, size in sizes.items()}
     caches["vertical"].zero_()  # above the image is zero
+    cond, extra = a.cond, a.extra
     if cond is not None:
-        original = weights[0].shape[1]
-        cond = F.pad(cond.unflatten(-1, (2, original)), (0, c - original)).contiguous()
+        unpadded = a.weights[0].shape[1]
+        cond = F.pad(cond.unflatten(-1, (2, unpadded)), (0, c - unpadded)).contiguous()
     constants = None if extra is None else extra.permute(1, 2, 0).contiguous()
+    # fmt: off
     _sample_kernel[(programs,)](
-        x, uniforms.contiguous(), flat if cond is None else cond, table.contiguous(),
+        x, a.uniforms.contiguous(), flat if cond is None else cond, a.table.contiguous(),
         flat if constants is None else constants, flat, *caches.values(),
-        batch, height, width, len(layers), levels, len(weights[-1]), table.shape[1],
+        batch, height, width, len(layers), a.levels, len(a.weights[-1]), a.table.shape[1],
         0 if extra is None else len(extra), *sizes.values(),
-        CI=ci, K0=taps[0], R0=taps[1], T0=taps[2], C=c, K=more[0], R=more[1], T=more[2],
-        D=len(padded[-3]), P=len(padded[-1]), I=image, HEAD=head, COND=cond is not None,
+        CI=ci, K0=k0, R0=r0, T0=t0, C=c, K=k, R=r, T=t,
+        D=len(padded[-3]), P=len(padded[-1]), I=image, HEAD=a.head, COND=cond is not None,
         EXTRA=extra is not None, BT=BT, BM=tile_rows(len(padded[-1]), cond is not None),
         PRECISION="ieee" if interpreted() else "tf32", num_warps=8, num_stages=1,
         enable_fp_fusion=True,
-    )  # fmt: skip
+    )
+    # fmt: on
     return x

@@ -19,10 +19,19 @@ P outputs a pixel, I image channels, K levels. A weight is (inputs, outputs): y 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from zoo_kernels._arguments import Arguments
+from zoo_kernels.mixture_logistics.reference import (
+    COEFFICIENT,
+    LOG_SCALE,
+    MEAN,
+    MIN_LOG_SCALE,
+)
 
 LAYER_TENSORS, HEAD_TENSORS = 8, 4
 
@@ -55,6 +64,20 @@ class Layer:
         """(k, R, T)."""
         k, t = self.row.shape[0] // self.inputs, self.across.shape[0] // self.inputs
         return k, self.above.shape[0] // self.channels, t
+
+
+@dataclass(frozen=True)
+class SampleArguments(Arguments):
+    """The arguments of `zoo::pixelcnn_sample` in their order."""
+
+    uniforms: Tensor  # (B, H, W, n)
+    fixed: Tensor  # (B, I, H, W) int64, -1 where a level is to be drawn
+    cond: Tensor | None  # (B, L, 2, 2C)
+    table: Tensor  # (K, E_t)
+    extra: Tensor | None  # (E, H, W)
+    weights: list[Tensor]
+    head: str
+    levels: int
 
 
 def layers(weights: Sequence[Tensor]) -> list[Layer]:
@@ -100,10 +123,10 @@ def _mixture(logits: Tensor, u: Tensor, levels: int, image_channels: int) -> Ten
     rest = rest.gather(-1, k[:, None, None, None].expand(*rest.shape[:-1], 1))[..., 0]
     drawn: list[Tensor] = []
     for i in range(image_channels):
-        mean, scale = rest[:, i, 0], rest[:, i, 1].clamp(min=-7.0).exp()
+        mean, scale = rest[:, i, MEAN], rest[:, i, LOG_SCALE].clamp(min=MIN_LOG_SCALE).exp()
         for j in range(i):
             # coefficient 0: channel 0 on 1; 1: 0 on 2; 2: 1 on 2
-            mean = mean + torch.tanh(rest[:, i * (i - 1) // 2 + j, 2]) * drawn[j]
+            mean = mean + torch.tanh(rest[:, i * (i - 1) // 2 + j, COEFFICIENT]) * drawn[j]
         x = mean + scale * torch.logit(u[:, 1 + i])
         drawn.append(_to_real(_to_level(x, levels), levels, x))
     return torch.stack([_to_level(x, levels) for x in drawn], -1)
@@ -119,24 +142,15 @@ def _to_real(level: Tensor, levels: int, like: Tensor) -> Tensor:
     return level.to(like) * (2 / (levels - 1)) - 1
 
 
-def sample(
-    uniforms: Tensor,
-    fixed: Tensor,
-    cond: Tensor | None,
-    table: Tensor,
-    extra: Tensor | None,
-    weights: list[Tensor],
-    head: str,
-    levels: int,
-) -> Tensor:
-    """uniforms (B, H, W, n), fixed (B, I, H, W) int64 with -1 where to draw, cond (B, L, 2, 2C),
-    table (K, .), extra (E, H, W) -> (B, I, H, W) int64."""
-    x = fixed.movedim(1, -1).clone()  # (B, H, W, I)
-    for r in range(x.shape[1]):
-        if r == 0:
-            vertical = VerticalCache(weights, len(x), x.shape[2], cond)
-        constants = None if extra is None else extra[:, r].T  # (W, E)
-        _sample_row(vertical, x[:, r], uniforms[:, r], table, constants, weights, head, levels)
+def sample(*args: Any) -> Tensor:
+    """(B, I, H, W) int64 of `SampleArguments`."""
+    a = SampleArguments(*args)
+    x = a.fixed.movedim(1, -1).clone()  # (B, H, W, I)
+    batch, height, width, _ = x.shape
+    if height:
+        vertical = VerticalCache(a.weights, batch, width, a.cond)
+    for r in range(height):
+        _sample_row(a, vertical, x[:, r], r)
     return x.movedim(-1, 1).contiguous()
 
 
@@ -175,29 +189,20 @@ class VerticalCache:
             v = gate(row_cache[i][..., :two_c] + v @ layer.here + cond)
 
 
-def _sample_row(
-    vertical: VerticalCache,
-    x: Tensor,
-    u: Tensor,
-    table: Tensor,
-    extra: Tensor | None,
-    weights: list[Tensor],
-    head: str,
-    levels: int,
-) -> None:
-    """Fill x (B, W, I) in place, one pixel after the other."""
+def _sample_row(a: SampleArguments, vertical: VerticalCache, x: Tensor, r: int) -> None:
+    """Fill row r, x (B, W, I), in place, one pixel after the other."""
+    extra = None if a.extra is None else a.extra[:, r].T  # (W, E)
     row_cache = vertical.init_row()
-    width = x.shape[1]
     horizontal_cache = [
-        x.new_zeros(len(x), n.across.shape[0]).to(n.across) for n in vertical.layers
+        x.new_zeros(len(x), layer.across.shape[0]).to(layer.across) for layer in vertical.layers
     ]
-    for c in range(width):
-        logits = _pixel(vertical, horizontal_cache, [g[:, c] for g in row_cache], weights)
-        drawn = draw(logits, u[:, c], head, levels, x.shape[-1])
+    for c in range(x.shape[1]):
+        logits = _pixel(vertical, horizontal_cache, [g[:, c] for g in row_cache], a.weights)
+        drawn = draw(logits, a.uniforms[:, r, c], a.head, a.levels, x.shape[-1])
         x[:, c] = torch.where(x[:, c] < 0, drawn, x[:, c])
-        inputs = embed(x[:, c], table, None if extra is None else extra[c])
+        inputs = embed(x[:, c], a.table, None if extra is None else extra[c])
         horizontal_cache[0] = torch.cat([horizontal_cache[0][:, inputs.shape[1] :], inputs], 1)
-    vertical.update(embed(x, table, extra), row_cache)
+    vertical.update(embed(x, a.table, extra), row_cache)
 
 
 def _pixel(

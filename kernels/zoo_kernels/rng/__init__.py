@@ -81,16 +81,16 @@ def _check_rows(rows: Tensor) -> None:
 
 
 def _cpp(name: str, dtype: torch.dtype) -> Callable[..., Tensor]:
-    def run(seed: int, rows: Tensor, numel: int, *place: int) -> Tensor:
+    def run(seed: int, rows: Tensor, numel: int, stream: int, step: int, offset: int) -> Tensor:
         out = alloc((len(rows), numel), like=rows, dtype=dtype)
-        _extension.cpp(name)(out, rows.contiguous(), seed, *place)
+        _extension.cpp(name)(out, rows.contiguous(), seed, stream, step, offset)
         return out
 
     return run
 
 
 def _spec(name: str, dtype: torch.dtype) -> OpSpec:
-    def fake(seed: int, rows: Tensor, numel: int, *place: int) -> Tensor:
+    def fake(seed: int, rows: Tensor, numel: int, *counter: int) -> Tensor:
         return rows.new_empty((rows.shape[0], numel), dtype=dtype)
 
     return OpSpec(

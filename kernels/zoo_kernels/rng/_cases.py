@@ -9,7 +9,7 @@ from torch import Tensor
 from zoo_kernels._examples import Bench, Case, Cost, Examples, Variant
 
 
-def _place(batch: int, numel: int, *, first: int = 0, offset: int = 0) -> Case:
+def _case(batch: int, numel: int, *, first: int = 0, offset: int = 0) -> Case:
     def make(generator: torch.Generator, dtype: torch.dtype) -> tuple[Any, ...]:
         return 2**40 + 11, torch.arange(first, first + batch), numel, 5, 9, offset
 
@@ -17,12 +17,12 @@ def _place(batch: int, numel: int, *, first: int = 0, offset: int = 0) -> Case:
 
 
 _CASES = (
-    _place(1, 1),
-    _place(3, 63, first=2**32 - 3),
-    _place(2, 4),
-    _place(5, 130, offset=8),
-    _place(2, 20_000, offset=4 * (2**32 - 5_000)),
-    _place(4, 0),
+    _case(1, 1),
+    _case(3, 63, first=2**32 - 3),
+    _case(2, 4),
+    _case(5, 130, offset=8),
+    _case(2, 20_000, offset=4 * (2**32 - 5_000)),
+    _case(4, 0),
 )
 
 
@@ -30,7 +30,7 @@ def _images(generator: torch.Generator) -> tuple[Any, ...]:
     return 0, torch.arange(64), 3 * 64 * 64, 0, 0, 0
 
 
-def _cost(itemsize: int, seed: int, rows: Tensor, numel: int, *place: int) -> Cost:
+def _cost(itemsize: int, seed: int, rows: Tensor, numel: int, *counter: int) -> Cost:
     return Cost(bytes=8 * len(rows) + itemsize * len(rows) * numel, flops=0)
 
 

@@ -94,9 +94,15 @@ def _draw_kernel(
 
 
 def _draw(
-    kind: str, dtype: torch.dtype, seed: int, rows: Tensor, numel: int, *place: int
+    kind: str,
+    dtype: torch.dtype,
+    seed: int,
+    rows: Tensor,
+    numel: int,
+    stream: int,
+    step: int,
+    offset: int,
 ) -> Tensor:
-    stream, step, offset = place
     out = alloc((len(rows), numel), like=rows, dtype=dtype)
     launch = settings("rng.draw", BLOCK=4096)
     pieces = -(-numel // (4 * launch["BLOCK"]))

@@ -34,6 +34,7 @@ from zoo_kernels._extension import Support
 from zoo_kernels._precision import not_float64, to_float32
 from zoo_kernels._spec import Impl, OpSpec
 from zoo_kernels.spline import reference
+from zoo_kernels.spline.reference import Bounds
 
 MAX_BINS = 128
 EVENT = slice(1, -1)
@@ -44,9 +45,9 @@ def forward(
     min_width: float = 1e-3, min_height: float = 1e-3, min_derivative: float = 1e-3,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """(y, ladj): ladj (B,) is log |det dy/dx| in nats."""
-    limits = (left, right, min_width, min_height, min_derivative)
-    _check(x, params, limits)
-    pair: tuple[Tensor, Tensor] = _FORWARD(x, params, *limits)
+    bounds = Bounds(left, right, min_width, min_height, min_derivative)
+    _check(x, params, bounds)
+    pair: tuple[Tensor, Tensor] = _FORWARD(x, params, *bounds)
     return pair
 
 
@@ -55,23 +56,24 @@ def inverse(
     min_width: float = 1e-3, min_height: float = 1e-3, min_derivative: float = 1e-3,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """(x, ladj): ladj (B,) is log |det dx/dy| in nats."""
-    limits = (left, right, min_width, min_height, min_derivative)
-    _check(y, params, limits)
-    pair: tuple[Tensor, Tensor] = _INVERSE(y, params, *limits)
+    bounds = Bounds(left, right, min_width, min_height, min_derivative)
+    _check(y, params, bounds)
+    pair: tuple[Tensor, Tensor] = _INVERSE(y, params, *bounds)
     return pair
 
 
-def _check(x: Tensor, params: Tensor, limits: tuple[float, ...]) -> None:
+def _check(x: Tensor, params: Tensor, bounds: Bounds) -> None:
     _check_tensors(x, params)
-    left, right, min_width, min_height, min_derivative = limits
+    left, right = bounds.left, bounds.right
     if not (math.isfinite(left) and math.isfinite(right) and left < right):
         raise ValueError(f"left must be less than right, both finite, not {left!r}, {right!r}")
     bins = (params.shape[-1] + 1) // 3
-    for name, value in {"min_width": min_width, "min_height": min_height}.items():
+    for name, value in {"min_width": bounds.min_width, "min_height": bounds.min_height}.items():
         if not 0 < value * bins < 1:
             raise ValueError(f"{name} must be in (0, 1 / {bins} bins), not {value!r}")
-    if not (math.isfinite(min_derivative) and min_derivative > 0):
-        raise ValueError(f"min_derivative must be positive, not {min_derivative!r}")
+    slope = bounds.min_derivative
+    if not (math.isfinite(slope) and slope > 0):
+        raise ValueError(f"min_derivative must be positive, not {slope!r}")
 
 
 def _check_tensors(x: Tensor, params: Tensor) -> None:
@@ -92,12 +94,12 @@ def collapsed(params: Tensor) -> Tensor:
 
 
 def _values_cpp(*, is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
-    def run(x: Tensor, params: Tensor, *limits: float) -> tuple[Tensor, Tensor]:
+    def run(x: Tensor, params: Tensor, *bounds: float) -> tuple[Tensor, Tensor]:
         wide, p = to_float32(x), to_float32(params)
         out, each = alloc(x.shape, like=wide), alloc(x.shape, like=wide)
         ladj = alloc(x.shape[:1], like=wide)
         if params.numel():
-            args = (out, ladj, each, wide.contiguous(), collapsed(p), *limits, is_inverse)
+            args = (out, ladj, each, wide.contiguous(), collapsed(p), *bounds, is_inverse)
             _extension.cpp("spline_values")(*args)
         return out.to(x.dtype), ladj if x.numel() else ladj.zero_()
 
@@ -105,7 +107,7 @@ def _values_cpp(*, is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
 
 
 def _backward_cpp(
-    x: Tensor, params: Tensor, grad: Tensor, grad_ladj: Tensor, *rest: Any
+    x: Tensor, params: Tensor, grad: Tensor, grad_ladj: Tensor, *options: Any
 ) -> tuple[Tensor, Tensor]:
     wide, g = to_float32(x), to_float32(grad)
     p = to_float32(collapsible(params, EVENT))
@@ -113,7 +115,7 @@ def _backward_cpp(
     if params.numel():
         _extension.cpp("spline_backward")(
             grad_x, collapsed(grad_params), wide.contiguous(), collapsed(p), g.contiguous(),
-            grad_ladj.float().contiguous(), *rest,
+            grad_ladj.float().contiguous(), *options,
         )  # fmt: skip
     return grad_x.to(x.dtype), grad_params.to(params.dtype)
 

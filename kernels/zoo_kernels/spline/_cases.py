@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from zoo_kernels._examples import Bench, Case, Cost, Examples, Variant
+from zoo_kernels.spline.reference import Bounds
 
 
 def _draw(
@@ -16,18 +17,18 @@ def _draw(
     return x, scale * torch.randn((*shape, 3 * bins - 1), generator=generator)
 
 
-_LIMITS = (-3.0, 3.0, 1e-3, 1e-3, 1e-3)
+_BOUNDS = Bounds(-3.0, 3.0, 1e-3, 1e-3, 1e-3)
 
 
 def _case(
-    *shape: int, bins: int, scale: float = 1.0, limits: tuple[float, ...] = _LIMITS,
+    *shape: int, bins: int, scale: float = 1.0, bounds: Bounds = _BOUNDS,
     backward: bool = False,
 ) -> Case:  # fmt: skip
     def make(generator: torch.Generator, dtype: torch.dtype) -> tuple[Any, ...]:
         x, params = _draw(shape, bins, generator, scale=scale, reach=1.7)
         grads = [torch.randn(s, generator=generator) for s in (shape, shape[:1])]
         extra = (grads[0].to(dtype), grads[1]) if backward else ()
-        return (x.to(dtype), params.to(dtype), *extra, *limits, *[False] * backward)
+        return (x.to(dtype), params.to(dtype), *extra, *bounds, *[False] * backward)
 
     name = f"{'x'.join(map(str, shape))}-K{bins}-scale{scale:g}"
     return Case(name, make, rows=(0, 1, 2, 3) if backward else (0, 1))
@@ -37,12 +38,12 @@ def _cases(*, backward: bool = False) -> tuple[Case, ...]:
     return (
         _case(3, 37, bins=4, backward=backward),
         _case(1, 1, bins=2, backward=backward),
-        _case(2, 2, 3, 5, bins=5, limits=(-1.0, 2.0, 0.01, 0.02, 0.1), backward=backward),
+        _case(2, 2, 3, 5, bins=5, bounds=Bounds(-1.0, 2.0, 0.01, 0.02, 0.1), backward=backward),
         _case(2, 70, bins=8, scale=20.0, backward=backward),
     )
 
 
-def _cost_values(x: Tensor, params: Tensor, *limits: float) -> Cost:
+def _cost_values(x: Tensor, params: Tensor, *bounds: float) -> Cost:
     n, bins = x.numel(), (params.shape[-1] + 1) // 3
     moved = n * x.element_size() * (2 + params.shape[-1]) + 4 * len(x)
     return Cost(bytes=moved, flops=n * (60 * bins + 80))
@@ -56,7 +57,7 @@ def _cost_backward(x: Tensor, params: Tensor, *rest: Any) -> Cost:
 
 def _bench(*shape: int, bins: int = 8) -> Callable[[torch.Generator], tuple[Any, ...]]:
     def make(generator: torch.Generator) -> tuple[Any, ...]:
-        return *_draw(shape, bins, generator, scale=1.0, reach=1.2), *_LIMITS
+        return *_draw(shape, bins, generator, scale=1.0, reach=1.2), *_BOUNDS
 
     return make
 

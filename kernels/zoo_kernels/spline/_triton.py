@@ -262,7 +262,7 @@ def _layout(kernel: str, params: Tensor) -> tuple[Settings, int, int, int, tuple
 
 
 def _values(is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
-    def run(x: Tensor, params: Tensor, *limits: float) -> tuple[Tensor, Tensor]:
+    def run(x: Tensor, params: Tensor, *bounds: float) -> tuple[Tensor, Tensor]:
         out, ladj = alloc(x.shape, like=x), alloc(x.shape[:1], like=x, dtype=torch.float32)
         if not x.numel():
             return out, ladj.zero_()
@@ -270,7 +270,7 @@ def _values(is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
         launch, d, d2, blocks, strides = _layout("values", p)
         parts = ladj if blocks == 1 else alloc((len(x), blocks), like=ladj)
         _values_kernel[(len(x) * blocks,)](
-            out, parts, x.contiguous(), p, d, d2, blocks, *strides, *limits,
+            out, parts, x.contiguous(), p, d, d2, blocks, *strides, *bounds,
             K=(params.shape[-1] + 1) // 3, INVERSE=is_inverse, **launch, enable_fp_fusion=True,
         )  # fmt: skip
         if blocks > 1:
@@ -284,9 +284,9 @@ forward, inverse = _values(False), _values(True)
 
 
 def backward(
-    x: Tensor, params: Tensor, grad: Tensor, grad_ladj: Tensor, *rest: float
+    x: Tensor, params: Tensor, grad: Tensor, grad_ladj: Tensor, *options: float
 ) -> tuple[Tensor, Tensor]:
-    *limits, is_inverse = rest
+    *bounds, is_inverse = options
     params = collapsible(params, EVENT)
     grad_x, grad_params = alloc(x.shape, like=x), alloc_like(params)
     if x.numel():
@@ -294,7 +294,7 @@ def backward(
         launch, d, d2, blocks, strides = _layout("backward", p)
         _backward_kernel[(math.prod((len(x), blocks)),)](
             grad_x, g, x.contiguous(), p, grad.contiguous(), grad_ladj.contiguous(), d, d2, blocks,
-            *strides, *limits, *g.stride(), K=(params.shape[-1] + 1) // 3,
+            *strides, *bounds, *g.stride(), K=(params.shape[-1] + 1) // 3,
             INVERSE=bool(is_inverse), **launch, enable_fp_fusion=True,
         )  # fmt: skip
     return grad_x, grad_params

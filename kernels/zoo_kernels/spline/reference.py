@@ -23,9 +23,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo_kernels._arguments import Arguments
 from zoo_kernels._precision import to_float32
 
-Bounds = tuple[float, float, float, float, float]  # left, right, min width, height, derivative
+
+@dataclass(frozen=True)
+class Bounds(Arguments):
+    """The interval, and the least sizes of its bins and slopes, the sizes as fractions of it."""
+
+    left: float
+    right: float
+    min_width: float
+    min_height: float
+    min_derivative: float
+
+    @property
+    def span(self) -> float:
+        return self.right - self.left
+
+    def inside(self, x: Tensor) -> Tensor:
+        return x.clamp(self.left, self.right)
+
+    def outside(self, x: Tensor) -> Tensor:
+        return (x < self.left) | (x > self.right)
 
 
 @dataclass(frozen=True)
@@ -63,12 +83,12 @@ def _pick(t: Tensor, k: Tensor) -> Tensor:
 
 def find(position: Tensor, params: Tensor, bounds: Bounds, *, inverse: bool) -> Bin:
     """The bin that holds `position`, an x, or a y for the inverse."""
-    left, right, min_width, min_height, min_derivative = bounds
+    left, right = bounds.left, bounds.right
     n_bins = (params.shape[-1] + 1) // 3
     u_w, u_h, u_d = params.split([n_bins, n_bins, n_bins - 1], -1)
     p_w, p_h = u_w.softmax(-1), u_h.softmax(-1)
-    x, y = knots(p_w, left, right, min_width), knots(p_h, left, right, min_height)
-    d = F.pad(min_derivative + F.softplus(u_d), (1, 1), value=1.0)
+    x, y = knots(p_w, left, right, bounds.min_width), knots(p_h, left, right, bounds.min_height)
+    d = F.pad(bounds.min_derivative + F.softplus(u_d), (1, 1), value=1.0)
     sigmoid = F.pad(u_d.sigmoid(), (1, 1))
     edges = (y if inverse else x)[..., 1:-1]
     k = (position.unsqueeze(-1) >= edges).sum(-1)
@@ -104,13 +124,12 @@ def _row_sum(t: Tensor) -> Tensor:
     return t.flatten(1).sum(1) if t.dim() > 1 else t
 
 
-def forward(x: Tensor, params: Tensor, *bounds: float) -> tuple[Tensor, Tensor]:
-    """y and ladj."""
-    left, right = bounds[:2]
+def forward(x: Tensor, params: Tensor, *limits: float) -> tuple[Tensor, Tensor]:
+    """y and ladj; `limits` are the fields of `Bounds`."""
+    bounds = Bounds(*limits)
     wide = to_float32(x)
-    outside = (wide < left) | (wide > right)
-    inside = wide.clamp(left, right)
-    b = find(inside, to_float32(params), bounds, inverse=False)  # type: ignore[arg-type]
+    outside, inside = bounds.outside(wide), bounds.inside(wide)
+    b = find(inside, to_float32(params), bounds, inverse=False)
     theta = (inside - b.x) / b.w
     t = theta * (1 - theta)
     D = b.s + (b.d0 + b.d1 - 2 * b.s) * t
@@ -119,34 +138,33 @@ def forward(x: Tensor, params: Tensor, *bounds: float) -> tuple[Tensor, Tensor]:
     return torch.where(outside, wide, y).to(x.dtype), _row_sum(ladj)
 
 
-def inverse(y: Tensor, params: Tensor, *bounds: float) -> tuple[Tensor, Tensor]:
+def inverse(y: Tensor, params: Tensor, *limits: float) -> tuple[Tensor, Tensor]:
     """x and log |dx/dy|."""
-    left, right = bounds[:2]
+    bounds = Bounds(*limits)
     wide = to_float32(y)
-    outside = (wide < left) | (wide > right)
-    inside = wide.clamp(left, right)
-    b = find(inside, to_float32(params), bounds, inverse=True)  # type: ignore[arg-type]
+    outside, inside = bounds.outside(wide), bounds.inside(wide)
+    b = find(inside, to_float32(params), bounds, inverse=True)
     theta = solve(b, inside)
     ladj = torch.where(outside, 0.0, -log_slope(b, theta))
     return torch.where(outside, wide, b.x + theta * b.w).to(y.dtype), _row_sum(ladj)
 
 
 def backward(
-    position: Tensor, params: Tensor, grad: Tensor, grad_ladj: Tensor, *rest: float
+    position: Tensor, params: Tensor, grad: Tensor, grad_ladj: Tensor, *options: float
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of position and params; `position` is the input, `grad` that of the output.
+    """Gradients of position and params; `position` is the input, `grad` that of the output;
+    `options` are the fields of `Bounds` and whether it is the inverse that is differentiated.
 
     Forward: gy = grad, gl = grad_ladj in `_pull_back`. Inverse, with f the forward map and
     L = log f': dx = (dy - f_params dparams) / f' and ladj = -L, so
 
         gl = -grad_ladj,  gy = -(grad + gl L_x) / f',  grad of y = -gy.
     """
-    *limits, is_inverse = rest
-    bounds: Bounds = tuple(limits)  # type: ignore[assignment]
+    *limits, is_inverse = options
+    bounds = Bounds(*limits)
     wide, gy = to_float32(position), to_float32(grad)
     gl = to_float32(grad_ladj).reshape(-1, *[1] * (wide.dim() - 1)).expand_as(wide)
-    outside = (wide < bounds[0]) | (wide > bounds[1])
-    inside = wide.clamp(bounds[0], bounds[1])
+    outside, inside = bounds.outside(wide), bounds.inside(wide)
     b = find(inside, to_float32(params), bounds, inverse=bool(is_inverse))
     theta = solve(b, inside) if is_inverse else (inside - b.x) / b.w
     if is_inverse:
@@ -164,7 +182,6 @@ def _pull_back(
     b: Bin, theta: Tensor, gy: Tensor, gl: Tensor, bounds: Bounds
 ) -> tuple[Tensor, Tensor]:
     """Gradients of x and params from those of y and of log dy/dx, at fixed x."""
-    left, right, min_width, min_height, _ = bounds
     s, d0, d1, n_bins = b.s, b.d0, b.d1, b.p_w.shape[-1]
     t, k2 = theta * (1 - theta), d0 + d1 - 2 * s
     D, A = s + k2 * t, s * theta**2 + d0 * t
@@ -181,8 +198,8 @@ def _pull_back(
     gd0, gd1 = (gA + gD) * t + gP * (1 - theta) ** 2, gD * t + gP * theta**2
     gh, gw = gy * A / D + gs / b.w, -(gs * s + g_theta * theta) / b.w
     gx = g_theta / b.w
-    span_w = (right - left) * (1 - min_width * n_bins)
-    span_h = (right - left) * (1 - min_height * n_bins)
+    span_w = bounds.span * (1 - bounds.min_width * n_bins)
+    span_h = bounds.span * (1 - bounds.min_height * n_bins)
     g_w = _softmax_backward(b.p_w, b.k, -gx * span_w, gw * span_w)
     g_h = _softmax_backward(b.p_h, b.k, gy * span_h, gh * span_h)
     inner = torch.arange(n_bins - 1, device=theta.device)

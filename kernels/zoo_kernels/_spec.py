@@ -101,8 +101,10 @@ class OpSpec:
 
     def _transform(self, *args: Any) -> Any:
         if self.mutates:
-            raise NotImplementedError(f"zoo::{self.name} writes its arguments {self.mutates}: "
-                                      "no forward mode or torch.func")  # fmt: skip
+            raise NotImplementedError(
+                f"zoo::{self.name} writes its arguments {self.mutates}: "
+                "no forward mode or torch.func"
+            )
         if _dispatch.forced() not in (None, "reference"):
             raise _dispatch.BackendError(
                 f"backend {_dispatch.forced()!r} was forced but zoo::{self.name} has no rule for "

@@ -92,20 +92,22 @@ def ninja_file(folder: Path) -> str:
     names = [path.stem for path in sorted(SOURCES.glob("*.cpp"))]
     edges = [f"build {name}.o: compile {_edge(SOURCES / name)}.cpp" for name in names]
     edges[names.index("marker")] += f"\n  flags = $flags -DZOO_MARKER={marker()}"
-    return "\n".join([
-        f"cxx = {compiler()}",
-        f"flags = {' '.join(flags)}",
-        f"link = {' '.join(link)}",
-        "rule compile",
-        "  command = $cxx $flags -MMD -MF $out.d -c $in -o $out",
-        "  depfile = $out.d",
-        "  deps = gcc",
-        "rule link",
-        "  command = $cxx $in $link -o $out",
-        *edges,
-        f"build {_edge(folder / LIBRARY)}: link {' '.join(name + '.o' for name in names)}",
-        "",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            f"cxx = {compiler()}",
+            f"flags = {' '.join(flags)}",
+            f"link = {' '.join(link)}",
+            "rule compile",
+            "  command = $cxx $flags -MMD -MF $out.d -c $in -o $out",
+            "  depfile = $out.d",
+            "  deps = gcc",
+            "rule link",
+            "  command = $cxx $in $link -o $out",
+            *edges,
+            f"build {_edge(folder / LIBRARY)}: link {' '.join(name + '.o' for name in names)}",
+            "",
+        ]
+    )
 
 
 def _shell(path: Path) -> str:
@@ -142,9 +144,15 @@ def build_extension(
 def _run_ninja(objects: Path, environment: Mapping[str, str] | None) -> None:
     try:
         done = subprocess.run(
-            [ninja(), "-C", str(objects)], capture_output=True, text=True, errors="replace",
-            stdin=subprocess.DEVNULL, timeout=SECONDS, env=environment, check=False,
-        )  # fmt: skip
+            [ninja(), "-C", str(objects)],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=SECONDS,
+            env=environment,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         raise BuildError(f"compiling the kernels took more than {SECONDS} s") from None
     if done.returncode != 0:

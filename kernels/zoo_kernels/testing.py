@@ -89,8 +89,10 @@ def _assert_close(
     for i, (a, e, s) in enumerate(zip(got, exact, single, strict=True)):
         error, own = _error(a, e, rtol, atol), _error(s, e, rtol, atol)
         if error > max(1.0, 2 * own):
-            raise AssertionError(f"{spec.name} {what} {i}: {error:.3g} tolerances off "
-                                 f"(the reference itself {own:.3g})")  # fmt: skip
+            raise AssertionError(
+                f"{spec.name} {what} {i}: {error:.3g} tolerances off "
+                f"(the reference itself {own:.3g})"
+            )
 
 
 def _assert_equal(spec: OpSpec, got: Any, wanted: Any, what: str) -> None:

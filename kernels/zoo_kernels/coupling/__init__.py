@@ -14,8 +14,17 @@ Only the inputs are saved for the backward.
 whose matrix and bias `Kept` computes once for all batches of samples.
 """
 
-__all__ = ["OPS", "Kept", "actnorm_conv", "actnorm_conv_inverse", "fold", "fold_inverse",
-           "forward", "inverse", "place_by_place"]  # fmt: skip
+__all__ = [
+    "OPS",
+    "Kept",
+    "actnorm_conv",
+    "actnorm_conv_inverse",
+    "fold",
+    "fold_inverse",
+    "forward",
+    "inverse",
+    "place_by_place",
+]
 
 import math
 from collections.abc import Callable
@@ -50,18 +59,28 @@ EVENT = slice(2, None)
 
 
 def forward(
-    x: Tensor, params: Tensor, *, scale: str = "exp", order: str = "scale_shift",
-    constant: float | None = None, first: bool = False,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    x: Tensor,
+    params: Tensor,
+    *,
+    scale: str = "exp",
+    order: str = "scale_shift",
+    constant: float | None = None,
+    first: bool = False,
+) -> tuple[Tensor, Tensor]:
     """(y, ladj): ladj (B,) is log |det dy/dx| in nats."""
     pair: tuple[Tensor, Tensor] = _FORWARD(*_checked(x, params, scale, order, constant), first)
     return pair
 
 
 def inverse(
-    y: Tensor, params: Tensor, *, scale: str = "exp", order: str = "scale_shift",
-    constant: float | None = None, first: bool = False,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    y: Tensor,
+    params: Tensor,
+    *,
+    scale: str = "exp",
+    order: str = "scale_shift",
+    constant: float | None = None,
+    first: bool = False,
+) -> tuple[Tensor, Tensor]:
     """(x, ladj): ladj (B,) is log |det dx/dy| in nats."""
     pair: tuple[Tensor, Tensor] = _INVERSE(*_checked(y, params, scale, order, constant), first)
     return pair
@@ -77,11 +96,13 @@ def _checked(
     fits = len(shape) == x.dim() + 1 and shape == (b, 2, shape[2], *space)
     if not fits or not 1 <= shape[2] <= c:
         wanted = ", ".join(["C'", *map(str, space)])
-        raise ValueError(f"params must have shape ({b}, 2, {wanted}) with C' in [1, {c}], "
-                         f"not {shape}")  # fmt: skip
+        raise ValueError(
+            f"params must have shape ({b}, 2, {wanted}) with C' in [1, {c}], not {shape}"
+        )
     if params.dtype != x.dtype or params.device != x.device:
-        raise ValueError(f"params must be {x.dtype} on {x.device} like x, "
-                         f"not {params.dtype} on {params.device}")  # fmt: skip
+        raise ValueError(
+            f"params must be {x.dtype} on {x.device} like x, not {params.dtype} on {params.device}"
+        )
     if scale not in reference.SCALES:
         raise ValueError(f"scale must be one of {', '.join(reference.SCALES)}, not {scale!r}")
     if order not in reference.ORDERS:
@@ -116,35 +137,58 @@ def _values_cpp(*, is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
         if not x.numel():
             return out.to(x.dtype), ladj.zero_()
         _extension.cpp("coupling_values")(
-            out, ladj, wide.contiguous(), collapsed(p), *numbers(scale, order), constant,
-            start(x, params, first), is_inverse,
-        )  # fmt: skip
+            out,
+            ladj,
+            wide.contiguous(),
+            collapsed(p),
+            *numbers(scale, order),
+            constant,
+            start(x, params, first),
+            is_inverse,
+        )
         return out.to(x.dtype), ladj
 
     return run
 
 
 def _backward_cpp(
-    x: Tensor, params: Tensor, grad: Tensor, grad_ladj: Tensor, scale: str, order: str,
-    constant: float, first: bool, is_inverse: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    x: Tensor,
+    params: Tensor,
+    grad: Tensor,
+    grad_ladj: Tensor,
+    scale: str,
+    order: str,
+    constant: float,
+    first: bool,
+    is_inverse: bool,
+) -> tuple[Tensor, Tensor]:
     wide, g = to_float32(x), to_float32(grad)
     p = to_float32(collapsible(params, EVENT))
     grad_x, grad_params = alloc(x.shape, like=wide), alloc_like(p)
     if x.numel():
         _extension.cpp("coupling_backward")(
-            grad_x, collapsed(grad_params), wide.contiguous(), collapsed(p), g.contiguous(),
-            grad_ladj.float().contiguous(), *numbers(scale, order), constant,
-            start(x, params, first), is_inverse,
-        )  # fmt: skip
+            grad_x,
+            collapsed(grad_params),
+            wide.contiguous(),
+            collapsed(p),
+            g.contiguous(),
+            grad_ladj.float().contiguous(),
+            *numbers(scale, order),
+            constant,
+            start(x, params, first),
+            is_inverse,
+        )
     return grad_x.to(x.dtype), grad_params.to(params.dtype)
 
 
 _TRITON = "zoo_kernels.coupling._triton"
 _CASES = "zoo_kernels.coupling._cases"
 _OPTIONS = "str scale, str order, float constant, bool first"
-_TOLERANCES = {torch.float32: (5e-6, 5e-6), torch.bfloat16: (8e-3, 1e-3),
-               torch.float16: (1e-3, 1e-4)}  # fmt: skip
+_TOLERANCES = {
+    torch.float32: (5e-6, 5e-6),
+    torch.bfloat16: (8e-3, 1e-3),
+    torch.float16: (1e-3, 1e-4),
+}
 
 _BACKWARD = OpSpec(
     name="coupling_backward",

@@ -35,12 +35,13 @@ def _case(
 
 def _cases(*, backward: bool = False) -> tuple[Case, ...]:
     return (
-        _case((3, 4, 5, 5), 2, "sigmoid", "shift_scale", 2.0, False, pairs=True,
-              backward=backward),
+        _case(
+            (3, 4, 5, 5), 2, "sigmoid", "shift_scale", 2.0, False, pairs=True, backward=backward
+        ),
         _case((1, 2), 1, "exp", "scale_shift", 0.0, True, backward=backward),
         _case((2, 67), 30, "tanh", "scale_shift", 1.5, True, pairs=True, backward=backward),
         _case((2, 3, 21), 3, "exp", "shift_scale", 0.0, False, backward=backward),
-    )  # fmt: skip
+    )
 
 
 def _cost_values(x: Tensor, params: Tensor, *rest: Any) -> Cost:
@@ -69,29 +70,44 @@ _GRAD_STRIDES = {name: "i64" for name in ("tb", "tp", "t1", "t2")}
 def _value_variants(is_inverse: bool) -> tuple[Variant, ...]:
     pointers = {name: "*fp32" for name in ("p_out", "p_ladj", "p_x", "p_params")}
     return tuple(
-        Variant(f"{_KERNEL}:_values_kernel",
-                {**pointers, **_INTEGERS, **_STRIDES, "constant": "fp32"},
-                {"SCALE": scale, "SHIFT_FIRST": True, "INVERSE": is_inverse, "BLOCK": 1024},
-                registers=80, aligned=("p_out", "p_x", "p_params", "d"))
+        Variant(
+            f"{_KERNEL}:_values_kernel",
+            {**pointers, **_INTEGERS, **_STRIDES, "constant": "fp32"},
+            {"SCALE": scale, "SHIFT_FIRST": True, "INVERSE": is_inverse, "BLOCK": 1024},
+            registers=80,
+            aligned=("p_out", "p_x", "p_params", "d"),
+        )
         for scale in range(3)
-    )  # fmt: skip
+    )
 
 
 def _backward_variants() -> tuple[Variant, ...]:
     names = ("p_gx", "p_gparams", "p_x", "p_params", "p_grad", "p_gladj")
-    signature = {**{name: "*fp32" for name in names}, **_INTEGERS, **_STRIDES, "constant": "fp32",
-                 "e2": "i32", **_GRAD_STRIDES}  # fmt: skip
+    signature = {
+        **{name: "*fp32" for name in names},
+        **_INTEGERS,
+        **_STRIDES,
+        "constant": "fp32",
+        "e2": "i32",
+        **_GRAD_STRIDES,
+    }
     return tuple(
-        Variant(f"{_KERNEL}:_backward_kernel", signature,
-                {"SCALE": 1, "SHIFT_FIRST": True, "INVERSE": is_inverse, "BLOCK": 1024},
-                registers=112, aligned=("p_gx", "p_x", "p_params", "p_grad", "d"))
+        Variant(
+            f"{_KERNEL}:_backward_kernel",
+            signature,
+            {"SCALE": 1, "SHIFT_FIRST": True, "INVERSE": is_inverse, "BLOCK": 1024},
+            registers=112,
+            aligned=("p_gx", "p_x", "p_params", "p_grad", "d"),
+        )
         for is_inverse in (False, True)
-    )  # fmt: skip
+    )
 
 
 def _benches(name: str) -> tuple[Bench, ...]:
-    peers = {"normflows": f"peers.coupling:{name}",
-             "normflows compiled": f"peers.coupling:{name}_compiled"}  # fmt: skip
+    peers = {
+        "normflows": f"peers.coupling:{name}",
+        "normflows compiled": f"peers.coupling:{name}_compiled",
+    }
     return (Bench("glow 64x12x32x32", _images, peers),)
 
 

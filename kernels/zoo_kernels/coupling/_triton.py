@@ -1,7 +1,7 @@
-"""Affine coupling in Triton: one program BLOCK elements of a row, passing ones copied.
+"""Affine coupling in Triton: a program does BLOCK elements of a row and copies those that pass.
 
-Parameters are addressed by strides. A row's log-determinant is summed in a program, and over its
-programs in order by a second kernel: no atomics.
+Parameters are addressed by strides. A row's log-determinant is summed within a program, and over
+the row's programs in order by a second kernel: no atomics.
 """
 
 from collections.abc import Callable
@@ -144,9 +144,16 @@ forward, inverse = _values(False), _values(True)
 
 
 def backward(
-    x: Tensor, params: Tensor, grad: Tensor, grad_ladj: Tensor, scale: str, order: str,
-    constant: float, first: bool, is_inverse: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    x: Tensor,
+    params: Tensor,
+    grad: Tensor,
+    grad_ladj: Tensor,
+    scale: str,
+    order: str,
+    constant: float,
+    first: bool,
+    is_inverse: bool,
+) -> tuple[Tensor, Tensor]:
     params = collapsible(params, EVENT)
     grad_x, grad_params = alloc(x.shape, like=x), alloc_like(params)
     if x.numel():

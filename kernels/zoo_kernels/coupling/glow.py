@@ -30,8 +30,9 @@ def _check(x: Tensor, weight: Tensor, log_scale: Tensor, shift: Tensor) -> None:
     shapes = {"weight": (weight, (c, c)), "log_scale": (log_scale, (c,)), "shift": (shift, (c,))}
     for name, (t, shape) in shapes.items():
         if t.shape != shape:
-            raise ValueError(f"{name} must have shape {shape} for x's channels, "
-                             f"not {tuple(t.shape)}")  # fmt: skip
+            raise ValueError(
+                f"{name} must have shape {shape} for x's channels, not {tuple(t.shape)}"
+            )
 
 
 def _logabsdet(weight: Tensor, log_scale: Tensor, logabsdet: Tensor | None) -> Tensor:
@@ -45,8 +46,7 @@ def fold(
 ) -> Folded:
     """weight (exp(log_scale) x + shift) as a matrix and a bias; `logabsdet` is that of weight (),
     where it is known, as that of a product of triangular matrices is."""
-    return (weight * log_scale.exp(), weight @ shift,
-            _logabsdet(weight, log_scale, logabsdet))  # fmt: skip
+    return (weight * log_scale.exp(), weight @ shift, _logabsdet(weight, log_scale, logabsdet))
 
 
 def fold_inverse(

@@ -76,9 +76,16 @@ def inverse(
 
 
 def backward(
-    z_in: Tensor, params: Tensor, grad: Tensor, grad_ladj: Tensor, scale: str, order: str,
-    constant: float, first: bool, is_inverse: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    z_in: Tensor,
+    params: Tensor,
+    grad: Tensor,
+    grad_ladj: Tensor,
+    scale: str,
+    order: str,
+    constant: float,
+    first: bool,
+    is_inverse: bool,
+) -> tuple[Tensor, Tensor]:
     """Gradients of the input and params; `grad` is the output's."""
     passing, g = split(to_float32(grad), params, first)
     z = split(to_float32(z_in), params, first)[1]

@@ -132,8 +132,10 @@ def _images(steps: Steps, **options: Any) -> Callable[[torch.Generator], tuple[A
 
 
 def _bench(name: str, steps: Steps, **options: Any) -> Bench:
-    peers = {"diffusers": f"peers.denoise:{name}",
-             "diffusers compiled": f"peers.denoise:{name}_compiled"}  # fmt: skip
+    peers = {
+        "diffusers": f"peers.denoise:{name}",
+        "diffusers compiled": f"peers.denoise:{name}_compiled",
+    }
     return Bench(f"{name} 64x3x64x64", _images(steps, **options), peers)
 
 
@@ -147,8 +149,16 @@ def linear_schedule(inference: int = 50, training: int = 1000) -> tuple[Tensor, 
 
 _PATH = linear_schedule()
 _TYPES = {"fp32": "*fp32", "bf16": "*bf16"}
-_INTEGERS = {"m_row": "i64", "u_row": "i64", "v_row": "i64", "d": "i32", "pieces": "i32",
-             "n_steps": "i32", "seed": "i64", "stream": "i64"}  # fmt: skip
+_INTEGERS = {
+    "m_row": "i64",
+    "u_row": "i64",
+    "v_row": "i64",
+    "d": "i32",
+    "pieces": "i32",
+    "n_steps": "i32",
+    "seed": "i64",
+    "stream": "i64",
+}
 _FLOATS = {"guidance": "fp32", "clip": "fp32"}
 _FLAGS = ("GUIDED", "LEARNED", "BUFFERED", "THRESHOLDED", "CLIP", "NOISY", "REMEMBER")
 
@@ -158,11 +168,15 @@ def _variant(kind: str, *flags: str, registers: int) -> Variant:
     signature = {p: _TYPES[kind] for p in pointers}
     signature |= {"p_threshold": "*fp32", "p_table": "*fp32", "p_index": "*i64", "p_rows": "*i64"}
     return Variant(
-        "zoo_kernels.denoise._triton:_step_kernel", signature | _INTEGERS | _FLOATS,
-        {flag: flag in flags for flag in _FLAGS} | {"BLOCK": 256}, registers,
-        aligned=(*pointers, "d", "m_row", "u_row", "v_row"), deterministic=True,
-        fused=11 if "NOISY" in flags else 0, vector_loads=True,  # the square root's own
-    )  # fmt: skip
+        "zoo_kernels.denoise._triton:_step_kernel",
+        signature | _INTEGERS | _FLOATS,
+        {flag: flag in flags for flag in _FLAGS} | {"BLOCK": 256},
+        registers,
+        aligned=(*pointers, "d", "m_row", "u_row", "v_row"),
+        deterministic=True,
+        fused=11 if "NOISY" in flags else 0,
+        vector_loads=True,  # the square root's own
+    )
 
 
 def step() -> Examples:

@@ -1,4 +1,4 @@
-"""The denoising step in Triton: one program 4 BLOCK elements of a row, a Philox block for four.
+"""The denoising step in Triton: a program does 4 BLOCK elements of a row, 4 to a Philox block.
 
 Coefficients come from row `*p_index` of the table, read in the kernel: one launch serves every
 step and can be captured. No multiplication is fused with an addition, so the noise has the bits
@@ -44,9 +44,12 @@ def _normals(seed, row, stream, i_step, block, BLOCK: tl.constexpr):
     """4 BLOCK normals in their order."""
     zero = tl.zeros([BLOCK], tl.uint32)
     w0, w1, w2, w3 = tl.philox(
-        seed, block.to(tl.uint32), zero + i_step.to(tl.uint32), zero + stream.to(tl.uint32),
+        seed,
+        block.to(tl.uint32),
+        zero + i_step.to(tl.uint32),
+        zero + stream.to(tl.uint32),
         zero + row.to(tl.uint32),
-    )  # fmt: skip
+    )
     z0, z1 = _box_muller(w0, w1)
     z2, z3 = _box_muller(w2, w3)
     return tl.interleave(tl.interleave(z0, z2), tl.interleave(z1, z3))
@@ -113,9 +116,7 @@ def _step_kernel(
 
 
 @triton.jit
-def _sizes(
-    p_x, p_m, p_u, i_row, m_row, u_row, o, d, c_x, c_m, guidance, GUIDED: tl.constexpr
-):  # fmt: skip
+def _sizes(p_x, p_m, p_u, i_row, m_row, u_row, o, d, c_x, c_m, guidance, GUIDED: tl.constexpr):
     """Bits of |x0|, ordered as the floats are; beyond the row the largest integer."""
     m_o = o < d
     x = tl.load(p_x + i_row * d + o, mask=m_o, other=0.0).to(tl.float32)
@@ -180,7 +181,6 @@ def step(*args: Any) -> tuple[Tensor, Tensor]:
     h, d = flat_rows(a.multistep_buffer, a.x).contiguous(), x.shape[1]
     launch = settings("denoise.step", BLOCK=min(4096, triton.next_power_of_2(-(-d // 4))))
     pieces = -(-d // (4 * launch["BLOCK"]))
-    # fmt: off
     _step_kernel[(len(x) * pieces,)](
         out, kept, x, m, u, v, h,
         a.table if a.dynamic_threshold is None else a.dynamic_threshold.contiguous(),
@@ -190,8 +190,7 @@ def step(*args: Any) -> tuple[Tensor, Tensor]:
         GUIDED=a.unconditional is not None, LEARNED=a.variance is not None,
         BUFFERED=a.multistep_buffer is not None, THRESHOLDED=a.dynamic_threshold is not None,
         CLIP=a.clip > 0, NOISY=a.noisy, REMEMBER=a.remember, **launch, enable_fp_fusion=False,
-    )
-    # fmt: on
+    )  # fmt: skip
     return out, kept
 
 
@@ -204,12 +203,10 @@ def dynamic_threshold(*args: Any) -> Tensor:
     m, u, d = flat_rows(a.output, a.x), flat_rows(a.unconditional, a.x), x.shape[1]
     position = a.quantile * (d - 1)
     low = int(position)
-    # fmt: off
     _threshold_kernel[(len(x),)](
         out, x, m, u, a.table.contiguous(), a.index, _stride(m), _stride(u), d, len(a.table),
         low, position - low, a.guidance, a.max, GUIDED=a.unconditional is not None,
         BLOCK=triton.next_power_of_2(d) if interpreted() else 1024, num_warps=8,
         enable_fp_fusion=False,
-    )
-    # fmt: on
+    )  # fmt: skip
     return out

@@ -59,8 +59,10 @@ class _Path:
 def _path(alpha: Numbers, sigma: Numbers) -> _Path:
     a, s = (torch.as_tensor(t, dtype=torch.float64).cpu() for t in (alpha, sigma))
     if a.dim() != 1 or a.shape != s.shape or len(a) < 2:
-        raise ValueError("alpha and sigma must be 1-d and of one length >= 2, "
-                         f"not {tuple(a.shape)} and {tuple(s.shape)}")  # fmt: skip
+        raise ValueError(
+            "alpha and sigma must be 1-d and of one length >= 2, "
+            f"not {tuple(a.shape)} and {tuple(s.shape)}"
+        )
     if not (a.isfinite().all() and s.isfinite().all() and (a >= 0).all() and (s >= 0).all()):
         raise ValueError("alpha and sigma must be finite and not negative")
     if (s[:-1] == 0).any() or (a[1:] == 0).any():
@@ -111,16 +113,26 @@ def ddpm(
         p.last, 0.0, torch.ones_like(beta) if variance == "learned" else fixed**0.5
     )
     table = _table(
-        prediction, p.a, p.s, C_X0=p.a1 * beta / p.s**2, C_X=ratio * p.s1**2 / p.s**2, S=noise,
-        LOG_VAR_MIN=log_small, LOG_VAR_MAX=torch.where(p.last, 0.0, beta.log()),
-    )  # fmt: skip
+        prediction,
+        p.a,
+        p.s,
+        C_X0=p.a1 * beta / p.s**2,
+        C_X=ratio * p.s1**2 / p.s**2,
+        S=noise,
+        LOG_VAR_MIN=log_small,
+        LOG_VAR_MAX=torch.where(p.last, 0.0, beta.log()),
+    )
     return Steps(table.float(), noisy=True, learned_variance=variance == "learned")
 
 
 def ddim(
-    alpha: Numbers, sigma: Numbers, *, prediction: str = "epsilon", eta: float = 0.0,
+    alpha: Numbers,
+    sigma: Numbers,
+    *,
+    prediction: str = "epsilon",
+    eta: float = 0.0,
     clipped_epsilon: bool = False,
-) -> Steps:  # fmt: skip
+) -> Steps:
     """eta = 0 is deterministic, eta = 1 has DDPM's variance. With clipping, the direction is the
     network's own epsilon, or with `clipped_epsilon` the one that the clipped x0 implies."""
     if not 0 <= eta <= 1:
@@ -146,9 +158,14 @@ def dpm_solver_pp(alpha: Numbers, sigma: Numbers, *, prediction: str = "epsilon"
     half = torch.where(h.isinf(), 0.0, h / (2 * before))  # 1 / (2 r)
     gain = -p.a1 * torch.expm1(-h)
     table = _table(
-        prediction, p.a, p.s, C_X0=gain * (1 + half), C_X=p.s1 / p.s, C_H=-gain * half,
+        prediction,
+        p.a,
+        p.s,
+        C_X0=gain * (1 + half),
+        C_X=p.s1 / p.s,
+        C_H=-gain * half,
         G_X0=torch.ones_like(h),
-    )  # fmt: skip
+    )
     return Steps(table.float(), remembers=True)
 
 

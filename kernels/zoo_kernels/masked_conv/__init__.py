@@ -34,10 +34,13 @@ def masked_conv(
 ) -> Tensor:
     """The convolution of x with the live weights, then condition, gate and residual.
 
-    x (B, C_in, H, W), w (O, C_in, k, k) with odd k, bias (O,), all of one dtype, give y
-    (B, O, H, W), or (B, O / 2, H, W) if `gated`. `kind` is "A" or "B": whether a pixel sees its
-    own group of channels; `groups` divides C_in and O. `cond` (B, O, H, W) or (B, O, 1, 1) is added to
-    the pre-activation, `residual` (the shape of y) to y. Differentiable, once.
+    x (B, C_in, H, W), w (O, C_in, k, k) with odd k and bias (O,), all of one dtype, give
+    y (B, O, H, W), or (B, O / 2, H, W) if `gated`.
+
+    - `kind`: "B" if a pixel sees its own group of channels, "A" if only those before it.
+    - `groups`: divides C_in and O.
+    - `cond`: (B, O, H, W) or (B, O, 1, 1), added to the pre-activation.
+    - `residual`: of y's shape, added to y.
 
     Raises ValueError, naming the argument, for shapes, dtypes and values that do not fit.
     """

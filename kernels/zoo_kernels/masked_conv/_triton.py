@@ -24,8 +24,19 @@ PARTS = 16  # of the pixels, in the weight's gradient
 
 
 @triton.jit
-def _tap(p_x, o_m, m_m, tap, o_k, height, width, channels, K: tl.constexpr, SIGN: tl.constexpr,
-         UPCAST: tl.constexpr):  # fmt: skip
+def _tap(
+    p_x,
+    o_m,
+    m_m,
+    tap,
+    o_k,
+    height,
+    width,
+    channels,
+    K: tl.constexpr,
+    SIGN: tl.constexpr,
+    UPCAST: tl.constexpr,
+):
     """x at the tap's offset from pixels o_m: (BM, BK), zero outside the image."""
     dy = SIGN * (tap // K - K // 2)
     dx = SIGN * (tap % K - K // 2)
@@ -149,8 +160,11 @@ def _block(n: int, max_tile: int) -> int:
 
 def _options(dtype: torch.dtype) -> dict[str, object]:
     """The interpreter multiplies in float32; the GPU in the inputs' type, float32 as 3 x TF32."""
-    return {"PRECISION": "ieee" if interpreted() else "tf32x3", "UPCAST": interpreted(),
-            "enable_fp_fusion": True}  # fmt: skip
+    return {
+        "PRECISION": "ieee" if interpreted() else "tf32x3",
+        "UPCAST": interpreted(),
+        "enable_fp_fusion": True,
+    }
 
 
 def _live(w: Tensor, kind: str, groups: int, gated: bool) -> Tensor:
@@ -161,9 +175,16 @@ def _live(w: Tensor, kind: str, groups: int, gated: bool) -> Tensor:
 
 
 def _convolve(
-    x: Tensor, w: Tensor, k: int, *, sign: int = 1, gated: bool = False,
-    bias: Tensor | None = None, cond: Tensor | None = None, residual: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    x: Tensor,
+    w: Tensor,
+    k: int,
+    *,
+    sign: int = 1,
+    gated: bool = False,
+    bias: Tensor | None = None,
+    cond: Tensor | None = None,
+    residual: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """x (B, H, W, C), w (T, C, O) -> y and pre, both (B, H, W, .)."""
     b, height, width, channels = x.shape
     taps, _, o = w.shape

@@ -55,15 +55,21 @@ def _check(x: Tensor, params: Tensor, levels: int) -> None:
 def _check_params(x: Tensor, params: Tensor) -> None:
     each = 3 if x.shape[1] == 1 else 10
     fits = params.dim() == x.dim() and (params.shape[0], *params.shape[2:]) == (
-        x.shape[0], *x.shape[2:])  # fmt: skip
+        x.shape[0],
+        *x.shape[2:],
+    )
     m = reference.components(params, x.shape[1]) if fits else 0
     if not 1 <= m <= MAX_COMPONENTS:
         wanted = f"({x.shape[0]}, {each} M{''.join(f', {n}' for n in x.shape[2:])})"
-        raise ValueError(f"params must have shape {wanted} with M in [1, {MAX_COMPONENTS}], "
-                         f"not {tuple(params.shape)}")  # fmt: skip
+        raise ValueError(
+            f"params must have shape {wanted} with M in [1, {MAX_COMPONENTS}], "
+            f"not {tuple(params.shape)}"
+        )
     if not params.dtype.is_floating_point or params.device != x.device:
-        raise ValueError(f"params must be floating point on {x.device} like x, "
-                         f"not {params.dtype} on {params.device}")  # fmt: skip
+        raise ValueError(
+            f"params must be floating point on {x.device} like x, "
+            f"not {params.dtype} on {params.device}"
+        )
 
 
 def collapsed(params: Tensor) -> Tensor:
@@ -107,9 +113,13 @@ def _backward_cpp(x: Tensor, params: Tensor, grad: Tensor, levels: int) -> Tenso
     out = grad_like(p)
     if x.numel():
         _extension.cpp("mixture_backward")(
-            _view(out), x.to(torch.float32).contiguous(), collapsed(p),
-            grad.float().contiguous(), levels, x.shape[1],
-        )  # fmt: skip
+            _view(out),
+            x.to(torch.float32).contiguous(),
+            collapsed(p),
+            grad.float().contiguous(),
+            levels,
+            x.shape[1],
+        )
     return out.to(params.dtype)
 
 

@@ -1,4 +1,4 @@
-"""Discretized mixture of logistics in Triton: one lane a pixel, one program BLOCK pixels of a row.
+"""Discretized mixture of logistics in Triton: a lane per pixel, a program per BLOCK of them.
 
 Components are walked over twice in the backward (posterior, then gradients); nothing but the
 inputs is kept. Row sums are ordered as in the splines' kernels.
@@ -71,7 +71,7 @@ def _mass(
 @triton.jit
 def _joint(
     p_x, p_pixel, i_row, m, sp, places, o, m_o, step, log_step, M: tl.constexpr, C: tl.constexpr
-):  # fmt: skip
+):
     """Component m: its logit plus the log masses of all channels."""
     total = _parameter(p_pixel, m, sp, m_o)
     for c in tl.static_range(C):
@@ -97,7 +97,7 @@ def _accumulate(top, total, x):
 @triton.jit
 def _normalisers(
     p_x, p_pixel, i_row, sp, places, o, m_o, step, log_step, M: tl.constexpr, C: tl.constexpr
-):  # fmt: skip
+):
     """Log-sum-exp of the joint and of the logits."""
     top = _joint(p_x, p_pixel, i_row, 0, sp, places, o, m_o, step, log_step, M, C)
     top_logit = _parameter(p_pixel, 0, sp, m_o)
@@ -171,7 +171,7 @@ def _backward_kernel(
 
 
 def _geometry(kernel: str, places: int) -> tuple[Settings, int]:
-    """How it is launched, and programs a row: by the shape alone."""
+    """How it is launched, and how many programs do a row: by the shape alone."""
     launch = settings(f"mixture.{kernel}", BLOCK=triton.next_power_of_2(places))
     return launch, -(-places // launch["BLOCK"])
 

@@ -22,9 +22,16 @@ from zoo_kernels.mlp_sampler.reference import MlpArguments
 
 
 def mlp_sample(
-    x: Tensor, steps: Steps, modulation: Tensor, weights: list[Tensor], *, rows: Tensor,
-    seed: int = 0, stream: int = 0, clip: float | None = None,
-) -> Tensor:  # fmt: skip
+    x: Tensor,
+    steps: Steps,
+    modulation: Tensor,
+    weights: list[Tensor],
+    *,
+    rows: Tensor,
+    seed: int = 0,
+    stream: int = 0,
+    clip: float | None = None,
+) -> Tensor:
     """x (B, D) after all of the T steps of a table; modulation (T, L, 2, H)."""
     _check(x, steps, modulation, weights, rows)
     if clip is not None and not (math.isfinite(clip) and clip > 0):
@@ -52,18 +59,21 @@ def _check(
     if x.dim() != 2 or not x.dtype.is_floating_point:
         raise ValueError(f"x must be floating (B, D), not {x.dtype} {tuple(x.shape)}")
     if modulation.dim() != 4 or modulation.shape[0] != len(steps) or modulation.shape[2] != 2:
-        raise ValueError(f"modulation must be ({len(steps)}, L, 2, H), "
-                         f"not {tuple(modulation.shape)}")  # fmt: skip
+        raise ValueError(
+            f"modulation must be ({len(steps)}, L, 2, H), not {tuple(modulation.shape)}"
+        )
     D, L, H = x.shape[1], modulation.shape[1], modulation.shape[3]
     wanted = [(H, D), (H,), *[(H, H), (H,)] * (2 * L), (D, H), (D,)]
     if [tuple(w.shape) for w in weights] != wanted:
-        raise ValueError(f"weights must have the shapes {wanted}, "
-                         f"not {[tuple(w.shape) for w in weights]}")  # fmt: skip
+        raise ValueError(
+            f"weights must have the shapes {wanted}, not {[tuple(w.shape) for w in weights]}"
+        )
     if any(t.dtype != x.dtype or t.device != x.device for t in (modulation, *weights)):
         raise ValueError(f"modulation and weights must be {x.dtype} on {x.device} like x")
     if rows.dtype != torch.int64 or rows.shape != x.shape[:1]:
-        raise ValueError(f"rows must be int64 of shape ({len(x)},), "
-                         f"not {rows.dtype} {tuple(rows.shape)}")  # fmt: skip
+        raise ValueError(
+            f"rows must be int64 of shape ({len(x)},), not {rows.dtype} {tuple(rows.shape)}"
+        )
     if steps.learned_variance:
         raise ValueError("this network has no learned variance")
 

@@ -37,11 +37,13 @@ def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
     B, _, H, d = q.shape
     for name, t in (("k", k), ("v", v)):
         if t.dim() != 4 or t.shape[0] != B or tuple(t.shape[2:]) != (H, d) or not t.shape[1]:
-            raise ValueError(f"{name} must be ({B}, M, {H}, {d}) with M >= 1, not "
-                             f"{tuple(t.shape)}")  # fmt: skip
+            raise ValueError(
+                f"{name} must be ({B}, M, {H}, {d}) with M >= 1, not {tuple(t.shape)}"
+            )
         if t.dtype != q.dtype or t.device != q.device:
-            raise ValueError(f"{name} must be {q.dtype} on {q.device} like q, not {t.dtype} on "
-                             f"{t.device}")  # fmt: skip
+            raise ValueError(
+                f"{name} must be {q.dtype} on {q.device} like q, not {t.dtype} on {t.device}"
+            )
     if k.shape != v.shape:
         raise ValueError(f"k and v must have one shape, not {tuple(k.shape)}, {tuple(v.shape)}")
 

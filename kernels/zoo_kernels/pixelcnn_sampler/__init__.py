@@ -194,8 +194,16 @@ def _check_weights(w: list[Tensor], inputs: int, head: str, levels: int, image: 
     like, c = w[0], w[0].shape[-1]
     for i, layer in enumerate(reference.layers(w)):
         n = inputs if i == 0 else c
-        sizes = ((None, c), (c,), (None, 4 * c), (4 * c,), (n, 2 * c), (None, 2 * c), (c, 2 * c),
-                 (2 * c,))  # fmt: skip
+        sizes = (
+            (None, c),
+            (c,),
+            (None, 4 * c),
+            (4 * c,),
+            (n, 2 * c),
+            (None, 2 * c),
+            (c, 2 * c),
+            (2 * c,),
+        )
         for j, size in enumerate(sizes):
             _require(w[i * LAYER_TENSORS + j], f"weights[{i * LAYER_TENSORS + j}]", size, like)
         for t, of in ((layer.row, n), (layer.above, c), (layer.across, n)):
@@ -204,8 +212,9 @@ def _check_weights(w: list[Tensor], inputs: int, head: str, levels: int, image: 
         if layer.taps[0] % 2 == 0:
             raise _wrong("weights", f"an odd row kernel in layer {i}", layer.taps[0])
     outputs = {"binary": 1, "softmax": levels}.get(head)
-    for t, size in zip(w[-4:], ((c, None), (None,), (w[-3].numel(), outputs), (outputs,)),
-                       strict=True):  # fmt: skip
+    for t, size in zip(
+        w[-4:], ((c, None), (None,), (w[-3].numel(), outputs), (outputs,)), strict=True
+    ):
         _require(t, "weights of the head", size, like)
     per_component = 3 if image == 1 else 1 + 3 * image
     if head == "mixture" and (w[-1].numel() % per_component or not w[-1].numel()):

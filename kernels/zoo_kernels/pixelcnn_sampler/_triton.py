@@ -1,8 +1,8 @@
 """The whole sampler as one launch of one Triton kernel; equations in reference.py.
 
-Images are independent, so a program owns BT of them and loops over rows, columns and layers with
-no word to any other program. Its caches are in global memory, small enough to stay in L2:
-for each layer vertical (R, W BT, C), row (W BT, 4C), inputs v (W BT, C_in) and horizontal
+Images are independent, so a program owns BT of them and loops over rows, columns and layers
+without communicating with other programs. Its caches are in global memory, small enough to stay in
+L2: for each layer vertical (R, W BT, C), row (W BT, 4C), inputs v (W BT, C_in) and horizontal
 (T, BT, C). A barrier follows every store that other threads of the program read. All widths are
 padded to powers of two of at least 16; padded channels stay zero.
 
@@ -121,8 +121,9 @@ def _update_vertical_cache(
 
 
 @triton.jit
-def _link(p_row, p_cond, c, b0, batch, cond_stride, C: tl.constexpr, BT: tl.constexpr,
-          COND: tl.constexpr):  # fmt: skip
+def _link(
+    p_row, p_cond, c, b0, batch, cond_stride, C: tl.constexpr, BT: tl.constexpr, COND: tl.constexpr
+):
     """The two halves of the horizontal pre-activation before `across`."""
     o_b = tl.arange(0, BT)
     o_c = tl.arange(0, C)
@@ -224,8 +225,17 @@ def _sample_kernel(
             for l in range(1, layers):
                 p_end = p_w + first_w + l * next_w
                 p_h = p_horizontal + (l - 1) * T * BT * C + o_b[:, None] * C + o_c[None, :]
-                a, b = _link(p_row + l * rows * 4 * C, p_cond + l * 4 * C, c, b0, batch,
-                             cond_stride, C, BT, COND)  # fmt: skip
+                a, b = _link(
+                    p_row + l * rows * 4 * C,
+                    p_cond + l * 4 * C,
+                    c,
+                    b0,
+                    batch,
+                    cond_stride,
+                    C,
+                    BT,
+                    COND,
+                )
                 p_across = p_end - (T * C + C) * 2 * C - 2 * C
                 for t in range(T - 1):
                     col = c - T + 1 + t
@@ -243,12 +253,14 @@ def _sample_kernel(
                 skips = _dot(act, p_end - C * 2 * C - C, 2 * C, C, C, skips, PRECISION)
 
             hidden = tl.zeros([BT, D], tl.float32) + tl.load(p_head + C * D + o_d)[None, :]
-            hidden = _dot(tl.maximum(skips, 0.0, tl.PropagateNan.ALL), p_head, D, C, D, hidden,
-                          PRECISION)  # fmt: skip
+            hidden = _dot(
+                tl.maximum(skips, 0.0, tl.PropagateNan.ALL), p_head, D, C, D, hidden, PRECISION
+            )
             p_last = p_head + C * D + D
             logits = tl.zeros([BT, P], tl.float32) + tl.load(p_last + D * P + o_p)[None, :]
-            logits = _dot(tl.maximum(hidden, 0.0, tl.PropagateNan.ALL), p_last, P, D, P, logits,
-                          PRECISION)  # fmt: skip
+            logits = _dot(
+                tl.maximum(hidden, 0.0, tl.PropagateNan.ALL), p_last, P, D, P, logits, PRECISION
+            )
 
             at = r * width + c
             p_at = p_u + ((b0 + o_b) * plane + at) * draws
@@ -366,7 +378,6 @@ def sample(*args: Any) -> Tensor:
         unpadded = a.weights[0].shape[1]
         cond = F.pad(cond.unflatten(-1, (2, unpadded)), (0, c - unpadded)).contiguous()
     constants = None if extra is None else extra.permute(1, 2, 0).contiguous()
-    # fmt: off
     _sample_kernel[(programs,)](
         x, a.uniforms.contiguous(), flat if cond is None else cond, a.table.contiguous(),
         flat if constants is None else constants, flat, *caches.values(),
@@ -377,6 +388,5 @@ def sample(*args: Any) -> Tensor:
         EXTRA=extra is not None, BT=BT, BM=tile_rows(len(padded[-1]), cond is not None),
         PRECISION="ieee" if interpreted() else "tf32", num_warps=8, num_stages=1,
         enable_fp_fusion=True,
-    )
-    # fmt: on
+    )  # fmt: skip
     return x

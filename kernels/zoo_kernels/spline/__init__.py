@@ -41,9 +41,15 @@ EVENT = slice(1, -1)
 
 
 def forward(
-    x: Tensor, params: Tensor, *, left: float = -3.0, right: float = 3.0,
-    min_width: float = 1e-3, min_height: float = 1e-3, min_derivative: float = 1e-3,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    x: Tensor,
+    params: Tensor,
+    *,
+    left: float = -3.0,
+    right: float = 3.0,
+    min_width: float = 1e-3,
+    min_height: float = 1e-3,
+    min_derivative: float = 1e-3,
+) -> tuple[Tensor, Tensor]:
     """(y, ladj): ladj (B,) is log |det dy/dx| in nats."""
     bounds = Bounds(left, right, min_width, min_height, min_derivative)
     _check(x, params, bounds)
@@ -52,9 +58,15 @@ def forward(
 
 
 def inverse(
-    y: Tensor, params: Tensor, *, left: float = -3.0, right: float = 3.0,
-    min_width: float = 1e-3, min_height: float = 1e-3, min_derivative: float = 1e-3,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    y: Tensor,
+    params: Tensor,
+    *,
+    left: float = -3.0,
+    right: float = 3.0,
+    min_width: float = 1e-3,
+    min_height: float = 1e-3,
+    min_derivative: float = 1e-3,
+) -> tuple[Tensor, Tensor]:
     """(x, ladj): ladj (B,) is log |det dx/dy| in nats."""
     bounds = Bounds(left, right, min_width, min_height, min_derivative)
     _check(y, params, bounds)
@@ -84,8 +96,9 @@ def _check_tensors(x: Tensor, params: Tensor) -> None:
         wanted = f"({', '.join(map(str, x.shape))}, 3 K - 1) with K in [2, {MAX_BINS}]"
         raise ValueError(f"params must have shape {wanted}, not {tuple(params.shape)}")
     if params.dtype != x.dtype or params.device != x.device:
-        raise ValueError(f"params must be {x.dtype} on {x.device} like x, "
-                         f"not {params.dtype} on {params.device}")  # fmt: skip
+        raise ValueError(
+            f"params must be {x.dtype} on {x.device} like x, not {params.dtype} on {params.device}"
+        )
 
 
 def collapsed(params: Tensor) -> Tensor:
@@ -114,9 +127,14 @@ def _backward_cpp(
     grad_x, grad_params = alloc(x.shape, like=wide), alloc_like(p)
     if params.numel():
         _extension.cpp("spline_backward")(
-            grad_x, collapsed(grad_params), wide.contiguous(), collapsed(p), g.contiguous(),
-            grad_ladj.float().contiguous(), *options,
-        )  # fmt: skip
+            grad_x,
+            collapsed(grad_params),
+            wide.contiguous(),
+            collapsed(p),
+            g.contiguous(),
+            grad_ladj.float().contiguous(),
+            *options,
+        )
     return grad_x.to(x.dtype), grad_params.to(params.dtype)
 
 

@@ -21,9 +21,12 @@ _BOUNDS = Bounds(-3.0, 3.0, 1e-3, 1e-3, 1e-3)
 
 
 def _case(
-    *shape: int, bins: int, scale: float = 1.0, bounds: Bounds = _BOUNDS,
+    *shape: int,
+    bins: int,
+    scale: float = 1.0,
+    bounds: Bounds = _BOUNDS,
     backward: bool = False,
-) -> Case:  # fmt: skip
+) -> Case:
     def make(generator: torch.Generator, dtype: torch.dtype) -> tuple[Any, ...]:
         x, params = _draw(shape, bins, generator, scale=scale, reach=1.7)
         grads = [torch.randn(s, generator=generator) for s in (shape, shape[:1])]
@@ -64,9 +67,16 @@ def _bench(*shape: int, bins: int = 8) -> Callable[[torch.Generator], tuple[Any,
 
 def _benches(name: str) -> tuple[Bench, ...]:
     def bench(*shape: int, backward: bool) -> Bench:
-        peers = {peer: f"peers.spline:{peer.replace(' ', '_')}_{name}"
-                 for peer in ("nflows", "nflows compiled", "zuko", "zuko compiled",
-                              "reference compiled")}  # fmt: skip
+        peers = {
+            peer: f"peers.spline:{peer.replace(' ', '_')}_{name}"
+            for peer in (
+                "nflows",
+                "nflows compiled",
+                "zuko",
+                "zuko compiled",
+                "reference compiled",
+            )
+        }
         case = f"{'x'.join(map(str, shape))} K=8{' forward+backward' * backward}"
         return Bench(case, _bench(*shape), peers, backward=backward)
 
@@ -89,20 +99,35 @@ _GRAD_STRIDES = {"tb": "i64", "t1": "i64", "t2": "i64", "tk": "i64"}
 def _value_variants(is_inverse: bool) -> tuple[Variant, ...]:
     signature = {"p_out": "*fp32", "p_ladj": "*fp32", **_POINTERS, **_NUMBERS}
     return tuple(
-        Variant(f"{_KERNEL}:_values_kernel", signature,
-                {"K": bins, "INVERSE": is_inverse, "BLOCK": 128}, registers=96)
+        Variant(
+            f"{_KERNEL}:_values_kernel",
+            signature,
+            {"K": bins, "INVERSE": is_inverse, "BLOCK": 128},
+            registers=96,
+        )
         for bins in (8, 16)
-    )  # fmt: skip
+    )
 
 
 def _backward_variants() -> tuple[Variant, ...]:
-    signature = {"p_gx": "*fp32", "p_gparams": "*fp32", **_POINTERS, "p_grad": "*fp32",
-                 "p_gladj": "*fp32", **_NUMBERS, **_GRAD_STRIDES}  # fmt: skip
+    signature = {
+        "p_gx": "*fp32",
+        "p_gparams": "*fp32",
+        **_POINTERS,
+        "p_grad": "*fp32",
+        "p_gladj": "*fp32",
+        **_NUMBERS,
+        **_GRAD_STRIDES,
+    }
     return tuple(
-        Variant(f"{_KERNEL}:_backward_kernel", signature,
-                {"K": 8, "INVERSE": is_inverse, "BLOCK": 128}, registers=128)
+        Variant(
+            f"{_KERNEL}:_backward_kernel",
+            signature,
+            {"K": 8, "INVERSE": is_inverse, "BLOCK": 128},
+            registers=128,
+        )
         for is_inverse in (False, True)
-    )  # fmt: skip
+    )
 
 
 def forward() -> Examples:

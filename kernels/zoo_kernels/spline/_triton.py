@@ -1,4 +1,4 @@
-"""Rational-quadratic splines in Triton: one lane an element, one program BLOCK elements of a row.
+"""Rational-quadratic splines in Triton: a lane per element, a program per BLOCK elements of a row.
 
 The parameters are addressed by strides, so either layout is read in place. The bin is found by
 walking over all of them (no gather). A row's log-determinant is summed in a program, and over a
@@ -139,9 +139,22 @@ def _values_kernel(
     p_element = p_params + i_row * sb + (o // d2) * s1 + (o % d2) * s2
     top_w, top_h, sum_w, sum_h = _tops(p_element, sk, m, K)
     k, bx, bw, by, bh, d0, d1, g0, g1, cw, ch, ew, eh = _find(
-        p, p_element, sk, m, top_w, top_h, sum_w, sum_h, left, right, min_w, min_h, min_d,
-        K, INVERSE,
-    )  # fmt: skip
+        p,
+        p_element,
+        sk,
+        m,
+        top_w,
+        top_h,
+        sum_w,
+        sum_h,
+        left,
+        right,
+        min_w,
+        min_h,
+        min_d,
+        K,
+        INVERSE,
+    )
     s = bh / bw
     k2 = d0 + d1 - 2.0 * s
     if INVERSE:
@@ -194,9 +207,22 @@ def _backward_kernel(
     p_element = p_params + i_row * sb + (o // d2) * s1 + (o % d2) * s2
     top_w, top_h, sum_w, sum_h = _tops(p_element, sk, m, K)
     k, bx, bw, by, bh, d0, d1, slope0, slope1, before_w, before_h, e_w, e_h = _find(
-        p, p_element, sk, m, top_w, top_h, sum_w, sum_h, left, right, min_w, min_h, min_d,
-        K, INVERSE,
-    )  # fmt: skip
+        p,
+        p_element,
+        sk,
+        m,
+        top_w,
+        top_h,
+        sum_w,
+        sum_h,
+        left,
+        right,
+        min_w,
+        min_h,
+        min_d,
+        K,
+        INVERSE,
+    )
     s = bh / bw
     k2 = d0 + d1 - 2.0 * s
     if INVERSE:
@@ -255,7 +281,7 @@ def _backward_kernel(
 
 
 def _layout(kernel: str, params: Tensor) -> tuple[Settings, int, int, int, tuple[int, ...]]:
-    """How it is launched, d, d2, programs a row, strides."""
+    """How it is launched, d, d2, programs per row, strides."""
     d = params.shape[1] * params.shape[2]
     launch = settings(f"spline.{kernel}", BLOCK=triton.next_power_of_2(d))
     return launch, d, params.shape[2], -(-d // launch["BLOCK"]), params.stride()

@@ -93,10 +93,18 @@ def find(position: Tensor, params: Tensor, bounds: Bounds, *, inverse: bool) -> 
     edges = (y if inverse else x)[..., 1:-1]
     k = (position.unsqueeze(-1) >= edges).sum(-1)
     return Bin(
-        k=k, x=_pick(x, k), w=_pick(x.diff(dim=-1), k), y=_pick(y, k), h=_pick(y.diff(dim=-1), k),
-        d0=_pick(d, k), d1=_pick(d, k + 1), sigmoid0=_pick(sigmoid, k),
-        sigmoid1=_pick(sigmoid, k + 1), p_w=p_w, p_h=p_h,
-    )  # fmt: skip
+        k=k,
+        x=_pick(x, k),
+        w=_pick(x.diff(dim=-1), k),
+        y=_pick(y, k),
+        h=_pick(y.diff(dim=-1), k),
+        d0=_pick(d, k),
+        d1=_pick(d, k + 1),
+        sigmoid0=_pick(sigmoid, k),
+        sigmoid1=_pick(sigmoid, k + 1),
+        p_w=p_w,
+        p_h=p_h,
+    )
 
 
 def log_slope(b: Bin, theta: Tensor) -> Tensor:

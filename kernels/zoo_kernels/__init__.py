@@ -1,4 +1,4 @@
-"""Kernels for the slow parts of generative models: one op a folder, three backends an op.
+"""Kernels for the slow parts of generative models: a folder per op, up to three backends per op.
 
 >>> import zoo_kernels
 >>> z = zoo_kernels.rng.normal(0, torch.arange(4), 784, stream=0, step=0)   # (4, 784)

@@ -1,4 +1,4 @@
-"""The arguments of an op by name: dispatchers pass them by position, people should not."""
+"""The arguments of an op by name, which the dispatcher passes by position."""
 
 from collections.abc import Iterator
 from typing import Any

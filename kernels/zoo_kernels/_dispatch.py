@@ -157,7 +157,7 @@ def choose(op: str, impls: Mapping[str, Impl], args: tuple[Any, ...]) -> Impl:
 
 
 def run(op: str, impls: Mapping[str, Impl], args: tuple[Any, ...]) -> Any:
-    """Choose and call; time spent on the reference for want of C++ counts towards the hint."""
+    """Choose and call. Time that the reference takes because C++ is missing is added up."""
     impl = choose(op, impls, args)
     if impl is not impls["reference"] or _hinted or "cpp" not in impls:
         return impl.run(*args)

@@ -163,7 +163,7 @@ def _register(spec: OpSpec) -> "torch._ops.OpOverload[..., Any]":
 
 
 def _refusal(spec: OpSpec) -> Derivative:
-    """Of an op without a derivative (a backward, a sampler): raises in its name when asked."""
+    """The derivative of an op that has none (a backward, a sampler): an error with its name."""
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         pass

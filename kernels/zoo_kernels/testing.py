@@ -1,7 +1,7 @@
 """The laws that every op keeps, as plain functions of (spec, case, dtype); no pytest needed.
 
 Each runs under whatever backend is in force and raises AssertionError with numbers. `LAWS` names
-those that hold for every case, `OP_LAWS` those that need to be shown once an op.
+those that hold for every case, `OP_LAWS` those that need to be shown once per op.
 """
 
 __all__ = ["LAWS", "OP_LAWS", "arguments", "run"]
@@ -223,20 +223,20 @@ def gradients_match_the_float64_reference(spec: OpSpec, case: Case, dtype: torch
 def forward_mode_is_right_or_raises(spec: OpSpec, case: Case, dtype: torch.dtype) -> None:
     """Never a silent zero tangent."""
     args = arguments(case, dtype)
-    places = [i for i, a in enumerate(args) if _floating(a)]
-    if not (spec.differentiable and places):
+    positions = [i for i, a in enumerate(args) if _floating(a)]
+    if not (spec.differentiable and positions):
         return
 
     def of_floats(f: Callable[..., Any]) -> Callable[..., Any]:
         def g(*floats: Tensor) -> tuple[Tensor, ...]:
             full = list(args)
-            for i, a in zip(places, floats, strict=True):
+            for i, a in zip(positions, floats, strict=True):
                 full[i] = a
             return tuple(o for o in _tuple(f(*full)) if o.dtype.is_floating_point)
 
         return g
 
-    primals = tuple(args[i] for i in places)
+    primals = tuple(args[i] for i in positions)
     tangents = tuple(torch.ones_like(p) for p in primals)
     wanted = torch.func.jvp(of_floats(spec.reference), primals, tangents)[1]
     try:

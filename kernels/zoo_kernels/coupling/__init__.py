@@ -8,7 +8,7 @@ first ones) and may have any strides: `h.unflatten(1, (2, -1))` for halves,
 `h.unflatten(1, (-1, 2)).movedim(2, 1)` for pairs. `order` is RealNVP's "scale_shift"
 (s x + t) or Glow's "shift_scale" (s (x + t)); `scale` is "exp", "sigmoid" (of raw + constant,
 default 2) or "tanh" (log s = c tanh(raw / c), default c = 2). Half precision is a storage format.
-Only the inputs are saved for the backward.
+Only the inputs are saved for the backward. Equations and papers: `reference.py`.
 
 `actnorm_conv` folds actnorm into the invertible 1x1 convolution that follows it: one convolution,
 whose matrix and bias `Kept` computes once for all batches of samples.
@@ -67,7 +67,12 @@ def forward(
     constant: float | None = None,
     first: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """(y, ladj): ladj (B,) is log |det dy/dx| in nats."""
+    """The coupling's y, and ladj = log |det dy/dx| of each row in nats, (B,).
+
+    x (B, C, *S) floating point, params (B, 2, C', *S) of its dtype, with C' in [1, C]. `scale`,
+    `order`, `constant` and `first` as above; a `constant` of None is the default of the scale.
+    Differentiable, once. Raises ValueError, naming the argument, for what does not fit.
+    """
     pair: tuple[Tensor, Tensor] = _FORWARD(*_checked(x, params, scale, order, constant), first)
     return pair
 
@@ -81,7 +86,10 @@ def inverse(
     constant: float | None = None,
     first: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """(x, ladj): ladj (B,) is log |det dx/dy| in nats."""
+    """The x with forward(x) = y, and ladj = log |det dx/dy| of each row in nats, (B,).
+
+    Arguments and errors as of `forward`.
+    """
     pair: tuple[Tensor, Tensor] = _INVERSE(*_checked(y, params, scale, order, constant), first)
     return pair
 

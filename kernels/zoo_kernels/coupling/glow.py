@@ -1,4 +1,4 @@
-"""Glow's linear part: y = W (s x + t) at every place is one convolution with W diag(s) and W t.
+"""Glow's linear part: y = W (s x + t) at every position is one convolution with W diag(s) and W t.
 
 Glow (Kingma & Dhariwal, 2018), table 1: actnorm and the invertible 1x1 convolution.
 
@@ -44,48 +44,51 @@ def _logabsdet(weight: Tensor, log_scale: Tensor, logabsdet: Tensor | None) -> T
 def fold(
     weight: Tensor, log_scale: Tensor, shift: Tensor, logabsdet: Tensor | None = None
 ) -> Folded:
-    """weight (exp(log_scale) x + shift) as a matrix and a bias; `logabsdet` is that of weight (),
-    where it is known, as that of a product of triangular matrices is."""
+    """weight (exp(log_scale) x + shift) as a matrix, a bias and log |det|. `logabsdet`, that of
+    weight (), is computed if it is not given; for triangular factors it is known."""
     return (weight * log_scale.exp(), weight @ shift, _logabsdet(weight, log_scale, logabsdet))
 
 
 def fold_inverse(
     weight: Tensor, log_scale: Tensor, shift: Tensor, logabsdet: Tensor | None = None
 ) -> Folded:
-    """exp(-log_scale) (weight^-1 y - shift) likewise."""
+    """exp(-log_scale) (weight^-1 y - shift) in the same form, with the inverse's log |det|."""
     back = torch.linalg.inv(weight.double()).to(weight.dtype)  # float64: 1x1 kernels grow stiff
     s = (-log_scale).exp()
     return s[:, None] * back, -s * shift, -_logabsdet(weight, log_scale, logabsdet)
 
 
 def place_by_place(x: Tensor, folded: Folded) -> tuple[Tensor, Tensor]:
-    """(y, ladj): matrix x + bias at each of the places of x, and log |det dy/dx|.
+    """(y, ladj): matrix x + bias at each of the positions of x, and log |det dy/dx|.
 
     A row of y depends on no other; in batches of other sizes it may be rounded differently.
     """
     matrix, bias, logabsdet = folded
-    places = math.prod(x.shape[2:])
-    flat = x.reshape(len(x), -1, places)
-    if _few(places, len(matrix)):
+    positions = math.prod(x.shape[2:])
+    flat = x.reshape(len(x), -1, positions)
+    if _few(positions, len(matrix)):
         y = F.linear(flat.mT, matrix, bias).mT
     else:
         y = torch.baddbmm(bias[:, None], matrix.expand(len(x), -1, -1), flat)
-    return y.reshape(x.shape), (places * logabsdet).expand(len(x))
+    return y.reshape(x.shape), (positions * logabsdet).expand(len(x))
 
 
-def _few(places: int, channels: int) -> bool:
-    """Whether one product over the places of all events is cheaper than one for each event.
+def _few(positions: int, channels: int) -> bool:
+    """Whether one product over the positions of all events is cheaper than one for each event.
 
-    The latter reads the matrix B times and makes a gradient (B, C, C); beside many places both
-    cost nothing, and nothing is transposed.
+    The latter reads the matrix B times and makes a gradient (B, C, C). With many positions both
+    cost little, and nothing is transposed.
     """
-    return places == 1 or 4 * places < channels
+    return positions == 1 or 4 * positions < channels
 
 
 def actnorm_conv(
     x: Tensor, weight: Tensor, *, log_scale: Tensor, shift: Tensor, logabsdet: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(y, ladj) of y = weight (exp(log_scale) x + shift)."""
+    """y = weight (exp(log_scale) x + shift) at every position, and log |det dy/dx| in nats, (B,).
+
+    Raises ValueError, naming the argument, for shapes that do not fit.
+    """
     _check(x, weight, log_scale, shift)
     return place_by_place(x, fold(weight, log_scale, shift, logabsdet))
 
@@ -93,7 +96,10 @@ def actnorm_conv(
 def actnorm_conv_inverse(
     y: Tensor, weight: Tensor, *, log_scale: Tensor, shift: Tensor, logabsdet: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(x, ladj) of x = exp(-log_scale) (weight^-1 y - shift)."""
+    """x = exp(-log_scale) (weight^-1 y - shift), and log |det dx/dy| in nats, (B,).
+
+    Raises ValueError, naming the argument, for shapes that do not fit.
+    """
     _check(y, weight, log_scale, shift)
     return place_by_place(y, fold_inverse(weight, log_scale, shift, logabsdet))
 

@@ -1,7 +1,7 @@
 """Each solver as a table of coefficients for `denoise.step`, in float64, stored as float32.
 
-A path is x_t = alpha_t x0 + sigma_t eps. A builder is given alpha and sigma at the T + 1 times of
-the walk, from noise to data: log(alpha / sigma) must increase, and sigma may be 0 at the end only.
+A path is x_t = alpha_t x0 + sigma_t eps. A builder is given alpha and sigma at T + 1 times,
+from noise to data: log(alpha / sigma) must increase, and sigma may be 0 at the end only.
 `prediction` says what the network gives: "epsilon", "x0", "v" (= alpha eps - sigma x0; Salimans
 & Ho, 2022) or "flow" (= eps - x0, for alpha = 1 - t, sigma = t; Liu et al., 2023).
 
@@ -180,7 +180,7 @@ def _euler(p: _Path) -> dict[str, Tensor]:
 
 
 def heun(alpha: Numbers, sigma: Numbers, *, prediction: str = "epsilon") -> Steps:
-    """Two rows a step: Euler's, which remembers x / alpha + (h / 2) d, and the correction, whose
+    """Two rows per step: Euler's, which remembers x / alpha + (h / 2) d, and the correction, whose
     network call is at the step's end. A step from alpha = 0 or to sigma = 0, where the slope has
     no second value, is Euler's alone: one row."""
     p = _path(alpha, sigma)

@@ -30,7 +30,13 @@ MAX_COMPONENTS = 64
 
 
 def log_prob(x: Tensor, params: Tensor, *, levels: int) -> Tensor:
-    """(B,) nats, summed over channels and places; differentiable in params."""
+    """log p(x) of each row in nats, (B,), summed over channels and positions.
+
+    x (B, C, *S) holds whole levels 0..levels - 1 as integers or floats, C = 1 or 3; params
+    (B, 3M or 10M, *S) floating point with M in [1, MAX_COMPONENTS]; `levels` in [2, 65536].
+    Differentiable in params, once. Raises ValueError, naming the argument, for what does not fit;
+    on a GPU the values of x are not looked at.
+    """
     _check(x, params, levels)
     total: Tensor = _LOG_PROB(x, params, levels)
     return total
@@ -74,8 +80,7 @@ def _check_params(x: Tensor, params: Tensor) -> None:
 
 def collapsed(params: Tensor) -> Tensor:
     """(B, P, S), a view where strides allow, else a copy."""
-    flat = params.reshape(*params.shape[:2], math.prod(params.shape[2:]))
-    return flat
+    return params.reshape(*params.shape[:2], math.prod(params.shape[2:]))
 
 
 def _view(params: Tensor) -> Tensor:
@@ -96,7 +101,7 @@ def _log_prob_cpp(x: Tensor, params: Tensor, levels: int) -> Tensor:
 
 
 def grad_like(params: Tensor) -> Tensor:
-    """Of params' strides where its places form one dimension in memory, else contiguous."""
+    """Of params' strides where its positions form one dimension in memory, else contiguous."""
     return alloc_like(params) if _dense_view(params) else alloc(params.shape, like=params)
 
 

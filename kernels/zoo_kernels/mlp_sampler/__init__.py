@@ -32,7 +32,15 @@ def mlp_sample(
     stream: int = 0,
     clip: float | None = None,
 ) -> Tensor:
-    """x (B, D) after all of the T steps of a table; modulation (T, L, 2, H)."""
+    """x (B, D) after all T steps of a solver's table, with a residual MLP as the network.
+
+    - `steps`: the table, without a learned variance; `clip` bounds x0 to [-clip, clip].
+    - `modulation`: the time's scales and shifts (T, L, 2, H) of each step and layer.
+    - `weights`: W_in, b_in, then W, b, V, d of each layer, W_out, b_out, of x's dtype.
+    - `rows`: the sample indices that name the noise, int64 (B,); with `seed` and `stream`.
+
+    Raises ValueError, naming the argument, for shapes, dtypes and values that do not fit.
+    """
     _check(x, steps, modulation, weights, rows)
     if clip is not None and not (math.isfinite(clip) and clip > 0):
         raise ValueError(f"clip must be positive and finite or None, not {clip!r}")

@@ -4,7 +4,7 @@ The model is the two-stack network of van den Oord et al. (2016), equations in `
 L layers of C channels, the first seeing strictly earlier pixels (type A), the later ones with a
 residual on the horizontal stack; skips summed; head 1x1 -> relu -> 1x1 on relu(skips).
 
-    stack = pack(layers, head)                     # from convolution weights, once a model
+    stack = pack(layers, head)                     # from convolution weights, once per model
     u = rng.uniform(seed, rows, H * W * n, stream=..., step=0).view(B, H, W, n)
     x = sample(stack, uniforms=u, table=table, shape=(I, H, W), head="binary", levels=2)
 
@@ -25,7 +25,7 @@ usual sizes. A gate takes its tanh from the first C channels and its sigmoid fro
 constants `extra[:, r, c]` (coordinates, for example): C_in of the first layer is I E_t + E.
 Outside the image everything is zero.
 
-**Heads** (P = outputs of the head, n = uniforms a pixel)
+**Heads** (P = outputs of the head, n = uniforms per pixel)
 
     binary    P = 1: logit of level 1, n = 1, I = 1
     softmax   P = K logits, n = 1, I = 1
@@ -73,7 +73,7 @@ class GatedLayer:
 
 
 def pack(layers: Sequence[GatedLayer], head: tuple[Pair, Pair]) -> list[Tensor]:
-    """The stack's matrices, 8 a layer (reference.Layer) and 4 of the head: what `sample` takes.
+    """The stack's matrices, 8 for each layer (reference.Layer) and 4 for the head, for `sample`.
 
     `link` is folded into the product over the rows above: [g | link g] = a @ above, the same work
     in half the products. Pack again after the weights have changed.
@@ -118,9 +118,15 @@ def sample(
     fixed: Tensor | None = None,
     cond: Tensor | None = None,
 ) -> Tensor:
-    """(B, I, H, W) int64 levels drawn pixel by pixel, left to right and top to bottom.
+    """Images (B, I, H, W) of int64 levels, drawn pixel by pixel, left to right and top to bottom.
 
-    weights from `pack`; uniforms (B, H, W, n) in [0, 1); table (levels, E_t); shape (I, H, W).
+    - `weights`: what `pack` returns, float32 or float64; the other floats have its dtype.
+    - `uniforms`: (B, H, W, n) in [0, 1), the randomness.
+    - `table`: (levels, E_t), what a level is to the network; `extra`: constants (E, H, W).
+    - `shape`: (I, H, W); `head`: "binary", "softmax" or "mixture"; `levels`: K.
+    - `fixed`: int64 (B, I, H, W), -1 where a value is to be drawn; `cond`: (B, L, 2, 2C).
+
+    Raises ValueError, naming the argument, for shapes, dtypes and values that do not fit.
     """
     weights = list(weights)
     _check(weights, uniforms, table, shape, head, levels, extra, cond)
@@ -174,7 +180,7 @@ def _check(
     if levels < 2 or (head == "binary" and levels != 2):
         raise _wrong("levels", "2 for binary, at least 2 otherwise", levels)
     if len(weights) < LAYER_TENSORS + HEAD_TENSORS or (len(weights) - 4) % LAYER_TENSORS:
-        raise _wrong("weights", "what pack() returns: 8 tensors a layer and 4", len(weights))
+        raise _wrong("weights", "what pack() returns: 8 tensors per layer and 4", len(weights))
     if weights[0].dtype not in (torch.float32, torch.float64):
         raise _wrong("weights", "float32 or float64", weights[0].dtype)
     like = weights[0]

@@ -91,7 +91,7 @@ def _case(name: str, **options: Any) -> Case:
 
 
 def _cost(*args: Any) -> Cost:
-    """Each weight is used once a pixel."""
+    """Each weight is used once per pixel."""
     a = SampleArguments(*args)
     numel = sum(w.numel() for w in a.weights)
     batch, height, width, _ = a.uniforms.shape

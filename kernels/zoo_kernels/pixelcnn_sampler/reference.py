@@ -14,7 +14,7 @@ Row r of `a` is finished before row r + 1 begins, so sampling needs per row one 
 `above`, per pixel the horizontal stack and the head, and at the end of the row the vertical stack.
 
 Shapes: B images, C channels of the stack, C_in inputs of a layer, D hidden units of the head,
-P outputs a pixel, I image channels, K levels. A weight is (inputs, outputs): y = x @ w.
+P outputs per pixel, I image channels, K levels. A weight is (inputs, outputs): y = x @ w.
 """
 
 from collections.abc import Sequence
@@ -171,14 +171,14 @@ class VerticalCache:
         return 0.0 if self.cond is None else self.cond[:, layer, stack]
 
     def init_row(self) -> list[Tensor]:
-        """[g | link] of the row to come, (B, W, 4C) a layer."""
+        """[g | link] of the row to come, (B, W, 4C) for each layer."""
         return [
             a.movedim(1, 2).flatten(2) @ layer.above + layer.above_bias
             for a, layer in zip(self.above, self.layers, strict=True)
         ]
 
     def update(self, v: Tensor, row_cache: list[Tensor]) -> None:
-        """Vertical stack of the finished row: v (B, W, C_in)."""
+        """Take in the finished row, v (B, W, C_in), through the vertical stack."""
         for i, layer in enumerate(self.layers):
             k, two_c = layer.taps[0], 2 * layer.channels
             windows = F.pad(v, (0, 0, k // 2, k // 2)).unfold(1, k, 1)  # (B, W, C_in, k)

@@ -1,6 +1,7 @@
-"""Random numbers that depend on nothing but their names: seed, row, stream, step, element.
+"""Counter-based random numbers: a function of seed, row, stream, step and element, nothing else.
 
-Row i has the same bits whatever batch it is drawn in, and so on every backend and device.
+A row has the same bits whatever batch it is drawn in, on every backend and device (Philox 4x32-10;
+Salmon et al., 2011).
 
     rows = torch.arange(16)                                   # which samples, int64 (B,)
     z = normal(seed, rows, 784, stream=7, step=3)             # (B, 784) float32
@@ -32,7 +33,11 @@ _UINT32 = 2**32
 def bits(
     seed: int, rows: Tensor, numel: int, *, stream: int, step: int, offset: int = 0
 ) -> Tensor:
-    """(B, numel) int64 with values in [0, 2^32)."""
+    """The Philox words of each row, (B, numel) int64 with values in [0, 2^32).
+
+    `rows` int64 (B,) are the sample indices, in [0, 2^32); `seed`, `stream`, `step` and `offset`
+    as above. Raises ValueError, naming the argument, where one is out of its range.
+    """
     drawn: Tensor = _BITS(*_checked(seed, rows, numel, stream, step, offset))
     return drawn
 
@@ -40,7 +45,10 @@ def bits(
 def uniform(
     seed: int, rows: Tensor, numel: int, *, stream: int, step: int, offset: int = 0
 ) -> Tensor:
-    """(B, numel) float32, uniform on the multiples of 2^-24 in [0, 1)."""
+    """Uniform numbers, (B, numel) float32: the upper 24 bits of `bits`, times 2^-24, in [0, 1).
+
+    Arguments and errors as of `bits`.
+    """
     drawn: Tensor = _UNIFORM(*_checked(seed, rows, numel, stream, step, offset))
     return drawn
 
@@ -48,7 +56,10 @@ def uniform(
 def normal(
     seed: int, rows: Tensor, numel: int, *, stream: int, step: int, offset: int = 0
 ) -> Tensor:
-    """(B, numel) float32 standard normals; |z| is at most 5.77."""
+    """Standard normals, (B, numel) float32, by Box-Muller from `bits`; |z| is at most 5.77.
+
+    Arguments and errors as of `bits`.
+    """
     drawn: Tensor = _NORMAL(*_checked(seed, rows, numel, stream, step, offset))
     return drawn
 

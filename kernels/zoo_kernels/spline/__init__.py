@@ -1,4 +1,4 @@
-"""Rational-quadratic splines with linear tails, elementwise, with the log-determinant of a row.
+"""Rational-quadratic splines with linear tails, elementwise, and the log-determinant per row.
 
     y, ladj = forward(x, params, left=-3.0, right=3.0)         # x (B, *E), params (B, *E, 3K - 1)
     x, back = inverse(y, params, left=-3.0, right=3.0)         # back = -ladj (B,)
@@ -50,7 +50,13 @@ def forward(
     min_height: float = 1e-3,
     min_derivative: float = 1e-3,
 ) -> tuple[Tensor, Tensor]:
-    """(y, ladj): ladj (B,) is log |det dy/dx| in nats."""
+    """The spline y = f(x) of each element, and ladj = log |det dy/dx| of each row in nats, (B,).
+
+    x (B, *E) floating point, params (B, *E, 3 K - 1) of its dtype, with K in [2, MAX_BINS]. On
+    [left, right] f has K bins, no narrower than `min_width` and no lower than `min_height` of the
+    interval, with derivatives of at least `min_derivative` at the inner knots; outside, y = x.
+    Differentiable, once. Raises ValueError, naming the argument, for what does not fit.
+    """
     bounds = Bounds(left, right, min_width, min_height, min_derivative)
     _check(x, params, bounds)
     pair: tuple[Tensor, Tensor] = _FORWARD(x, params, *bounds)
@@ -67,7 +73,10 @@ def inverse(
     min_height: float = 1e-3,
     min_derivative: float = 1e-3,
 ) -> tuple[Tensor, Tensor]:
-    """(x, ladj): ladj (B,) is log |det dx/dy| in nats."""
+    """The x with forward(x) = y, and ladj = log |det dx/dy| of each row in nats, (B,).
+
+    Arguments and errors as of `forward`.
+    """
     bounds = Bounds(left, right, min_width, min_height, min_derivative)
     _check(y, params, bounds)
     pair: tuple[Tensor, Tensor] = _INVERSE(y, params, *bounds)

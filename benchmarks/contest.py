@@ -3,9 +3,9 @@
 A round times each contestant for a tenth of a second of CPU time or one call, whichever is longer.
 The result is the fastest call of all rounds: on a shared machine medians of calls that live on
 memory or the common cache measure the neighbours. Wall time stands beside. Memory that a call
-frees serves the next one, for everybody: otherwise the allocator gives pages back and takes them
-again, and fresh pages, up to 2 us each on a virtual machine, are all that one sees of the faster
-contestants.
+frees is kept for the next one, for every contestant: otherwise the allocator gives pages back and
+takes them again, and fresh pages, up to 2 us each on a virtual machine, dominate the times of the
+faster contestants.
 """
 
 import ctypes

@@ -154,7 +154,7 @@ def proof(found: Rows) -> str:
 
 
 def ops_table() -> str:
-    """Every op with what serves it, from the OpSpecs."""
+    """Every op with the backends that it has, from the OpSpecs."""
     import zoo_kernels
 
     body = []

@@ -40,8 +40,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from card_goals import verdicts
 from resumable import LIMIT_SECONDS, LOST, UNFINISHED, DeviceLost, OutOfTime, Results
-from wanted import verdicts
 
 PIECES = {  # in order of value: seconds of a call that are its own; three calls without `train`
     "laws": 180, "sampler": 120, "compile": 120, "sanitize": 150, "ceilings": 30, "speed": 240,

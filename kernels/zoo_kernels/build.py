@@ -2,7 +2,7 @@
 
 Used by setup.py (through its path, so only the standard library is imported at the top) and by
 `zoo doctor --fix`, which compiles the packaged sources into the user's cache. The library keeps
-to torch's stable ABI (target 2.11) and finds the wider vector units at run time, so it needs no
+to torch's stable ABI (target 2.11) and finds the wider ISA targets at run time, so it needs no
 `-march` and moves between machines of one architecture.
 """
 

@@ -154,26 +154,26 @@ def test_every_piece_has_its_share_of_three_calls_and_its_line_in_the_readme(mod
 
 
 def test_goals_are_of_rows_that_are_measured_and_only_on_a_card(module, tmp_path):
-    wanted, benches = module("wanted"), {}
+    goals, benches = module("card_goals"), {}
     for name, spec in zoo_kernels.ops().items():
         benches |= {f"{name} {b.name}": b for b in spec.bench if spec.triton}
-    for goal in wanted.GOALS:
+    for goal in goals.GOALS:
         if goal.piece == "speed":
             peer = goal.path.removeprefix("ratio/")
             assert goal.path == "of_copy" or peer in benches[goal.entry].peers
         if goal.piece == "sampler":
             assert goal.entry.partition(" B=")[0] in module("gpu_sampler").STACKS
-    goal = wanted.GOALS[0]
+    goal = goals.GOALS[0]
     row = {"environment": {}, "tiny": False, "entries": {goal.entry: {"of_copy": 0.9}}}
     (tmp_path / "speed.json").write_text(json.dumps(row))
-    first, second, *_ = wanted.verdicts(tmp_path)
+    first, second, *_ = goals.verdicts(tmp_path)
     assert first.endswith("of_copy at least 0.85: 0.9, reached")
     assert second.endswith("not measured")
     row["entries"][goal.entry]["of_copy"] = 0.8
     (tmp_path / "speed.json").write_text(json.dumps(row))
-    assert next(wanted.verdicts(tmp_path)).endswith("MISSED")
+    assert next(goals.verdicts(tmp_path)).endswith("MISSED")
     (tmp_path / "speed.json").write_text(json.dumps(row | {"tiny": True}))
-    assert next(wanted.verdicts(tmp_path)).endswith("not measured")
+    assert next(goals.verdicts(tmp_path)).endswith("not measured")
 
 
 def test_every_recipe_whose_steps_are_timed_exists(module):

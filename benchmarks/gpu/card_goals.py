@@ -1,4 +1,4 @@
-"""What is wanted of a card with the bandwidth and the tensor cores of an H200, and what came.
+"""The goals for a card with the bandwidth and the tensor cores of an H200, and what came of them.
 
 A goal is a number of one entry: `ratio/nflows` of `speed.json`'s "spline_forward 64x1536 K=8".
 """
@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["GOALS", "Goal", "verdicts"]
+__all__ = ["GOALS", "CardGoal", "verdicts"]
 
 
 @dataclass(frozen=True)
-class Goal:
-    """At least, or at most, so much of the number at `path` of an entry."""
+class CardGoal:
+    """At least `min`, or at most `max`, of the number at `path` of an entry."""
 
     piece: str
     entry: str
     path: str
-    least: float | None = None
-    most: float | None = None
+    min: float | None = None
+    max: float | None = None
 
     def found(self, entries: dict[str, Any]) -> float | None:
         """The number, or None where it was not measured."""
@@ -30,11 +30,11 @@ class Goal:
         return value if isinstance(value, int | float) else None
 
     def reached(self, value: float) -> bool:
-        low = self.least is None or value >= self.least
-        return low and (self.most is None or value <= self.most)
+        low = self.min is None or value >= self.min
+        return low and (self.max is None or value <= self.max)
 
     def __str__(self) -> str:
-        bound = f"at least {self.least:g}" if self.least is not None else f"at most {self.most:g}"
+        bound = f"at least {self.min:g}" if self.min is not None else f"at most {self.max:g}"
         return f"{self.piece}: {self.entry}: {self.path} {bound}"
 
 
@@ -44,21 +44,21 @@ GOALS = (
         goal
         for op in ("spline_forward", "spline_inverse")
         for goal in (
-            Goal("speed", f"{op} {_SPLINE}", "of_copy", least=0.85),
-            Goal("speed", f"{op} {_SPLINE}", "ratio/nflows", least=25),
+            CardGoal("speed", f"{op} {_SPLINE}", "of_copy", min=0.85),
+            CardGoal("speed", f"{op} {_SPLINE}", "ratio/nflows", min=25),
         )
     ),
-    Goal("speed", "denoise_step ddim 64x3x64x64", "of_copy", least=0.9),
-    Goal("loop", "launches of a step", "launches", most=1),
-    Goal("loop", "launches of a step", "synchronizations", most=0),
+    CardGoal("speed", "denoise_step ddim 64x3x64x64", "of_copy", min=0.9),
+    CardGoal("loop", "launches of a step", "launches", max=1),
+    CardGoal("loop", "launches of a step", "synchronizations", max=0),
     *(
-        Goal("speed", f"masked_conv {k} 16x64x28x28 forward+backward", "ratio/dense", least=1.7)
+        CardGoal("speed", f"masked_conv {k} 16x64x28x28 forward+backward", "ratio/dense", min=1.7)
         for k in ("5x5B", "7x7A")
     ),
-    Goal("sampler", f"{_SAMPLER} B=64", "ms/triton", most=12),
-    Goal("sampler", f"{_SAMPLER} B=64", "ratio/cached reference", least=20),
-    Goal("sampler", f"{_SAMPLER} B=64", "ratio/cached reference, captured", least=5),
-    Goal("sampler", f"{_SAMPLER} B=2048", "ratio/full_forward_loop", least=1500),
+    CardGoal("sampler", f"{_SAMPLER} B=64", "ms/triton", max=12),
+    CardGoal("sampler", f"{_SAMPLER} B=64", "ratio/cached reference", min=20),
+    CardGoal("sampler", f"{_SAMPLER} B=64", "ratio/cached reference, captured", min=5),
+    CardGoal("sampler", f"{_SAMPLER} B=2048", "ratio/full_forward_loop", min=1500),
 )
 
 

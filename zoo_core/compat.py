@@ -91,8 +91,10 @@ ATTRIBUTES = {
 
 OPTIONS = {
     "clip": "clip_denoised",
+    "critic": "discriminator",
     "drop": "p_uncond",
     "guidance": "guidance_scale",
+    "halvings": "downsamples",
     "start": "t_min",
     "threshold": "dynamic_thresholding_ratio",
     "waves": "fourier_features",

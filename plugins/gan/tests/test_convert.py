@@ -49,20 +49,20 @@ def tutorial(size=32, channels=3):
 
 
 def discriminator():
-    layers = [nn.Conv2d(3, 4, 4, 2, 1), nn.LeakyReLU(), nn.Conv2d(4, 8, 4, 2, 1),
-              nn.BatchNorm2d(8)]  # fmt: skip
+    convolutions = nn.Conv2d(3, 4, 4, 2, 1), nn.Conv2d(4, 8, 4, 2, 1)
+    layers = [convolutions[0], nn.LeakyReLU(), convolutions[1], nn.BatchNorm2d(8)]
     return {f"main.{k}": v for k, v in nn.Sequential(*layers).state_dict().items()}
 
 
 def flat(tree, *path):
     """Nested state dicts as the zoo reads them: tensors by dotted names."""
-    found = {}
+    tensors = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            found |= flat(value, *path, key)
+            tensors |= flat(value, *path, key)
         elif isinstance(value, torch.Tensor):
-            found[".".join((*path, key))] = value
-    return found
+            tensors[".".join((*path, key))] = value
+    return tensors
 
 
 def converted(state, **options):
@@ -80,8 +80,8 @@ def test_samples_equal_those_of_the_original_network(tmp_path, size, channels):
     assert (model.config.width, model.config.latent) == (WIDTH, LATENT)
     z = zoo.Rng(7, 6).normal((LATENT,), stream="z")
     with torch.no_grad():
-        wanted = net(z[:, :, None, None])
-    torch.testing.assert_close(model.sample(6, seed=7), wanted, rtol=0, atol=1e-6)
+        images = net(z[:, :, None, None])
+    torch.testing.assert_close(model.sample(6, seed=7), images, rtol=0, atol=1e-6)
 
 
 def test_the_command_converts_a_pickle_that_nests_it(tmp_path, capsys):

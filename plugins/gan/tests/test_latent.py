@@ -1,4 +1,4 @@
-"""Laws of the latent tools: truncation moves latents inwards, projection finds what G can make."""
+"""Laws of the latent tools: truncation moves latents towards 0, projection inverts G."""
 
 import math
 
@@ -14,8 +14,8 @@ from zoo_gan.samplers import Truncated, truncate
 
 def model_of(levels=None, classes=None):
     torch.manual_seed(0)
-    model = zoo.create("r3gan", shape=(1, 4, 4), levels=levels, classes=classes, latent=3,
-                       widths=(16,), dense=True)  # fmt: skip
+    options = {"levels": levels, "classes": classes, "latent": 3, "widths": (16,)}
+    model = zoo.create("r3gan", shape=(1, 4, 4), dense=True, **options)
     with torch.no_grad():
         for p in model.generator.parameters():
             p.add_(0.2 * torch.randn_like(p))
@@ -77,9 +77,10 @@ def test_projection_of_generated_images_finds_them_again(classes):
     model = model_of(classes=classes)
     cond = None if classes is None else torch.arange(4) % classes
     x = model.sample(4, seed=9, cond=cond)
-    found = project(model, x, cond=cond, steps=200, candidates=64)
-    assert float(found.error.max()) < 1e-2 * float(x.var()), found.error / x.var()
-    torch.testing.assert_close(decode(model, found.z, cond=cond).clamp(-1, 1), found.x)
+    inverted = project(model, x, cond=cond, steps=200, candidates=64)
+    assert float(inverted.error.max()) < 1e-2 * float(x.var()), inverted.error / x.var()
+    decoded = decode(model, inverted.z, cond=cond)
+    torch.testing.assert_close(decoded.clamp(-1, 1), inverted.x)
 
 
 def test_projection_improves_with_steps_and_repeats_itself():

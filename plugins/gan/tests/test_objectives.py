@@ -1,4 +1,4 @@
-"""Laws of the games: losses and gradients in closed form, and the optimal discriminator."""
+"""Laws of the objectives: losses and gradients in closed form, and the optimal discriminator."""
 
 import math
 
@@ -67,9 +67,9 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_discriminator_loss_and_gradients_equal_the_closed_form(name):
-    game, value, gradients, _, _ = CASES[name]
+    objective, value, gradients, _, _ = CASES[name]
     real, fake = scores()
-    loss = game.discriminator(real, fake)
+    loss = objective.discriminator(real, fake)
     loss.backward()
     assert float(loss.detach()) == pytest.approx(value, abs=1e-12)
     assert (3 * real.grad).tolist() == pytest.approx(gradients[0], abs=1e-12)
@@ -78,47 +78,47 @@ def test_discriminator_loss_and_gradients_equal_the_closed_form(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_generator_loss_and_gradients_equal_the_closed_form(name):
-    game, _, _, value, gradients = CASES[name]
+    objective, _, _, value, gradients = CASES[name]
     real, fake = scores()
-    loss = game.generator(real, fake)
+    loss = objective.generator(real, fake)
     loss.backward()
     assert float(loss.detach()) == pytest.approx(value, abs=1e-12)
     assert (3 * fake.grad).tolist() == pytest.approx(gradients, abs=1e-12)
 
 
 def densities(n=131):
-    """Two normal densities p and q of data and samples, on a grid of pitch 0.1 that holds both."""
+    """Log-densities of data and samples, two normals, on a grid of spacing 0.1 covering both."""
     x = torch.linspace(-6, 7, n, dtype=torch.float64)
     p = torch.distributions.Normal(0.0, 1.0).log_prob(x)
     q = torch.distributions.Normal(1.0, 1.5).log_prob(x)
     return x, p, q
 
 
-def expected(game, d, p, q):
-    """E of D's loss under p and q, from its values d on a grid: the mean of one score each."""
+def expected(objective, d, p, q):
+    """Expectation of D's loss under p and q, from D's values d on a grid."""
     one = torch.zeros(1, dtype=torch.float64)
-    per_real = torch.stack([game.discriminator(v, one) for v in d.split(1)])
-    per_fake = torch.stack([game.discriminator(one, v) for v in d.split(1)])
+    per_real = torch.stack([objective.discriminator(v, one) for v in d.split(1)])
+    per_fake = torch.stack([objective.discriminator(one, v) for v in d.split(1)])
     return 0.1 * (p.exp() * per_real + q.exp() * per_fake).sum()
 
 
-def test_non_saturating_loss_is_least_at_the_log_ratio_of_the_densities():
+def test_non_saturating_loss_is_minimal_at_the_log_ratio_of_the_densities():
     """D*(x) = log p(x) - log q(x) (Goodfellow et al., 2014, proposition 1)."""
     _, p, q = densities()
     best = (p - q).requires_grad_()
-    (slope,) = torch.autograd.grad(expected(NON_SATURATING, best, p, q), best)
-    assert float(slope.abs().max()) < 1e-9
+    (gradient,) = torch.autograd.grad(expected(NON_SATURATING, best, p, q), best)
+    assert float(gradient.abs().max()) < 1e-9
     for bump in (0.3, -0.3):
         moved = expected(NON_SATURATING, best + bump * torch.cos(best.detach()), p, q)
         assert float(moved - expected(NON_SATURATING, best, p, q)) > 1e-3
 
 
-def test_hinge_loss_is_least_at_the_sign_of_the_log_ratio():
+def test_hinge_loss_is_minimal_at_the_sign_of_the_log_ratio():
     _, p, q = densities()
     best = (p - q).sign()
-    least = expected(HINGE, best, p, q)
+    minimum = expected(HINGE, best, p, q)
     for other in (0.9 * best, 1.1 * best, p - q, -best):
-        assert float(expected(HINGE, other, p, q)) > float(least)
+        assert float(expected(HINGE, other, p, q)) > float(minimum)
 
 
 def test_relativistic_loss_is_stationary_at_the_log_ratio_up_to_a_constant():
@@ -130,8 +130,8 @@ def test_relativistic_loss_is_stationary_at_the_log_ratio_up_to_a_constant():
         w = p.exp()[:, None] * q.exp() * 0.1**2
         return (w * F.softplus(d - d[:, None])).sum()
 
-    (slope,) = torch.autograd.grad(loss(best), best)
-    assert float(slope.abs().max()) < 1e-4  # what of p and q lies outside the grid
+    (gradient,) = torch.autograd.grad(loss(best), best)
+    assert float(gradient.abs().max()) < 1e-4  # the mass of p and q outside the grid
     assert float(loss(best + 3.0) - loss(best)) == pytest.approx(0.0, abs=1e-12)
     assert float(loss(1.2 * best) - loss(best)) > 0
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import zoo_core as zoo
-from zoo_gan.penalties import gradient_penalty, r1, r2, slopes
+from zoo_gan.penalties import gradient_penalty, input_gradients, r1, r2
 
 B = 5
 
@@ -22,7 +22,7 @@ def linear(slope):
 
 
 @pytest.mark.parametrize("shape", [(2,), (1, 3, 4)])
-def test_gradient_penalty_is_zero_for_a_critic_of_unit_slope(shape):
+def test_gradient_penalty_is_zero_for_a_critic_of_unit_gradient(shape):
     size = math.prod(shape)
     direction = torch.ones(size, dtype=torch.float64) / math.sqrt(size)
     t = torch.rand(B, dtype=torch.float64)
@@ -32,7 +32,7 @@ def test_gradient_penalty_is_zero_for_a_critic_of_unit_slope(shape):
     assert float(steeper) == pytest.approx(4.0, abs=1e-9)
 
 
-def test_gradient_penalty_looks_between_the_pairs():
+def test_gradient_penalty_is_evaluated_between_the_pairs():
     seen = []
 
     def critic(x):
@@ -55,7 +55,7 @@ def test_gradient_penalty_of_a_flat_critic_has_a_finite_gradient():
 
 
 @pytest.mark.parametrize("penalty", [r1, r2])
-def test_square_slope_of_a_quadratic_critic_equals_the_closed_form(penalty):
+def test_r1_and_r2_of_a_quadratic_critic_equal_the_closed_form(penalty):
     """D(x) = x' A x / 2 has grad A x: 1/2 E |A x|^2, and its gradient by A is E (A x) x'."""
     a = torch.randn(3, 3, dtype=torch.float64)
     a = (a + a.T).requires_grad_()
@@ -63,31 +63,25 @@ def test_square_slope_of_a_quadratic_critic_equals_the_closed_form(penalty):
     value = penalty(torch.einsum("bi,ij,bj->b", x, a, x) / 2, x)
     mean = (x @ a).square().sum(1).mean() / 2
     assert float(value) == pytest.approx(float(mean), rel=1e-12)
-    (found,) = torch.autograd.grad(value, a)
-    wanted = torch.einsum("bi,bj->ij", x @ a, x).detach() / B
-    assert torch.allclose(found + found.T, wanted + wanted.T)
+    (gradient,) = torch.autograd.grad(value, a)
+    expected = torch.einsum("bi,bj->ij", x @ a, x).detach() / B
+    assert torch.allclose(gradient + gradient.T, expected + expected.T)
 
 
-def test_slope_of_a_row_is_its_own():
+def test_input_gradients_are_those_of_each_score_alone():
     x = events(4).requires_grad_()
-    together = slopes(x.pow(3).sum(1), x)
+    together = input_gradients(x.pow(3).sum(1), x)
     assert torch.allclose(together, 3 * x.square())
 
 
+IMAGES = {"shape": (1, 4, 4), "latent": 2}
+FOURIER = {"fourier_features": 3, "frequency": 0.2}
 NETWORKS = {
-    "wgan_gp": {"shape": (1, 4, 4), "levels": None, "width": 2, "latent": 2, "halvings": 1},
-    "wgan_gp_vectors": {
-        "shape": (3,), "levels": None, "width": 4, "layers": 2, "latent": 2, "waves": 3,
-        "frequency": 0.2,
-    },
-    "r3gan": {
-        "shape": (1, 4, 4), "levels": None, "widths": (2, 2), "group": 2, "patch": 1, "latent": 2,
-        "classes": 2,
-    },
-    "r3gan_vectors": {
-        "shape": (3,), "levels": None, "widths": (4, 2), "latent": 2, "waves": 3, "frequency": 0.2,
-    },
-}  # fmt: skip
+    "wgan_gp": {**IMAGES, "width": 2, "downsamples": 1},
+    "wgan_gp_vectors": {"shape": (3,), "width": 4, "layers": 2, "latent": 2, **FOURIER},
+    "r3gan": {**IMAGES, "widths": (2, 2), "group": 2, "patch": 1, "classes": 2},
+    "r3gan_vectors": {"shape": (3,), "widths": (4, 2), "latent": 2, **FOURIER},
+}
 
 
 def network(name):
@@ -108,9 +102,9 @@ def test_double_backward_through_every_discriminator_matches_finite_differences(
         y = x.clone().requires_grad_()
         return r1(model.discriminator(y, cond), y)
 
-    found = torch.autograd.grad(penalty(), weights, allow_unused=True)
+    gradients = torch.autograd.grad(penalty(), weights, allow_unused=True)
     step = 1e-6
-    for p, g in zip(weights, found, strict=True):
+    for p, g in zip(weights, gradients, strict=True):
         direction = torch.randn_like(p)
         with torch.no_grad():
             p.add_(step * direction)
@@ -125,9 +119,9 @@ def test_double_backward_through_every_discriminator_matches_finite_differences(
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_score_of_a_row_does_not_depend_on_its_batch(name):
+def test_a_score_does_not_depend_on_the_rest_of_the_batch(name):
     model, x, cond = network(name)
     whole = model.discriminator(x, cond)
-    alone = torch.cat([model.discriminator(x[i : i + 1], cond if cond is None else cond[i : i + 1])
-                       for i in range(B)])  # fmt: skip
-    assert torch.allclose(whole, alone)
+    conds = [None] * B if cond is None else cond.split(1)
+    alone = [model.discriminator(*pair) for pair in zip(x.split(1), conds, strict=True)]
+    assert torch.allclose(whole, torch.cat(alone))

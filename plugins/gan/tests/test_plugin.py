@@ -1,4 +1,4 @@
-"""What the distribution declares and ships: specs, recipes, weights and their numbers."""
+"""Declarations and contents of the distribution: specs, recipes, weights and their numbers."""
 
 import json
 import re
@@ -34,9 +34,9 @@ def test_listing_the_family_imports_no_torch():
         "import sys, zoo_core as zoo; print(*zoo.list_models(family='gan'));"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
-    assert {*ARCHS, *TAGS} <= set(found.stdout.split())
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {*ARCHS, *TAGS} <= set(done.stdout.split())
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -55,7 +55,7 @@ def test_config_says_what_is_wrong(arch):
         ("r3gan", {"shape": (1, 6, 6), "patch": 4}, "cannot be divided by"),
         ("r3gan", {"group": 7}, "does not divide into groups of 7"),
         ("wgan_gp", {"shape": (2, 2)}, r"it must be \(C, H, W\) for images or \(D,\)"),
-        ("wgan_gp", {"shape": (1, 10, 8)}, "cannot be halved 2 times"),
+        ("wgan_gp", {"shape": (1, 10, 8)}, "cannot be downsampled 2 times"),
     ],
 )
 def test_sizes_that_make_no_network_are_refused(arch, options, message):
@@ -106,8 +106,8 @@ def test_every_recipe_makes_a_model_with_its_loss(name):
 def test_recipe_builds_the_model_that_the_weights_are_of(tag):
     recipe, info = load_recipe(tag), zoo.info(tag)
     assert info.tag is not None and info.tag.status == "bundled"
-    described = info.tag.metadata["recipe"]
-    assert described["sha256"] == recipe.sha256 and described["overrides"] == {}
+    recorded = info.tag.metadata["recipe"]
+    assert recorded["sha256"] == recipe.sha256 and recorded["overrides"] == {}
     assert zoo.create(recipe.arch, **recipe.model).config == zoo.load(tag).config
 
 
@@ -129,10 +129,10 @@ def test_bundled_digits_score_what_they_state(arch):
 
 @pytest.mark.parametrize("tag", TAGS)
 def test_bundled_weights_beat_the_null_baseline_and_stand_beside_real_data(tag):
-    found = metrics(tag)
+    recorded = metrics(tag)
     scores = ("precision", "recall", "density", "coverage", "fd")
-    assert {f"{score}_pixels" for score in scores} <= found.keys()
-    for name, m in found.items():
+    assert {f"{score}_pixels" for score in scores} <= recorded.keys()
+    for name, m in recorded.items():
         if name.startswith(("fd_", "precision_", "coverage_")):
             worse = m["value"] > m["null"] if name.startswith("fd_") else m["value"] < m["null"]
             assert not worse, name
@@ -147,8 +147,8 @@ def test_bundled_weights_beat_the_null_baseline_and_stand_beside_real_data(tag):
     ],
 )
 def test_r3gan_covers_most_of_what_real_data_cover(tag, score):
-    found = metrics(tag)[score]
-    assert found["value"] >= 0.9 * found["real"]
+    metric = metrics(tag)[score]
+    assert metric["value"] >= 0.9 * metric["real"]
 
 
 def evaluation(tag):
@@ -162,8 +162,8 @@ def test_readme_states_the_recorded_memorization_and_who_is_flagged():
     assert sorted(row[0] for row in rows) == sorted(TAGS)
     for tag, *told, flagged in rows:
         record = evaluation(tag)
-        found = [s for s in record["quality"]["scores"] if s["score"] == "memorization"]
-        pixels, special = sorted(found, key=lambda s: s["features"] != "pixels")
+        scores = [s for s in record["quality"]["scores"] if s["score"] == "memorization"]
+        pixels, special = sorted(scores, key=lambda s: s["features"] != "pixels")
         cells = [
             c for s in (pixels, special) for c in (s["value"]["value"], s["value"]["std_err"])
         ]

@@ -1,4 +1,4 @@
-"""Laws of the training: who moves, how often, on what; that it resumes, averages and warns."""
+"""Laws of the training: which player is updated, how often; resuming, averaging, warnings."""
 
 import json
 from dataclasses import replace
@@ -10,16 +10,14 @@ import zoo_core as zoo
 from zoo_core.data.dataset import Split
 from zoo_core.workflows import load_recipe, run_recipe
 from zoo_gan.diagnosis import warning
-from zoo_gan.losses import Adversarial, Hinge, NonSaturating, Relativistic, Wasserstein
+from zoo_gan.losses import AdversarialLoss, Hinge, NonSaturating, Relativistic, Wasserstein
 
 IMAGES = {
     "dcgan": {"channels": 1, "levels": 5, "kernels": (2, 4, 4), "width": 4, "latent": 4},
     "wgan_gp": {"shape": (1, 8, 8), "levels": 5, "width": 4, "latent": 4, "classes": 3},
-    "r3gan": {
-        "shape": (1, 8, 8), "levels": 5, "widths": (8, 4), "group": 4, "patch": 2, "latent": 4,
-        "classes": 3,
-    },
-}  # fmt: skip
+    "r3gan": {"shape": (1, 8, 8), "levels": 5, "widths": (8, 4), "group": 4, "latent": 4}
+    | {"patch": 2, "classes": 3},
+}
 LOSSES = {
     "non_saturating": NonSaturating(),
     "hinge": Hinge(r1=0.1),
@@ -77,8 +75,8 @@ def test_players_have_their_own_optimizers_rates_and_numbers_of_steps(tmp_path):
     still = {k: p.clone() for k, p in model.named_parameters()}
     players = {"generator": {"lr": 0.0, "betas": [0.5, 0.9]}}
     loss = Wasserstein(steps=3)
-    zoo.train(model, dataset(model), CONFIG, loss=loss, players=players, out=tmp_path,
-              progress=False)  # fmt: skip
+    options = {"players": players, "out": tmp_path, "progress": False}
+    zoo.train(model, dataset(model), CONFIG, loss=loss, **options)
     moved = {k for k, p in model.named_parameters() if not torch.equal(p, still[k])}
     assert moved and all(k.startswith("discriminator.") for k in moved)
     last = [line for line in log(tmp_path, "train") if line["step"] == 4]
@@ -100,10 +98,10 @@ def test_lazy_penalties_act_in_every_kth_step_k_times_as_much():
     rng = zoo.Rng(0, 8)
 
     def terms(step, **options):
-        found = Relativistic(**options).discriminator(model, (x, y), rng, step)
+        loss = Relativistic(**options).discriminator(model, (x, y), rng, step)
         return {
-            "total": float(found.total.detach()),
-            **{k: float(v) for k, v in found.terms.items()},
+            "total": float(loss.total.detach()),
+            **{k: float(v) for k, v in loss.terms.items()},
         }
 
     plain, often, lazy = terms(4, r1=0, r2=0), terms(4), terms(4, lazy=4)
@@ -122,13 +120,13 @@ def test_a_resumed_training_is_the_uninterrupted_one_bit_by_bit(arch, tmp_path, 
 
     def run(name, **options):
         model = model_of(arch)
-        zoo.train(model, dataset(model), config, loss=loss, players=players, progress=False,
-                  out=tmp_path / name, **options)  # fmt: skip
+        options |= {"players": players, "progress": False, "out": tmp_path / name}
+        zoo.train(model, dataset(model), config, loss=loss, **options)
         return model
 
     whole = run("whole")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Adversarial, "generator", interrupted)
+        patch.setattr(AdversarialLoss, "generator", interrupted)
         run("half")
     again = run("half", resume=True)
     for name, value in whole.state_dict().items():
@@ -136,7 +134,7 @@ def test_a_resumed_training_is_the_uninterrupted_one_bit_by_bit(arch, tmp_path, 
     assert log(tmp_path / "half", "diagnosis") == log(tmp_path / "whole", "diagnosis")
 
 
-def interrupted(loss, model, batch, rng, step, whole=Adversarial.generator):
+def interrupted(loss, model, batch, rng, step, whole=AdversarialLoss.generator):
     """The user presses a key in the third round."""
     if step == 2:
         raise KeyboardInterrupt
@@ -153,7 +151,7 @@ def test_only_the_generator_is_averaged_where_only_it_asks():
 
 
 @pytest.mark.parametrize("arch", IMAGES)
-def test_mixed_precision_gives_nearly_the_same_losses_and_slopes(arch):
+def test_mixed_precision_gives_nearly_the_same_losses_and_penalties(arch):
     model = model_of(arch).train()
     x, y = dataset(model).split("train").batch(slice(8))
     cond = None if model.condition.kind == "none" else y
@@ -166,7 +164,7 @@ def test_mixed_precision_gives_nearly_the_same_losses_and_slopes(arch):
 
 
 @pytest.mark.parametrize("arch", IMAGES)
-def test_a_row_of_a_sample_does_not_depend_on_its_batch_after_training(arch):
+def test_a_sample_does_not_depend_on_its_batch_after_training(arch):
     model = model_of(arch)
     zoo.train(model, dataset(model), CONFIG, progress=False)
     cond = None if model.condition.kind == "none" else torch.arange(9) % 3
@@ -180,7 +178,7 @@ def test_log_has_scores_and_coverage_of_modes(tmp_path):
     zoo.train(model, data, CONFIG, out=tmp_path, progress=False)
     (first, second) = log(tmp_path, "diagnosis")
     assert (first["step"], second["step"]) == (2, 4)
-    assert {"real", "fake", "ranked", "spread", "coverage", "modes"} <= first.keys()
+    assert {"real", "fake", "auc", "spread", "coverage", "modes"} <= first.keys()
     assert 0 <= first["modes"] <= 1 and 0 <= first["coverage"] <= 1
 
 
@@ -197,14 +195,14 @@ def test_a_recipe_records_the_quality_of_samples_beside_real_ones(tmp_path):
     assert test["fd_pixels"]["n"] == 360 and test["fd_pixels"]["n_reference"] == 1200
 
 
-GOOD = {"ranked": 0.7, "spread": 0.95, "coverage": 0.9, "modes": 1.0}
+GOOD = {"auc": 0.7, "spread": 0.95, "coverage": 0.9, "modes": 1.0}
 
 
 def test_warnings_name_the_likely_failure():
     assert warning(GOOD) is None
     assert "collapsing" in warning(GOOD | {"spread": 0.05})
     assert "collapsing" in warning(GOOD | {"modes": 0.25})
-    assert "discriminator is winning" in warning(GOOD | {"ranked": 1.0})
+    assert "discriminator is winning" in warning(GOOD | {"auc": 1.0})
 
 
 def test_a_collapsed_generator_is_noticed_in_its_samples(tmp_path, capsys):
@@ -217,7 +215,7 @@ def test_a_collapsed_generator_is_noticed_in_its_samples(tmp_path, capsys):
     data = zoo.load_dataset("gaussians", train=256, valid=64)
     zoo.train(model, data, CONFIG, players=still, out=tmp_path)
     assert all("collapsing" in line["warning"] for line in log(tmp_path, "diagnosis"))
-    assert capsys.readouterr().err.count("the generator is collapsing") == 1  # said once
+    assert capsys.readouterr().err.count("the generator is collapsing") == 1  # once
 
 
 def test_a_discriminator_that_wins_is_noticed(tmp_path):
@@ -231,5 +229,5 @@ def test_a_discriminator_that_wins_is_noticed(tmp_path):
     still = {"generator": {"lr": 0.0}}
     loss = NonSaturating()
     zoo.train(model, data, config, loss=loss, players=still, out=tmp_path, progress=False)
-    found = log(tmp_path, "diagnosis")[-1]
-    assert found["ranked"] > 0.999
+    last = log(tmp_path, "diagnosis")[-1]
+    assert last["auc"] > 0.999

@@ -14,17 +14,19 @@ from zoo_core.likelihoods.posterior import draw
 from zoo_core.nn.distributions import Normal, Product, kl, kl_by_unit
 from zoo_vae import hvae, vae
 from zoo_vae import iwae as iwae_model
-from zoo_vae.hierarchical_latents import Levels
-from zoo_vae.networks import Head
+from zoo_vae.hierarchical_latents import HierarchicalLatents
+from zoo_vae.networks import LikelihoodHead
 
 TINY = {
     "vae": lambda **o: vae.VAE(vae.Config(hidden=(6,), latent=3, **o)),
     "conv_vae": lambda **o: vae.VAE(vae.Config(hidden=(6,), latent=3, channels=(4,), **o)),
-    "iwae": lambda **o: iwae_model.IWAE(iwae_model.Config(latent=(3, 2), hidden=(6, 4), **o)),
+    "iwae": lambda **o: iwae_model.ImportanceWeightedAutoencoder(
+        iwae_model.Config(latent=(3, 2), hidden=(6, 4), **o)
+    ),
     "hvae": lambda **o: hvae.HVAE(
         hvae.Config(channels=(4, 4), blocks=(1, 2), latent=(1, 2), **{"shape": (1, 4, 4), **o})
     ),
-    "strided_hvae": lambda **o: hvae.HVAE(  # its coarsest scale is one place
+    "strided_hvae": lambda **o: hvae.HVAE(  # its coarsest resolution is a single position
         hvae.Config(
             channels=(4, 3),
             blocks=(0, 2),
@@ -48,7 +50,7 @@ def make(request):
         torch.manual_seed(0)
         model = TINY[request.param](**EVENTS[event]).double().eval()
         for p in model.parameters():
-            torch.nn.init.normal_(p, std=0.3)  # far from the small fresh values
+            torch.nn.init.normal_(p, std=0.3)  # far from the small initial values
         return model
 
     return build
@@ -108,29 +110,29 @@ def test_bounds_rise_from_the_elbo_over_iwae_to_the_exact_value():
     model = Linear(Config(width=1.6))
     x = model.draws(1024)
     methods = (ELBO(samples=16), IWAE(k=2), IWAE(k=8), IWAE(k=64), IWAE(k=256))
-    found = [model.log_likelihood(x, method=m, batch_size=1024) for m in methods]
-    means = [float(f.nats.mean()) for f in found]
+    scored = [model.log_likelihood(x, method=m, batch_size=1024) for m in methods]
+    means = [float(f.nats.mean()) for f in scored]
     exact = float(model.exact(x).mean())
     assert means == sorted(means) and means[-1] < exact
     assert exact - means[0] > 0.3 and exact - means[-1] < 0.02
-    assert [str(f.kind) for f in found[1:]] == [f"iwae(k={k})" for k in (2, 8, 64, 256)]
+    assert [str(f.kind) for f in scored[1:]] == [f"iwae(k={k})" for k in (2, 8, 64, 256)]
 
 
 def test_gap_of_the_elbo_is_the_kl_from_the_exact_posterior():
     wide, exact = Linear(Config(width=1.6)), Linear(Config())
     x = wide.draws(32)
-    found = wide.log_likelihood(x, method=ELBO(samples=2048))
-    gap = exact.exact(x) - found.nats - kl(wide.encode(x), exact.encode(x)).detach()
-    assert (gap.abs() < 5 * found.std_err).all() and found.std_err.max() < 0.08
+    scored = wide.log_likelihood(x, method=ELBO(samples=2048))
+    gap = exact.exact(x) - scored.nats - kl(wide.encode(x), exact.encode(x)).detach()
+    assert (gap.abs() < 5 * scored.std_err).all() and scored.std_err.max() < 0.08
 
 
 def test_every_bound_is_tight_with_the_exact_posterior():
     model = Linear(Config())
     x = model.draws(32)
     rng = zoo.Rng(0, 32)
-    found = log_weights(model, x, None, model.encode(x), rng, range(5))
-    torch.testing.assert_close(found, model.exact(x).expand(5, -1))  # every single weight
-    torch.testing.assert_close(iwae(found), model.exact(x))
+    log_w = log_weights(model, x, None, model.encode(x), rng, range(5))
+    torch.testing.assert_close(log_w, model.exact(x).expand(5, -1))  # every single weight
+    torch.testing.assert_close(iwae(log_w), model.exact(x))
 
 
 def test_closed_form_kl_agrees_with_monte_carlo():
@@ -170,8 +172,8 @@ def test_iwae_gradient_weighs_the_draws_by_their_normalized_weights(make):
     model = make()
     (x, cond), rng = images(model, 4), zoo.Rng(0, 4)
     parameters = list(model.parameters())
-    found = log_weights(model, x, cond, model.encode(x, cond), rng, range(3))
-    weighed = -(found.detach().softmax(0) * found).sum(0).mean()
+    log_w = log_weights(model, x, cond, model.encode(x, cond), rng, range(3))
+    weighed = -(log_w.detach().softmax(0) * log_w).sum(0).mean()
     want = torch.autograd.grad(weighed, parameters, retain_graph=True)
     have = torch.autograd.grad(IWAELoss(k=3)(model, (x, cond), rng, 0).total, parameters)
     torch.testing.assert_close(have, want)
@@ -188,7 +190,7 @@ def test_iwae_gradient_weighs_the_draws_by_their_normalized_weights(make):
     ],
 )
 def test_decoders_are_normalized_over_all_levels_and_their_means_are_sums(likelihood, levels):
-    head = Head(zoo.Event((1, 1, 1), levels=levels), likelihood)
+    head = LikelihoodHead(zoo.Event((1, 1, 1), levels=levels), likelihood)
     h = (
         3
         * torch.randn(50, head.features, 1, 1, generator=torch.Generator().manual_seed(0)).double()
@@ -202,30 +204,30 @@ def test_decoders_are_normalized_over_all_levels_and_their_means_are_sums(likeli
 
 
 def test_draws_of_a_discretized_logistic_fall_into_levels_as_often_as_it_says():
-    head = Head(zoo.Event((1, 1, 1), levels=7), "logistic")
+    head = LikelihoodHead(zoo.Event((1, 1, 1), levels=7), "logistic")
     n, h = 20_000, torch.tensor([0.4, 1.2]).view(1, 2, 1, 1)
     drawn = head(h.expand(n, -1, -1, -1)).sample(zoo.Rng(0, n), stream="x")
     every = torch.arange(7).view(-1, 1, 1, 1)
     p = head(h.expand(7, -1, -1, -1)).log_prob(every).exp()
-    found = torch.bincount(drawn.flatten(), minlength=7) / n
-    assert float((found - p).abs().sum()) / 2 < 0.015
+    share = torch.bincount(drawn.flatten(), minlength=7) / n
+    assert float((share - p).abs().sum()) / 2 < 0.015
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_codes_are_scored_as_they_are_drawn(make, event):
-    """One pass that draws agrees with the distributions that are asked one after another."""
+def test_latents_are_scored_as_they_are_drawn(make, event):
+    """A draw in one pass agrees with the distributions evaluated one after another."""
     model = make(event)
     x, cond = images(model, 3)
     rng, q = zoo.Rng(4, 3), model.encode(x, cond)
-    found = draw(model, q, cond, rng)
-    torch.testing.assert_close(q.sample(rng, stream="z"), found.z)
-    apart = {"q": q, "prior": model.prior(3, cond), "p": model.decode(found.z, cond)}
-    torch.testing.assert_close(log_weight(x, **found._asdict()), log_weight(x, found.z, **apart))
+    drawn = draw(model, q, cond, rng)
+    torch.testing.assert_close(q.sample(rng, stream="z"), drawn.z)
+    apart = {"q": q, "prior": model.prior(3, cond), "p": model.decode(drawn.z, cond)}
+    torch.testing.assert_close(log_weight(x, **drawn._asdict()), log_weight(x, drawn.z, **apart))
     together = log_weights(model, x, cond, q, rng, range(2))
-    torch.testing.assert_close(together[0], log_weight(x, **found._asdict()))
+    torch.testing.assert_close(together[0], log_weight(x, **drawn._asdict()))
 
 
-def test_divergence_of_levels_is_that_of_their_densities_in_the_mean(make):
+def test_divergence_of_groups_is_that_of_their_densities_on_average(make):
     model, n = make(), 2000
     x = images(model, 1)[0].expand(n, -1, -1, -1)
     q, prior = model.encode(x), model.prior(n)
@@ -273,16 +275,16 @@ def test_beta_warmup_and_free_bits_change_the_total_but_not_the_bound(make):
         ELBOLoss(beta=0.0): nats - spent,
     }
     for loss, total in totals.items():
-        found = loss(model, batch, rng, 0)
-        torch.testing.assert_close(found.total.detach(), total)
-        torch.testing.assert_close(found.terms["nats"], nats)
+        actual = loss(model, batch, rng, 0)
+        torch.testing.assert_close(actual.total.detach(), total)
+        torch.testing.assert_close(actual.terms["nats"], nats)
     free = ELBOLoss(free_bits=1e3)(model, batch, rng, 0)
     assert free.total > plain.total and torch.equal(free.terms["nats"], nats)
     d = draw(model, model.encode(*batch), batch[1], rng)
     torch.testing.assert_close(-elbo(batch[0], **d._asdict()).mean().detach(), nats)
 
 
-def test_class_changes_code_and_decoder(make):
+def test_class_changes_latents_and_decoder(make):
     model = make("classes")
     x, _ = images(model, 2)
     zero, one = (torch.full((2,), c) for c in (0, 1))
@@ -292,20 +294,20 @@ def test_class_changes_code_and_decoder(make):
     assert (model.decode(z, zero).logits - model.decode(z, one).logits).abs().max() > 1e-3
 
 
-def test_levels_keep_their_places_in_the_code(make):
+def test_groups_keep_their_positions_in_flat_latents(make):
     model = make()
     x, cond = images(model, 3)
     q = model.encode(x, cond)
-    if isinstance(q, Levels):
+    if isinstance(q, HierarchicalLatents):
         z = q.sample(zoo.Rng(0, 3), stream="z")
-        given = q.given(z)
-        assert [part.mean.shape[1:] for part in given.parts] == list(q.shapes)
-        torch.testing.assert_close(given.log_prob(z), q.log_prob(z))
+        conditionals = q.given(z)
+        assert [part.mean.shape[1:] for part in conditionals.parts] == list(q.shapes)
+        torch.testing.assert_close(conditionals.log_prob(z), q.log_prob(z))
     assert q.mean.shape == model.prior(3, cond).mean.shape
 
 
-def test_an_encoder_that_shouts_leaves_the_bounds_finite_and_in_order():
-    """As vae.binarized_mnist does of inverted images: log std up to 945 (NaN, uncut)."""
+def test_huge_standard_deviations_of_an_encoder_leave_bounds_finite_and_in_order():
+    """vae.binarized_mnist returns them for inverted images: log std up to 945 (NaN, unclamped)."""
     model = zoo.create("vae", shape=(1, 4, 4), latent=2, hidden=(8,))
     with torch.no_grad():
         model.encoder.dense.layers[-1].bias.copy_(torch.tensor([3.0, -400.0, 945.0, -945.0]))
@@ -317,7 +319,7 @@ def test_an_encoder_that_shouts_leaves_the_bounds_finite_and_in_order():
     assert float(tight.nats.max()) < 0
 
 
-def test_the_cut_is_far_from_what_is_learned():
+def test_the_clamp_is_far_from_learned_values():
     model = zoo.load("vae.digits")
     x = zoo.load_dataset("digits").split("test").x
     with torch.no_grad():

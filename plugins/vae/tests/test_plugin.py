@@ -1,4 +1,4 @@
-"""What the distribution declares and ships: specs, recipes, weights, and numbers in its README."""
+"""Declarations and contents of the distribution: specs, recipes, weights, README's numbers."""
 
 import json
 import re
@@ -33,21 +33,21 @@ def test_listing_the_family_imports_no_torch():
         "import sys, zoo_core as zoo; print(*zoo.list_models(family='vae'));"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
-    assert {"vae", "iwae", "hvae", *TAGS} <= set(found.stdout.split())
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {"vae", "iwae", "hvae", *TAGS} <= set(done.stdout.split())
 
 
 @pytest.mark.parametrize(
     ("arch", "options", "message"),
     [
         ("vae", {"levels": 5}, "bernoulli likelihood is for 2 levels, not 5"),
-        ("vae", {"shape": (1, 6, 8), "channels": (4, 4)}, "6x8 cannot be halved 2 times"),
+        ("vae", {"shape": (1, 6, 8), "channels": (4, 4)}, "6x8 cannot be downsampled 2 times"),
         ("hvae", {"shape": (1, 6, 8)}, r"6x8 cannot be divided by strides = \(2, 2\)"),
-        ("hvae", {"strides": (2,)}, r"strides = \(2,\); each needs one entry a scale"),
-        ("hvae", {"blocks": (1, 0)}, "the last scale needs a level"),
-        ("hvae", {"blocks": (1, 1, 1)}, "each needs one entry a scale"),
-        ("iwae", {"latent": (4,)}, "each needs one entry a level"),
+        ("hvae", {"strides": (2,)}, r"strides = \(2,\); each needs one entry per resolution"),
+        ("hvae", {"blocks": (1, 0)}, "the last resolution needs a latent group"),
+        ("hvae", {"blocks": (1, 1, 1)}, "each needs one entry per resolution"),
+        ("iwae", {"latent": (4,)}, "each needs one entry per latent group"),
         ("iwae", {"likelihood": "gaussian"}, "must be one of 'bernoulli'"),
     ],
 )
@@ -73,8 +73,8 @@ def test_class_conditional_model_samples_scores_and_asks_for_its_class(arch):
 def test_recipe_builds_the_model_that_the_weights_are_of(tag):
     recipe, info = load_recipe(tag), zoo.info(tag)
     assert info.tag is not None and info.tag.status == "bundled"
-    described = info.tag.metadata["recipe"]
-    assert described["sha256"] == recipe.sha256 and described["overrides"] == {}
+    recorded = info.tag.metadata["recipe"]
+    assert recorded["sha256"] == recipe.sha256 and recorded["overrides"] == {}
     assert zoo.create(recipe.arch, **recipe.model).config == zoo.load(tag).config
 
 
@@ -100,7 +100,7 @@ def test_importance_weights_tighten_the_recorded_bound(tag):
 
 
 @pytest.mark.parametrize("tag", TAGS)
-def test_readme_tells_the_recorded_numbers(tag):
+def test_readme_states_the_recorded_numbers(tag):
     (row,) = re.findall(rf"^\| `{re.escape(tag)}` \|(.*)\|$", README.read_text(), re.M)
     params, elbo, iwae, *_ = (cell.strip() for cell in row.split("|"))
     info, test = zoo.info(tag), {m["kind"]: m for m in metrics(tag) if m["split"] == "test"}

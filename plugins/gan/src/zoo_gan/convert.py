@@ -1,7 +1,8 @@
 """Generators in the layout of the PyTorch DCGAN tutorial: `main.0.weight`, `main.1.weight`, ...
 
 https://docs.pytorch.org/tutorials/beginner/dcgan_faces_tutorial.html. Latents, width, channels and
-kernels are read off the shapes, and the resolution follows from the kernels (`dcgan.resolution`).
+kernel sizes are inferred from the shapes, and the resolution from the kernel sizes
+(`dcgan.resolution`).
 """
 
 import re
@@ -24,12 +25,18 @@ _RULES = {
 
 @dataclass(frozen=True)
 class DCGANTutorial:
-    """`key` names the generator in a checkpoint that holds several networks, e.g. `netG`."""
+    """Converter of tutorial generators.
+
+    `key` names the generator in a checkpoint of several networks, e.g. `netG`.
+    """
 
     key: str | None = None
 
     def __call__(self, foreign: Foreign) -> Converted:
-        """A generator without a discriminator, of images in [-1, 1]; the layout has no config."""
+        """A generator of images in [-1, 1], without a discriminator.
+
+        Raises `IntegrityError` for another architecture, `UsageError` for several generators.
+        """
         for path, config in foreign.configs.items():
             ForeignConfig(config, path).finish()
         tensors = _generator(foreign, self.key)
@@ -40,33 +47,33 @@ class DCGANTutorial:
             "kernels": [w.shape[-1] for w in convolutions],
             "latent": latent,
             "width": width,
-            "critic": False,
+            "discriminator": False,
         }
         for i, w in enumerate(convolutions[:-1]):
-            want = width << (len(convolutions) - 2 - i)
-            if w.shape[1] != want:
+            expected = width << (len(convolutions) - 2 - i)
+            if w.shape[1] != expected:
                 raise IntegrityError(
-                    f"convolution {i} has {w.shape[1]} channels, expected {want}: in the "
+                    f"convolution {i} has {w.shape[1]} channels, expected {expected}: in the "
                     f"tutorial's layout they halve at each step, down to {width}."
                 )
         return Converted(options, renamed(tensors, _RULES) | _counters(tensors))
 
 
 def _generator(foreign: Foreign, key: str | None) -> dict[str, Tensor]:
-    """The generator's state dict, under whatever key the checkpoint nests it."""
-    places = {
+    """The generator's state dict, at any nesting of the checkpoint."""
+    generators = {
         ".".join(filter(None, (folder, prefix))): _under(prefix, tensors)
         for folder, tensors in foreign.tensors.items()
         for prefix in _prefixes(tensors)
     }
     if key is not None:
-        found = {p: t for p, t in places.items() if p == key or p == f"{key}.module"}
+        matches = {p: t for p, t in generators.items() if p in (key, f"{key}.module")}
     else:
-        found = places
-    if len(found) == 1:
-        return next(iter(found.values()))
-    names = ", ".join(repr(p) for p in places) or "none"
-    if not places:
+        matches = generators
+    if len(matches) == 1:
+        return next(iter(matches.values()))
+    names = ", ".join(repr(p) for p in generators) or "none"
+    if not generators:
         raise IntegrityError(
             "no generator in the layout of the DCGAN tutorial (main.0.weight, ...).",
             hint="the checkpoint is of another architecture, or of a discriminator alone",
@@ -75,15 +82,15 @@ def _generator(foreign: Foreign, key: str | None) -> dict[str, Tensor]:
         f"key = {key!r} names no generator; generators are under {names}."
         if key is not None
         else f"the checkpoint holds several generators, under {names}.",
-        hint=f"choose one: --set key={next(iter(places))}",
+        hint=f"choose one: --set key={next(iter(generators))}",
     )
 
 
 def _prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Where generators are: a convolution from 1 x 1, then batch normalization."""
+    """Prefixes of generators: a first convolution followed by batch normalization."""
     first = re.compile(r"(?:(.*)\.)?main\.0\.weight")
-    found = [m.group(1) or "" for name in tensors if (m := first.fullmatch(name))]
-    return [p for p in found if (f"{p}." if p else "") + "main.1.running_mean" in tensors]
+    prefixes = [m.group(1) or "" for name in tensors if (m := first.fullmatch(name))]
+    return [p for p in prefixes if (f"{p}." if p else "") + "main.1.running_mean" in tensors]
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -100,10 +107,10 @@ def _convolutions(tensors: Mapping[str, Tensor]) -> list[Tensor]:
     names = [n for n, t in tensors.items() if n.endswith(".weight") and t.ndim == 4]
     names.sort(key=lambda name: int(name.split(".")[1]))
     weights = [tensors[name] for name in names]
-    fits = [int(n.split(".")[1]) for n in names] == [3 * i for i in range(len(names))]
+    regular = [int(n.split(".")[1]) for n in names] == [3 * i for i in range(len(names))]
     chained = all(a.shape[1] == b.shape[0] for a, b in zip(weights, weights[1:], strict=False))
     square = all(w.shape[2] == w.shape[3] for w in weights)
-    if len(weights) < 2 or not (fits and chained and square):
+    if len(weights) < 2 or not (regular and chained and square):
         shapes = ", ".join(f"{n} {tuple(tensors[n].shape)}" for n in names[:6])
         raise IntegrityError(
             "the convolutions are not the DCGAN tutorial's: every third layer of `main`, square, "
@@ -113,7 +120,7 @@ def _convolutions(tensors: Mapping[str, Tensor]) -> list[Tensor]:
 
 
 def _counters(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The counts of batches that checkpoints of torch before 0.4.1 do not hold."""
+    """`num_batches_tracked`, which checkpoints of torch before 0.4.1 lack."""
     layers = [n.removesuffix(".running_mean") for n in tensors if n.endswith(".running_mean")]
     absent = [n for n in layers if f"{n}.num_batches_tracked" not in tensors]
     return {f"generator.{n}.num_batches_tracked": torch.tensor(0) for n in absent}

@@ -1,11 +1,11 @@
 """DCGAN: Unsupervised Representation Learning with Deep Convolutional GANs (Radford et al., 2016).
 
 https://arxiv.org/abs/1511.06434. G is a stack of transposed convolutions with batch normalization
-and rectifiers, D its mirror image with leaky ones (section 3). Samples are drawn with the stored
-statistics, so that a row does not depend on its batch.
+and ReLUs, D its mirror image with leaky ReLUs (section 3). Sampling uses the running statistics,
+so that a sample does not depend on the rest of its batch.
 
-Layers are named as in the PyTorch tutorial, whose state dicts convert. `kernels` of G say what
-happens to the resolution, from 1 x 1 on:
+Layers are named as in the PyTorch tutorial, whose state dicts convert. The kernel sizes of G
+determine the resolution, starting from 1 x 1:
 
 | kernel | stride, padding | n becomes |
 |---|---|---|
@@ -14,8 +14,8 @@ happens to the resolution, from 1 x 1 on:
 | 3 | 2, 1 | 2 n - 1 |
 | 1, at the end | 1, 2 | n - 4 |
 
-(4, 4, 4, 4, 4) are the tutorial's 64 pixels; (4, 4, 4, 4), (7, 4, 4) and (4, 3, 4, 4) give 32, 28
-and 28.
+The tutorial's (4, 4, 4, 4, 4) gives 64 pixels; (4, 4, 4, 4), (7, 4, 4) and (4, 3, 4, 4) give 32,
+28 and 28.
 
 Shapes: B batch, C channels, L latents.
 """
@@ -27,21 +27,22 @@ from typing import Annotated
 from torch import Tensor, nn
 
 from zoo_core.plugin import ConfigError, Event, Range
-from zoo_gan.layers import SLOPE
+from zoo_gan.layers import LEAKY_SLOPE
 from zoo_gan.model import AdversarialModel, channels_last
 
 __all__ = ["DCGAN", "Config", "resolution"]
 
 _STD = 0.02
-"""Of all weights at first (section 3 and the tutorial)."""
+"""Standard deviation of initial weights (section 3 and the tutorial)."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Images, latents and size; channels double with each step down from `width`.
+    """Event, latents and networks' sizes.
 
-    Without `levels` images are reals in [-1, 1]. `critic = False` leaves out D, as for a converted
-    generator.
+    `width` is the number of channels next to the image, doubled at each lower resolution. Without
+    `levels` images are continuous in [-1, 1]. `discriminator = False` leaves D out, as for a
+    converted generator.
     """
 
     channels: Annotated[int, Range(1, 64)] = 3
@@ -49,11 +50,11 @@ class Config:
     kernels: Annotated[tuple[int, ...], Range(1, 16)] = (4, 4, 4, 4, 4)
     latent: Annotated[int, Range(1, 4096)] = 100
     width: Annotated[int, Range(1, 4096)] = 64
-    critic: bool = True
+    discriminator: bool = True
 
 
 class DCGAN(AdversarialModel):
-    """Convolutions with batch normalization."""
+    """Convolutional networks with batch normalization."""
 
     def __init__(self, config: Config | None = None) -> None:
         c = config or Config()
@@ -61,7 +62,7 @@ class DCGAN(AdversarialModel):
         bounds = {} if c.levels else {"low": -1.0, "high": 1.0}
         super().__init__(c, Event((c.channels, n, n), levels=c.levels, **bounds), latent=c.latent)
         self.generator = Generator(c)
-        self.discriminator = Discriminator(c) if c.critic else None
+        self.discriminator = Discriminator(c) if c.discriminator else None
         self.apply(_initialize)
         channels_last(self)
 
@@ -75,7 +76,9 @@ class Generator(nn.Module):
         layers: list[nn.Module] = []
         for i, k in enumerate(c.kernels):
             layers.append(
-                nn.ConvTranspose2d(widths[i], widths[i + 1], k, *_steps(i, k), bias=False)
+                nn.ConvTranspose2d(
+                    widths[i], widths[i + 1], k, *_stride_and_padding(i, k), bias=False
+                )
             )
             if i + 1 < len(c.kernels):
                 layers += [nn.BatchNorm2d(widths[i + 1]), nn.ReLU(inplace=True)]
@@ -87,7 +90,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """(B, C, H, W) -> scores (B,), before the tutorial's sigmoid."""
+    """(B, C, H, W) -> scores (B,), the logits of the tutorial's sigmoid."""
 
     def __init__(self, c: Config) -> None:
         super().__init__()
@@ -95,11 +98,13 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         for i, k in reversed(list(enumerate(c.kernels))):
             outputs = widths[i] if i else 1
-            layers.append(nn.Conv2d(widths[i + 1], outputs, k, *_steps(i, k), bias=False))
+            layers.append(
+                nn.Conv2d(widths[i + 1], outputs, k, *_stride_and_padding(i, k), bias=False)
+            )
             if 0 < i < len(c.kernels) - 1:
                 layers.append(nn.BatchNorm2d(outputs))
             if i:
-                layers.append(nn.LeakyReLU(SLOPE, inplace=True))
+                layers.append(nn.LeakyReLU(LEAKY_SLOPE, inplace=True))
         self.main = nn.Sequential(*layers)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -108,27 +113,33 @@ class Discriminator(nn.Module):
 
 
 def resolution(kernels: Sequence[int]) -> int:
-    """Rows and columns of the images; raises `ConfigError` for kernels that make none."""
+    """Height and width of the images.
+
+    Raises `ConfigError` for kernels that give no image.
+
+        >>> resolution((4, 4, 4, 4, 4))
+        64
+    """
     n = 1
     for i, k in enumerate(kernels):
-        stride, padding = _steps(i, k)
+        stride, padding = _stride_and_padding(i, k)
         n = (n - 1) * stride - 2 * padding + k
     if len(kernels) < 2 or n < 1:
         raise ConfigError(f"kernels = {tuple(kernels)}; give at least two that make an image.")
     return n
 
 
-def _steps(i: int, kernel: int) -> tuple[int, int]:
+def _stride_and_padding(i: int, kernel: int) -> tuple[int, int]:
     """Stride and padding of convolution i of the generator."""
     if i == 0:
         return 1, 0
-    known = {4: (2, 1), 3: (2, 1), 1: (1, 2)}
-    if kernel not in known:
+    strides = {4: (2, 1), 3: (2, 1), 1: (1, 2)}
+    if kernel not in strides:
         raise ConfigError(
             f"kernels[{i}] = {kernel}; after the first one, kernels are 4, 3 or 1.",
             hint="4 doubles the resolution, 3 makes it 2 n - 1, 1 cuts two pixels off each side",
         )
-    return known[kernel]
+    return strides[kernel]
 
 
 def _widths(c: Config) -> tuple[int, ...]:

@@ -1,36 +1,38 @@
-"""What a training of two players says of itself, and the failure that it looks like.
+"""Training diagnostics of a GAN, and warnings of mode collapse or a winning discriminator.
 
 Measured on at most 256 events of the validation split and as many samples, in evaluation mode:
 
-- `real`, `fake`: mean scores of D;
-- `ranked`: part of the pairs of a real event and a sample that D puts in order, 1/2 by chance;
-- `spread`: mean distance between samples over that between real events, 1 at best;
-- `coverage`: part of the real events with a sample as near as their 5th nearest real neighbour
-  (Naeem et al., 2020), 1 - 2^-5 at best;
-- `modes`: part of the data's classes that get a fifth of their due, each sample counting for the
-  class of the real event nearest to it.
+- `real`, `fake`: D's mean scores;
+- `auc`: fraction of pairs (real event, sample) in which D scores the real event higher; 1/2 by
+  chance;
+- `spread`: mean distance between samples over the mean distance between real events; 1 is ideal;
+- `coverage`: fraction of real events with a sample within the distance of their 5th nearest real
+  neighbour (Naeem et al., 2020); at best 1 - 2^-5;
+- `modes`: fraction of the data's classes that get at least a fifth of their share of the samples,
+  each sample taking the class of the nearest real event.
 """
 
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import Diagnosis, Rng, Split, take
+from zoo_core.plugin import Diagnosis, GenerativeModel, Rng, Split, take
 from zoo_gan.model import Adversaries
 
-__all__ = ["diagnose"]
+__all__ = ["diagnose", "diversity", "warning"]
 
 _EVENTS = 256
 _NEIGHBOURS = 5
 _COLLAPSED = {"spread": 0.3, "modes": 0.5, "coverage": 0.05}
-"""What each number falls below when samples have become few."""
-_RANKED = 0.999
+"""Thresholds below which the samples have collapsed."""
+_MAX_AUC = 0.999
 
 
 def diagnose(model: Adversaries, split: Split) -> Diagnosis:
-    """Numbers for the log, with a warning where they look like collapse or like D winning."""
+    """Numbers for the training log, with a warning where training fails."""
+    assert isinstance(model, GenerativeModel)  # the training loop has no others
     n = min(_EVENTS, len(split.x))
     rows = torch.arange(n) * len(split.x) // n
-    x, cond = take(model, split, rows)  # type: ignore[arg-type]
+    x, cond = take(model, split, rows)
     real = model.normalize(x)
     rng = Rng(0, n, scope="diagnosis/").to(real.device)
     fake = model.generator(model.prior(n, cond).sample(rng, stream="z"), cond)
@@ -39,36 +41,37 @@ def diagnose(model: Adversaries, split: Split) -> Diagnosis:
     values = {
         "real": float(r.mean()),
         "fake": float(f.mean()),
-        "ranked": float((r[:, None] > f).float().mean()),
-        **variety(real.flatten(1).float(), fake.flatten(1).float(), y),
+        "auc": float((r[:, None] > f).float().mean()),
+        **diversity(real.flatten(1).float(), fake.flatten(1).float(), y),
     }
     return Diagnosis(values, warning(values))
 
 
-def variety(real: Tensor, fake: Tensor, y: Tensor | None) -> dict[str, float]:
+def diversity(real: Tensor, fake: Tensor, y: Tensor | None) -> dict[str, float]:
     """Spread, coverage and modes of samples (N, D) beside real events (N, D) of classes (N,)."""
-    among, between = torch.cdist(real, real), torch.cdist(real, fake)  # (N, N)
+    real_real, real_fake = torch.cdist(real, real), torch.cdist(real, fake)  # (N, N)
     k = min(_NEIGHBOURS, len(real) - 1)
-    radius = among.kthvalue(k + 1).values  # the nearest is the event itself
-    found = {
-        "spread": float(torch.cdist(fake, fake).mean() / among.mean()),
-        "coverage": float((between.amin(1) <= radius).float().mean()),
+    radius = real_real.kthvalue(k + 1).values  # the nearest is the event itself
+    values = {
+        "spread": float(torch.cdist(fake, fake).mean() / real_real.mean()),
+        "coverage": float((real_fake.amin(1) <= radius).float().mean()),
     }
     if y is not None:
-        due = torch.bincount(y).float() / len(y)
-        got = torch.bincount(y[between.argmin(0).cpu()], minlength=len(due)).float() / len(fake)
-        found["modes"] = float((got >= due / 5)[due > 0].float().mean())
-    return found
+        expected = torch.bincount(y).float() / len(y)
+        classes = y[real_fake.argmin(0).cpu()]
+        observed = torch.bincount(classes, minlength=len(expected)).float() / len(fake)
+        values["modes"] = float((observed >= expected / 5)[expected > 0].float().mean())
+    return values
 
 
 def warning(values: dict[str, float]) -> str | None:
-    """The likely failure and what helps against it, or None."""
+    """The likely failure and its remedies, or None."""
     if any(values[name] < low for name, low in _COLLAPSED.items() if name in values):
         return (
             "the generator is collapsing: its samples are few and alike; try a larger r1 and r2, "
             "the relativistic loss, a smaller train.lr, or a larger train.batch_size"
         )
-    if values["ranked"] > _RANKED:
+    if values["auc"] > _MAX_AUC:
         return (
             "the discriminator is winning: it tells every sample from the data, which teaches the "
             "generator little; try larger penalties, or a smaller players.discriminator.lr"

@@ -1,6 +1,6 @@
-"""Tools for the latent space of generators: truncation sweeps, and images projected to latents.
+"""Latent-space tools for generators: truncation sweeps and projection (GAN inversion).
 
-Interpolation serves every model with latents, and is in `zoo_core.latent`.
+Interpolation works for every model with latents and is in `zoo_core.latent`.
 
 Shapes: B events, S the event's shape, L latents, T thresholds, K candidates.
 """
@@ -18,15 +18,15 @@ from zoo_gan.samplers import Truncated
 
 __all__ = ["Projection", "project", "truncation_sweep"]
 
-_RATE = 0.1
-"""Of Adam at first, in standard deviations of the prior; it falls to 0."""
+_LEARNING_RATE = 0.1
+"""Adam's initial learning rate, in standard deviations of the prior; it decays linearly to 0."""
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Latents (B, L), what G makes of them (B, *S), and its mean squared distances (B,).
+    """Result of `project`: latents (B, L), their events (B, *S), mean squared errors (B,).
 
-    Distances are on the networks' scale, on which images range from -1 to 1.
+    Errors are on the networks' scale, on which images range from -1 to 1.
     """
 
     z: Tensor
@@ -37,7 +37,10 @@ class Projection:
 def truncation_sweep(
     model: GenerativeModel, n: int, thresholds: Sequence[float], *, seed: int = 0, cond: Any = None
 ) -> Tensor:
-    """The same n samples at each threshold of truncation, (T, n, *S): a row a threshold."""
+    """The same n samples at each truncation threshold, (T, n, *S).
+
+    Raises `UsageError` for no thresholds.
+    """
     if not thresholds:
         raise UsageError("thresholds is empty; give at least one, e.g. (0.5, 1.0, 2.0).")
     return torch.stack(
@@ -55,12 +58,16 @@ def project(
     weight: float = 1e-3,
     seed: int = 0,
 ) -> Projection:
-    r"""The latents whose images come nearest to events x (B, *S), by descent from good draws.
+    r"""Find latents whose events are closest to x (B, *S), by gradient descent (GAN inversion).
 
         z = argmin_z  mean_i (G(z)_i - x_i)^2 + weight |z|^2 / L
 
-    The descent (Adam) starts at the best of K `candidates` from the prior; a row's result depends
-    on its own event and number alone. Image2StyleGAN (Abdal et al., 2019), section 3, in z.
+    Adam starts from the best of K `candidates` drawn from the prior. The result for an event
+    depends only on that event and its index. Image2StyleGAN (Abdal et al., 2019), section 3, with
+    z in place of w.
+
+        inverted = project(model, x, steps=200)
+        inverted.z, inverted.error
     """
     if steps < 1 or candidates < 1:
         raise UsageError(
@@ -71,28 +78,28 @@ def project(
     cond = None if cond is None else to_model(cond, model)
     target = model.normalize(to_model(x, model))
     with evaluating(model):
-        best = _best_draw(model, target, cond, Rng(seed, len(x)).to(model.device), candidates)
-        z = _descend(model, target, cond, best, steps, weight)
-        error = _distance(model.generator(z, cond), target)
+        best = _best_candidate(model, target, cond, Rng(seed, len(x)).to(model.device), candidates)
+        z = _optimize(model, target, cond, best, steps, weight)
+        error = _error(model.generator(z, cond), target)
         events = model.to_events(model.generate(z, cond))
     return Projection(z.cpu(), events.cpu(), error.cpu())
 
 
-def _best_draw(
+def _best_candidate(
     model: AdversarialModel, target: Tensor, cond: Tensor | None, rng: Rng, candidates: int
 ) -> Tensor:
-    """Of K draws (B, L) the one nearest to each target."""
+    """The draw with the smallest error for each target, among K draws (B, L)."""
     prior = model.prior(len(target), cond)
-    best, least = prior.mean, torch.full((len(target),), torch.inf, device=target.device)
+    best, min_error = prior.mean, torch.full((len(target),), torch.inf, device=target.device)
     for k in range(candidates):
         z = prior.sample(rng, stream="project", step=k)
-        error = _distance(model.generator(z, cond), target)
-        best = torch.where((error < least)[:, None], z, best)
-        least = torch.minimum(error, least)
+        error = _error(model.generator(z, cond), target)
+        best = torch.where((error < min_error)[:, None], z, best)
+        min_error = torch.minimum(error, min_error)
     return best
 
 
-def _descend(
+def _optimize(
     model: AdversarialModel,
     target: Tensor,
     cond: Tensor | None,
@@ -100,22 +107,22 @@ def _descend(
     steps: int,
     weight: float,
 ) -> Tensor:
-    """The best latents on the way, so that no row ends worse than it began."""
+    """The best latents seen during the descent, never worse than `start`."""
     z = start.clone().requires_grad_()
-    optimizer = torch.optim.Adam([z], lr=_RATE)
-    best, least = start, _distance(model.generator(start, cond), target)
+    optimizer = torch.optim.Adam([z], lr=_LEARNING_RATE)
+    best, min_error = start, _error(model.generator(start, cond), target)
     for step in range(steps):
-        optimizer.param_groups[0]["lr"] = _RATE * (1 - step / steps)
+        optimizer.param_groups[0]["lr"] = _LEARNING_RATE * (1 - step / steps)
         with torch.enable_grad():
-            error = _distance(model.generator(z, cond), target)
+            error = _error(model.generator(z, cond), target)
             loss = error.sum() + weight * z.square().mean(1).sum()
             (z.grad,) = torch.autograd.grad(loss, z)
-        better = error.detach() < least
+        better = error.detach() < min_error
         best = torch.where(better[:, None], z.detach(), best)
-        least = torch.where(better, error.detach(), least)
+        min_error = torch.where(better, error.detach(), min_error)
         optimizer.step()
     return best
 
 
-def _distance(v: Tensor, target: Tensor) -> Tensor:
+def _error(v: Tensor, target: Tensor) -> Tensor:
     return (v - target).square().flatten(1).mean(1)

@@ -1,4 +1,4 @@
-"""How a class enters networks, and networks for vectors.
+"""Layers that the family's networks share: class conditioning, random Fourier features, MLPs.
 
 Shapes: B batch, L latents, E embedding, F features.
 """
@@ -8,16 +8,23 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = ["SLOPE", "Critic", "Generator", "Waves", "mlp", "width_of"]
+__all__ = [
+    "LEAKY_SLOPE",
+    "ConditionalGenerator",
+    "FourierFeatures",
+    "ProjectionDiscriminator",
+    "input_width",
+    "mlp",
+]
 
-SLOPE = 0.2
-"""Of leaky rectifiers below 0 (Radford et al., 2016)."""
+LEAKY_SLOPE = 0.2
+"""Negative slope of the leaky ReLUs (Radford et al., 2016)."""
 
 _EMBEDDING = 32
 
 
-class Generator(nn.Module):
-    """A body from vectors (B, L + E) to events; a class is a learned vector beside z."""
+class ConditionalGenerator(nn.Module):
+    """A network from vectors (B, L + E) to events; a class embedding is concatenated to z."""
 
     def __init__(self, body: nn.Module, classes: int | None = None) -> None:
         super().__init__()
@@ -31,15 +38,16 @@ class Generator(nn.Module):
         return x
 
 
-def width_of(latent: int, classes: int | None) -> int:
-    """How long the vectors are that a generator's body is given."""
+def input_width(latent: int, classes: int | None) -> int:
+    """Width L + E of what `ConditionalGenerator` feeds its body."""
     return latent + (_EMBEDDING if classes else 0)
 
 
-class Critic(nn.Module):
-    """Scores of a body's features h (B, F): w.h + e_c.h / sqrt(F), the class being projected.
+class ProjectionDiscriminator(nn.Module):
+    """Scores w.h + e_c.h / sqrt(F) of a network's features h (B, F), with class embeddings e_c.
 
-    cGANs with Projection Discriminator (Miyato & Koyama, 2018), eq. 3.
+    cGANs with Projection Discriminator (Miyato & Koyama, 2018), eq. 3,
+    https://arxiv.org/abs/1802.05637.
     """
 
     def __init__(self, body: nn.Module, features: int, classes: int | None = None) -> None:
@@ -56,11 +64,12 @@ class Critic(nn.Module):
         return score
 
 
-class Waves(nn.Module):
-    """(B, D) -> (B, D + 2 F): x beside cos and sin of 2 pi B x, with F random frequencies B.
+class FourierFeatures(nn.Module):
+    """Random Fourier features: x and the cosines and sines of 2 pi B x, (B, D) -> (B, D + 2 F).
 
-    They let an MLP bend on lengths far below those of the data (Tancik et al., 2020, section 6).
-    B ~ N(0, frequency^2), in cycles a unit, is drawn once and kept with the weights.
+    An MLP resolves structure far smaller than the data's extent with them (Tancik et al., 2020,
+    section 6, https://arxiv.org/abs/2006.10739). The F frequencies B ~ N(0, frequency^2), in
+    cycles per unit of x, are drawn once and saved with the weights.
     """
 
     def __init__(self, features: int, count: int, frequency: float) -> None:
@@ -74,8 +83,8 @@ class Waves(nn.Module):
 
 
 def mlp(widths: tuple[int, ...], *, last: bool) -> nn.Sequential:
-    """Linear maps between `widths` with leaky rectifiers between, and after the `last` if so."""
+    """Linear layers of `widths` with leaky ReLUs between them and, if `last`, at the end."""
     layers: list[nn.Module] = []
     for a, b in zip(widths, widths[1:], strict=False):
-        layers += [nn.Linear(a, b), nn.LeakyReLU(SLOPE)]
+        layers += [nn.Linear(a, b), nn.LeakyReLU(LEAKY_SLOPE)]
     return nn.Sequential(*layers[: None if last else -1])

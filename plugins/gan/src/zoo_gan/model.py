@@ -1,10 +1,10 @@
-"""What every generative adversarial network of this family shares: two networks and a scale.
+"""Base of the family's generative adversarial networks: a generator, a discriminator, a prior.
 
     x = G(z, c),  z ~ N(0, I)
 
-Networks see reals: integers 0..K-1 become 2 x / (K - 1) - 1 in [-1, 1], reals stay as they are.
-`generate` gives G(z) in the units of events, differentiable; a sample of an integer event is that,
-rounded.
+Networks work on continuous values: integers 0..K-1 are scaled to 2 x / (K - 1) - 1 in [-1, 1],
+continuous events stay as they are. `generate` returns G(z) in the units of events, differentiable;
+samples of integer events are G(z) rounded.
 
 Shapes: B batch, S the event's shape, L latents.
 """
@@ -16,28 +16,30 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.plugin import (
+    Batch,
     Condition,
     ConfigError,
     Distribution,
     Event,
     GenerativeModel,
+    Loss,
     Normal,
     Player,
     Rng,
     UsageError,
 )
 
-__all__ = ["AdversarialModel", "Adversaries", "Losses", "channels_last", "event_of"]
+__all__ = ["AdversarialModel", "Adversaries", "PlayerLosses", "channels_last", "event_of"]
 
 
 @runtime_checkable
 class Adversaries(Protocol):
-    """Two networks that adversarial losses train: the capability they require."""
+    """Capability that adversarial losses require: a generator and a discriminator."""
 
     generator: nn.Module
-    """Called as (z, cond): (B, L) -> events on the networks' scale (B, *S)."""
+    """Called as `(z, cond)`, (B, L) -> (B, *S) on the networks' scale."""
     discriminator: nn.Module
-    """Called as (v, cond): events on the networks' scale (B, *S) -> scores (B,)."""
+    """Called as `(v, cond)`, (B, *S) on the networks' scale -> scores (B,)."""
 
     def prior(self, batch: int, cond: Tensor | None = None) -> Distribution: ...
 
@@ -48,24 +50,24 @@ class Adversaries(Protocol):
         ...
 
     def to_events(self, x: Tensor) -> Tensor:
-        """What `generate` gave, as events (B, *S)."""
+        """Output of `generate` as valid events (B, *S)."""
         ...
 
 
-class Losses(Protocol):
-    """What `make_players` asks of a loss: a method for each player, and D's steps per G's."""
+class PlayerLosses(Protocol):
+    """A loss with a method for each player; `steps` are D's steps per step of G."""
 
     steps: int
 
-    def discriminator(self, model: Any, batch: Any, rng: Rng, step: int) -> Any: ...
+    def discriminator(self, model: Adversaries, batch: Batch, rng: Rng, step: int) -> Loss: ...
 
-    def generator(self, model: Any, batch: Any, rng: Rng, step: int) -> Any: ...
+    def generator(self, model: Adversaries, batch: Batch, rng: Rng, step: int) -> Loss: ...
 
 
 class AdversarialModel(GenerativeModel):
-    """Base of the family's models, which set `generator` and `discriminator`.
+    """Base of the family's models; a subclass sets `generator` and `discriminator`.
 
-    A model converted from a generator alone has no discriminator; it samples, and does not train.
+    A model converted from a generator alone has no discriminator: it samples and cannot train.
     """
 
     generator: nn.Module
@@ -82,7 +84,7 @@ class AdversarialModel(GenerativeModel):
         return Normal.standard(batch, self._latent, like=next(self.generator.parameters()))
 
     def generate(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
-        """G(z) in the units of events, (B, L) -> (B, *S), not yet rounded."""
+        """G(z) in the units of events, before rounding: (B, L) -> (B, *S)."""
         v: Tensor = self.generator(z, cond).contiguous()
         return v if self.event.levels is None else (v + 1) * ((self.event.levels - 1) / 2)
 
@@ -91,18 +93,18 @@ class AdversarialModel(GenerativeModel):
         return self.event.to_network(x, self.dtype)
 
     def to_events(self, x: Tensor) -> Tensor:
-        """What `generate` gave, as events: rounded to levels, or held in range."""
+        """Output of `generate` as valid events (B, *S): clamped and, for integers, rounded."""
         if self.event.levels is not None:
             return x.float().round().clamp(0, self.event.levels - 1).long()
         return self.event.from_network(x)
 
     def sample_rows(self, rng: Rng, cond: Tensor | None = None) -> Tensor:
-        """One pass of G, (B, *S)."""
+        """G(z) as events (B, *S), in one forward pass."""
         z = self.prior(len(rng), cond).sample(rng, stream="z")
         return self.to_events(self.generate(z, cond))
 
-    def make_players(self, loss: Losses) -> dict[str, Player]:
-        """The discriminator, which moves first, and the generator."""
+    def make_players(self, loss: PlayerLosses) -> dict[str, Player]:
+        """The discriminator, which is updated first, and the generator."""
         if self.discriminator is None:
             raise UsageError(
                 "this model is a generator without a discriminator; it cannot be trained.",
@@ -120,7 +122,7 @@ class AdversarialModel(GenerativeModel):
 
 
 def event_of(shape: tuple[int, ...], levels: int | None) -> Event:
-    """Integers, reals in [-1, 1] for images, or any reals for vectors."""
+    """Event of K quantization levels, or continuous: images in [-1, 1], vectors unbounded."""
     if len(shape) not in (1, 3):
         raise ConfigError(f"shape = {shape}; it must be (C, H, W) for images or (D,).")
     if levels is not None or len(shape) == 1:
@@ -129,7 +131,7 @@ def event_of(shape: tuple[int, ...], levels: int | None) -> Event:
 
 
 def channels_last(model: nn.Module) -> None:
-    """Lay convolutions out so that sampling on CPUs takes two thirds of the time."""
+    """Use the channels-last memory format, which cuts sampling time on CPUs by a third."""
     for p in model.parameters():
         if p.ndim == 4:
             p.data = p.data.contiguous(memory_format=torch.channels_last)

@@ -1,17 +1,18 @@
-r"""What discriminator and generator play for, as functions of D's scores.
+r"""Adversarial objectives: what discriminator and generator minimize, as functions of D's scores.
 
-With scores r = D(x) of real events and f = D(G(z)) of generated ones, each (B,), each function is
-the mean over the batch of what its player minimizes:
+With scores r = D(x) of real events and f = D(G(z)) of generated ones, each (B,), an objective is
+the mean over the batch of
 
-| game | discriminator | generator |
+| objective | discriminator | generator |
 |---|---|---|
 | non-saturating (Goodfellow et al., 2014) | softplus(-r) + softplus(f) | softplus(-f) |
 | hinge (Lim & Ye, 2017) | relu(1 - r) + relu(1 + f) | -f |
 | Wasserstein (Arjovsky et al., 2017) | f - r | -f |
 | relativistic (Jolicoeur-Martineau, 2018) | softplus(f - r) | softplus(r - f) |
 
-In the relativistic game (Huang et al., 2024, eq. 2) scores are compared pair by pair, so that no
-score means anything alone: it has no minimum in which all samples sit on one side of a boundary.
+The relativistic pairing objective (Huang et al., 2024, eq. 2) compares each real event with a
+generated one. A score alone then means nothing, so no minimum has all samples on one side of a
+decision boundary.
 """
 
 from collections.abc import Callable
@@ -20,12 +21,20 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["HINGE", "NON_SATURATING", "RELATIVISTIC", "WASSERSTEIN", "Game"]
+__all__ = ["HINGE", "NON_SATURATING", "RELATIVISTIC", "WASSERSTEIN", "Objective"]
 
 
 @dataclass(frozen=True)
-class Game:
-    """The two objectives; `paired` says that the generator's needs real scores, too."""
+class Objective:
+    """The losses of both players, called as `(real, fake)` with scores (B,), each a scalar.
+
+        >>> import torch
+        >>> real, fake = torch.tensor([2.0]), torch.tensor([-1.0])
+        >>> WASSERSTEIN.discriminator(real, fake)
+        tensor(-3.)
+
+    `paired` says that the generator's loss depends on the real scores, too.
+    """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor, Tensor], Tensor]
@@ -48,7 +57,7 @@ def _wasserstein_d(real: Tensor, fake: Tensor) -> Tensor:
     return fake.mean() - real.mean()
 
 
-def _raise_fake(real: Tensor, fake: Tensor) -> Tensor:
+def _negative_score_g(real: Tensor, fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
@@ -60,7 +69,7 @@ def _relativistic_g(real: Tensor, fake: Tensor) -> Tensor:
     return F.softplus(real - fake).mean()
 
 
-NON_SATURATING = Game(_non_saturating_d, _non_saturating_g)
-HINGE = Game(_hinge_d, _raise_fake)
-WASSERSTEIN = Game(_wasserstein_d, _raise_fake)
-RELATIVISTIC = Game(_relativistic_d, _relativistic_g, paired=True)
+NON_SATURATING = Objective(_non_saturating_d, _non_saturating_g)
+HINGE = Objective(_hinge_d, _negative_score_g)
+WASSERSTEIN = Objective(_wasserstein_d, _negative_score_g)
+RELATIVISTIC = Objective(_relativistic_d, _relativistic_g, paired=True)

@@ -1,4 +1,4 @@
-"""What this family declares to the zoo; it imports no torch."""
+"""The plugin's declarations; importing this module imports no torch."""
 
 from zoo_core.plugin import ConverterSpec, LossSpec, ModelSpec, SamplerSpec, hookimpl
 
@@ -20,7 +20,7 @@ def zoo_models() -> list[ModelSpec]:
             config="zoo_gan.dcgan:Config",
             capabilities=("Generator", _ADVERSARIES),
             default_loss="non_saturating",
-            summary="convolutions with batch normalization; reads the tutorial's weights",
+            summary="convolutions with batch normalization; reads the PyTorch tutorial's weights",
             paper="https://arxiv.org/abs/1511.06434",
             tiny=(("channels", 1), ("kernels", (2, 4)), ("width", 4), ("latent", 4)),
         ),
@@ -32,9 +32,9 @@ def zoo_models() -> list[ModelSpec]:
             config="zoo_gan.wgan_gp:Config",
             capabilities=("Generator", _ADVERSARIES),
             default_loss="wasserstein",
-            summary="Wasserstein critic held to slope 1 by a gradient penalty; images or vectors",
+            summary="Wasserstein GAN with a gradient penalty; images or vectors",
             paper="https://arxiv.org/abs/1704.00028",
-            tiny=(("shape", (1, 4, 4)), ("width", 4), ("latent", 4), ("halvings", 1)),
+            tiny=(("shape", (1, 4, 4)), ("width", 4), ("latent", 4), ("downsamples", 1)),
         ),
         ModelSpec(
             arch="r3gan",
@@ -44,7 +44,7 @@ def zoo_models() -> list[ModelSpec]:
             config="zoo_gan.r3gan:Config",
             capabilities=("Generator", _ADVERSARIES),
             default_loss="relativistic",
-            summary="relativistic game with R1 and R2 in residual networks; images or vectors",
+            summary="relativistic GAN with R1 and R2, residual networks; images or vectors",
             paper="https://arxiv.org/abs/2501.05441",
             tiny=(
                 ("shape", (1, 4, 4)),
@@ -67,25 +67,25 @@ def zoo_losses() -> list[LossSpec]:
             "non_saturating",
             "zoo_gan.losses:NonSaturating",
             requires=needs,
-            summary="the game of the first GANs, G maximizing log D",
+            summary="the loss of the first GANs: G maximizes log D",
         ),
         LossSpec(
             "hinge",
             "zoo_gan.losses:Hinge",
             requires=needs,
-            summary="scores beyond a margin of 1 count no more",
+            summary="hinge loss with a margin of 1",
         ),
         LossSpec(
             "wasserstein",
             "zoo_gan.losses:Wasserstein",
             requires=needs,
-            summary="distance of mean scores, D's slope held at 1 by a gradient penalty",
+            summary="difference of mean scores, with a gradient penalty on D (WGAN-GP)",
         ),
         LossSpec(
             "relativistic",
             "zoo_gan.losses:Relativistic",
             requires=needs,
-            summary="real and generated scores compared in pairs, with R1 and R2",
+            summary="real and generated scores compared in pairs, with R1 and R2 penalties",
         ),
     ]
 
@@ -97,7 +97,7 @@ def zoo_samplers() -> list[SamplerSpec]:
             "truncated",
             "zoo_gan.samplers:Truncated",
             requires=("Generator", _ADVERSARIES),
-            summary="latents cut off at a threshold: fidelity for variety",
+            summary="truncation trick: latents within a threshold; less diversity, more fidelity",
         )
     ]
 

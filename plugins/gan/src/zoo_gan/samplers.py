@@ -1,6 +1,7 @@
-"""Sampling from less of the prior: fidelity for variety.
+"""The truncation trick: less diversity for more fidelity.
 
-The truncation trick of Large Scale GAN Training (Brock et al., 2019), section 3.1.
+Large Scale GAN Training for High Fidelity Natural Image Synthesis (Brock et al., 2019), section
+3.1, https://arxiv.org/abs/1809.11096.
 """
 
 from dataclasses import dataclass
@@ -14,32 +15,33 @@ from zoo_gan.model import Adversaries
 
 __all__ = ["Truncated", "truncate"]
 
-_LARGEST = 1e4
-"""Beyond it a threshold is none."""
+_MAX_THRESHOLD = 1e4
 
 
 @dataclass(frozen=True)
 class Truncated:
-    """Samples from latents of a normal prior cut off at `threshold` standard deviations.
+    """Samples whose latents follow a standard normal truncated at `threshold` standard deviations.
 
-    The latents of a seed are those of an untruncated sample, moved inwards: the images of one seed
-    change smoothly with the threshold, and a large one changes nothing.
+    The latents of a seed are those of the untruncated sample, moved towards 0: the images of one
+    seed change smoothly with the threshold, and a large threshold changes nothing.
+
+        model.sample(16, sampler=Truncated(threshold=0.7))
     """
 
-    threshold: Annotated[float, Range(0.0, _LARGEST, open=True)] = 1.0
+    threshold: Annotated[float, Range(0.0, _MAX_THRESHOLD, open=True)] = 1.0
 
     def __call__(self, model: Adversaries, rng: Rng, cond: Tensor | None) -> Tensor:
-        """Events (B, *S)."""
+        """One event per row of `rng`, (B, *S)."""
         z = model.prior(len(rng), cond).sample(rng, stream="z")
         return model.to_events(model.generate(truncate(z, self.threshold), cond))
 
 
 def truncate(z: Tensor, threshold: float) -> Tensor:
-    r"""Standard normals as normals given |z| <= threshold, each keeping its quantile.
+    r"""Map standard normals to the normal truncated to |z| <= threshold, keeping each quantile.
 
         z' = Phi^{-1}(a + (1 - 2 a) Phi(z)),  a = Phi(-threshold)
 
-    It is computed on the lower half, where Phi has the digits, and mirrored.
+    Computed for -|z|, where Phi is accurate in floating point, and mirrored.
     """
     a = torch.special.ndtr(torch.tensor(-threshold, dtype=torch.float64, device=z.device))
     lower = torch.special.ndtri(a + (1 - 2 * a) * torch.special.ndtr(-z.double().abs()))

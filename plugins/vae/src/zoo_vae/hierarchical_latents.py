@@ -1,8 +1,9 @@
-"""Codes of several levels, z = (z_1, ..., z_L), each normal given others of them.
+"""Latents in groups, z = (z_1, ..., z_L), each normal given some of the others.
 
-A flat code holds its levels side by side, z_1 first, whatever order they depend on each other in.
+A flat latent vector holds the groups side by side, z_1 first, whichever order they depend on each
+other in.
 
-Shapes: B batch, Z latents of all levels, Z_l those of a level, of a shape of its own.
+Shapes: B batch, Z latents of all groups; Z_l latents of group l, whose shape is its own.
 """
 
 from abc import ABC, abstractmethod
@@ -13,50 +14,59 @@ from torch import Size, Tensor
 
 from zoo_core.plugin import Normal, Product, Rng
 
-__all__ = ["Level", "Levels", "Pick", "flat", "split"]
+__all__ = ["ChooseValue", "Group", "HierarchicalLatents", "concatenate", "split_groups"]
 
-Pick = Callable[[int, Normal], Tensor]
-"""The value z_l of level l (from 0) given its conditional: a draw, the mean, or a known one."""
+ChooseValue = Callable[[int, Normal], Tensor]
+"""The value z_l of group l (from 0) given its conditional: a draw, the mean, or a known value."""
 
-Level = tuple[Normal, Tensor]
-"""A level's conditional and its value."""
+Group = tuple[Normal, Tensor]
+"""A group's conditional and its value, both (B, *Z_l)."""
 
 
-class Levels(ABC):
-    """A distribution over flat codes (B, Z), told level by level."""
+class HierarchicalLatents(ABC):
+    """A distribution over flat latents (B, Z) that factorizes over groups.
+
+    A subclass implements `ancestral_pass`; mean, draws and densities follow from it.
+    """
 
     def __init__(self, shapes: Sequence[Size]) -> None:
         self.shapes = shapes
 
     @abstractmethod
-    def walk(self, pick: Pick) -> list[Level]:
-        """All levels in the order of the code, each conditioned on what was picked before it."""
+    def ancestral_pass(self, choose: ChooseValue) -> list[Group]:
+        """All groups from z_1 on, each conditioned on the values chosen for its parents."""
 
     @property
     def mean(self) -> Tensor:
-        """Each level's mean given the means before it, (B, Z)."""
-        return flat(self.walk(lambda l, q: q.mean))
+        """Each group's mean given the means of its parents, (B, Z)."""
+        return concatenate(self.ancestral_pass(lambda l, q: q.mean))
 
     def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
-        """(B, Z), differentiable."""
-        return flat(self.walk(lambda l, q: q.sample(rng, stream=f"{stream}{l}", step=step)))
+        """A reparameterized draw (B, Z)."""
+        return concatenate(
+            self.ancestral_pass(lambda l, q: q.sample(rng, stream=f"{stream}{l}", step=step))
+        )
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log-density of z (B, Z), (B,)."""
+        """Log-density of z (B, Z) in nats, (B,)."""
         return self.given(z).log_prob(z)
 
     def given(self, z: Tensor) -> Product:
-        """The conditionals at z (B, Z)."""
-        known = split(z, self.shapes)
-        return Product(tuple(q for q, _ in self.walk(lambda l, q: known[l])))
+        """The conditionals of all groups at z (B, Z)."""
+        values = split_groups(z, self.shapes)
+        return Product(tuple(q for q, _ in self.ancestral_pass(lambda l, q: values[l])))
 
 
-def flat(levels: Sequence[Level]) -> Tensor:
-    """Values of levels side by side, (B, Z)."""
-    return torch.cat([z.flatten(1) for _, z in levels], 1)
+def concatenate(groups: Sequence[Group]) -> Tensor:
+    """Values of the groups as flat latents (B, Z)."""
+    return torch.cat([z.flatten(1) for _, z in groups], 1)
 
 
-def split(z: Tensor, shapes: Sequence[Size]) -> list[Tensor]:
-    """Codes (B, Z) as levels (B, *Z_l)."""
-    parts = torch.split(z, [shape.numel() for shape in shapes], 1)
-    return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
+def split_groups(z: Tensor, shapes: Sequence[Size]) -> list[Tensor]:
+    """Flat latents (B, Z) as groups (B, *Z_l).
+
+    >>> [tuple(z_l.shape) for z_l in split_groups(torch.zeros(4, 7), [Size((3,)), Size((1, 2, 2))])]
+    [(4, 3), (4, 1, 2, 2)]
+    """
+    chunks = torch.split(z, [shape.numel() for shape in shapes], 1)
+    return [chunk.reshape(-1, *shape) for chunk, shape in zip(chunks, shapes, strict=True)]

@@ -1,15 +1,15 @@
 """Importance-weighted autoencoder (Burda, Grosse & Salakhutdinov, 2016).
 
-https://arxiv.org/abs/1509.00519. A chain of L stochastic levels, inferred from the bottom up and
-generated from the top down, each conditional a normal told by two tanh layers:
+https://arxiv.org/abs/1509.00519. L groups of latents form a Markov chain with bottom-up inference
+and top-down generation. Every conditional is a normal, parameterized by two tanh layers:
 
     q(z|x) = q(z_1|x) q(z_2|z_1) ... q(z_L|z_{L-1})                                    (eq. 5)
     p(x, z) = p(z_L) p(z_{L-1}|z_L) ... p(x|z_1),  p(z_L) = N(0, I)                    (eq. 1)
     log p(x) >= E[log (1/k) sum_i p(x, z_i) / q(z_i|x)],  z_i ~ q(z|x)                 (eq. 8)
 
-trained on that bound (`IWAELoss(k=50)`); with k = 1 it is a VAE of several levels.
+It is trained on that bound (`IWAELoss(k=50)`); with k = 1 it is a VAE with L latent groups.
 
-Shapes: B batch, C channels, H rows, W columns, Z latents of all levels, z_1 nearest to x.
+Shapes: B batch, C channels, H height, W width, Z latents of all groups, z_1 next to x.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,27 +31,38 @@ from zoo_core.plugin import (
     one_hot,
     ordinal,
 )
-from zoo_vae.hierarchical_latents import Level, Levels, Pick, split
-from zoo_vae.networks import Head, Likelihood, Mlp, bounded, full
+from zoo_vae.hierarchical_latents import (
+    ChooseValue,
+    Group,
+    HierarchicalLatents,
+    split_groups,
+)
+from zoo_vae.networks import (
+    ConditionalMLP,
+    DecoderLikelihood,
+    LikelihoodHead,
+    soft_clamp,
+    to_float32,
+)
 
-__all__ = ["IWAE", "Config"]
+__all__ = ["Config", "ImportanceWeightedAutoencoder"]
 
-Conditional = Callable[[Tensor], Normal]
-"""p or q of a level (B, Z_l), given the one before it in the chain."""
+Transition = Callable[[Tensor], Normal]
+"""p or q of a group (B, Z_l) given the previous one in the chain."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Event, likelihood, and, level by level from x upwards, latents and the networks' widths.
+    """Event, likelihood, and the latents and network widths of each group from x upwards.
 
-    The defaults are the paper's two levels; one level is latent = (50,), hidden = (200,).
-    `classes` makes the model class-conditional.
+    The defaults are the paper's model with two groups; with one it has latent = (50,), hidden =
+    (200,). `classes` makes the model class-conditional.
     """
 
     shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
     levels: Annotated[int, Range(2, 65536)] = 2
     classes: Annotated[int, Range(1, 65536)] | None = None
-    likelihood: Likelihood = "bernoulli"
+    likelihood: DecoderLikelihood = "bernoulli"
     latent: Annotated[tuple[int, ...], Range(1, 65536)] = (100, 50)
     hidden: Annotated[tuple[int, ...], Range(1, 65536)] = (200, 100)
 
@@ -59,21 +70,21 @@ class Config:
         if not self.latent or len(self.latent) != len(self.hidden):
             raise ConfigError(
                 f"iwae has latent = {self.latent} and hidden = {self.hidden}; "
-                "each needs one entry a level."
+                "each needs one entry per latent group."
             )
 
 
-class IWAE(GenerativeModel):
-    """Levels of normal codes between tanh networks."""
+class ImportanceWeightedAutoencoder(GenerativeModel):
+    """A Markov chain of normal latent groups between tanh networks."""
 
     def __init__(self, config: Config | None = None) -> None:
         c = config or Config()
         event = Event(c.shape, levels=c.levels)
         super().__init__(c, event, Condition("classes", c.classes) if c.classes else None)
-        self.head = Head(event, c.likelihood)
+        self.head = LikelihoodHead(event, c.likelihood)
         self.shapes = [Size((n,)) for n in c.latent]
-        below = (event.dims, *c.latent[:-1])
-        sizes = [*zip(below, c.hidden, c.latent, strict=True)]
+        inputs = (event.dims, *c.latent[:-1])
+        sizes = [*zip(inputs, c.hidden, c.latent, strict=True)]
         self.up = nn.ModuleList(self._net(n, h, 2 * z) for n, h, z in sizes)
         values = event.dims // c.shape[0] * self.head.features
         outputs = (values, *(2 * n for n in c.latent[:-1]))
@@ -81,34 +92,34 @@ class IWAE(GenerativeModel):
             self._net(z, h, n) for (_, h, z), n in zip(sizes, outputs, strict=True)
         )
 
-    def _net(self, inputs: int, hidden: int, outputs: int) -> Mlp:
+    def _net(self, inputs: int, hidden: int, outputs: int) -> ConditionalMLP:
         c = self.config
         widths = (inputs, hidden, hidden, outputs)
-        return Mlp(widths, classes=c.classes, act=nn.Tanh)
+        return ConditionalMLP(widths, classes=c.classes, act=nn.Tanh)
 
-    def prior(self, batch: int, cond: Tensor | None = None) -> "Chain":
-        """p(z) over flat codes (B, Z), from the last level to the first."""
+    def prior(self, batch: int, cond: Tensor | None = None) -> "MarkovChain":
+        """p(z) over flat latents (B, Z), from the last group to the first."""
         e, last = self._one_hot(cond), len(self.shapes) - 1
-        links = [_normal(net, e) for net in reversed(_nets(self.down)[1:])]
+        transitions = [_transition(net, e) for net in reversed(_nets(self.down)[1:])]
         like = _nets(self.down)[0].like
         first = Normal.standard(batch, *self.shapes[-1], like=like)
-        return Chain(self.shapes, first, links, order=range(last, -1, -1))
+        return MarkovChain(self.shapes, first, transitions, order=range(last, -1, -1))
 
-    def encode(self, x: Tensor, cond: Tensor | None = None) -> "Chain":
-        """q(z|x) over flat codes (B, Z), for x (B, C, H, W), from the first level to the last."""
+    def encode(self, x: Tensor, cond: Tensor | None = None) -> "MarkovChain":
+        """q(z|x) over flat latents (B, Z), for x (B, C, H, W), from the first group to the last."""
         e = self._one_hot(cond)
-        first, *links = (_normal(net, e) for net in _nets(self.up))
-        seen = ordinal(x.flatten(1), self.config.levels, self.dtype)
-        return Chain(self.shapes, first(seen), links, order=range(len(self.shapes)))
+        first, *transitions = (_transition(net, e) for net in _nets(self.up))
+        v = ordinal(x.flatten(1), self.config.levels, self.dtype)
+        return MarkovChain(self.shapes, first(v), transitions, order=range(len(self.shapes)))
 
     def decode(self, z: Tensor, cond: Tensor | None = None) -> Distribution:
         """p(x|z) = p(x|z_1) over (B, C, H, W), for z (B, Z)."""
-        z_1 = split(z, self.shapes)[0]
+        z_1 = split_groups(z, self.shapes)[0]
         h = self.down[0](z_1, self._one_hot(cond))
         return self.head(h.unflatten(1, (-1, *self.event.shape[1:])))
 
     def sample_rows(self, rng: Rng, cond: Tensor | None = None) -> Tensor:
-        """x ~ p(x|z), z ~ p(z)."""
+        """x ~ p(x|z), z ~ p(z): (B, C, H, W)."""
         z = self.prior(len(rng), cond).sample(rng, stream="z")
         return self.decode(z, cond).sample(rng, stream="x")
 
@@ -116,38 +127,38 @@ class IWAE(GenerativeModel):
         return one_hot(cond, self.config.classes, self.dtype)
 
 
-class Chain(Levels):
-    """Levels of which each depends on the one before it in `order` alone."""
+class MarkovChain(HierarchicalLatents):
+    """Groups that each depend only on the previous one in `order`."""
 
     def __init__(
         self,
         shapes: Sequence[Size],
         first: Normal,
-        links: Sequence[Conditional],
+        transitions: Sequence[Transition],
         *,
         order: Sequence[int],
     ) -> None:
         super().__init__(shapes)
-        self.first, self.links, self.order = first, links, order
+        self.first, self.transitions, self.order = first, transitions, order
 
-    def walk(self, pick: Pick) -> list[Level]:
-        at = self.order[0]
-        found = {at: (self.first, pick(at, self.first))}
-        for (before, l), link in zip(pairwise(self.order), self.links, strict=True):
-            q = link(found[before][1])
-            found[l] = q, pick(l, q)
-        return [found[l] for l in sorted(found)]
-
-
-def _nets(modules: nn.ModuleList) -> list[Mlp]:
-    return cast("list[Mlp]", list(modules))
+    def ancestral_pass(self, choose: ChooseValue) -> list[Group]:
+        start = self.order[0]
+        groups = {start: (self.first, choose(start, self.first))}
+        for (before, l), transition in zip(pairwise(self.order), self.transitions, strict=True):
+            q = transition(groups[before][1])
+            groups[l] = q, choose(l, q)
+        return [groups[l] for l in sorted(groups)]
 
 
-def _normal(net: Mlp, e: Tensor | None) -> Conditional:
-    """The normal whose mean and log-spread a network tells."""
+def _nets(modules: nn.ModuleList) -> list[ConditionalMLP]:
+    return cast("list[ConditionalMLP]", list(modules))
+
+
+def _transition(net: ConditionalMLP, e: Tensor | None) -> Transition:
+    """The normal whose mean and log standard deviation a network returns."""
 
     def conditional(h: Tensor) -> Normal:
-        mean, log_std = full(net(h, e)).chunk(2, 1)
-        return Normal(mean, bounded(log_std))
+        mean, log_std = to_float32(net(h, e)).chunk(2, 1)
+        return Normal(mean, soft_clamp(log_std))
 
     return conditional

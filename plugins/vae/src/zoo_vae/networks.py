@@ -1,11 +1,12 @@
-"""The networks between events and codes, and what they say of an event.
+"""Encoder and decoder networks, and the likelihood p(x|z) of a decoder's output.
 
-    encoder   x in [-1, 1] -> halving convolutions, if any -> dense layers
-    decoder   z -> dense layers -> doubling transposed convolutions, if any -> p(x|z)
+    encoder   x in [-1, 1] -> stride-2 convolutions, if any -> dense layers
+    decoder   z -> dense layers -> stride-2 transposed convolutions, if any -> p(x|z)
 
-A class c adds U e_c to the first pre-activation of either side.
+A class c adds U e_c, with the one-hot vector e_c, to the first pre-activation of either network.
 
-Shapes: B batch, C channels, H rows, W columns, K levels, F features a value.
+Shapes: B batch, C channels, H height, W width, K quantization levels, F features per value, Z
+latents.
 """
 
 from collections.abc import Sequence
@@ -26,25 +27,25 @@ from zoo_core.plugin import (
 )
 
 __all__ = [
-    "Head",
+    "ConditionalMLP",
+    "DecoderLikelihood",
     "ImageDecoder",
     "ImageEncoder",
-    "Likelihood",
-    "Mlp",
-    "bounded",
-    "full",
-    "within_range",
+    "LikelihoodHead",
+    "clamp_log_std",
+    "soft_clamp",
+    "to_float32",
 ]
 
-Likelihood = Literal["bernoulli", "categorical", "logistic"]
-"""p(x|z) of each value: two levels, K free levels, or K levels of a discretized logistic."""
+DecoderLikelihood = Literal["bernoulli", "categorical", "logistic"]
+"""p(x|z) of each value: Bernoulli (K = 2), categorical, or discretized logistic."""
 
 _MAX_LOG_STD = 5.0
-_LEAST_LOG_STD = -20.0
+_MIN_LOG_STD = -20.0
 
 
-class Mlp(nn.Module):
-    """h_l = act(W_l h_{l-1} + b_l), the first with U e_c, and a linear layer at the end."""
+class ConditionalMLP(nn.Module):
+    """h_l = act(W_l h_{l-1} + b_l), plus U e_c in the first layer; the last layer is linear."""
 
     def __init__(
         self,
@@ -62,21 +63,21 @@ class Mlp(nn.Module):
 
     @property
     def like(self) -> Tensor:
-        """A tensor of the device and dtype that this works on."""
+        """A tensor with the device and dtype of the network."""
         return cast(nn.Linear, self.layers[0]).weight
 
     def forward(self, h: Tensor, e: Tensor | None = None) -> Tensor:
-        first, *others = self.layers
+        first, *rest = self.layers
         h = first(h)
         if self.classes is not None:
             h = h + self.classes(e)
-        for layer in others:
+        for layer in rest:
             h = layer(F.dropout(self.act(h), self.dropout, self.training))
         return h
 
 
 class ImageEncoder(nn.Module):
-    """Events (B, C, H, W) as integers to features (B, outputs)."""
+    """Integer events (B, C, H, W) -> features (B, outputs)."""
 
     def __init__(
         self,
@@ -93,17 +94,18 @@ class ImageEncoder(nn.Module):
         convs = (nn.Conv2d(n, m, 4, 2, 1) for n, m in zip(widths[:-1], widths[1:], strict=True))
         self.convs = nn.ModuleList(convs)
         inputs = widths[-1] * _pixels(event, len(channels))
-        self.dense = Mlp((inputs, *hidden, outputs), classes=classes, dropout=dropout)
+        self.dense = ConditionalMLP((inputs, *hidden, outputs), classes=classes, dropout=dropout)
 
     def forward(self, x: Tensor, e: Tensor | None = None) -> Tensor:
         h = ordinal(x, self.levels, self.dense.like.dtype)
         for conv in self.convs:
             h = F.silu(conv(h))
-        return self.dense(h.flatten(1), e)  # type: ignore[no-any-return]
+        features: Tensor = self.dense(h.flatten(1), e)
+        return features
 
 
 class ImageDecoder(nn.Module):
-    """Codes (B, Z) to p(x|z) of events (B, C, H, W)."""
+    """Latents (B, Z) -> p(x|z) over events (B, C, H, W)."""
 
     def __init__(
         self,
@@ -111,13 +113,13 @@ class ImageDecoder(nn.Module):
         channels: Sequence[int],
         hidden: Sequence[int],
         latent: int,
-        likelihood: Likelihood,
+        likelihood: DecoderLikelihood,
         *,
         classes: int | None = None,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.head = Head(event, likelihood)
+        self.head = LikelihoodHead(event, likelihood)
         widths = (*reversed(channels), self.head.features)
         convs = (
             nn.ConvTranspose2d(n, m, 4, 2, 1) for n, m in zip(widths[:-1], widths[1:], strict=True)
@@ -126,7 +128,7 @@ class ImageDecoder(nn.Module):
         scale = 2 ** len(channels)
         self.base = (widths[0], event.shape[1] // scale, event.shape[2] // scale)
         outputs = widths[0] * _pixels(event, len(channels))
-        self.dense = Mlp((latent, *hidden, outputs), classes=classes, dropout=dropout)
+        self.dense = ConditionalMLP((latent, *hidden, outputs), classes=classes, dropout=dropout)
 
     def forward(self, z: Tensor, e: Tensor | None = None) -> Distribution:
         h = self.dense(z, e).unflatten(1, self.base)
@@ -135,10 +137,13 @@ class ImageDecoder(nn.Module):
         return self.head(h)
 
 
-class Head:
-    """Features (B, F C, H, W) as the likelihood of events (B, C, H, W)."""
+class LikelihoodHead:
+    """Features (B, F C, H, W) -> p(x|z) over events (B, C, H, W).
 
-    def __init__(self, event: Event, likelihood: Likelihood) -> None:
+    Raises `ConfigError` for a Bernoulli likelihood of other than two quantization levels.
+    """
+
+    def __init__(self, event: Event, likelihood: DecoderLikelihood) -> None:
         if likelihood == "bernoulli" and event.levels != 2:
             raise ConfigError(
                 f"a bernoulli likelihood is for 2 levels, not {event.levels}.",
@@ -149,44 +154,45 @@ class Head:
         self.features = per_value * event.shape[0]
 
     def __call__(self, h: Tensor) -> Distribution:
-        h = full(h)
+        h = to_float32(h)
         if self.likelihood == "bernoulli":
             return Bernoulli(h)
         h = h.reshape(len(h), -1, *self.event.shape)  # (B, F, C, H, W)
         if self.likelihood == "categorical":
             return Categorical(h.movedim(1, -1))
-        return DiscretizedLogistic(h[:, 0], h[:, 1] - 2, self.levels)  # a fresh scale of e^-2
+        return DiscretizedLogistic(h[:, 0], h[:, 1] - 2, self.levels)  # initial scale e^-2
 
 
-def bounded(log_std: Tensor) -> Tensor:
-    """Smoothly within +-5: where a prior is learned, it and q could else shrink without end.
+def soft_clamp(log_std: Tensor) -> Tensor:
+    """Smoothly bound to (-5, 5), for q beside a learned prior.
 
-    Below the resolution of z their densities are noise, which a bound would be pushed up by.
+    Otherwise both standard deviations could shrink together below the floating-point resolution of
+    z, where rounding errors of the densities would raise the bound.
     """
     return _MAX_LOG_STD * torch.tanh(log_std / _MAX_LOG_STD)
 
 
-def within_range(log_std: Tensor) -> Tensor:
-    """Cut to -20..5, far beyond what is learned beside a prior N(0, I), and else left as it is.
+def clamp_log_std(log_std: Tensor) -> Tensor:
+    """Clamp to [-20, 5], for q beside a prior N(0, I); trained encoders stay far inside.
 
-    An encoder says e^900 of events unlike any that it has seen. Any q gives a bound, so it is one
-    with that cut as well, where the uncut one overflows.
+    For events far from the training data an encoder may return standard deviations of e^900, which
+    overflow. The clamped q still gives a valid bound, since every q does.
     """
-    return log_std.clamp(_LEAST_LOG_STD, _MAX_LOG_STD)
+    return log_std.clamp(_MIN_LOG_STD, _MAX_LOG_STD)
 
 
-def full(h: Tensor) -> Tensor:
-    """Half precisions, which autocast makes, as float32: densities are sums of many terms."""
+def to_float32(h: Tensor) -> Tensor:
+    """Cast autocast's half precisions to float32, as log-densities sum many terms."""
     return h.float() if h.dtype in (torch.bfloat16, torch.float16) else h
 
 
-def _pixels(event: Event, halvings: int) -> int:
-    """Places of an image after so many halvings; raises `ConfigError` where one is not even."""
+def _pixels(event: Event, downsamples: int) -> int:
+    """Pixels after stride-2 layers; raises `ConfigError` where a side is not divisible."""
     _, rows, columns = event.shape
-    scale = 1 << halvings
+    scale = 1 << downsamples
     if rows % scale or columns % scale:
         raise ConfigError(
-            f"images of {rows}x{columns} cannot be halved {halvings} times.",
-            hint="give fewer channels, one for each halving",
+            f"images of {rows}x{columns} cannot be downsampled {downsamples} times.",
+            hint="give fewer channels, one per downsampling",
         )
     return (rows // scale) * (columns // scale)

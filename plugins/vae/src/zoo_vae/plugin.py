@@ -1,4 +1,4 @@
-"""What this family declares to the zoo; it imports no torch."""
+"""The plugin's declarations; importing this module imports no torch."""
 
 from zoo_core.plugin import ModelSpec, hookimpl
 
@@ -19,7 +19,7 @@ def zoo_models() -> list[ModelSpec]:
             capabilities=("Encoder", "Decoder"),
             default_likelihood="elbo",
             default_loss="elbo",
-            summary="normal codes between two networks, dense or convolutional",
+            summary="normal latents between an encoder and a decoder, dense or convolutional",
             paper="https://arxiv.org/abs/1312.6114",
             tiny=(("shape", (1, 2, 4)), ("latent", 2), ("hidden", (8,)), ("channels", (4,))),
         ),
@@ -27,12 +27,12 @@ def zoo_models() -> list[ModelSpec]:
             arch="iwae",
             family="vae",
             density="explicit/approximate",
-            target="zoo_vae.iwae:IWAE",
+            target="zoo_vae.iwae:ImportanceWeightedAutoencoder",
             config="zoo_vae.iwae:Config",
             capabilities=("Encoder", "Decoder"),
             default_likelihood="elbo",
             default_loss="iwae",
-            summary="one or more levels of normal codes, trained on the importance-weighted bound",
+            summary="one or more groups of normal latents, trained on the importance-weighted bound",
             paper="https://arxiv.org/abs/1509.00519",
             tiny=(("shape", (1, 2, 3)), ("latent", (3, 2)), ("hidden", (6, 4))),
         ),
@@ -45,7 +45,7 @@ def zoo_models() -> list[ModelSpec]:
             capabilities=("Encoder", "Decoder"),
             default_likelihood="elbo",
             default_loss="elbo",
-            summary="a ladder of convolutional levels, inferred from the top down",
+            summary="hierarchical VAE of convolutional latent groups with top-down inference",
             paper="https://arxiv.org/abs/1602.02282",
             tiny=(("shape", (1, 4, 2)), ("channels", (4,)), ("blocks", (3,)), ("latent", (1,))),
         ),

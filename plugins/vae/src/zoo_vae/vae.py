@@ -1,16 +1,16 @@
 """Variational autoencoder (Kingma & Welling, 2014; Rezende, Mohamed & Wierstra, 2014).
 
-https://arxiv.org/abs/1312.6114. A code z of a normal prior explains an event x, and an encoder
-approximates what z explains a given x:
+https://arxiv.org/abs/1312.6114. A decoder generates an event x from normal latents z, and an
+encoder approximates the posterior of z given x:
 
     p(z) = N(0, I),  p(x|z) = prod_i p(x_i | f(z)),  q(z|x) = N(mu(x), diag sigma(x)^2)   (eq. 9)
     log p(x) >= E_q[log p(x|z)] - KL(q(z|x) || p(z))                                      (eq. 3)
 
-The bound, its importance-weighted kin and their losses are the core's (`zoo_core.likelihoods`);
+The bounds (ELBO, IWAE) and their losses are the core's (`zoo_core.likelihoods`);
 `ELBOLoss(beta=4)` trains a beta-VAE (Higgins et al., 2017). With `channels` the networks are
 convolutional.
 
-Shapes: B batch, C channels, H rows, W columns, Z latents.
+Shapes: B batch, C channels, H height, W width, Z latents.
 """
 
 from dataclasses import dataclass
@@ -28,23 +28,29 @@ from zoo_core.plugin import (
     Rng,
     one_hot,
 )
-from zoo_vae.networks import ImageDecoder, ImageEncoder, Likelihood, full, within_range
+from zoo_vae.networks import (
+    DecoderLikelihood,
+    ImageDecoder,
+    ImageEncoder,
+    clamp_log_std,
+    to_float32,
+)
 
 __all__ = ["VAE", "Config"]
 
 
 @dataclass(frozen=True)
 class Config:
-    """Event, likelihood and networks. `classes` makes the model class-conditional.
+    """Event, likelihood and networks; `classes` makes the model class-conditional.
 
-    `hidden` are the widths of the encoder's dense layers, the decoder's are the same in reverse;
-    `channels` are those of halving convolutions before (and after) them, none for an MLP.
+    `hidden` are the widths of the encoder's dense layers, in reverse those of the decoder;
+    `channels` those of the encoder's stride-2 convolutions, in reverse the decoder's (none: MLP).
     """
 
     shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
     levels: Annotated[int, Range(2, 65536)] = 2
     classes: Annotated[int, Range(1, 65536)] | None = None
-    likelihood: Likelihood = "bernoulli"
+    likelihood: DecoderLikelihood = "bernoulli"
     latent: Annotated[int, Range(1, 65536)] = 50
     hidden: Annotated[tuple[int, ...], Range(1, 65536)] = (500, 500)
     channels: Annotated[tuple[int, ...], Range(1, 65536)] = ()
@@ -52,7 +58,11 @@ class Config:
 
 
 class VAE(GenerativeModel):
-    """One level of normal codes between two networks."""
+    """One group of normal latents between an encoder and a decoder.
+
+    model = VAE(Config(shape=(1, 8, 8), levels=17, likelihood="categorical", latent=10))
+    model.log_likelihood(x, method=IWAE(k=64))
+    """
 
     def __init__(self, config: Config | None = None) -> None:
         c = config or Config()
@@ -77,15 +87,16 @@ class VAE(GenerativeModel):
 
     def encode(self, x: Tensor, cond: Tensor | None = None) -> Normal:
         """q(z|x) over (B, Z), for x (B, C, H, W)."""
-        mean, log_std = full(self.encoder(x, self._one_hot(cond))).chunk(2, 1)
-        return Normal(mean, within_range(log_std))
+        mean, log_std = to_float32(self.encoder(x, self._one_hot(cond))).chunk(2, 1)
+        return Normal(mean, clamp_log_std(log_std))
 
     def decode(self, z: Tensor, cond: Tensor | None = None) -> Distribution:
         """p(x|z) over (B, C, H, W), for z (B, Z)."""
-        return self.decoder(z, self._one_hot(cond))  # type: ignore[no-any-return]
+        p: Distribution = self.decoder(z, self._one_hot(cond))
+        return p
 
     def sample_rows(self, rng: Rng, cond: Tensor | None = None) -> Tensor:
-        """x ~ p(x|z), z ~ p(z)."""
+        """x ~ p(x|z), z ~ p(z): (B, C, H, W)."""
         z = self.prior(len(rng), cond).sample(rng, stream="z")
         return self.decode(z, cond).sample(rng, stream="x")
 

@@ -65,7 +65,8 @@ def concatenate(groups: Sequence[Group]) -> Tensor:
 def split_groups(z: Tensor, shapes: Sequence[Size]) -> list[Tensor]:
     """Flat latents (B, Z) as groups (B, *Z_l).
 
-    >>> [tuple(z_l.shape) for z_l in split_groups(torch.zeros(4, 7), [Size((3,)), Size((1, 2, 2))])]
+    >>> groups = split_groups(torch.zeros(4, 7), [Size((3,)), Size((1, 2, 2))])
+    >>> [tuple(z_l.shape) for z_l in groups]
     [(4, 3), (4, 1, 2, 2)]
     """
     chunks = torch.split(z, [shape.numel() for shape in shapes], 1)

@@ -68,7 +68,7 @@ class Config:
     blocks: Annotated[tuple[int, ...], Range(0, 64)] = (1, 2)
     latent: Annotated[tuple[int, ...], Range(1, 4096)] = (2, 8)
     strides: Annotated[tuple[int, ...], Range(2, 64)] = ()
-    """Default: 2 each. The last may reduce the image to one position, whose groups see all of x."""
+    """Default: 2 each. The last may leave a single position, whose groups see all of x."""
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
 
     def __post_init__(self) -> None:

@@ -106,7 +106,7 @@ class ImportanceWeightedAutoencoder(GenerativeModel):
         return MarkovChain(self.shapes, first, transitions, order=range(last, -1, -1))
 
     def encode(self, x: Tensor, cond: Tensor | None = None) -> "MarkovChain":
-        """q(z|x) over flat latents (B, Z), for x (B, C, H, W), from the first group to the last."""
+        """q(z|x) over flat latents (B, Z) for x (B, C, H, W), from the first group to the last."""
         e = self._one_hot(cond)
         first, *transitions = (_transition(net, e) for net in _nets(self.up))
         v = ordinal(x.flatten(1), self.config.levels, self.dtype)

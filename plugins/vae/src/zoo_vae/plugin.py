@@ -32,7 +32,7 @@ def zoo_models() -> list[ModelSpec]:
             capabilities=("Encoder", "Decoder"),
             default_likelihood="elbo",
             default_loss="iwae",
-            summary="one or more groups of normal latents, trained on the importance-weighted bound",
+            summary="groups of normal latents, trained on the importance-weighted bound",
             paper="https://arxiv.org/abs/1509.00519",
             tiny=(("shape", (1, 2, 3)), ("latent", (3, 2)), ("hidden", (6, 4))),
         ),

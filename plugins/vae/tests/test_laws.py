@@ -12,22 +12,21 @@ from zoo_core.likelihoods.elbo import ELBO, ELBOLoss, divergence, elbo
 from zoo_core.likelihoods.iwae import IWAE, IWAELoss, LogMeanExp, iwae, log_weight, log_weights
 from zoo_core.likelihoods.posterior import draw
 from zoo_core.nn.distributions import Normal, Product, kl, kl_by_unit
-from zoo_vae import hvae, vae
-from zoo_vae import iwae as iwae_model
+from zoo_vae import HVAE, VAE, HVAEConfig, ImportanceWeightedAutoencoder, IWAEConfig, VAEConfig
 from zoo_vae.hierarchical_latents import HierarchicalLatents
 from zoo_vae.networks import LikelihoodHead
 
 TINY = {
-    "vae": lambda **o: vae.VAE(vae.Config(hidden=(6,), latent=3, **o)),
-    "conv_vae": lambda **o: vae.VAE(vae.Config(hidden=(6,), latent=3, channels=(4,), **o)),
-    "iwae": lambda **o: iwae_model.ImportanceWeightedAutoencoder(
-        iwae_model.Config(latent=(3, 2), hidden=(6, 4), **o)
+    "vae": lambda **o: VAE(VAEConfig(hidden=(6,), latent=3, **o)),
+    "conv_vae": lambda **o: VAE(VAEConfig(hidden=(6,), latent=3, channels=(4,), **o)),
+    "iwae": lambda **o: ImportanceWeightedAutoencoder(
+        IWAEConfig(latent=(3, 2), hidden=(6, 4), **o)
     ),
-    "hvae": lambda **o: hvae.HVAE(
-        hvae.Config(channels=(4, 4), blocks=(1, 2), latent=(1, 2), **{"shape": (1, 4, 4), **o})
+    "hvae": lambda **o: HVAE(
+        HVAEConfig(channels=(4, 4), blocks=(1, 2), latent=(1, 2), **{"shape": (1, 4, 4), **o})
     ),
-    "strided_hvae": lambda **o: hvae.HVAE(  # its coarsest resolution is a single position
-        hvae.Config(
+    "strided_hvae": lambda **o: HVAE(  # its coarsest resolution is a single position
+        HVAEConfig(
             channels=(4, 3),
             blocks=(0, 2),
             latent=(1, 2),

@@ -30,14 +30,14 @@ from zoo_core.plugin import ConfigError, Event, Range
 from zoo_gan.layers import LEAKY_SLOPE
 from zoo_gan.model import AdversarialModel, channels_last
 
-__all__ = ["DCGAN", "Config", "resolution"]
+__all__ = ["DCGAN", "DCGANConfig", "resolution"]
 
 _STD = 0.02
 """Standard deviation of initial weights (section 3 and the tutorial)."""
 
 
 @dataclass(frozen=True)
-class Config:
+class DCGANConfig:
     """Event, latents and networks' sizes.
 
     `width` is the number of channels next to the image, doubled at each lower resolution. Without
@@ -56,8 +56,8 @@ class Config:
 class DCGAN(AdversarialModel):
     """Convolutional networks with batch normalization."""
 
-    def __init__(self, config: Config | None = None) -> None:
-        c = config or Config()
+    def __init__(self, config: DCGANConfig | None = None) -> None:
+        c = config or DCGANConfig()
         n = resolution(c.kernels)
         bounds = {} if c.levels else {"low": -1.0, "high": 1.0}
         super().__init__(c, Event((c.channels, n, n), levels=c.levels, **bounds), latent=c.latent)
@@ -70,7 +70,7 @@ class DCGAN(AdversarialModel):
 class Generator(nn.Module):
     """(B, L) -> (B, C, H, W) in [-1, 1]."""
 
-    def __init__(self, c: Config) -> None:
+    def __init__(self, c: DCGANConfig) -> None:
         super().__init__()
         widths = (c.latent, *_widths(c), c.channels)
         layers: list[nn.Module] = []
@@ -92,7 +92,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """(B, C, H, W) -> scores (B,), the logits of the tutorial's sigmoid."""
 
-    def __init__(self, c: Config) -> None:
+    def __init__(self, c: DCGANConfig) -> None:
         super().__init__()
         widths = (c.latent, *_widths(c), c.channels)
         layers: list[nn.Module] = []
@@ -142,7 +142,7 @@ def _stride_and_padding(i: int, kernel: int) -> tuple[int, int]:
     return strides[kernel]
 
 
-def _widths(c: Config) -> tuple[int, ...]:
+def _widths(c: DCGANConfig) -> tuple[int, ...]:
     """Channels between the convolutions of the generator."""
     return tuple(c.width << i for i in reversed(range(len(c.kernels) - 1)))
 

@@ -8,9 +8,9 @@ locally without tricks (section 2), which allows plain modern residual networks:
 with s a leaky ReLU, an inverted bottleneck, no normalization, and A_3 initialized to zero (Fixup).
 The resolution changes by interpolation. G starts from a learned constant input at the coarsest
 resolution, whose channels are scaled by a linear function of z; D ends with a depthwise
-convolution over that resolution. G ends with a tanh only if `squash` is set, as binary events need:
-they lie on the bounds of [-1, 1], and D would recognize the samples of a linear last layer, which
-miss the bounds.
+convolution over that resolution. G ends with a tanh only if `squash` is set, as binary events
+need: they lie on the bounds of [-1, 1], and D would recognize the samples of a linear last layer,
+which miss the bounds.
 
 Images are space-to-depth transformed first: each `patch` x `patch` square becomes channels, which
 keeps small networks fast. Vectors (D,), and images if `dense`, use residual MLPs of the same form.
@@ -37,13 +37,13 @@ from zoo_gan.layers import (
 )
 from zoo_gan.model import AdversarialModel, channels_last, event_of
 
-__all__ = ["R3GAN", "Config"]
+__all__ = ["R3GAN", "R3GANConfig"]
 
 _GAIN = math.sqrt(2 / (1 + LEAKY_SLOPE**2))  # preserves the variance through a leaky ReLU
 
 
 @dataclass(frozen=True)
-class Config:
+class R3GANConfig:
     """Event, latents and networks' sizes; `classes` makes the model class-conditional.
 
     `widths` are the channels of each resolution from the coarsest (for MLPs, the units of each
@@ -75,8 +75,8 @@ class Config:
 class R3GAN(AdversarialModel):
     """Residual networks, D the mirror image of G."""
 
-    def __init__(self, config: Config | None = None) -> None:
-        c = config or Config()
+    def __init__(self, config: R3GANConfig | None = None) -> None:
+        c = config or R3GANConfig()
         super().__init__(c, event_of(c.shape, c.levels), latent=c.latent, classes=c.classes)
         inputs = input_width(c.latent, c.classes)
         dense = c.dense or len(c.shape) == 1
@@ -135,7 +135,7 @@ class LearnedConstant(nn.Module):
         return out
 
 
-def _conv_generator(c: Config, inputs: int) -> nn.Sequential:
+def _conv_generator(c: R3GANConfig, inputs: int) -> nn.Sequential:
     """(B, L) -> (B, C, H, W)."""
     layers: list[nn.Module] = [LearnedConstant(inputs, c.widths[0], _coarsest(c))]
     for i, width in enumerate(c.widths):
@@ -146,7 +146,7 @@ def _conv_generator(c: Config, inputs: int) -> nn.Sequential:
     return nn.Sequential(*layers, _initialize(last, 1.0), nn.PixelShuffle(c.patch))
 
 
-def _conv_discriminator(c: Config) -> nn.Sequential:
+def _conv_discriminator(c: R3GANConfig) -> nn.Sequential:
     """(B, C, H, W) -> features (B, F)."""
     widths = c.widths[::-1]
     first = nn.Conv2d(c.shape[0] * c.patch**2, widths[0], 1)
@@ -159,7 +159,7 @@ def _conv_discriminator(c: Config) -> nn.Sequential:
     return nn.Sequential(*layers, _initialize(last, 1.0), nn.Flatten())
 
 
-def _blocks(c: Config, width: int) -> list[nn.Module]:
+def _blocks(c: R3GANConfig, width: int) -> list[nn.Module]:
     inner = width * c.expansion
     if inner % c.group:
         raise ConfigError(
@@ -178,13 +178,13 @@ def _blocks(c: Config, width: int) -> list[nn.Module]:
     ]
 
 
-def _dense_generator(c: Config, inputs: int) -> nn.Sequential:
+def _dense_generator(c: R3GANConfig, inputs: int) -> nn.Sequential:
     """(B, L) -> (B, *S)."""
     last = _initialize(nn.Linear(c.widths[-1], math.prod(c.shape)), 1.0)
     return nn.Sequential(*_stages(c, (inputs, *c.widths)), last, nn.Unflatten(1, c.shape))
 
 
-def _dense_discriminator(c: Config) -> nn.Sequential:
+def _dense_discriminator(c: R3GANConfig) -> nn.Sequential:
     """(B, *S) -> features (B, F)."""
     features = math.prod(c.shape)
     count = c.fourier_features
@@ -193,7 +193,7 @@ def _dense_discriminator(c: Config) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), *fourier, *_stages(c, widths))
 
 
-def _stages(c: Config, widths: Sequence[int]) -> list[nn.Module]:
+def _stages(c: R3GANConfig, widths: Sequence[int]) -> list[nn.Module]:
     layers: list[nn.Module] = []
     depth = c.blocks * len(c.widths)
     for a, b in zip(widths, widths[1:], strict=False):
@@ -210,7 +210,7 @@ def _stages(c: Config, widths: Sequence[int]) -> list[nn.Module]:
     return layers
 
 
-def _coarsest(c: Config) -> tuple[int, int]:
+def _coarsest(c: R3GANConfig) -> tuple[int, int]:
     """Height and width of the coarsest resolution."""
     _, height, width = c.shape
     factor = c.patch << (len(c.widths) - 1)

@@ -29,11 +29,11 @@ from zoo_gan.layers import (
 )
 from zoo_gan.model import AdversarialModel, channels_last, event_of
 
-__all__ = ["WGANGP", "Config"]
+__all__ = ["WGANGP", "WGANGPConfig"]
 
 
 @dataclass(frozen=True)
-class Config:
+class WGANGPConfig:
     """Event, latents and networks' sizes; `classes` makes the model class-conditional.
 
     `shape` is (C, H, W) or (D,). Convolutional networks have `downsamples` stride-2 layers of
@@ -57,8 +57,8 @@ class Config:
 class WGANGP(AdversarialModel):
     """Convolutional networks or MLPs without batch normalization."""
 
-    def __init__(self, config: Config | None = None) -> None:
-        c = config or Config()
+    def __init__(self, config: WGANGPConfig | None = None) -> None:
+        c = config or WGANGPConfig()
         super().__init__(c, event_of(c.shape, c.levels), latent=c.latent, classes=c.classes)
         inputs = input_width(c.latent, c.classes)
         if c.dense or len(c.shape) == 1:
@@ -70,7 +70,7 @@ class WGANGP(AdversarialModel):
         channels_last(self)
 
 
-def _dense_generator(c: Config, inputs: int) -> nn.Sequential:
+def _dense_generator(c: WGANGPConfig, inputs: int) -> nn.Sequential:
     """(B, L) -> (B, *S), images in [-1, 1]."""
     body = mlp((inputs, *[c.width] * c.layers, prod(c.shape)), last=False)
     if len(c.shape) > 1:
@@ -78,7 +78,7 @@ def _dense_generator(c: Config, inputs: int) -> nn.Sequential:
     return body
 
 
-def _dense_discriminator(c: Config) -> nn.Sequential:
+def _dense_discriminator(c: WGANGPConfig) -> nn.Sequential:
     """(B, *S) -> features (B, F)."""
     features = prod(c.shape)
     flat: list[nn.Module] = [nn.Flatten()] if len(c.shape) > 1 else []
@@ -88,7 +88,7 @@ def _dense_discriminator(c: Config) -> nn.Sequential:
     return nn.Sequential(*flat, *fourier, *body)
 
 
-def _conv_generator(c: Config, inputs: int) -> nn.Sequential:
+def _conv_generator(c: WGANGPConfig, inputs: int) -> nn.Sequential:
     """(B, L) -> (B, C, H, W) in [-1, 1]."""
     coarsest = _coarsest(c)
     layers: list[nn.Module] = [nn.Linear(inputs, prod(coarsest)), nn.Unflatten(1, coarsest)]
@@ -98,7 +98,7 @@ def _conv_generator(c: Config, inputs: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Tanh())
 
 
-def _conv_discriminator(c: Config) -> nn.Sequential:
+def _conv_discriminator(c: WGANGPConfig) -> nn.Sequential:
     """(B, C, H, W) -> features (B, F)."""
     layers: list[nn.Module] = []
     widths = (c.shape[0], *_widths(c))
@@ -107,12 +107,12 @@ def _conv_discriminator(c: Config) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Flatten())
 
 
-def _widths(c: Config) -> tuple[int, ...]:
+def _widths(c: WGANGPConfig) -> tuple[int, ...]:
     """Channels after each downsampling layer."""
     return tuple(c.width << i for i in range(c.downsamples))
 
 
-def _coarsest(c: Config) -> tuple[int, int, int]:
+def _coarsest(c: WGANGPConfig) -> tuple[int, int, int]:
     """Shape of the coarsest features: channels, height, width."""
     _, height, width = c.shape
     if (height | width) % (1 << c.downsamples):

@@ -49,11 +49,11 @@ from zoo_vae.hierarchical_latents import (
 )
 from zoo_vae.networks import DecoderLikelihood, LikelihoodHead, soft_clamp, to_float32
 
-__all__ = ["HVAE", "Config"]
+__all__ = ["HVAE", "HVAEConfig"]
 
 
 @dataclass(frozen=True)
-class Config:
+class HVAEConfig:
     """Event, likelihood, and sizes per resolution; `classes` makes the model class-conditional.
 
     Resolution i is the previous one (at first the event's) divided by `strides[i]`. It has
@@ -131,8 +131,8 @@ class HVAE(GenerativeModel):
     In its state dict `rise` are the bottom-up blocks and `ladder` the top-down blocks.
     """
 
-    def __init__(self, config: Config | None = None) -> None:
-        c = config or Config()
+    def __init__(self, config: HVAEConfig | None = None) -> None:
+        c = config or HVAEConfig()
         event = Event(c.shape, levels=c.levels)
         super().__init__(c, event, Condition("classes", c.classes) if c.classes else None)
         C, U, L = c.shape[0], c.channels, c.latent

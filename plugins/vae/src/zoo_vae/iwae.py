@@ -45,14 +45,14 @@ from zoo_vae.networks import (
     to_float32,
 )
 
-__all__ = ["Config", "ImportanceWeightedAutoencoder"]
+__all__ = ["IWAEConfig", "ImportanceWeightedAutoencoder"]
 
 Transition = Callable[[Tensor], Normal]
 """p or q of a group (B, Z_l) given the previous one in the chain."""
 
 
 @dataclass(frozen=True)
-class Config:
+class IWAEConfig:
     """Event, likelihood, and the latents and network widths of each group from x upwards.
 
     The defaults are the paper's model with two groups; with one it has latent = (50,), hidden =
@@ -77,8 +77,8 @@ class Config:
 class ImportanceWeightedAutoencoder(GenerativeModel):
     """A Markov chain of normal latent groups between tanh networks."""
 
-    def __init__(self, config: Config | None = None) -> None:
-        c = config or Config()
+    def __init__(self, config: IWAEConfig | None = None) -> None:
+        c = config or IWAEConfig()
         event = Event(c.shape, levels=c.levels)
         super().__init__(c, event, Condition("classes", c.classes) if c.classes else None)
         self.head = LikelihoodHead(event, c.likelihood)

@@ -36,11 +36,11 @@ from zoo_vae.networks import (
     to_float32,
 )
 
-__all__ = ["VAE", "Config"]
+__all__ = ["VAE", "VAEConfig"]
 
 
 @dataclass(frozen=True)
-class Config:
+class VAEConfig:
     """Event, likelihood and networks; `classes` makes the model class-conditional.
 
     `hidden` are the widths of the encoder's dense layers, in reverse those of the decoder;
@@ -60,12 +60,12 @@ class Config:
 class VAE(GenerativeModel):
     """One group of normal latents between an encoder and a decoder.
 
-    model = VAE(Config(shape=(1, 8, 8), levels=17, likelihood="categorical", latent=10))
+    model = VAE(VAEConfig(shape=(1, 8, 8), levels=17, likelihood="categorical", latent=10))
     model.log_likelihood(x, method=IWAE(k=64))
     """
 
-    def __init__(self, config: Config | None = None) -> None:
-        c = config or Config()
+    def __init__(self, config: VAEConfig | None = None) -> None:
+        c = config or VAEConfig()
         event = Event(c.shape, levels=c.levels)
         super().__init__(c, event, Condition("classes", c.classes) if c.classes else None)
         self.encoder = ImageEncoder(

@@ -14,9 +14,10 @@ from zoo_core.catalog.specs import import_target
 from zoo_core.errors import PluginError, did_you_mean
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, device, dtype
 
     from zoo_core.rng import Rng
+    from zoo_core.spaces import Condition, Event
 
 __all__ = [
     "CORE",
@@ -48,6 +49,22 @@ CORE = (
     "Energy",
 )
 """Names of the capabilities that the core defines."""
+
+
+class Model(Protocol):
+    """Attributes of every `GenerativeModel`, for type checkers: samplers and bounds read them."""
+
+    @property
+    def event(self) -> "Event": ...
+
+    @property
+    def condition(self) -> "Condition": ...
+
+    @property
+    def device(self) -> "device": ...
+
+    @property
+    def dtype(self) -> "dtype": ...
 
 
 @runtime_checkable
@@ -115,14 +132,14 @@ class Distribution(Protocol):
 
 
 @runtime_checkable
-class Encoder(Protocol):
+class Encoder(Model, Protocol):
     """An approximate posterior q(z|x)."""
 
     def encode(self, x: "Tensor", cond: "Tensor | None" = None) -> Distribution: ...
 
 
 @runtime_checkable
-class Decoder(Protocol):
+class Decoder(Model, Protocol):
     """A latent-variable model: a prior p(z) and a likelihood p(x|z)."""
 
     def prior(self, batch: int, cond: "Tensor | None" = None) -> Distribution: ...
@@ -131,7 +148,7 @@ class Decoder(Protocol):
 
 
 @runtime_checkable
-class Generator(Protocol):
+class Generator(Model, Protocol):
     """A map from latent codes to events, without a density of x."""
 
     def prior(self, batch: int, cond: "Tensor | None" = None) -> Distribution: ...
@@ -150,7 +167,7 @@ class Schedule(Protocol):
 
 
 @runtime_checkable
-class Denoiser(Protocol):
+class Denoiser(Model, Protocol):
     """E[x_0 | x_t] at every time of a noise schedule."""
 
     schedule: Schedule
@@ -161,14 +178,14 @@ class Denoiser(Protocol):
 
 
 @runtime_checkable
-class Score(Protocol):
+class Score(Model, Protocol):
     """The score grad_x log p(x)."""
 
     def score(self, x: "Tensor", cond: "Tensor | None" = None) -> "Tensor": ...
 
 
 @runtime_checkable
-class Energy(Protocol):
+class Energy(Model, Protocol):
     """An unnormalized density: log p(x) = -energy(x) - log Z."""
 
     def energy(self, x: "Tensor", cond: "Tensor | None" = None) -> "Tensor": ...

@@ -37,7 +37,7 @@ class VLB:
         return LikelihoodKind("elbo", "lower", f"vlb, {_count(self.times)}")
 
     def __call__(self, model: DiscreteTime, x: Tensor, cond: Tensor | None, rng: Rng) -> Scores:
-        z = model.event.to_network(x, torch.float32)  # type: ignore[attr-defined]
+        z = model.event.to_network(x, torch.float32)
         inner = model.timesteps - 1
         each = [
             weight * self._step(model, z, cond, rng, i, j)

@@ -1,10 +1,11 @@
-"""The zoo in one minute: bundled models by name, their samples, and how well they know the data.
+"""The zoo in one minute: bundled models by name, their samples and their likelihoods.
 
-    python examples/demo.py                  table on stdout, pictures in demo/gallery.png
+    python examples/demo.py                  table on stdout, images in demo/gallery.png
 
-For each model: load, sample, score held-out data. The sign before a likelihood's kind tells how
-its number stands to log p: `=` equal, `>=` a lower bound, `~` an estimate. Bits per dimension are
--log p / (D ln 2), so there a bound turns round. Models without a density have no such number.
+For each model: load, sample, score held-out data. The sign before a likelihood's kind is its
+relation to log p: `=` equal, `>=` a lower bound, `~` an estimate. Bits per dimension are
+-log p / (D ln 2), so a lower bound on log p is an upper bound there. Models without a density have
+no such number.
 """
 
 import argparse
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from zoo_core.plugin import Dataset
 
 SHOWN, TIMED, SEED = 20, 64, 0
-PICTURES = ("digits", "ising")
-"""Data sets of images that need no download."""
+IMAGE_DATA = ("digits", "ising")
+"""Data sets of images without a download."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ def is_bundled(info: "ModelInfo") -> bool:
 
 def run(name: str) -> Result:
     """Load a model by name, sample it, score the held-out split of its data."""
-    found, model = zoo.info(name), zoo.load(name)
-    data = zoo.load_dataset(trained_on(found))
+    info, model = zoo.info(name), zoo.load(name)
+    data = zoo.load_dataset(trained_on(info))
     cond = torch.arange(TIMED) % model.condition.classes if model.condition.classes else None
     model.sample(2, cond=None if cond is None else cond[:2])
     start = time.perf_counter()
@@ -71,8 +72,8 @@ def run(name: str) -> Result:
     return Result(
         name,
         data,
-        found.spec.family,
-        found.spec.density,
+        info.spec.family,
+        info.spec.density,
         *score(model, data),
         rate=rate,
         samples=samples[:SHOWN],
@@ -80,16 +81,16 @@ def run(name: str) -> Result:
     )
 
 
-def trained_on(found: "ModelInfo") -> str:
-    """The data set that the weights' metadata name."""
-    metadata = (found.tag.metadata if found.tag else None) or {}
+def trained_on(info: "ModelInfo") -> str:
+    """The data set named in the weights' metadata."""
+    metadata = (info.tag.metadata if info.tag else None) or {}
     return str(metadata.get("data", {}).get("name", "digits"))
 
 
 def score(
     model: zoo.GenerativeModel, data: "Dataset"
 ) -> tuple[str, str, float | None, float | None]:
-    """Likelihood's kind, the sign of its bits, bits per dimension and their standard error."""
+    """Likelihood kind, relation sign, bits per dimension and their standard error."""
     if model.spec.default_likelihood is None:
         return "none", "", None, None
     x, y = data.split("test").batch()
@@ -116,7 +117,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def kernels() -> str:
-    """What serves each op for this machine's tensors."""
+    """The backend of each op on this machine."""
     rows = [row for row in zoo_kernels.backends() if row.supported]
     order = {"triton": 0, "cpp": 1, "reference": 2}
     best: dict[str, str] = {}
@@ -136,7 +137,7 @@ TILE, GAP, MARGIN, LABEL, HEAD = (SCALE * v for v in (40, 5, 28, 190, 84))
 
 
 def gallery(results: Sequence[Result], path: Path) -> None:
-    """One labelled row a model, the data it has never seen in the first row."""
+    """One labelled row per model; the first row of each data set is held-out data."""
     rows = [
         row
         for group in by_data(results)
@@ -184,7 +185,7 @@ def model_row(r: Result) -> Row:
 
 
 def tiles(x: Tensor, event: zoo.Event) -> list[Image.Image]:
-    """Events as small pictures: images as they are, points of the plane as one dot each."""
+    """Events as small images; a point of the plane becomes a dot."""
     low = 0.0 if event.discrete else event.low if event.low is not None else float(x.min())
     high = event.levels - 1 if event.levels else event.high or float(x.max())
     grey = (x.double() - low) / (high - low or 1)
@@ -192,7 +193,7 @@ def tiles(x: Tensor, event: zoo.Event) -> list[Image.Image]:
 
 
 def tile(grey: Tensor) -> Image.Image:
-    """(C, H, W) in [0, 1] as TILE x TILE pixels; ink on paper, for digits are ink."""
+    """(C, H, W) in [0, 1] as TILE x TILE pixels, dark on light for grey images."""
     if grey.ndim != 3:
         return dot(grey)
     shade = 1 - grey if len(grey) == 1 else grey
@@ -201,11 +202,11 @@ def tile(grey: Tensor) -> Image.Image:
 
 
 def dot(point: Tensor) -> Image.Image:
-    picture = Image.new("RGB", (TILE, TILE), "#f4f5f7")
+    image = Image.new("RGB", (TILE, TILE), "#f4f5f7")
     x, y = (float(v) * (TILE - 6 * SCALE) + 3 * SCALE for v in point.flatten()[:2])
     y, r = TILE - y, 2 * SCALE
-    ImageDraw.Draw(picture).ellipse((x - r, y - r, x + r, y + r), fill=INK)
-    return picture
+    ImageDraw.Draw(image).ellipse((x - r, y - r, x + r, y + r), fill=INK)
+    return image
 
 
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
@@ -215,23 +216,23 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("demo/gallery.png"))
-    arguments = parser.parse_args()
+    args = parser.parse_args()
     start = time.perf_counter()
-    found = [info for info in map(zoo.info, zoo.list_models()) if is_bundled(info)]
-    shown = [info.name for info in found if trained_on(info) in PICTURES]
+    bundled = [info for info in map(zoo.info, zoo.list_models()) if is_bundled(info)]
+    shown = [info.name for info in bundled if trained_on(info) in IMAGE_DATA]
     results = [run(name) for name in shown]
     if not results:
         print("no model with bundled weights is installed; `zoo list` shows what is")
         return 1
     print(table(results))
-    gallery(results, arguments.out)
+    gallery(results, args.out)
     print("\nscored on held-out data:")
     for group in by_data(results):
         data = group[0].data
         print(f"  {data.name}: {len(data.split('test')):,} test images; {data.license}")
-    print(f"{len(found) - len(shown)} bundled models of other data are not shown; `zoo list`")
+    print(f"{len(bundled) - len(shown)} bundled models of other data are not shown; `zoo list`")
     print(kernels())
-    print(f"pictures: {arguments.out}   ({time.perf_counter() - start:.1f} s)")
+    print(f"pictures: {args.out}   ({time.perf_counter() - start:.1f} s)")
     return 0
 
 

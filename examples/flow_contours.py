@@ -2,8 +2,8 @@
 
     python examples/flow_contours.py [--out docs/flow-contours.png]
 
-Above the true log p(x) of each toy that has a bundled flow, below the flow's. A band is one nat;
-what is more than ten nats below the highest point of the truth is left white.
+The upper row shows the true log p(x) of each toy data set with a bundled flow, the lower row that
+of the flow. Bands are one nat wide; points more than ten nats below the true maximum are white.
 """
 
 import argparse
@@ -20,7 +20,7 @@ SIDE, GAP, BANDS = 240, 8, 10
 
 
 def grid(x: Tensor) -> Tensor:
-    """Points (SIDE^2, 2) over a square that holds the sample with room around, rows downwards."""
+    """Points (SIDE^2, 2) of a square around the sample, with a margin, from the top row down."""
     centre, reach = (x.amax(0) + x.amin(0)) / 2, 0.58 * float((x.amax(0) - x.amin(0)).max())
     axis = torch.linspace(-reach, reach, SIDE)
     rows, columns = torch.meshgrid(axis.flip(0), axis, indexing="ij")
@@ -28,7 +28,7 @@ def grid(x: Tensor) -> Tensor:
 
 
 def bands(log_p: Tensor, top: float) -> Tensor:
-    """Whole nats below `top`, cut to 0..BANDS, as an RGB picture (SIDE, SIDE, 3)."""
+    """Whole nats below `top`, clamped to 0..BANDS, as an RGB image (SIDE, SIDE, 3)."""
     below = (top - log_p).clamp(0, BANDS).floor() / BANDS  # 0 at the top, 1 far below
     dark, light = torch.tensor([8.0, 48.0, 107.0]), torch.tensor([255.0, 255.0, 255.0])
     colours = dark + below[:, None] ** 0.7 * (light - dark)
@@ -36,7 +36,7 @@ def bands(log_p: Tensor, top: float) -> Tensor:
 
 
 def panel(toy: str) -> Tensor:
-    """The truth above the flow, (2 SIDE + GAP, SIDE, 3)."""
+    """The true density above that of the flow, (2 SIDE + GAP, SIDE, 3)."""
     data, model = zoo.load_dataset(toy), zoo.load(f"nsf_coupling.{toy}")
     x = grid(data.split("test").x)
     assert data.truth is not None
@@ -54,8 +54,8 @@ def main() -> None:
     gap = torch.full((2 * SIDE + GAP, GAP, 3), 255, dtype=torch.uint8)
     bundled = set(zoo.list_models("nsf_coupling.*", pretrained=True))
     toys = [toy for toy in TOYS if f"nsf_coupling.{toy}" in bundled]
-    parts = [part for toy in toys for part in (panel(toy), gap)][:-1]
-    Image.fromarray(torch.cat(parts, 1).numpy()).save(options.out, optimize=True)
+    panels = [image for toy in toys for image in (panel(toy), gap)][:-1]
+    Image.fromarray(torch.cat(panels, 1).numpy()).save(options.out, optimize=True)
     print(options.out)
 
 

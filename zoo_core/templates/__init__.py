@@ -1,1 +1,1 @@
-"""Texts from which new plugins are written."""
+"""Templates of the files that `zoo plugins new` writes."""

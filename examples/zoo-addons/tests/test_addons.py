@@ -1,4 +1,4 @@
-"""A sampler and a likelihood, on models that never heard of them."""
+"""A sampler and a likelihood, on models of other authors."""
 
 import itertools
 import math
@@ -32,7 +32,7 @@ class Cosine:
 
 
 class NormalDiffusion(zoo.GenerativeModel):
-    """The exact denoiser of data N(1, 0.5^2): what a perfect diffusion model would be."""
+    """The exact denoiser of data N(1, 0.5^2)."""
 
     def __init__(self):
         super().__init__(NoConfig(), zoo.Event((2,)))
@@ -61,7 +61,7 @@ class CoinVAE(zoo.GenerativeModel):
 
 
 def exact_log_p():
-    """Of x = 1, by quadrature over z."""
+    """log p(x = 1) by quadrature over z."""
     z = torch.linspace(-10, 10, 20_001, dtype=torch.float64)
     log_joint = torch.nn.functional.logsigmoid(2 * z + 1) - z.square() / 2
     return float(torch.logsumexp(log_joint, 0)) + math.log(1e-3) - math.log(2 * math.pi) / 2
@@ -69,14 +69,14 @@ def exact_log_p():
 
 def test_the_plugins_declare_a_sampler_and_a_likelihood_and_nothing_else():
     registry = current()
-    for kind, plugin in itertools.product(("sampler", "likelihood", "model", "loss"),
-                                          ("addons_sampler", "addons_likelihood")):  # fmt: skip
-        found = [e.spec.name for e in registry.all(kind) if e.plugin.name == plugin]
-        want = {"addons_sampler": ["heun_ode"], "addons_likelihood": ["jackknife"]}[plugin]
-        assert found == (want if plugin.endswith(kind) else [])
+    kinds = ("sampler", "likelihood", "model", "loss")
+    names = {"addons_sampler": ["heun_ode"], "addons_likelihood": ["jackknife"]}
+    for kind, plugin in itertools.product(kinds, names):
+        declared = [e.spec.name for e in registry.all(kind) if e.plugin.name == plugin]
+        assert declared == (names[plugin] if plugin.endswith(kind) else [])
 
 
-def test_heun_draws_from_the_distribution_that_the_denoiser_knows():
+def test_heun_samples_the_distribution_of_an_exact_denoiser():
     drawn = NormalDiffusion().sample(8000, sampler=Heun(steps=30), seed=1)
     assert drawn.mean(0).tolist() == pytest.approx([1.0, 1.0], abs=0.05)
     assert drawn.std(0).tolist() == pytest.approx([0.5, 0.5], abs=0.03)
@@ -88,15 +88,15 @@ def test_heun_is_of_second_order():
     schedule, t = model.schedule, torch.tensor(0.9, dtype=torch.float64)
     s = float(schedule.sigma(t) / schedule.alpha(t))
     start = s * zoo.Rng(0, 64).normal((2,), stream="start")
-    want = 1 + (start - 1) * math.sqrt(0.25 / (0.25 + s**2))
+    exact = 1 + (start - 1) * math.sqrt(0.25 / (0.25 + s**2))
     errors = [
-        float((model.sample(64, sampler=Heun(steps=n, start=0.9)) - want).abs().mean())
+        float((model.sample(64, sampler=Heun(steps=n, t_max=0.9)) - exact).abs().mean())
         for n in (64, 128, 256)
     ]
     assert errors[0] / errors[1] > 3 and errors[1] / errors[2] > 3, errors
 
 
-def test_heun_serves_models_by_name_and_by_capability():
+def test_heun_works_by_name_for_models_with_its_capability():
     with pytest.raises(zoo.ZooError, match="needs Denoiser"):
         CoinVAE().sample(1, sampler="heun_ode")
     few, many = (NormalDiffusion().sample(n, sampler="heun_ode", steps=5) for n in (3, 9))

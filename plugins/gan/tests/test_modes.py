@@ -1,4 +1,4 @@
-"""Which modes of a ring and a grid are found: the measure, and what the table says of its rows."""
+"""Mode coverage on a ring and a grid: the measure, and the table of its results."""
 
 import importlib.util
 from pathlib import Path
@@ -28,9 +28,11 @@ def test_samples_count_for_a_mode_within_three_deviations(layout):
     k = len(mixture.means)
     step = torch.tensor([1.0, 0.0], dtype=torch.float64) * mixture.noise
     near, far = mixture.means + 2.9 * step, mixture.means + 3.1 * step
-    modes = EXAMPLE.Modes.of(torch.cat([near, far]), mixture)
-    assert modes == EXAMPLE.Modes(k, 1 / (2 * k), 0.5)
-    assert EXAMPLE.Modes.of(near[:1].expand(k, 2), mixture) == EXAMPLE.Modes(1, 0.0, 1.0)
+    modes = EXAMPLE.ModeCoverage.of(torch.cat([near, far]), mixture)
+    assert modes == EXAMPLE.ModeCoverage(k, 1 / (2 * k), 0.5)
+    assert EXAMPLE.ModeCoverage.of(near[:1].expand(k, 2), mixture) == EXAMPLE.ModeCoverage(
+        1, 0.0, 1.0
+    )
 
 
 @pytest.mark.parametrize("name", EXAMPLE.RECIPES)
@@ -41,10 +43,10 @@ def test_recipes_are_of_the_mixtures_that_they_are_named_after(name):
 
 
 def test_a_row_meets_its_goals_with_all_modes_and_enough_within():
-    good = {"recipe": "r3gan.ring", "seed": 0, "found": 8, "modes": 8, "rarest": 0.1}
+    good = {"recipe": "r3gan.ring", "seed": 0, "covered": 8, "modes": 8, "rarest": 0.1}
     good |= {"within": 0.96, "cpu_seconds": 1}
-    bad = [good | {"seed": 1, "found": 7}, good | {"seed": 2, "within": 0.94}]
-    assert EXAMPLE.reached(good) and not any(EXAMPLE.reached(r) for r in bad)
+    bad = [good | {"seed": 1, "covered": 7}, good | {"seed": 2, "within": 0.94}]
+    assert EXAMPLE.reaches_goals(good) and not any(EXAMPLE.reaches_goals(r) for r in bad)
     page = EXAMPLE.table([*bad, good])
     assert "| `r3gan.ring` | 0 | 8 of 8 | 10.00 % | 96.0 % | met | 1 |" in page
     assert page.count("| missed |") == 2

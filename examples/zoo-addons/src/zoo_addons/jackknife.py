@@ -1,10 +1,12 @@
-"""log p(x) of a latent-variable model with the bias of importance weighting reduced.
+"""log p(x) of a latent-variable model by the jackknife, which reduces the bias of IWAE.
 
     J_k = k L_k - (k - 1) mean_i L_{k-1}^{(-i)},  L_k = log (1/k) sum_i w_i
 
-where L^{(-i)} leaves draw i out. L_k is below log p by O(1/k) on average; J_k is off by O(1/k^2),
-on either side, and so no bound. Debiasing Evidence Approximations: On Importance-weighted
-Autoencoders and Jackknife Variational Inference (Nowozin, 2018). Shapes: k draws, B events.
+where L^{(-i)} leaves draw i out. The bias of L_k is negative and O(1/k). That of J_k is O(1/k^2)
+and may have either sign, so J_k is an estimate and no bound. Debiasing Evidence Approximations: On
+Importance-weighted Autoencoders and Jackknife Variational Inference (Nowozin, 2018).
+
+Shapes: k draws, B events.
 """
 
 import math
@@ -21,7 +23,7 @@ __all__ = ["Jackknife", "jackknife"]
 
 @dataclass(frozen=True)
 class Jackknife:
-    """The estimate from k draws of q(z|x) for each event."""
+    """The estimate from k draws of q(z|x) per event: `method=Jackknife(k=64)`."""
 
     k: Annotated[int, Range(2, 100_000)] = 64
 
@@ -42,10 +44,10 @@ class Jackknife:
 
 
 def jackknife(log_w: Tensor) -> tuple[Tensor, Tensor]:
-    """The estimate from log-weights (k, B), and its standard error by the pseudo-values, (B,)."""
+    """Estimates (B,) from log-weights (k, B), with standard errors from the pseudo-values."""
     k = len(log_w)
-    whole = log_w.logsumexp(0) - math.log(k)
-    share = (log_w - log_w.logsumexp(0)).exp().clamp(max=1 - 1e-12)
-    without = log_w.logsumexp(0) + torch.log1p(-share) - math.log(k - 1)  # (k, B)
-    pseudo = k * whole - (k - 1) * without
+    log_mean = log_w.logsumexp(0) - math.log(k)
+    weight = (log_w - log_w.logsumexp(0)).exp().clamp(max=1 - 1e-12)
+    leave_one_out = log_w.logsumexp(0) + torch.log1p(-weight) - math.log(k - 1)  # (k, B)
+    pseudo = k * log_mean - (k - 1) * leave_one_out
     return pseudo.mean(0), pseudo.std(0) / math.sqrt(k)

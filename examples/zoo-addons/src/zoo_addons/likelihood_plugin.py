@@ -1,4 +1,4 @@
-"""A plugin that adds one likelihood and nothing else."""
+"""A plugin that adds one likelihood. Importing this module imports no torch."""
 
 from zoo_core.plugin import LikelihoodKind, LikelihoodSpec, hookimpl
 
@@ -15,6 +15,6 @@ def zoo_likelihoods() -> list[LikelihoodSpec]:
             "zoo_addons.jackknife:Jackknife",
             LikelihoodKind("jackknife", "estimate"),
             requires=("Encoder", "Decoder"),
-            summary="importance-weighted estimate with its first-order bias removed",
+            summary="jackknife estimate: IWAE without its first-order bias",
         )
     ]

@@ -1,4 +1,4 @@
-"""A plugin that adds one sampler and nothing else."""
+"""A plugin that adds one sampler. Importing this module imports no torch."""
 
 from zoo_core.plugin import SamplerSpec, hookimpl
 
@@ -14,6 +14,6 @@ def zoo_samplers() -> list[SamplerSpec]:
             "heun_ode",
             "zoo_addons.heun:Heun",
             requires=("Denoiser",),
-            summary="second-order steps of the probability-flow ODE",
+            summary="Heun's second-order method for the probability-flow ODE",
         )
     ]

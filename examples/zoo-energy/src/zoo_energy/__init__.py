@@ -1,3 +1,3 @@
-"""Energy-based models for Density Zoo: p(x) = exp(-E(x)) / Z with an unknown Z."""
+"""Energy-based models, p(x) = exp(-E(x)) / Z with unknown Z: a Density Zoo plugin."""
 
 __version__ = "0.1.0"

@@ -1,27 +1,30 @@
-"""Two ways to train exp(-E) / Z without knowing Z. Shapes: B batch, S the event's shape."""
+"""Losses for p = exp(-E) / Z that do not need Z. Shapes: B batch, S the event's shape."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 
-from zoo_core.plugin import Batch, Loss, Range, Rng
+from zoo_core.plugin import Batch, Loss, Range, Rng, Score
+from zoo_energy.tempered import TemperedEnergy
 
 __all__ = ["ContrastiveDivergence", "ScoreMatching"]
 
 
 @dataclass(frozen=True)
 class ScoreMatching:
-    """E_v[v' grad_x s(x) v] + |s(x)|^2 / 2 with s = grad log p and directions v ~ N(0, I).
+    """Sliced score matching with variance reduction (Song, Garg, Shi & Ermon, 2019).
 
-    Sliced Score Matching (Song, Garg, Shi & Ermon, 2019), https://arxiv.org/abs/1905.07088, its
-    form of reduced variance. `noise` is the standard deviation of normals added to the data.
+        E_v[v' grad_x s(x) v] + |s(x)|^2 / 2,  s = grad log p,  v ~ N(0, I)
+
+    https://arxiv.org/abs/1905.07088. `directions` is the number of v per event; `noise` the
+    standard deviation of normal noise added to the data.
     """
 
     directions: Annotated[int, Range(1, 1000)] = 1
     noise: Annotated[float, Range(0.0, 100.0)] = 0.0
 
-    def __call__(self, model: Any, batch: Batch, rng: Rng, step: int) -> Loss:
+    def __call__(self, model: Score, batch: Batch, rng: Rng, step: int) -> Loss:
         x, cond = batch
         eps = rng.normal(x.shape[1:], stream="eps", step=step).to(x.dtype)
         with torch.enable_grad():
@@ -31,21 +34,21 @@ class ScoreMatching:
             total = half_square.mean()
             for k in range(self.directions):
                 v = rng.normal(x.shape[1:], stream=f"v{k}", step=step).to(x.dtype)
-                (change,) = torch.autograd.grad((score * v).sum(), x, create_graph=True)
-                total = total + (change * v).flatten(1).sum(1).mean() / self.directions
+                (hessian_v,) = torch.autograd.grad((score * v).sum(), x, create_graph=True)
+                total = total + (hessian_v * v).flatten(1).sum(1).mean() / self.directions
         return Loss(total, {"score": half_square.mean().detach()})
 
 
 @dataclass(frozen=True)
 class ContrastiveDivergence:
-    """E(data) - E(chains): chains start at the data and take `steps` moves of the model's own.
+    """E(data) - E(chains), with chains of `steps` transitions that start at the data.
 
     Training Products of Experts by Minimizing Contrastive Divergence (Hinton, 2002).
     """
 
     steps: Annotated[int, Range(1, 10_000)] = 5
 
-    def __call__(self, model: Any, batch: Batch, rng: Rng, step: int) -> Loss:
+    def __call__(self, model: TemperedEnergy, batch: Batch, rng: Rng, step: int) -> Loss:
         x, cond = batch
         y = x
         for k in range(self.steps):

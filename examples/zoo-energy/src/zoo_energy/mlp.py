@@ -1,8 +1,8 @@
-"""An energy of reals by a multilayer perceptron.
+"""An energy of continuous vectors by a multilayer perceptron.
 
     E(x) = |x|^2 / (2 s^2) - f(x),  so that p(x) ~ N(x; 0, s^2 I) exp(f(x))
 
-f grows at most linearly, so Z is finite. Shapes: B batch, D reals. Energies are in nats.
+f grows at most linearly, so Z is finite. Shapes: B batch, D dimensions. Energies are in nats.
 """
 
 import math
@@ -14,31 +14,33 @@ from torch import Tensor, nn
 
 from zoo_core.plugin import Event, GenerativeModel, Normal, Range, Rng
 
-__all__ = ["Config", "EnergyMLP"]
+__all__ = ["EnergyMLP", "EnergyMLPConfig"]
 
 
 @dataclass(frozen=True)
-class Config:
+class EnergyMLPConfig:
+    """Dimensions, hidden layers, and scales of the base and of the Markov chain."""
+
     features: Annotated[int, Range(1, 4096)] = 2
     hidden: Annotated[int, Range(1, 4096)] = 128
     layers: Annotated[int, Range(1, 16)] = 3
     scale: Annotated[float, Range(0.0, 1e3, open=True)] = 2.0
-    """s: the standard deviation of the base, to cover the data."""
+    """s: standard deviation of the base, wide enough to cover the data."""
     move: Annotated[float, Range(0.0, 1e3, open=True)] = 0.02
-    """Step size of the chain; any is right, and this decides how fast it mixes."""
+    """Step size of the Markov chain: exact for every value, which decides how fast it mixes."""
 
 
 class EnergyMLP(GenerativeModel):
-    """Unnormalized density of reals, with its score and a Metropolis-adjusted Langevin chain."""
+    """Unnormalized density with its score and a Metropolis-adjusted Langevin chain (MALA)."""
 
-    def __init__(self, config: Config | None = None) -> None:
-        config = config or Config()
+    def __init__(self, config: EnergyMLPConfig | None = None) -> None:
+        config = config or EnergyMLPConfig()
         super().__init__(config, Event((config.features,)))
         widths = [config.features, *[config.hidden] * config.layers]
-        parts: list[nn.Module] = []
+        layers: list[nn.Module] = []
         for a, b in zip(widths, widths[1:], strict=False):
-            parts += [nn.Linear(a, b), nn.SiLU()]
-        self.f = nn.Sequential(*parts, nn.Linear(widths[-1], 1, bias=False))  # Z holds the bias
+            layers += [nn.Linear(a, b), nn.SiLU()]
+        self.f = nn.Sequential(*layers, nn.Linear(widths[-1], 1, bias=False))  # Z absorbs a bias
 
     def energy(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """E(x), (B, D) -> (B,)."""
@@ -46,11 +48,11 @@ class EnergyMLP(GenerativeModel):
         return -self._log_base(x) - f
 
     def score(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """-grad E(x), (B, D); differentiable where gradients are on."""
-        keep = torch.is_grad_enabled()
+        """-grad E(x), (B, D); differentiable if gradients are enabled."""
+        create_graph = torch.is_grad_enabled()
         with torch.enable_grad():
             x = x if x.requires_grad else x.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.energy(x).sum(), x, create_graph=keep)
+            (gradient,) = torch.autograd.grad(self.energy(x).sum(), x, create_graph=create_graph)
         return -gradient
 
     def base(self, batch: int) -> Normal:
@@ -60,14 +62,14 @@ class EnergyMLP(GenerativeModel):
 
     @torch.no_grad()
     def transition(self, x: Tensor, beta: float, rng: Rng, *, step: int) -> Tensor:
-        """A Langevin proposal, accepted or not after Metropolis and Hastings."""
+        """A Langevin proposal with a Metropolis-Hastings correction (MALA)."""
         eps = self.config.move
         forward = self._drift(x, beta)
         y = forward + eps**0.5 * rng.normal(x.shape[1:], stream="move", step=step).to(x.dtype)
         back = self._drift(y, beta)
-        gain = self._log_f(y, beta) - self._log_f(x, beta)
-        gain += ((y - forward).square() - (x - back).square()).sum(-1) / (2 * eps)
-        accepted = rng.uniform(stream="accept", step=step).log() < gain
+        log_ratio = self._log_f(y, beta) - self._log_f(x, beta)
+        log_ratio += ((y - forward).square() - (x - back).square()).sum(-1) / (2 * eps)
+        accepted = rng.uniform(stream="accept", step=step).log() < log_ratio
         return torch.where(accepted[:, None], y, x)
 
     def _drift(self, x: Tensor, beta: float) -> Tensor:

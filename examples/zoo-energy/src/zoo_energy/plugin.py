@@ -1,4 +1,4 @@
-"""What this plugin declares: a density type, two models and all that they need to be used."""
+"""The plugin's declarations: a density type, models, losses, samplers and a likelihood."""
 
 from zoo_core.plugin import (
     DensityType,
@@ -21,8 +21,8 @@ def zoo_density_types() -> list[DensityType]:
     return [
         DensityType(
             "explicit/unnormalized",
-            "p(x) is defined up to a constant, exp(-E(x)) / Z",
-            likelihood="energy_ais, from above",
+            "p(x) is known up to its normalizing constant, exp(-E(x)) / Z",
+            likelihood="energy_ais, an upper bound",
             sampling="iterative (Markov chains)",
         )
     ]
@@ -36,12 +36,12 @@ def zoo_models() -> list[ModelSpec]:
             family="energy",
             density="explicit/unnormalized",
             target="zoo_energy.mlp:EnergyMLP",
-            config="zoo_energy.mlp:Config",
+            config="zoo_energy.mlp:EnergyMLPConfig",
             capabilities=("Energy", "Score", TEMPERED),
             default_likelihood="energy_ais",
             default_sampler="langevin",
             default_loss="score_matching",
-            summary="multilayer perceptron energy of reals",
+            summary="MLP energy of continuous vectors",
             tiny=(("hidden", 8), ("layers", 1)),
         ),
         ModelSpec(
@@ -49,12 +49,12 @@ def zoo_models() -> list[ModelSpec]:
             family="energy",
             density="explicit/unnormalized",
             target="zoo_energy.lattice:EnergyLattice",
-            config="zoo_energy.lattice:Config",
+            config="zoo_energy.lattice:EnergyLatticeConfig",
             capabilities=("Energy", TEMPERED),
             default_likelihood="energy_ais",
             default_sampler="tempered_chain",
             default_loss="contrastive_divergence",
-            summary="binary images with a coupling for each pair of neighbours",
+            summary="Ising-like energy of binary images",
             tiny=(("size", 3),),
         ),
     ]

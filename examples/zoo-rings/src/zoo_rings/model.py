@@ -1,6 +1,6 @@
 """A mixture of rings in the plane with log-normal radii.
 
-A ring k is drawn with probability pi_k, an angle uniformly and a radius r = |x| with
+A point has a ring k of probability pi_k, a uniform angle, and a radius r = |x| with
 log r ~ N(mu_k, s_k^2). In Cartesian coordinates
 
     p(x) = sum_k pi_k N(log r; mu_k, s_k^2) / (2 pi r^2),
@@ -22,14 +22,14 @@ __all__ = ["Config", "RingMixture"]
 
 @dataclass(frozen=True)
 class Config:
-    """Number of rings; they start at radii 1..K with a relative width."""
+    """Number of rings, initially at radii 1..K, and their initial relative width."""
 
     rings: Annotated[int, Range(1, 64)] = 3
     width: Annotated[float, Range(0.0, 1.0, open=True)] = 0.1
 
 
 class RingMixture(GenerativeModel):
-    """Exact density, one-pass sampling, three parameters a ring."""
+    """Exact density, sampling in one pass, three parameters per ring."""
 
     def __init__(self, config: Config | None = None) -> None:
         config = config or Config()

@@ -1,4 +1,4 @@
-"""What this plugin declares; it imports no torch."""
+"""The plugin's declarations; importing this module imports no torch."""
 
 from zoo_core.plugin import ModelSpec, hookimpl
 

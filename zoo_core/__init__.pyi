@@ -28,6 +28,12 @@ from .evaluation.evaluate import Evaluation as Evaluation
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.quality import SampleQuality as SampleQuality
 from .likelihood import LogLikelihood as LogLikelihood
+from .likelihoods.ais import AIS as AIS
+from .likelihoods.ais import GeneratorAIS as GeneratorAIS
+from .likelihoods.elbo import ELBO as ELBO
+from .likelihoods.elbo import ELBOLoss as ELBOLoss
+from .likelihoods.iwae import IWAE as IWAE
+from .likelihoods.iwae import IWAELoss as IWAELoss
 from .loading import create as create
 from .loading import info as info
 from .loading import list_models as list_models

@@ -1,7 +1,5 @@
 """The models, losses, samplers and latent tools of this family, by the names users import."""
 
-from zoo_core.likelihoods.ais import GeneratorAIS as GeneratorAIS
-
 from .dcgan import DCGAN as DCGAN
 from .dcgan import DCGANConfig as DCGANConfig
 from .latent import Projection as Projection

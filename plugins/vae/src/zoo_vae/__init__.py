@@ -1,11 +1,11 @@
 """Variational autoencoders: a Density Zoo plugin.
 
-    from zoo_vae import IWAE
+    from zoo_vae import VAE, VAEConfig
 
-    model.log_likelihood(x, method=IWAE(k=64))
+    model = VAE(VAEConfig(shape=(1, 8, 8), levels=17, likelihood="categorical"))
 
-The names are those of `__init__.pyi`. They resolve on first use, so that importing this package
-imports no torch.
+The names are those of `__init__.pyi`; bounds and losses (`ELBO`, `IWAE`, ...) are in `zoo_core`.
+Names resolve on first use, so that importing this package imports no torch.
 """
 
 from zoo_core.plugin import attach

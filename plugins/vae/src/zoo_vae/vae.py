@@ -61,7 +61,7 @@ class VAE(GenerativeModel):
     """One group of normal latents between an encoder and a decoder.
 
     model = VAE(VAEConfig(shape=(1, 8, 8), levels=17, likelihood="categorical", latent=10))
-    model.log_likelihood(x, method=IWAE(k=64))
+    model.log_likelihood(x, method=zoo.IWAE(k=64))
     """
 
     def __init__(self, config: VAEConfig | None = None) -> None:

@@ -11,14 +11,18 @@ Shapes: k draws, B events.
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Protocol
 
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import LikelihoodKind, Range, Rng
+from zoo_core.plugin import Decoder, Encoder, LikelihoodKind, Range, Rng
 
 __all__ = ["Jackknife", "jackknife"]
+
+
+class EncoderDecoder(Encoder, Decoder, Protocol):
+    """Both required capabilities, for type checkers."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Jackknife:
         return LikelihoodKind("jackknife", "estimate", f"k={self.k}")
 
     def __call__(
-        self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng
+        self, model: EncoderDecoder, x: Tensor, cond: Tensor | None, rng: Rng
     ) -> tuple[Tensor, Tensor]:
         q, prior = model.encode(x, cond), model.prior(len(x), cond)
         log_w = []

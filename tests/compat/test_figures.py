@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 import figures  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("default:option .* is now:DeprecationWarning")
 RECORDED = json.loads(figures.BASELINE.read_text())
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import zoo_core as zoo
 from zoo_core.workflows.precision import multiplies_bf16
-from zoo_diffusion.sampling_loop import start
+from zoo_diffusion.sampling_loop import sample_prior
 
 from . import Bench, Build, Call, Goal, device
 
@@ -81,7 +81,7 @@ def _pipeline(dtype: torch.dtype, *, best: bool) -> Build:
             pipe.unet = torch.compile(
                 pipe.unet.to(memory_format=torch.channels_last), dynamic=False
             )
-        noise = start(_model(), zoo.Rng(_SEED, _ROWS).to(device())).to(dtype)
+        noise = sample_prior(_model(), zoo.Rng(_SEED, _ROWS).to(device())).to(dtype)
 
         def call() -> Tensor:
             with patch.object(pipeline_ddim, "randn_tensor", lambda *a, **k: noise):
@@ -130,7 +130,7 @@ def _toy_loop(points: int, *, best: bool) -> Build:
             (beta * (1 - before) / (1 - bar)).sqrt(),
         ), 1).float().to(device())  # fmt: skip
         noise = [rng.normal((2,), stream="step", step=j) for j in range(_LENGTH)]
-        first = start(model, rng)
+        first = sample_prior(model, rng)
 
         def step(x: Tensor, t: Tensor, row: Tensor, z: Tensor) -> Tensor:
             eps = model.network(x, t)

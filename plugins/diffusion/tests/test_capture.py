@@ -5,6 +5,7 @@ value raises. What is copied to the device, which a graph cannot hold either, is
 """
 
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
@@ -13,14 +14,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import zoo_core as zoo
 from zoo_diffusion.samplers import DDIM, Ancestral, DPMpp2M, Heun
-from zoo_diffusion.sampling_loop import Options, states
+from zoo_diffusion.sampling_loop import GuidanceAndClipping, trajectory
 
 MLP = {"type": "mlp", "hidden": 16, "layers": 1}
 UNET = {"type": "unet", "channels": [8, 8], "down": ["plain", "attention"], "layers": 1}
 NCSN = {
-    "type": "unet", "channels": [32, 32], "down": ["skip", "attention_skip"], "layers": 1,
-    "time": "fourier", "groups": None,
-}  # fmt: skip
+    "type": "unet",
+    "channels": [32, 32],
+    "down": ["skip", "attention_skip"],
+    "layers": 1,
+    "time": "fourier",
+    "groups": None,
+}
 IMAGES = {"shape": (1, 8, 8), "levels": 5}
 MODELS = {
     "ddpm": ("ddpm", {"network": MLP, "classes": 3}),
@@ -64,31 +69,31 @@ class NothingCrosses(TorchDispatchMode):
 
 
 def on_meta(name, sampler, n=3):
-    """The loop's arguments on the meta device; the plan is made where numbers can be read."""
+    """The loop's arguments on the meta device; the table is made where numbers can be read."""
     arch, options = MODELS[name]
     torch.manual_seed(0)
     model = zoo.create(arch, **options).eval()
     meta = torch.device("meta")
-    plan = sampler.plan(model).to(meta)
+    table = sampler.table(model).to(meta)
     cond = torch.zeros(n, dtype=torch.long, device=meta) if model.condition.classes else None
-    return deepcopy(model).to(meta), zoo.Rng(0, n).to(meta), cond, plan
+    return deepcopy(model).to(meta), zoo.Rng(0, n).to(meta), cond, table
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("name", MODELS)
 def test_no_step_waits_for_the_device(name, sampler):
-    model, rng, cond, plan = on_meta(name, SAMPLERS[sampler])
-    options = Options(guidance=1.0 if cond is None else 2.0)
+    model, rng, cond, table = on_meta(name, SAMPLERS[sampler])
+    options = GuidanceAndClipping(guidance_scale=1.0 if cond is None else 2.0)
     with torch.no_grad(), NothingMade(), NothingCrosses():
-        found = list(states(model, rng, cond, plan, options))
-    assert len(found) == len(plan.steps) and found[-1].shape == (3, *model.event.shape)
+        states = list(trajectory(model, rng, cond, table, options))
+    assert len(states) == len(table.coefficients) and states[-1].shape == (3, *model.event.shape)
 
 
-@pytest.mark.parametrize("options", [Options(threshold=0.9), Options(clip=False)])
-def test_bounds_of_x_0_do_not_wait_either(options):
-    arguments = on_meta("ddpm unet", DDIM(steps=3))
+@pytest.mark.parametrize("option", [{"dynamic_thresholding_ratio": 0.9}, {"clip_denoised": False}])
+def test_bounds_of_x_0_do_not_wait_either(option):
+    arguments, options = on_meta("ddpm unet", DDIM(steps=3)), GuidanceAndClipping(**option)
     with torch.no_grad(), NothingMade(), NothingCrosses():
-        list(states(*arguments, options))
+        list(trajectory(*arguments, options))
 
 
 def test_the_watch_sees_what_it_is_for():
@@ -114,22 +119,23 @@ def test_a_cuda_graph_holds_the_whole_loop(name):
     if model.condition.classes:
         cond = torch.zeros(3, dtype=torch.long, device="cuda")
     for sampler in SAMPLERS.values():
-        plan = sampler.plan(model).to(torch.device("cuda"))
+        table = sampler.table(model).to(torch.device("cuda"))
+        loop = partial(trajectory, model, rng, cond, table, GuidanceAndClipping())
         with torch.no_grad():
-            wanted, captured = twice(lambda p=plan: [*states(model, rng, cond, p, Options())][-1])
-        assert torch.allclose(captured, wanted, rtol=1e-4, atol=1e-4), sampler
+            expected, captured = called_and_replayed(lambda loop=loop: [*loop()][-1])
+        assert torch.allclose(captured, expected, rtol=1e-4, atol=1e-4), sampler
 
 
-def twice(call):
+def called_and_replayed(call):
     """What a call gives, and what the replay of a graph of it gives."""
     aside = torch.cuda.Stream()
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):  # kernels are compiled before the capture
-        wanted = call()
+        expected = call()
     torch.cuda.current_stream().wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         captured = call()
     graph.replay()
     torch.cuda.synchronize()
-    return wanted, captured
+    return expected, captured

@@ -11,7 +11,7 @@ from zoo_core.errors import ConfigError, IntegrityError
 from zoo_core.rng import Rng
 from zoo_core.weights import third_party
 from zoo_diffusion.samplers import DDIM, Ancestral
-from zoo_diffusion.sampling_loop import Options, start, states
+from zoo_diffusion.sampling_loop import GuidanceAndClipping, sample_prior, trajectory
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
 
@@ -85,9 +85,11 @@ def test_network_of_a_folder_gives_the_same_outputs(name, tmp_path):
 def test_pipeline_loads_in_both_layouts_with_its_scheduler(layout, tmp_path):
     net = unet("ddpm")
     scheduler = diffusers.DDPMScheduler(
-        num_train_timesteps=50, beta_schedule="squaredcos_cap_v2", variance_type="fixed_large",
+        num_train_timesteps=50,
+        beta_schedule="squaredcos_cap_v2",
+        variance_type="fixed_large",
         prediction_type="v_prediction",
-    )  # fmt: skip
+    )
     if layout == "subfolder":
         diffusers.DDPMPipeline(net, scheduler).save_pretrained(tmp_path)
     else:
@@ -178,9 +180,9 @@ def test_ddim_trajectory_is_that_of_the_scheduler(steps, tmp_path):
 
 
 def _compare(model, sampler, scheduler, rng):
-    """x after every step, from the same start."""
-    theirs = start(model, rng)
-    ours = states(model, rng, None, sampler.plan(model), Options())
+    """x after every step, from the same noise."""
+    theirs = sample_prior(model, rng)
+    ours = trajectory(model, rng, None, sampler.table(model), GuidanceAndClipping())
     with torch.no_grad():
         for t, have in zip(scheduler.timesteps, ours, strict=True):
             output = model.network(theirs, t.float().expand(len(theirs)))
@@ -188,8 +190,11 @@ def _compare(model, sampler, scheduler, rng):
             assert (have - theirs).abs().max() < 1e-4, int(t)
 
 
-ZERO_SNR = {"num_train_timesteps": 100, "rescale_betas_zero_snr": True,
-            "prediction_type": "v_prediction"}  # fmt: skip
+ZERO_SNR = {
+    "num_train_timesteps": 100,
+    "rescale_betas_zero_snr": True,
+    "prediction_type": "v_prediction",
+}
 
 
 @pytest.mark.parametrize("beta_schedule", ["linear", "scaled_linear", "squaredcos_cap_v2"])
@@ -234,5 +239,5 @@ def test_ddim_trajectory_from_zero_snr_is_that_of_the_scheduler(tmp_path):
 def test_zero_snr_of_a_network_that_predicts_noise_is_refused(tmp_path):
     scheduler = diffusers.DDPMScheduler(rescale_betas_zero_snr=True)
     diffusers.DDPMPipeline(unet("ddpm"), scheduler).save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="zero_snr: prediction 'epsilon' says nothing of x_0"):
+    with pytest.raises(ConfigError, match="zero_snr: prediction 'epsilon' does not determine x_0"):
         convert(tmp_path)

@@ -202,10 +202,9 @@ def test_command_samples_a_checkpoint_of_others_by_path_and_shows_its_steps(tmp_
 
 
 def test_repository_of_pickles_alone_says_how_to_convert_it(hub):
-    hub.add("google/ddpm-celebahq-256", {
-        "config.json": json.dumps(CONFIG).encode(),
-        "diffusion_pytorch_model.bin": b"pickled",
-    })  # fmt: skip
+    config = json.dumps(CONFIG).encode()
+    files = {"config.json": config, "diffusion_pytorch_model.bin": b"pickled"}
+    hub.add("google/ddpm-celebahq-256", files)
     with pytest.raises(UsageError, match="no weights as safetensors") as caught:
         zoo.load("ddpm.celebahq256")
     assert "zoo convert hf://" in caught.value.hint

@@ -10,13 +10,18 @@ import zoo_core as zoo
 from zoo_core.rng import Rng
 from zoo_diffusion import probability_flow, vlb
 from zoo_diffusion.likelihoods import VLB, ContinuousVLB
-from zoo_diffusion.ode_likelihood import Drift, ODELikelihood, rademacher
+from zoo_diffusion.ode_likelihood import AugmentedFlow, ODELikelihood, rademacher_probes
 from zoo_diffusion.parameterization import ScoreAt, at_time, convert, to_x0
-from zoo_diffusion.samplers import DDIM, ODE, Ancestral, Heun
-from zoo_diffusion.sampling_loop import Options, Plan, Walk, deviation, loop, start
-from zoo_diffusion.scale import spacing
+from zoo_diffusion.quantization import bin_width
+from zoo_diffusion.samplers import DDIM, ODE, Ancestral, Heun, heun_table
+from zoo_diffusion.sampling_loop import (
+    GuidanceAndClipping,
+    SolverTable,
+    sample_prior,
+    sampling_loop,
+)
 from zoo_diffusion.schedules import VP, Betas, Karras, LogSNR, linear_betas
-from zoo_diffusion.stochastic_heun import heun
+from zoo_diffusion.timesteps import TimeGrid, prior_std
 from zoo_kernels import denoise
 from zoo_kernels.denoise import reference as columns
 
@@ -39,9 +44,9 @@ class Nothing:
 class Exact(zoo.GenerativeModel):
     """E[x_0 | x_t] of N(MEAN, STD^2), given as a network would, in continuous time."""
 
-    def __init__(self, schedule, prediction="x0", *, first=1e-5, levels=None, std=STD, mean=MEAN):
+    def __init__(self, schedule, prediction="x0", *, t_min=1e-5, levels=None, std=STD, mean=MEAN):
         super().__init__(Nothing(), zoo.Event((2,), levels=levels))
-        self.schedule, self.prediction, self.start = schedule, prediction, first
+        self.schedule, self.prediction, self.t_min = schedule, prediction, t_min
         self.std, self.mean = std, mean
         self.unused = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
 
@@ -52,7 +57,7 @@ class Exact(zoo.GenerativeModel):
 
     def predict(self, x_t, t, cond=None):
         a, s = at_time(self.schedule, t, x_t)
-        return convert(self.denoise(x_t, t), x_t, a, s, have="x0", want=self.prediction)
+        return convert(self.denoise(x_t, t), x_t, a, s, source="x0", target=self.prediction)
 
     def flow(self, x_1, alpha, sigma):
         """Where the probability flow carries x_1 exactly."""
@@ -72,41 +77,41 @@ class ExactChain(Exact):
 
     def __init__(self, T, variance="small", **options):
         super().__init__(Betas(linear_betas(T, 0.1 / T, 20 / T)), **options)
-        del self.start
+        del self.t_min
         self.timesteps, self.variance = T, variance
 
 
-def path_to(model, n, end):
+def grid_to(model, n, end):
     """n steps that stop at a time before the data."""
     t = torch.linspace(1, end, n + 1, dtype=torch.float64)
-    return Walk(t[:-1], model.schedule.alpha(t), model.schedule.sigma(t), deviation(model))
+    return TimeGrid(t[:-1], model.schedule.alpha(t), model.schedule.sigma(t), prior_std(model))
 
 
 def table(builder):
-    return lambda m, w: Plan.along(w, builder(w.alpha, w.sigma, prediction=m.prediction))
+    return lambda m, g: SolverTable.on(g, builder(g.alpha, g.sigma, prediction=m.prediction))
 
 
-def heun_plan(m, w):
-    return heun(m.schedule, w, m.prediction, gamma=0.0, within=(0, 1), noise=1.0)
+def heun(m, g):
+    return heun_table(m.schedule, g, m.prediction, gamma=0.0, churn_range=(0, 1), noise=1.0)
 
 
 SOLVERS = {
     "ddim": (1, table(denoise.ddim)),
     "dpmpp_2m": (2, table(denoise.dpm_solver_pp)),
-    "heun": (2, heun_plan),
+    "heun": (2, heun),
 }
 
 
 @pytest.mark.parametrize("prediction", ["x0", "epsilon", "v"])
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_solver_converges_at_its_order(solver, prediction):
-    order, plan = SOLVERS[solver]
+    order, make_table = SOLVERS[solver]
     model = Exact(VP(0.1, 8.0), prediction)
     rng, steps, errors = Rng(0, 64), (16, 32, 64), []
     for n in steps:
-        path = path_to(model, n, 0.2)
-        exact = model.flow(start(model, rng).double(), path.alpha[-1], path.sigma[-1])
-        got = loop(model, rng, None, plan(model, path), Options())
+        grid = grid_to(model, n, 0.2)
+        exact = model.flow(sample_prior(model, rng).double(), grid.alpha[-1], grid.sigma[-1])
+        got = sampling_loop(model, rng, None, make_table(model, grid), GuidanceAndClipping())
         errors.append(float((got - exact).square().mean().sqrt()))
     slope = -torch.tensor(errors).log2().diff().mean()
     assert order - 0.3 < float(slope) < order + 0.7, errors
@@ -114,14 +119,14 @@ def test_solver_converges_at_its_order(solver, prediction):
 
 def test_adaptive_flow_keeps_its_tolerance():
     model = Exact(VP())
-    path = probability_flow.Flow(model, None)
-    first, last = path.ends(0.01)
+    flow = probability_flow.ProbabilityFlow(model, None)
+    first, last = flow.angles(0.01)
     u = torch.randn(16, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     a, s = levels_at(VP(), 0.01)
     exact, errors = model.flow(u, a, s), []
     for tolerance in (1e-3, 1e-5, 1e-7):
-        solved = probability_flow.solve(
-            path.velocity, u, last, first, rtol=tolerance, atol=tolerance
+        solved = probability_flow.solve_ode(
+            flow.velocity, u, last, first, rtol=tolerance, atol=tolerance
         )
         errors.append(float((solved.y - exact).abs().max()))
         assert errors[-1] < 30 * tolerance
@@ -130,11 +135,11 @@ def test_adaptive_flow_keeps_its_tolerance():
 
 def test_row_of_the_adaptive_flow_does_not_depend_on_the_others():
     model = Exact(Karras())
-    path = probability_flow.Flow(model, None)
-    first, last = path.ends(0.0)
+    flow = probability_flow.ProbabilityFlow(model, None)
+    first, last = flow.angles(0.0)
     u = 3 * torch.randn(9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    whole = probability_flow.solve(path.velocity, u, last, first, rtol=1e-4, atol=1e-4)
-    alone = probability_flow.solve(path.velocity, u[4:5], last, first, rtol=1e-4, atol=1e-4)
+    whole = probability_flow.solve_ode(flow.velocity, u, last, first, rtol=1e-4, atol=1e-4)
+    alone = probability_flow.solve_ode(flow.velocity, u[4:5], last, first, rtol=1e-4, atol=1e-4)
     assert torch.allclose(whole.y[4:5], alone.y, atol=1e-12)
     assert whole.evaluations[4] == alone.evaluations[0]
 
@@ -144,17 +149,18 @@ def test_row_of_the_adaptive_flow_does_not_depend_on_the_others():
     "sampler", [DDIM(steps=200), Heun(steps=30), Heun(steps=50, churn=5.0), ODE()], ids=str
 )
 def test_samples_have_the_data_s_mean_and_covariance(sampler, schedule):
-    model = Exact(schedule, first=1e-3 if isinstance(schedule, VP) else 0.0)
+    model = Exact(schedule, t_min=1e-3 if isinstance(schedule, VP) else 0.0)
     x = model.sample(4096, sampler=sampler).double()
     assert torch.allclose(x.mean(0), MEAN, atol=0.1)
     assert torch.allclose(x.std(0), STD, rtol=0.07)
     assert abs(float(x.T.cov()[0, 1])) < 0.06
 
 
-def moments(table, path, model):
-    """Mean and variance after every step of a table for "x0", exactly, from N(0, 1)."""
+def moments(table, model):
+    """The exact mean and variance after all rows of a table for "x0", from N(0, 1)."""
     m, v = torch.zeros(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
-    for row, a, s in zip(table.double(), path.alpha, path.sigma, strict=False):
+    coefficients = table.coefficients.table.double()
+    for row, a, s in zip(coefficients, table.alpha, table.sigma, strict=False):
         gain = a * STD**2 / ((a * STD) ** 2 + s**2)
         slope = row[columns.C_X0] * gain + row[columns.C_X] + row[columns.C_M] * gain
         shift = (row[columns.C_X0] + row[columns.C_M]) * MEAN * (1 - gain * a / 1)
@@ -166,9 +172,7 @@ def moments(table, path, model):
 def test_ancestral_moments_come_to_the_data_s_as_steps_grow(variance):
     model, errors = Exact(VP()), []
     for n in (100, 200, 400, 800):
-        plan = Ancestral(steps=n, variance=variance).plan(model)
-        path = Walk(plan.times, plan.alpha, plan.sigma, plan.deviation)
-        m, v = moments(plan.steps.table, path, model)
+        m, v = moments(Ancestral(steps=n, variance=variance).table(model), model)
         errors.append(float((m - MEAN).abs().max() + (v - STD**2).abs().max()))
     slope = -torch.tensor(errors).log2().diff().mean()
     assert 0.7 < float(slope) < 1.3 and errors[-1] < 0.05, errors
@@ -176,7 +180,7 @@ def test_ancestral_moments_come_to_the_data_s_as_steps_grow(variance):
 
 def test_ddim_without_noise_is_deterministic_and_with_eta_one_is_ancestral():
     model = ExactChain(40, prediction="epsilon")
-    assert not DDIM(steps=40).plan(model).steps.noisy
+    assert not DDIM(steps=40).table(model).coefficients.noisy
     one = model.sample(64, sampler=DDIM(steps=40, eta=1.0))
     assert torch.allclose(one, model.sample(64, sampler=Ancestral(steps=40)), atol=2e-5)
     assert not torch.allclose(one, model.sample(64, sampler=DDIM(steps=40)), atol=0.1)
@@ -185,7 +189,7 @@ def test_ddim_without_noise_is_deterministic_and_with_eta_one_is_ancestral():
 @pytest.mark.parametrize("schedule", [LogSNR(-10, 18), Karras(0.002, 4000.0)], ids=["vp", "ve"])
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-6])
 def test_flow_likelihood_is_the_exact_log_density(schedule, tolerance):
-    model = Exact(schedule, first=0.0)
+    model = Exact(schedule, t_min=0.0)
     x = MEAN + STD * torch.randn(8, 2, generator=torch.Generator().manual_seed(0)).double()
     method = ODELikelihood(rtol=tolerance, atol=tolerance, probes=0)
     found = model.log_likelihood(x.float(), method=method)
@@ -200,31 +204,33 @@ def test_hutchinson_s_trace_is_the_exact_one_in_the_mean():
         torch.nn.init.normal_(p, std=0.3)
     x, rows = torch.randn(3, 2), torch.arange(3)
     y, phi = torch.cat((x.double(), torch.zeros(3, 1)), 1), torch.full((3,), 0.7).double()
-    path = probability_flow.Flow(model, None)
-    exact = Drift(path, None)(y, phi, rows)[:, -1]
-    probed = torch.stack(
-        [Drift(path, rademacher(1, x, Rng(0, 3), k))(y, phi, rows)[:, -1] for k in range(256)]
-    )
+    flow = probability_flow.ProbabilityFlow(model, None)
+
+    def divergence(count, draw=0):
+        probes = rademacher_probes(count, x, Rng(0, 3), draw)
+        return AugmentedFlow(flow, probes)(y, phi, rows)[:, -1]
+
+    exact = divergence(0)
+    probed = torch.stack([divergence(1, draw) for draw in range(256)])
     assert ((probed.mean(0) - exact).abs() < 4 * probed.std(0) / 16 + 1e-9).all()
-    whole = Drift(path, rademacher(256, x, Rng(0, 3), 0))(y, phi, rows)[:, -1]
-    assert torch.allclose(whole, probed.mean(0))
+    assert torch.allclose(divergence(256), probed.mean(0))
 
 
-@pytest.mark.parametrize(("variance", "most"), [("small", 2.5), ("large", 0.6)])
-def test_bound_of_a_chain_lies_below_the_exact_log_likelihood_and_is_tight(variance, most):
+@pytest.mark.parametrize(("variance", "max_gap"), [("small", 2.5), ("large", 0.6)])
+def test_bound_of_a_chain_lies_below_the_exact_log_likelihood_and_is_tight(variance, max_gap):
     """The large variance is best for Gaussian data, the small one for points (Ho et al., 3.2)."""
     model = ExactChain(200, variance)
     x = (MEAN + STD * torch.randn(512, 2, generator=torch.Generator().manual_seed(0))).float()
     found = model.log_likelihood(x, method=VLB(times=0))
     gap = model.log_p(x, 0.0) - found.nats
     error = float(gap.std()) / len(gap) ** 0.5
-    assert -3 * error < float(gap.mean()) < most
+    assert -3 * error < float(gap.mean()) < max_gap
     total = sum(found.terms.values())
     assert torch.allclose(total, found.nats) and set(found.terms) == {"L_T", "L_t", "L_0"}
 
 
 def test_bound_of_continuous_time_rises_with_the_steps_to_below_the_exact():
-    model = Exact(LogSNR(-8.0, 8.0), first=0.0)
+    model = Exact(LogSNR(-8.0, 8.0), t_min=0.0)
     x = (MEAN + STD * torch.randn(1024, 2, generator=torch.Generator().manual_seed(0))).float()
     found = [
         model.log_likelihood(x, method=ContinuousVLB(steps=T, times=0)).nats for T in (5, 20, 80)
@@ -252,17 +258,17 @@ def test_every_divergence_is_non_negative(variance):
         assert torch.allclose(vlb.step_kl(model, i, x, x_hat), want, rtol=1e-6)
 
 
-@pytest.mark.parametrize("have", KINDS)
-@pytest.mark.parametrize("want", KINDS)
-def test_parameterizations_convert_into_each_other(have, want):
+@pytest.mark.parametrize("source", KINDS)
+@pytest.mark.parametrize("target", KINDS)
+def test_parameterizations_convert_into_each_other(source, target):
     generator = torch.Generator().manual_seed(0)
     x0, eps = torch.randn(2, 5, 3, dtype=torch.float64, generator=generator)
     alpha, sigma = torch.tensor(0.8, dtype=torch.float64), torch.tensor(0.6, dtype=torch.float64)
     x_t = alpha * x0 + sigma * eps
     all_kinds = {"x0": x0, "epsilon": eps, "v": alpha * eps - sigma * x0, "score": -eps / sigma}
-    got = convert(all_kinds[have], x_t, alpha, sigma, have=have, want=want)
-    assert torch.allclose(got, all_kinds[want], atol=1e-12)
-    assert torch.allclose(to_x0(all_kinds[have], have, x_t, alpha, sigma), x0, atol=1e-12)
+    got = convert(all_kinds[source], x_t, alpha, sigma, source=source, target=target)
+    assert torch.allclose(got, all_kinds[target], atol=1e-12)
+    assert torch.allclose(to_x0(all_kinds[source], source, x_t, alpha, sigma), x0, atol=1e-12)
 
 
 def test_score_at_a_time_is_the_gradient_of_the_log_density():
@@ -280,10 +286,11 @@ def test_decoders_sum_to_one_over_the_data_s_own_levels(levels):
     x = torch.arange(levels).unsqueeze(1)
     for mean, spread in ((0.0, 0.5), (-1.3, 0.01), (0.4, 3.0)):
         at = torch.full((levels, 1), mean, dtype=torch.float64)
-        log_p = vlb.discretized_gaussian(event, x, at, torch.tensor(spread).double())
+        std = torch.tensor(spread).double()
+        log_p = vlb.discretized_gaussian_log_likelihood(event, x, at, std)
         assert math.isclose(float(log_p.exp().sum()), 1.0, rel_tol=1e-9)
         one = torch.ones(levels, 1, dtype=torch.float64)
-        log_p = vlb.level_decoder(event, x, at, one, spread * one)
+        log_p = vlb.decoder_log_likelihood(event, x, at, one, spread * one)
         assert math.isclose(float(log_p.exp().sum()), 1.0, rel_tol=1e-9)
 
 
@@ -324,15 +331,15 @@ def test_estimate_from_some_steps_agrees_with_all_of_them():
 def test_uniform_dequantization_has_the_offset_of_the_levels_width():
     """bits/dim of [-1, 1] data is that of the density plus log2((K - 1) / 2): 6.99 for 256."""
     std, zero = torch.tensor(0.5, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
-    model = Exact(LogSNR(-14.0, 16.0), first=0.0, levels=33, std=std, mean=zero)
+    model = Exact(LogSNR(-14.0, 16.0), t_min=0.0, levels=33, std=std, mean=zero)
     x = torch.tensor([[16, 20], [10, 8]])
     method = ODELikelihood(probes=0, dequantization="uniform", draws=8)
     found = model.log_likelihood(x, method=method)
-    edges = torch.stack([(x + k) * spacing(model.event) - 1 for k in (-0.5, 0.5)]).double()
+    edges = torch.stack([(x + k) * bin_width(model.event) - 1 for k in (-0.5, 0.5)]).double()
     cdf = torch.distributions.Normal(zero, std).cdf(edges)
     exact = (cdf[1] - cdf[0]).log().sum(1)
     assert (found.nats - exact).abs().max() < 0.15
-    assert math.isclose(-math.log2(spacing(zoo.Event((1,), levels=256))), 6.9944, abs_tol=1e-4)
+    assert math.isclose(-math.log2(bin_width(zoo.Event((1,), levels=256))), 6.9944, abs_tol=1e-4)
 
 
 def test_gaussian_dequantization_is_a_bound_on_what_the_levels_hold():
@@ -343,7 +350,7 @@ def test_gaussian_dequantization_is_a_bound_on_what_the_levels_hold():
             a, s = at_time(self.schedule, t, x_t)
             return torch.tanh(a * x_t / s**2)
 
-    model = Peaks(LogSNR(-10.0, 12.0), first=0.0, levels=2)
+    model = Peaks(LogSNR(-10.0, 12.0), t_min=0.0, levels=2)
     x = torch.tensor([[0, 1], [1, 1]] * 32)
     found = model.log_likelihood(x, method=ODELikelihood(probes=0, rtol=1e-4, atol=1e-4))
     assert abs(float(found.bits_per_dim().mean()) - 1.0) < 0.05

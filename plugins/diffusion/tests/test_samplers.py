@@ -1,4 +1,4 @@
-"""What samplers are asked for beside steps: guidance, known values, traces, spacings."""
+"""Options of samplers beside steps: guidance, inpainting, traces, spacings."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ import zoo_core as zoo
 from zoo_core.errors import ConfigError, UsageError
 from zoo_diffusion import fused_mlp_sampler
 from zoo_diffusion.samplers import DDIM, Ancestral, DPMpp2M, Heun
-from zoo_diffusion.sampling_loop import times
+from zoo_diffusion.timesteps import spaced_times
 
 TINY = {"network": {"type": "mlp", "hidden": 16, "layers": 1}}
 SOLVERS = ("ancestral", "ddim", "heun", "dpmpp_2m")
@@ -25,31 +25,31 @@ def labelled():
 def test_guidance_goes_from_no_class_to_the_class(sampler):
     model = labelled()
     options = {"sampler": sampler, "steps": 6, "seed": 1}
-    given = model.sample(8, cond=2, **options)
-    none = model.sample(8, **options)
-    assert torch.equal(model.sample(8, cond=2, guidance=1.0, **options), given)
-    assert torch.equal(model.sample(8, cond=2, guidance=0.0, **options), none)
-    assert not torch.equal(given, none)
-    assert not torch.equal(model.sample(8, cond=2, guidance=4.0, **options), given)
+    conditional = model.sample(8, cond=2, **options)
+    unconditional = model.sample(8, **options)
+    assert torch.equal(model.sample(8, cond=2, guidance_scale=1.0, **options), conditional)
+    assert torch.equal(model.sample(8, cond=2, guidance_scale=0.0, **options), unconditional)
+    assert not torch.equal(conditional, unconditional)
+    assert not torch.equal(model.sample(8, cond=2, guidance_scale=4.0, **options), conditional)
 
 
 def test_guidance_without_a_class_is_refused():
     with pytest.raises(UsageError, match="needs a class"):
-        labelled().sample(1, guidance=3.0)
+        labelled().sample(1, guidance_scale=3.0)
     with pytest.raises(UsageError, match="needs a class"):
-        zoo.create("vp_sde", **TINY).sample(1, guidance=3.0)
+        zoo.create("vp_sde", **TINY).sample(1, guidance_scale=3.0)
     strict = zoo.create("ddpm", classes=3, optional=False, **TINY)
     with pytest.raises(UsageError, match="needs a class"):
-        strict.sample(1, cond=0, guidance=3.0)
+        strict.sample(1, cond=0, guidance_scale=3.0)
 
 
 def test_dropped_labels_train_the_model_without_a_class():
     model = labelled()
     batch = (torch.randint(5, (16, 1, 2, 2)), torch.zeros(16, dtype=torch.long))
-    losses = {d: model.players("simple", drop=d)["model"].loss for d in (0.0, 1.0)}
-    for share, trained in ((0.0, 0), (1.0, 3)):
+    losses = {p: model.players("simple", p_uncond=p)["model"].loss for p in (0.0, 1.0)}
+    for p_uncond, trained in ((0.0, 0), (1.0, 3)):
         model.zero_grad()
-        losses[share](batch, zoo.Rng(0, 16), 0).total.backward()
+        losses[p_uncond](batch, zoo.Rng(0, 16), 0).total.backward()
         assert model.network.label.weight.grad.abs().sum(1).nonzero().flatten().tolist() == [
             trained
         ]
@@ -81,15 +81,16 @@ def test_spacings_fall_from_the_noise_to_where_the_model_starts():
     chain, flow = zoo.create("ddpm", **TINY), zoo.create("vp_sde", **TINY)
     for model, end in ((chain, 1e-3), (flow, 1e-3)):
         for spacing in ("uniform", "quadratic", "karras"):
-            t = times(model, 12, spacing)
+            t = spaced_times(model, 12, spacing)
             assert t[0] == pytest.approx(1.0, abs=1e-6) and (t.diff() < 0).all()
             assert t[-1] == pytest.approx(1 / 12 if spacing == "uniform" else end)
-    assert (times(chain, 50, "leading") * 1000 - 1).round().tolist() == list(range(980, -1, -20))
-    assert (times(chain, 1000, "uniform") * 1000 - 1).round().tolist() == list(range(999, -1, -1))
+    leading, uniform = spaced_times(chain, 50, "leading"), spaced_times(chain, 1000, "uniform")
+    assert (leading * 1000 - 1).round().tolist() == list(range(980, -1, -20))
+    assert (uniform * 1000 - 1).round().tolist() == list(range(999, -1, -1))
     with pytest.raises(UsageError, match="chains of discrete steps"):
-        times(flow, 10, "leading")
+        spaced_times(flow, 10, "leading")
     with pytest.raises(UsageError, match="the chain has 1000"):
-        times(chain, 1001, "leading")
+        spaced_times(chain, 1001, "leading")
 
 
 def test_every_update_of_fixed_steps_is_one_row_of_a_table():
@@ -101,14 +102,14 @@ def test_every_update_of_fixed_steps_is_one_row_of_a_table():
         (Heun(steps=7), 13),
         (Heun(steps=7, churn=3.0, churn_min=0.0, churn_max=1e9), 13 + 6),
     ):
-        plan = sampler.plan(model)
-        assert len(plan.steps) == len(plan.times) == len(plan.calls) == rows
-        assert sum(plan.calls) == min(rows, 13)
+        table = sampler.table(model)
+        assert len(table.coefficients) == len(table.times) == len(table.calls) == rows
+        assert sum(table.calls) == min(rows, 13)
 
 
-def test_threshold_bounds_x_0_by_a_quantile():
+def test_dynamic_thresholding_bounds_x_0_by_a_quantile():
     model = labelled()
-    assert model.sample(4, steps=5, threshold=0.9).shape == (4, 1, 2, 2)
+    assert model.sample(4, steps=5, dynamic_thresholding_ratio=0.9).shape == (4, 1, 2, 2)
 
 
 def test_sampler_serves_a_plain_denoiser_of_another_plugin():
@@ -136,7 +137,7 @@ def test_config_says_what_is_wrong(arch):
     unet = {"type": "unet", "channels": [8, 8, 8], "down": ["plain"] * 3, "groups": 4}
     with pytest.raises(ConfigError, match="cannot be halved 2 times"):
         zoo.create(arch, shape=(1, 6, 6), network=unet)
-    with pytest.raises(ConfigError, match="give one of each a level"):
+    with pytest.raises(ConfigError, match="give as many of each"):
         zoo.create(arch, shape=(1, 8, 8), network=unet | {"down": ["plain"]})
 
 
@@ -153,8 +154,8 @@ def test_a_loop_in_one_call_takes_the_same_steps(arch, sampler, monkeypatch):
     )
     once = model.sample(30, seed=5, sampler=sampler)
     assert len(calls) == 1
-    assert torch.equal(model.sample(30, seed=5, sampler=sampler)[3:4],
-                       model.sample(1, seed=5, sampler=sampler, first_row=3))  # fmt: skip
+    alone = model.sample(1, seed=5, sampler=sampler, first_row=3)
+    assert torch.equal(model.sample(30, seed=5, sampler=sampler)[3:4], alone)
     stepwise = model.sample(30, seed=5, sampler=sampler, trace=lambda j, events: None)
     assert len(calls) == 3
     torch.testing.assert_close(once, stepwise, rtol=1e-4, atol=1e-4)
@@ -185,9 +186,9 @@ def test_one_step_or_two_of_any_spacing_are_taken_or_refused_in_our_words(chain)
                 try:
                     x = model.sample(1, sampler=sampler, spacing=spacing, steps=steps)
                 except UsageError as error:
-                    given = f"{sampler}, {spacing}, {steps} steps"
+                    case = f"{sampler}, {spacing}, {steps} steps"
                     refused = spacing == "leading" or (chain == "chain of 1" and steps == 2)
-                    assert refused and error.hint, given
+                    assert refused and error.hint, case
                 else:
                     assert x.isfinite().all()
 

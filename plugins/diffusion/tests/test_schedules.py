@@ -55,9 +55,9 @@ SCHEDULES = {
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_log_snr_falls_and_its_inverse_finds_the_time(name):
     schedule = SCHEDULES[name]
-    found = log_snr(schedule, T[:-1])
-    assert (found.diff() < 0).all()
-    assert torch.allclose(time_at(schedule, found), T[:-1], atol=1e-9)
+    falling = log_snr(schedule, T[:-1])
+    assert (falling.diff() < 0).all()
+    assert torch.allclose(time_at(schedule, falling), T[:-1], atol=1e-9)
 
 
 @pytest.mark.parametrize("name", [n for n in SCHEDULES if n != "karras"])

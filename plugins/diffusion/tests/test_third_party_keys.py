@@ -14,10 +14,16 @@ from zoo_core.errors import ConfigError, IntegrityError
 from zoo_core.weights.third_party import Foreign
 from zoo_diffusion.convert import FromDDPM, FromNCSN
 
-SMALL = {"_class_name": "UNet2DModel", "_diffusers_version": "0.42.1", "sample_size": 8,
-         "block_out_channels": [8, 16], "layers_per_block": 1, "norm_num_groups": 4,
-         "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
-         "up_block_types": ["AttnUpBlock2D", "UpBlock2D"]}  # fmt: skip
+SMALL = {
+    "_class_name": "UNet2DModel",
+    "_diffusers_version": "0.42.1",
+    "sample_size": 8,
+    "block_out_channels": [8, 16],
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+}
 NETWORK = {
     "sample_size": (None, [16, [16, 8], "large"]),
     "in_channels": (3, [1]),

@@ -43,8 +43,8 @@ def exact(prediction="v"):
 
 def test_first_alpha_stays_and_the_last_is_zero():
     plain = linear_betas(T, 1e-4, 0.2)
-    before, after = (Betas(b).alpha(torch.arange(T + 1).double() / T)
-                     for b in (plain, zero_snr_betas(plain)))  # fmt: skip
+    t = torch.arange(T + 1).double() / T
+    before, after = Betas(plain).alpha(t), Betas(zero_snr_betas(plain)).alpha(t)
     assert after[0] == 1 and after[1] == before[1] and after[-1] == 0
     assert (after.diff() < 0).all()
 
@@ -68,10 +68,10 @@ def test_alpha_is_differentiable_in_time_before_and_in_the_last_step():
 @pytest.mark.parametrize("prediction", ["v", "x0"])
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_draws_the_data(sampler, prediction):
-    # of a chain of 50 steps with the small variance the deviation is 8 % too small
+    # a chain of 50 steps with the small variance has a standard deviation 8 % too small
     n, bias = (4000, 0.1) if sampler == "ancestral" else (1000, 0.03)
     x = exact(prediction).sample(n, seed=1, sampler=sampler, **_steps(sampler)).flatten()
-    # five standard errors of a mean and a deviation, and the chain's own error
+    # five standard errors of the mean and of the standard deviation, and the chain's own error
     assert abs(float(x.mean()) - Exact.m) < 5 * Exact.d / (2 * n) ** 0.5 + 0.01
     assert abs(float(x.std()) / Exact.d - 1) < 5 / (4 * n) ** 0.5 + bias
 

@@ -8,7 +8,7 @@ from .edm import EDMLoss as EDMLoss
 from .likelihoods import VLB as VLB
 from .likelihoods import ContinuousVLB as ContinuousVLB
 from .losses import ContinuousVLBLoss as ContinuousVLBLoss
-from .losses import Simple as Simple
+from .losses import SimpleLoss as SimpleLoss
 from .losses import VLBLoss as VLBLoss
 from .networks import MLPConfig as MLPConfig
 from .networks import UNetConfig as UNetConfig

@@ -1,41 +1,47 @@
-"""Class labels, and none: the label K stands for no class, for classifier-free guidance.
+"""Class labels and condition dropout, for classifier-free guidance.
 
-Ho & Salimans, 2022, https://arxiv.org/abs/2207.12598: training drops the label now and then, so
-that one network gives both outputs.
+Ho & Salimans, 2022, https://arxiv.org/abs/2207.12598: training replaces some labels by the label
+K, which stands for no class, so that one network learns the conditional and the unconditional
+output.
 """
-
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import Condition, Rng
+from zoo_core.plugin import Condition, Rng, UsageError
 
-__all__ = ["class_condition", "drop", "label", "labels"]
+__all__ = ["class_condition", "drop_condition", "network_label", "num_labels"]
 
 
 def class_condition(classes: int | None, *, optional: bool = True) -> Condition:
-    """A class that may be left out, or no condition."""
+    """A class that may be left out if `optional`, or no condition."""
     if classes is None:
         return Condition()
     return Condition("classes", classes=classes, optional=optional)
 
 
-def labels(condition: Condition) -> int:
-    """The size of the label's embedding: the classes, and one for none where that is allowed."""
+def num_labels(condition: Condition) -> int:
+    """The rows of a label embedding: one a class, and one for no class if that is allowed."""
     return 0 if condition.classes is None else condition.classes + int(condition.optional)
 
 
-def label(condition: Condition, cond: Tensor | None, x: Tensor) -> Tensor | None:
-    """Labels (B,) for the network; None where it has no classes."""
+def network_label(condition: Condition, cond: Tensor | None, x: Tensor) -> Tensor | None:
+    """The network's labels (B,); None for a model without classes."""
     if condition.classes is None or cond is not None:
         return cond
     return torch.full((len(x),), condition.classes, device=x.device)
 
 
-def drop(model: Any, cond: Tensor | None, share: float, rng: Rng, step: int) -> Tensor | None:
-    """`cond` (B,) with a share of the labels replaced by none, where the model allows that."""
-    if cond is None or not model.condition.optional or share == 0:
+def drop_condition(
+    condition: Condition, cond: Tensor | None, p_uncond: float, rng: Rng, step: int
+) -> Tensor | None:
+    """Labels (B,), each replaced by "no class" with probability `p_uncond` if that is allowed."""
+    if cond is None or not condition.optional or p_uncond == 0:
         return cond
-    dropped = rng.uniform(stream="drop", step=step) < share
-    return torch.where(dropped, model.condition.classes, cond)
+    if condition.classes is None:
+        raise UsageError(
+            f"p_uncond = {p_uncond} drops class labels; this model takes {condition}.",
+            hint="p_uncond=0",
+        )
+    dropped = rng.uniform(stream="drop", step=step) < p_uncond
+    return torch.where(dropped, condition.classes, cond)

@@ -1,11 +1,12 @@
 """Checkpoints of diffusers: UNet2DModel with a DDPM or DDIM scheduler, or NCSN++ with its own.
 
 Both layouts are read: the network at the root of a repository, or in `unet/` with the scheduler
-beside it. Tensor names are ours already, but for attention's older ones.
+beside it. Tensor names are the same as ours, except older names in attention.
 
-Every key of both configs is read (`ForeignConfig`). A scheduler's are of two kinds: those of the
-chain (betas, prediction, variance) are options of ours or refused, and those of how it draws
-(clipping, spacing) are options of our samplers and said where they are not diffusers' defaults.
+Every key of both configs is read (`ForeignConfig`). A scheduler has two kinds of keys. Those of
+the chain (betas, prediction, variance) become options of the model or are refused. Those of
+sampling (clipping, spacing) are options of our samplers; they are reported where they differ from
+diffusers' defaults.
 """
 
 import re
@@ -18,7 +19,7 @@ from zoo_core.plugin import Converted, Foreign, ForeignConfig, IntegrityError, R
 
 __all__ = ["FromDDPM", "FromNCSN"]
 
-_LEVELS = {
+_BLOCK_TYPES = {
     "DownBlock2D": "plain",
     "UpBlock2D": "plain",
     "AttnDownBlock2D": "attention",
@@ -33,8 +34,12 @@ _LEVELS = {
 _OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _PREDICTIONS = {"epsilon": "epsilon", "sample": "x0", "v_prediction": "v"}
 _BETAS = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
-_VARIANCES = {"fixed_small": "small", "fixed_small_log": "small", "fixed_large": "large",
-              "fixed_large_log": "large"}  # fmt: skip
+_VARIANCES = {
+    "fixed_small": "small",
+    "fixed_small_log": "small",
+    "fixed_large": "large",
+    "fixed_large_log": "large",
+}
 _TIMES = {"positional": "positional", "fourier": "fourier", "learned": "learned"}
 _RESAMPLING = {"conv": "conv", "resnet": "resnet"}
 _MIDDLE = "UNetMidBlock2D"
@@ -42,8 +47,8 @@ _FOLDERS = ("", "unet")
 _NETWORKS = ("UNet2DModel", "UNetUnconditionalModel")
 _CHAINS = ("DDPMScheduler", "DDIMScheduler", "PNDMScheduler")
 _HARMLESS = ("tensor_format", "timestep_values")
-"""Keys of schedulers before diffusers 0.4: arrays' library, and times that `save` left behind."""
-_DRAWING = {
+"""Keys of schedulers before diffusers 0.4 that have no effect: the array library, saved times."""
+_SAMPLING = {
     "clip_sample": True,
     "clip_sample_range": 1.0,
     "thresholding": False,
@@ -52,10 +57,10 @@ _DRAWING = {
     "timestep_spacing": "leading",
     "steps_offset": 0,
 }
-"""How a chain's scheduler draws, and the values that need no word: diffusers' own."""
-_ENDS = {"DDIMScheduler": True, "PNDMScheduler": False}
-"""Schedulers' defaults of `set_alpha_to_one`."""
-_NCSN_DRAWING = {
+"""Keys of how a chain's scheduler samples, with diffusers' defaults, which are not reported."""
+_SET_ALPHA_TO_ONE = {"DDIMScheduler": True, "PNDMScheduler": False}
+"""Defaults of the schedulers for `set_alpha_to_one`."""
+_NCSN_SAMPLING = {
     "snr": 0.15,
     "sampling_eps": 1e-5,
     "correct_steps": 1,
@@ -65,9 +70,10 @@ _NCSN_DRAWING = {
 
 @dataclass(frozen=True)
 class FromDDPM:
-    """To `ddpm`: images of 256 levels. Without a scheduler's config its own defaults are meant.
+    """To `ddpm`: images of `levels` quantization levels.
 
-    `size` is the images' side, for networks whose config leaves it open.
+    Without a scheduler's config, diffusers' defaults apply. `size` is the height and width of the
+    images, for networks whose config leaves them open.
     """
 
     levels: int = 256
@@ -90,7 +96,7 @@ class FromDDPM:
 
 @dataclass(frozen=True)
 class FromNCSN:
-    """To `ve_sde`: images of 256 levels. `size`: as of `FromDDPM`."""
+    """To `ve_sde`: images of `levels` quantization levels. `size` is that of `FromDDPM`."""
 
     levels: int = 256
     size: Annotated[int, Range(1, 65536)] | None = None
@@ -106,7 +112,7 @@ class FromNCSN:
             "sigma_min": scheduler.get("sigma_min", 0.01),
             "sigma_max": scheduler.get("sigma_max", 1348.0),
         }
-        for key, theirs in _NCSN_DRAWING.items():
+        for key, theirs in _NCSN_SAMPLING.items():
             scheduler.said(key, theirs)
         remarks = (*unet.finish(), *scheduler.finish())
         return Converted(options, {f"network.{k}": v for k, v in tensors.items()}, remarks)
@@ -129,21 +135,21 @@ def _unet(foreign: Foreign) -> tuple[ForeignConfig, dict[str, Tensor]]:
 
 
 def _refuse_others(foreign: Foreign, folder: str) -> None:
-    """A network beside others is part of something larger, such as diffusion of latents."""
+    """Refuse a network beside others: it belongs to a larger model, such as latent diffusion."""
     if others := sorted(foreign.tensors.keys() - {folder}):
         names = ", ".join(f"{name or '.'}/" for name in others)
-        raise IntegrityError(f"{names} hold weights too; this converter reads one network alone.")
+        raise IntegrityError(f"{names} hold weights too; this converter reads a single network.")
 
 
 def _check_class(config: ForeignConfig, what: str, known: tuple[str, ...]) -> str:
-    found = config.get("_class_name", None)
-    if found not in known:
-        raise IntegrityError(f"the {what} is a {found}; this converter reads {', '.join(known)}.")
-    return str(found)
+    name = config.get("_class_name", None)
+    if name not in known:
+        raise IntegrityError(f"the {what} is a {name}; this converter reads {', '.join(known)}.")
+    return str(name)
 
 
 def _current(name: str) -> str:
-    """Attention's names before diffusers 0.15 as they are now."""
+    """The present name of a tensor; attention's names changed in diffusers 0.15."""
     return re.sub(
         r"(attentions\.\d+)\.(query|key|value|proj_attn)\.",
         lambda m: f"{m[1]}.{_OLD_NAMES[m[2]]}.",
@@ -162,13 +168,13 @@ def _scheduler(foreign: Foreign, known: tuple[str, ...]) -> ForeignConfig:
 
 
 def _chain(scheduler: ForeignConfig) -> dict[str, Any]:
-    """The options of `ddpm` beside the event and the network."""
+    """The options of `ddpm` other than the event and the network."""
     kind = scheduler.get("_class_name", None)
     scheduler.only("trained_betas", None)
-    for key, theirs in _DRAWING.items():
+    for key, theirs in _SAMPLING.items():
         scheduler.said(key, theirs)
-    if kind in _ENDS:
-        scheduler.said("set_alpha_to_one", _ENDS[kind])
+    if kind in _SET_ALPHA_TO_ONE:
+        scheduler.said("set_alpha_to_one", _SET_ALPHA_TO_ONE[kind])
     if kind == "PNDMScheduler":
         scheduler.said("skip_prk_steps", False)
     return {
@@ -186,22 +192,22 @@ def _shape(unet: ForeignConfig, size: int | None) -> tuple[int, int, int]:
     channels, outputs = unet.get("in_channels", 3), unet.get("out_channels", 3)
     if channels != outputs:
         raise IntegrityError(
-            f"the network's channels in and out differ (in_channels = {channels}, out_channels = "
-            f"{outputs}); it is no denoiser alone."
+            f"in_channels = {channels} and out_channels = {outputs} differ; the network of a "
+            "denoiser has as many outputs as inputs."
         )
     side = unet.get("sample_size", None)
     side = size if size is not None and side is None else side
     sides = (side, side) if isinstance(side, int) else tuple(side or ())
     if len(sides) != 2 or not all(type(s) is int for s in sides):
         raise IntegrityError(
-            f"sample_size = {side!r} does not say how large the images are.",
-            hint="the converter's option says it: --set size=32",
+            f"sample_size = {side!r} does not give the size of the images.",
+            hint="give it as an option of the converter: --set size=32",
         )
     return channels, *sides
 
 
 def _network(unet: ForeignConfig) -> dict[str, Any]:
-    """UNetConfig's options; absent keys have diffusers' defaults."""
+    """The options of UNetConfig, with diffusers' defaults for absent keys."""
     unet.only("class_embed_type", None)
     unet.only("act_fn", "silu", "swish")
     down, up = ("DownBlock2D", *("AttnDownBlock2D",) * 3), (*("AttnUpBlock2D",) * 3, "UpBlock2D")
@@ -209,8 +215,8 @@ def _network(unet: ForeignConfig) -> dict[str, Any]:
     return {
         "type": "unet",
         "channels": tuple(unet.get("block_out_channels", (224, 448, 672, 896))),
-        "down": _levels(unet, "down_block_types", down),
-        "up": _levels(unet, "up_block_types", up),
+        "down": _block_types(unet, "down_block_types", down),
+        "up": _block_types(unet, "up_block_types", up),
         "layers": unet.get("layers_per_block", 2),
         "groups": unet.get("norm_num_groups", 32, optional=True),
         "eps": unet.get("norm_eps", 1e-5),
@@ -233,11 +239,11 @@ def _network(unet: ForeignConfig) -> dict[str, Any]:
     }
 
 
-def _levels(unet: ForeignConfig, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+def _block_types(unet: ForeignConfig, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
     kinds = unet.get(key, default)
     for kind in kinds:
-        if not isinstance(kind, str) or kind not in _LEVELS:
+        if not isinstance(kind, str) or kind not in _BLOCK_TYPES:
             raise IntegrityError(
-                f"{key}: {kind!r} is not among what converts: {', '.join(_LEVELS)}."
+                f"{key}: {kind!r} cannot be converted; these can: {', '.join(_BLOCK_TYPES)}."
             )
-    return tuple(_LEVELS[kind] for kind in kinds)
+    return tuple(_BLOCK_TYPES[kind] for kind in kinds)

@@ -1,6 +1,6 @@
 """DDPM (Ho et al., 2020): a chain of T denoising steps, https://arxiv.org/abs/2006.11239.
 
-q(x_t | x_0) = N(alpha_t x_0, sigma_t^2) with alpha_t^2 = prod_{i <= t} (1 - beta_i), reversed by
+q(x_t | x_0) = N(alpha_t x_0, sigma_t^2) with alpha_t^2 = prod_{i <= t} (1 - beta_i) is reversed by
 p(x_{t-1} | x_t) = N(mu(x_t, x_hat), small or large variance) (eqs. 4, 6, 7). The network predicts
 the noise, v or x_0; it is trained on L_simple (eq. 14) or on the bound (eq. 5).
 
@@ -13,10 +13,10 @@ from typing import Annotated, Literal
 from torch import Tensor
 
 from zoo_core.plugin import ConfigError, GenerativeModel, Range
-from zoo_diffusion.conditioning import class_condition, labels
-from zoo_diffusion.networks import MLPConfig, NetworkConfig, apply, build
+from zoo_diffusion.conditioning import class_condition, num_labels
+from zoo_diffusion.networks import MLPConfig, NetworkConfig, apply_network, build_network
 from zoo_diffusion.parameterization import at_time, to_x0
-from zoo_diffusion.scale import event_of
+from zoo_diffusion.quantization import make_event
 from zoo_diffusion.schedules import (
     Betas,
     cosine_betas,
@@ -30,10 +30,12 @@ __all__ = ["DDPM", "DDPMConfig"]
 
 @dataclass(frozen=True)
 class DDPMConfig:
-    """The event, the network and the betas. `optional` lets a class be left out.
+    """The event, the network and the betas.
 
-    `zero_snr` rescales the betas so that alpha_T = 0 (`schedules.zero_snr_betas`): x_T is noise
-    and nothing else. Its epsilon says nothing of x_0, so the network predicts v or x0.
+    - `optional`: a class may be left out.
+    - `zero_snr`: rescale the betas to zero terminal SNR (`schedules.zero_snr_betas`), so that x_T
+      is pure noise. Its epsilon does not determine x_0, so the network predicts v or x0.
+    - `fourier`: exponents n of the Fourier features sin(2^n pi x), cos(2^n pi x) of x_t.
     """
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
@@ -53,31 +55,33 @@ class DDPMConfig:
     def __post_init__(self) -> None:
         if self.zero_snr and self.prediction == "epsilon":
             raise ConfigError(
-                "zero_snr: prediction 'epsilon' says nothing of x_0 where alpha is 0.",
-                hint="prediction='v' or 'x0', for a network that was trained so",
+                "zero_snr: prediction 'epsilon' does not determine x_0 where alpha is 0.",
+                hint="prediction='v' or 'x0', for a network that was trained with it",
             )
         if self.zero_snr and self.timesteps < 2:
             raise ConfigError(f"zero_snr needs timesteps of at least 2, not {self.timesteps}.")
 
 
 class DDPM(GenerativeModel):
-    """A denoiser of T steps; between them, log alpha is interpolated."""
+    """A chain of T denoising steps; log alpha is interpolated between them."""
 
     def __init__(self, config: DDPMConfig | None = None) -> None:
         c = config or DDPMConfig()
         condition = class_condition(c.classes, optional=c.optional)
-        super().__init__(c, event_of(c.shape, c.levels), condition)
+        super().__init__(c, make_event(c.shape, c.levels), condition)
         self.prediction, self.timesteps, self.variance = c.prediction, c.timesteps, c.variance
         self.schedule = Betas(_betas(c))
         inputs = c.shape[0] * (1 + 2 * len(c.fourier))
-        self.network = build(c.network, c.shape, inputs=inputs, labels=labels(self.condition))
+        self.network = build_network(
+            c.network, c.shape, inputs=inputs, num_labels=num_labels(self.condition)
+        )
 
     def predict(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        """The network's output (B, *S) at x_t (B, *S), t (B,); step i = t T is its time i - 1."""
-        return apply(self, x_t, self.network_time(t), cond)
+        """The network's output (B, *S) at x_t (B, *S), t (B,)."""
+        return apply_network(self, x_t, self.network_time(t), cond)
 
     def network_time(self, t: Tensor) -> Tensor:
-        """Steps from 0, for the network."""
+        """The network's time input: step i = t T as i - 1."""
         return (t.double() * self.timesteps - 1).clamp(min=0)
 
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:

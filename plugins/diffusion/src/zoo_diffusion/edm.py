@@ -6,23 +6,28 @@ D(x; sigma) = c_skip x + c_out F(c_in x; c_noise) with (table 1)
     c_out = sigma s_d / sqrt(sigma^2 + s_d^2)    c_noise = log(sigma) / 4
 
 trained on lambda(sigma) |D - x|^2 with lambda = (sigma^2 + s_d^2) / (sigma s_d)^2 and log sigma
-normal. Networks take 1000 c_noise, for their embeddings are made for times of that size.
+normal. Networks take 1000 c_noise, because their embeddings expect times of that size.
 
 Shapes: B batch, S the event's shape.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from zoo_core.plugin import Batch, GenerativeModel, Loss, Range, Rng
-from zoo_diffusion.conditioning import class_condition, drop, label, labels
+from zoo_diffusion.conditioning import (
+    class_condition,
+    drop_condition,
+    network_label,
+    num_labels,
+)
 from zoo_diffusion.fourier_features import fourier_features
-from zoo_diffusion.networks import MLPConfig, NetworkConfig, build
-from zoo_diffusion.parameterization import Prediction, at_time, per_row
-from zoo_diffusion.scale import event_of
+from zoo_diffusion.networks import MLPConfig, NetworkConfig, build_network
+from zoo_diffusion.parameterization import Prediction, append_dims, at_time
+from zoo_diffusion.quantization import make_event
 from zoo_diffusion.schedules import Karras
 from zoo_diffusion.timesteps import ContinuousTime
 
@@ -31,7 +36,11 @@ __all__ = ["EDM", "EDMConfig", "EDMLoss", "Preconditioned"]
 
 @dataclass(frozen=True)
 class EDMConfig:
-    """The event, the network, sigma's range, and the deviation s_d of what the network sees."""
+    """The event, the network, and the range of sigma.
+
+    - `sigma_data`: s_d, the standard deviation of the data in the network's range.
+    - `fourier`: exponents n of the Fourier features sin(2^n pi x), cos(2^n pi x) of x_t.
+    """
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
     levels: Annotated[int, Range(2, 65536)] | None = None
@@ -45,16 +54,18 @@ class EDMConfig:
 
 
 class EDM(GenerativeModel):
-    """A denoiser at every noise level in [sigma_min, sigma_max]; t is even in sigma^(1/rho)."""
+    """A denoiser at every sigma in [sigma_min, sigma_max]; sigma^(1/rho) is linear in t."""
 
     def __init__(self, config: EDMConfig | None = None) -> None:
         c = config or EDMConfig()
-        super().__init__(c, event_of(c.shape, c.levels), class_condition(c.classes))
+        super().__init__(c, make_event(c.shape, c.levels), class_condition(c.classes))
         self.prediction: Prediction = "x0"
-        self.start = 0.0
+        self.t_min = 0.0
         self.schedule = Karras(c.sigma_min, c.sigma_max, c.rho)
         inputs = c.shape[0] * (1 + 2 * len(c.fourier))
-        self.network = build(c.network, c.shape, inputs=inputs, labels=labels(self.condition))
+        self.network = build_network(
+            c.network, c.shape, inputs=inputs, num_labels=num_labels(self.condition)
+        )
 
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """D(x_t; sigma_t), (B, *S)."""
@@ -67,17 +78,19 @@ class EDM(GenerativeModel):
         s_d = self.config.sigma_data
         total = sigma.square() + s_d**2
         c_skip, c_out, c_in = s_d**2 / total, sigma * s_d / total.sqrt(), 1 / total.sqrt()
-        waves = fourier_features(x, self.config.fourier)[:, x.shape[1] :]
-        inputs = torch.cat((c_in * x, waves), 1).to(self.dtype)
+        features = fourier_features(x, self.config.fourier)[:, x.shape[1] :]
+        inputs = torch.cat((c_in * x, features), 1).to(self.dtype)
         time, wide = 250 * sigma.flatten().log(), torch.promote_types(self.dtype, torch.float32)
-        F_x: Tensor = self.network(inputs, time.to(wide), label(self.condition, cond, x))
+        F_x: Tensor = self.network(inputs, time.to(wide), network_label(self.condition, cond, x))
         D_x: Tensor = c_skip * x + c_out * F_x.to(x.dtype)
         return D_x
 
 
 @runtime_checkable
 class Preconditioned(ContinuousTime, Protocol):
-    """A denoiser by noise level; what `EDMLoss` needs."""
+    """A denoiser at any sigma, which `EDMLoss` trains."""
+
+    config: EDMConfig
 
     def denoise_at(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
         """D(x; sigma) at sigma (B, 1, ..., 1)."""
@@ -86,17 +99,20 @@ class Preconditioned(ContinuousTime, Protocol):
 
 @dataclass(frozen=True)
 class EDMLoss:
-    """lambda(sigma) |D - x|^2 with log sigma ~ N(p_mean, p_std^2) (table 1)."""
+    """lambda(sigma) |D - x|^2 with log sigma ~ N(p_mean, p_std^2) (table 1).
+
+    Labels are dropped with probability `p_uncond`, for classifier-free guidance.
+    """
 
     p_mean: Annotated[float, Range(-10, 10)] = -1.2
     p_std: Annotated[float, Range(0.01, 10)] = 1.2
-    drop: Annotated[float, Range(0, 1)] = 0.1
+    p_uncond: Annotated[float, Range(0, 1)] = 0.1
 
-    def __call__(self, model: Any, batch: Batch, rng: Rng, step: int) -> Loss:
+    def __call__(self, model: Preconditioned, batch: Batch, rng: Rng, step: int) -> Loss:
         x = model.event.to_network(batch[0], torch.float32)
-        cond = drop(model, batch[1], self.drop, rng, step)
+        cond = drop_condition(model.condition, batch[1], self.p_uncond, rng, step)
         log_sigma = self.p_mean + self.p_std * rng.normal(stream="sigma", step=step)
-        sigma = per_row(log_sigma.exp(), x)
+        sigma = append_dims(log_sigma.exp(), x)
         eps = rng.normal(x.shape[1:], stream="eps", step=step)
         s_d = model.config.sigma_data
         weight = (sigma.square() + s_d**2) / (sigma * s_d).square()

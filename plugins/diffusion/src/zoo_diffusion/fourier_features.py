@@ -12,7 +12,7 @@ __all__ = ["fourier_features"]
 def fourier_features(z: Tensor, exponents: Sequence[int]) -> Tensor:
     """z (B, C, ...) with sin(2^n pi z) and cos(2^n pi z) as further channels.
 
-    At low noise they tell levels apart whose distance in [-1, 1] is about 2^-n.
+    At low noise, exponent n separates quantization levels in [-1, 1] that are about 2^-n apart.
     """
-    waves = [f(2.0**n * math.pi * z) for n in exponents for f in (torch.sin, torch.cos)]
-    return torch.cat((z, *waves), 1)
+    features = [f(2.0**n * math.pi * z) for n in exponents for f in (torch.sin, torch.cos)]
+    return torch.cat((z, *features), 1)

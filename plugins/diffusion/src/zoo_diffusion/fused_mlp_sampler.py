@@ -1,37 +1,47 @@
-"""A whole loop as one kernel call (zoo_kernels.mlp_sampler), where the network is a plain MLP.
+"""The whole sampling loop as one kernel call (`zoo_kernels.mlp_sampler`), for plain MLPs on a CPU.
 
-A step of a small network on a CPU takes microseconds, calling its operations a hundred times that.
-Time enters an MLP by its modulation alone, which is computed for all steps at once.
+A step of a small network on a CPU takes microseconds, and calling its operations one by one takes
+a hundred times that. Time enters an MLP only through its modulation, which is computed for all
+steps at once.
 """
 
 from math import prod
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from zoo_core.plugin import Denoiser, Rng
+from zoo_core.plugin import Rng
 from zoo_diffusion.networks import MLP
-from zoo_diffusion.sampling_loop import Options, Plan, start
+from zoo_diffusion.parameterization import DenoisingModel
+from zoo_diffusion.sampling_loop import GuidanceAndClipping, SolverTable, sample_prior
 from zoo_kernels.mlp_sampler import mlp_sample
 
-__all__ = ["Timed", "run", "serves"]
+__all__ = ["MLPDenoiser", "TimeConditioned", "run", "supports"]
 
 
 @runtime_checkable
-class Timed(Denoiser, Protocol):
+class TimeConditioned(DenoisingModel, Protocol):
     """A predictor whose output is that of `network` at x_t and `network_time(t)`."""
 
-    network: Any
+    network: nn.Module
 
     def network_time(self, t: Tensor) -> Tensor:
-        """What the network gets for t (B,)."""
+        """The network's time input for t (B,)."""
         ...
 
 
-def serves(model: Any, plan: Plan, options: Options) -> bool:
-    """Whether the loop of a plan, without known values or previews, is one call."""
-    network = model.network if isinstance(model, Timed) else None
+class MLPDenoiser(TimeConditioned, Protocol):
+    """A time-conditioned model whose network is an MLP."""
+
+    network: MLP
+
+
+def supports(
+    model: DenoisingModel, table: SolverTable, options: GuidanceAndClipping
+) -> TypeGuard[MLPDenoiser]:
+    """Whether one kernel call can run the loop, without inpainting or a trace."""
+    network = model.network if isinstance(model, TimeConditioned) else None
     return (
         isinstance(network, MLP)
         and network.label is None
@@ -39,19 +49,25 @@ def serves(model: Any, plan: Plan, options: Options) -> bool:
         and model.dtype == torch.float32
         and model.device.type == "cpu"
         and not torch.is_grad_enabled()
-        and all(plan.calls)
-        and options.threshold is None
-        and options.guidance == 1.0
+        and all(table.calls)
+        and options.dynamic_thresholding_ratio is None
+        and options.guidance_scale == 1.0
     )
 
 
-def run(model: Any, rng: Rng, plan: Plan, options: Options) -> Tensor:
+def run(model: MLPDenoiser, rng: Rng, table: SolverTable, options: GuidanceAndClipping) -> Tensor:
     """x (B, *S) after all steps."""
-    x = start(model, rng, plan.deviation)
-    modulation = model.network.modulation(model.network_time(plan.times).to(torch.float32))
-    clip, _ = options.limits(model)
+    x = sample_prior(model, rng, table.std)
+    modulation = model.network.modulation(model.network_time(table.times).to(torch.float32))
+    clip, _ = options.bounds(model.event)
     out = mlp_sample(
-        x.flatten(1), plan.steps, modulation, model.network.weights(), rows=rng.rows,
-        seed=rng.seed, stream=rng.stream("step"), clip=clip,
-    )  # fmt: skip
+        x.flatten(1),
+        table.coefficients,
+        modulation,
+        model.network.weights(),
+        rows=rng.rows,
+        seed=rng.seed,
+        stream=rng.stream("step"),
+        clip=clip,
+    )
     return out.view_as(x)

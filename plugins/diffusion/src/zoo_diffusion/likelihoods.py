@@ -1,36 +1,37 @@
-"""`log_likelihood(method="vlb")`: the bound of `vlb.py` over all steps, or an estimate of it.
+"""`log_likelihood(method="vlb")`: the variational bound over all steps, or an estimate of it.
 
-Each time has noise of its own, and the times of an estimate are spread evenly (one random shift an
-event). The standard error is that of systematic sampling: neighbouring times have nearly the same
-mean, so half their squared differences estimate the variance (Wolter, 2007, sec. 8.2).
+Every time has its own noise, and the times of an estimate are spread evenly from one random shift
+for each event. The standard error is that of systematic sampling: neighboring times have nearly
+the same mean, so half their squared differences estimate the variance (Wolter, 2007, sec. 8.2).
 
 Shapes: B batch, S the event's shape, N times.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from zoo_core.plugin import UNKNOWN, LikelihoodKind, Range, Rng, Scores
 from zoo_diffusion import vlb
+from zoo_diffusion.parameterization import DenoisingModel
 from zoo_diffusion.schedules import log_snr, time_at
-from zoo_diffusion.timesteps import DiscreteTime
+from zoo_diffusion.timesteps import ContinuousTime, DiscreteTime
 
 __all__ = ["VLB", "ContinuousVLB"]
 
 
 @dataclass(frozen=True)
 class VLB:
-    """The bound of a chain of T steps: terms `L_T`, `L_t` (summed), `L_0`, in nats.
+    """The bound of a chain of T steps, with the terms `L_T`, `L_t` (summed) and `L_0` in nats.
 
-    `times` steps are drawn for each event, 0 means every one; L_T and L_0 are always computed.
-    `clip` bounds x_hat to the data's range, as published numbers do.
+    `times` steps are drawn for each event; 0 means all. L_T and L_0 are always computed.
+    `clip_denoised` clips x_hat to the range of integers, as published numbers do.
     """
 
     times: Annotated[int, Range(0, 1 << 20)] = 64
-    clip: bool = True
+    clip_denoised: bool = True
 
     @property
     def kind(self) -> LikelihoodKind:
@@ -43,7 +44,7 @@ class VLB:
             weight * self._step(model, z, cond, rng, i, j)
             for j, (i, weight) in enumerate(self._steps(model, rng, inner))
         ]
-        total, error = _mean(each, like=z)
+        total, error = _mean_and_error(each, like=z)
         terms = {
             "L_T": -vlb.prior_kl(model.schedule, z),
             "L_t": -total,
@@ -55,57 +56,60 @@ class VLB:
     def _steps(
         self, model: DiscreteTime, rng: Rng, inner: int
     ) -> list[tuple[Tensor, float | Tensor]]:
-        """Steps 2..T, (B,) each, with their weights: all, or `times` of them, even in log-SNR."""
+        """Steps in 2..T (B,) with their weights: all, or `times` of them by importance."""
         n = self.times
         if n == 0 or n >= inner:
             steps = range(2, inner + 2)
             return [(torch.full((len(rng),), i, device=rng.device), float(inner)) for i in steps]
         u = rng.uniform(stream="vlb/times").double()
-        return [vlb.draw_steps(model, (u + j) / n, first=2) for j in range(n)]
+        return [vlb.sample_steps(model, (u + j) / n, first=2) for j in range(n)]
 
     def _step(
         self, model: DiscreteTime, x: Tensor, cond: Tensor | None, rng: Rng, i: Tensor, j: int
     ) -> Tensor:
         return vlb.step_kl(model, i, x, self._denoised(model, x, cond, rng, i, j + 1)[0])
 
-    def _decode(self, model: Any, x: Tensor, z: Tensor, cond: Tensor | None, rng: Rng) -> Tensor:
+    def _decode(
+        self, model: DiscreteTime, x: Tensor, z: Tensor, cond: Tensor | None, rng: Rng
+    ) -> Tensor:
         i = torch.ones(len(x), device=x.device, dtype=torch.long)
         mean = self._denoised(model, z, cond, rng, i, 0)[0]
-        deviation = vlb.last_variance(model).sqrt().to(x.device)
+        std = vlb.decoder_variance(model).sqrt().to(x.device)
         if model.event.discrete:
-            return vlb.discretized_gaussian(model.event, x, mean, deviation)
-        return vlb.gaussian(z, mean, deviation)
+            return vlb.discretized_gaussian_log_likelihood(model.event, x, mean, std)
+        return vlb.gaussian_log_likelihood(z, mean, std)
 
     def _denoised(
-        self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng, i: Tensor, draw: int
+        self, model: DiscreteTime, x: Tensor, cond: Tensor | None, rng: Rng, i: Tensor, draw: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         eps = rng.normal(x.shape[1:], stream="vlb/eps", step=draw).to(x.dtype)
-        return denoised(model, x, i.double() / model.timesteps, eps, cond, clip=self.clip)
+        return _denoised(model, x, i.double() / model.timesteps, eps, cond, self.clip_denoised)
 
 
 @dataclass(frozen=True)
 class ContinuousVLB:
-    """The bound of a model of continuous time: terms `prior`, `diffusion`, `decoder`, in nats.
+    """The bound in continuous time, with the terms `prior`, `diffusion` and `decoder` in nats.
 
-    `steps` T is the number of steps, 0 for infinitely many; more steps give a better bound.
-    `times` are drawn for each event (0: all T), evenly over the log-SNR if T is infinite.
+    `steps` is the number T of steps, 0 for infinitely many; more steps give a tighter bound.
+    `times` of them are drawn for each event (0: all T), evenly over the log-SNR if T is infinite.
+    `clip_denoised` clips x_hat to the range of integers.
     """
 
     steps: Annotated[int, Range(0, 1 << 20)] = 0
     times: Annotated[int, Range(0, 1 << 20)] = 64
-    clip: bool = True
+    clip_denoised: bool = True
 
     @property
     def kind(self) -> LikelihoodKind:
         T = str(self.steps) if self.steps else "inf"
         return LikelihoodKind("elbo", "lower", f"vlb, T={T}, {_count(self.times)}")
 
-    def __call__(self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng) -> Scores:
+    def __call__(self, model: ContinuousTime, x: Tensor, cond: Tensor | None, rng: Rng) -> Scores:
         z = model.event.to_network(x, torch.float32)
-        t0 = vlb.decoder_time(model.schedule, model.event, model.start)
+        t0 = vlb.decoder_time(model.schedule, model.event, model.t_min)
         draw = self._finite if self.steps else self._infinite
         each, factor = draw(model, z, cond, rng, t0)
-        total, error = _mean(each, like=z)
+        total, error = _mean_and_error(each, like=z)
         terms = {
             "prior": -vlb.prior_kl(model.schedule, z),
             "diffusion": -factor * total,
@@ -115,23 +119,23 @@ class ContinuousVLB:
         return Scores(_sum(terms), factor * error, terms, evaluations)
 
     def _infinite(
-        self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng, t0: float
+        self, model: ContinuousTime, x: Tensor, cond: Tensor | None, rng: Rng, t0: float
     ) -> tuple[list[Tensor], float]:
-        """1/2 |eps - eps_hat|^2 at times even in gamma, and the length of gamma's range."""
-        ends = vlb.log_snr_ends(model.schedule, t0, x.device)
+        """1/2 |eps - eps_hat|^2 at times evenly spaced in gamma, and the length of its range."""
+        ends = vlb.log_snr_range(model.schedule, t0, x.device)
         u, n = rng.uniform(stream="vlb/times").double(), max(1, self.times)
         even = (u + torch.arange(n, device=u.device, dtype=u.dtype).unsqueeze(1)) / n  # (N, B)
         each = []
         for j, t in enumerate(time_at(model.schedule, ends[0] + (ends[1] - ends[0]) * even)):
             eps = rng.normal(x.shape[1:], stream="vlb/eps", step=j + 1).to(x.dtype)
-            x_hat, alpha, sigma = denoised(model, x, t, eps, cond, clip=self.clip)
+            x_hat, alpha, sigma = _denoised(model, x, t, eps, cond, self.clip_denoised)
             each.append(0.5 * vlb.squared_noise_error(x, x_hat, alpha, sigma))
         return each, float(ends[0] - ends[1])
 
     def _finite(
-        self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng, t0: float
+        self, model: ContinuousTime, x: Tensor, cond: Tensor | None, rng: Rng, t0: float
     ) -> tuple[list[Tensor], float]:
-        """1/2 (SNR(s) - SNR(t)) |x - x_hat|^2 at some of T steps even in t, and T."""
+        """1/2 (SNR(s) - SNR(t)) |x - x_hat|^2 at some of T steps evenly spaced in t, and T."""
         T = self.steps
         n = min(self.times or T, T)
         u = rng.uniform(stream="vlb/times").double()
@@ -140,34 +144,40 @@ class ContinuousVLB:
             i = 1 + (u * 0 + j if n == T else (u + j) / n * T).long().clamp(max=T - 1)
             s, t = (t0 + (1 - t0) * (i + k).double() / T for k in (-1, 0))
             eps = rng.normal(x.shape[1:], stream="vlb/eps", step=j + 1).to(x.dtype)
-            x_hat = denoised(model, x, t, eps, cond, clip=self.clip)[0]
+            x_hat = _denoised(model, x, t, eps, cond, self.clip_denoised)[0]
             early, late = log_snr(model.schedule, s), log_snr(model.schedule, t)
             gain = -early.exp() * torch.expm1(late - early)  # SNR(s) - SNR(t)
-            each.append(0.5 * gain * vlb.sum_rows((x - x_hat).square()))
+            each.append(0.5 * gain * vlb.sum_except_batch((x - x_hat).square()))
         return each, float(T)
 
     def _decode(
-        self, model: Any, x: Tensor, z: Tensor, cond: Tensor | None, rng: Rng, t0: float
+        self,
+        model: ContinuousTime,
+        x: Tensor,
+        z: Tensor,
+        cond: Tensor | None,
+        rng: Rng,
+        t0: float,
     ) -> Tensor:
         t = z.new_full((len(z),), t0, dtype=torch.float64)
         eps = rng.normal(z.shape[1:], stream="vlb/eps", step=0).to(z.dtype)
         if model.event.discrete:
-            return vlb.level_decoder(model.event, x, *vlb.noisy(model, z, t, eps))
-        x_hat, alpha, sigma = denoised(model, z, t, eps, cond, clip=False)
-        return vlb.gaussian(z, x_hat, (sigma / alpha).double())
+            return vlb.decoder_log_likelihood(model.event, x, *vlb.add_noise(model, z, t, eps))
+        x_hat, alpha, sigma = _denoised(model, z, t, eps, cond, False)
+        return vlb.gaussian_log_likelihood(z, x_hat, (sigma / alpha).double())
 
 
-def denoised(
-    model: Any, x: Tensor, t: Tensor, eps: Tensor, cond: Tensor | None, *, clip: bool
+def _denoised(
+    model: DenoisingModel, x: Tensor, t: Tensor, eps: Tensor, cond: Tensor | None, clip: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """x_hat (B, *S) at z_t of x and noise, with alpha_t and sigma_t."""
-    z, alpha, sigma = vlb.noisy(model, x, t, eps)
+    """x_hat (B, *S) from z_t = alpha_t x + sigma_t eps, with alpha_t and sigma_t."""
+    z, alpha, sigma = vlb.add_noise(model, x, t, eps)
     x_hat = model.denoise(z, t, cond)
     return (x_hat.clamp(-1, 1) if clip and model.event.discrete else x_hat), alpha, sigma
 
 
-def _mean(each: list[Tensor], *, like: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean over N times and its error, (B,) each; one time does not tell the error."""
+def _mean_and_error(each: list[Tensor], *, like: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean over N times and its standard error (B,), unknown from a single time."""
     if not each:
         zero = like.new_zeros(len(like), dtype=torch.float64)
         return zero, zero

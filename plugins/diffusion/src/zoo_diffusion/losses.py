@@ -1,61 +1,67 @@
-"""Training objectives: the simple loss, and the bound itself in discrete or continuous time.
+"""Training objectives: the simple loss, and the variational bound in discrete or continuous time.
 
-    simple   E |m - m_hat|^2 of whatever the network predicts (Ho et al., 2020, eq. 14)
-    vlb      L_0 and the L_t of `vlb.py`, one step drawn for each example
+    simple   E |m - m_hat|^2 of the network's output m (Ho et al., 2020, eq. 14)
+    vlb      L_0 and the L_t of `vlb.py`, with one step drawn for each example
 
-Totals are a value's mean, so that learning rates do not depend on the event's size; terms are
-nats an event. Shapes: B batch, S the event's shape.
+Totals are means per value, so that learning rates do not depend on the event's size; terms are in
+nats per event. Shapes: B batch, S the event's shape.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from zoo_core.plugin import Batch, Loss, Range, Rng
 from zoo_diffusion import vlb
-from zoo_diffusion.conditioning import drop
-from zoo_diffusion.parameterization import convert
+from zoo_diffusion.conditioning import drop_condition
+from zoo_diffusion.parameterization import DenoisingModel, Predictor, convert
 from zoo_diffusion.schedules import time_at
-from zoo_diffusion.timesteps import DiscreteTime, stratified
+from zoo_diffusion.timesteps import ContinuousTime, DiscreteTime, earliest_time, stratified
 
-__all__ = ["ContinuousVLBLoss", "Simple", "VLBLoss"]
+__all__ = ["ContinuousVLBLoss", "SimpleLoss", "VLBLoss"]
 
 
 @dataclass(frozen=True)
-class Simple:
-    """The unweighted error of the network's own output, at uniform times."""
+class SimpleLoss:
+    """The unweighted error of the network's output at uniform times (Ho et al., 2020, eq. 14).
 
-    drop: Annotated[float, Range(0, 1)] = 0.1
+    Labels are dropped with probability `p_uncond`, for classifier-free guidance.
+    """
 
-    def __call__(self, model: Any, batch: Batch, rng: Rng, step: int) -> Loss:
-        x, cond, eps = _inputs(model, batch, rng, step, self.drop)
-        u = stratified(rng, stream="t", step=step)
-        z, alpha, sigma = vlb.noisy(model, x, _uniform_time(model, u), eps)
-        m = model.predict(z, _uniform_time(model, u), cond)
-        want = convert(x, z, alpha, sigma, have="x0", want=model.prediction)
-        if model.prediction == "epsilon":
-            want = eps
-        error = (m - want).square().mean()
+    p_uncond: Annotated[float, Range(0, 1)] = 0.1
+
+    def __call__(self, model: Predictor, batch: Batch, rng: Rng, step: int) -> Loss:
+        x, cond, eps = _inputs(model, batch, rng, step, self.p_uncond)
+        t = _uniform_time(model, stratified(rng, stream="t", step=step))
+        z, alpha, sigma = vlb.add_noise(model, x, t, eps)
+        m_hat = model.predict(z, t, cond)
+        m = convert(x, z, alpha, sigma, source="x0", target=model.prediction)
+        if model.prediction == "epsilon":  # as drawn, without the conversion's rounding
+            m = eps
+        error = (m_hat - m).square().mean()
         return Loss(error, {"simple": error.detach()})
 
 
 @dataclass(frozen=True)
 class VLBLoss:
-    """Minus the bound of a chain of T steps, one step of each example."""
+    """The negative variational bound of a chain of T steps, estimated from one step an example.
 
-    drop: Annotated[float, Range(0, 1)] = 0.1
+    Labels are dropped with probability `p_uncond`, for classifier-free guidance.
+    """
 
-    def __call__(self, model: Any, batch: Batch, rng: Rng, step: int) -> Loss:
-        x, cond, eps = _inputs(model, batch, rng, step, self.drop)
+    p_uncond: Annotated[float, Range(0, 1)] = 0.1
+
+    def __call__(self, model: DiscreteTime, batch: Batch, rng: Rng, step: int) -> Loss:
+        x, cond, eps = _inputs(model, batch, rng, step, self.p_uncond)
         T = model.timesteps
-        i, weight = vlb.draw_steps(model, stratified(rng, stream="t", step=step), first=1)
-        z, _, _ = vlb.noisy(model, x, i.double() / T, eps)
+        i, weight = vlb.sample_steps(model, stratified(rng, stream="t", step=step), first=1)
+        z, _, _ = vlb.add_noise(model, x, i.double() / T, eps)
         x_hat = model.denoise(z, i.double() / T, cond)
         kl = vlb.step_kl(model, i.clamp(min=2), x, x_hat)
-        first = _decoded(model, batch[0], x, x_hat)
-        each = weight * torch.where(i == 1, first, kl)
+        L_0 = _decoder_nll(model, batch[0], x, x_hat)
+        each = weight * torch.where(i == 1, L_0, kl)
         total = each.mean() / model.event.dims
         nats = total.detach() * model.event.dims + vlb.prior_kl(model.schedule, x).mean()
         return Loss(total.to(x.dtype), {"nats": nats})
@@ -63,17 +69,20 @@ class VLBLoss:
 
 @dataclass(frozen=True)
 class ContinuousVLBLoss:
-    """The bound of continuous time at log-SNRs drawn uniformly, so that every one counts alike."""
+    """The negative variational bound in continuous time, at log-SNRs drawn uniformly.
 
-    drop: Annotated[float, Range(0, 1)] = 0.1
+    Drawn so, all log-SNRs have the same weight. Labels are dropped with probability `p_uncond`.
+    """
 
-    def __call__(self, model: Any, batch: Batch, rng: Rng, step: int) -> Loss:
-        x, cond, eps = _inputs(model, batch, rng, step, self.drop)
-        t0 = vlb.decoder_time(model.schedule, model.event, model.start)
-        ends = vlb.log_snr_ends(model.schedule, t0, x.device)
+    p_uncond: Annotated[float, Range(0, 1)] = 0.1
+
+    def __call__(self, model: ContinuousTime, batch: Batch, rng: Rng, step: int) -> Loss:
+        x, cond, eps = _inputs(model, batch, rng, step, self.p_uncond)
+        t0 = vlb.decoder_time(model.schedule, model.event, model.t_min)
+        ends = vlb.log_snr_range(model.schedule, t0, x.device)
         u = stratified(rng, stream="t", step=step)
         t = time_at(model.schedule, ends[0] + (ends[1] - ends[0]) * u)
-        z, alpha, sigma = vlb.noisy(model, x, t, eps)
+        z, alpha, sigma = vlb.add_noise(model, x, t, eps)
         x_hat = model.denoise(z, t, cond)
         error = vlb.squared_noise_error(x, x_hat, alpha, sigma)
         total = 0.5 * float(ends[0] - ends[1]) * error.mean() / model.event.dims
@@ -81,24 +90,26 @@ class ContinuousVLBLoss:
 
 
 def _inputs(
-    model: Any, batch: Batch, rng: Rng, step: int, share: float
+    model: DenoisingModel, batch: Batch, rng: Rng, step: int, p_uncond: float
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Events in the network's range, labels with some dropped, and noise."""
     x = model.event.to_network(batch[0], torch.float32)
     eps = rng.normal(x.shape[1:], stream="eps", step=step).to(x.dtype)
-    return x, drop(model, batch[1], share, rng, step), eps
+    return x, drop_condition(model.condition, batch[1], p_uncond, rng, step), eps
 
 
-def _uniform_time(model: Any, u: Tensor) -> Tensor:
-    """t (B,) of u in [0, 1): one of the model's steps, or between its start and 1."""
+def _uniform_time(model: DenoisingModel, u: Tensor) -> Tensor:
+    """t (B,) from u (B,) in [0, 1): a step of the model's chain, or a time in [t_min, 1)."""
     if isinstance(model, DiscreteTime):
         T = model.timesteps
         return (1 + (u * T).long().clamp(max=T - 1)).double() / T
-    return model.start + (1 - model.start) * u  # type: ignore[no-any-return]
+    t_min = earliest_time(model)
+    return t_min + (1 - t_min) * u
 
 
-def _decoded(model: Any, x: Tensor, z: Tensor, mean: Tensor) -> Tensor:
-    deviation = vlb.last_variance(model).sqrt().to(mean.device)
+def _decoder_nll(model: DiscreteTime, x: Tensor, z: Tensor, mean: Tensor) -> Tensor:
+    """L_0 (B,) of events x, which are z in the network's range."""
+    std = vlb.decoder_variance(model).sqrt().to(mean.device)
     if not model.event.discrete:
-        return -vlb.gaussian(z, mean, deviation)
-    return -vlb.discretized_gaussian(model.event, x, mean, deviation)
+        return -vlb.gaussian_log_likelihood(z, mean, std)
+    return -vlb.discretized_gaussian_log_likelihood(model.event, x, mean, std)

@@ -1,4 +1,4 @@
-"""What this family declares to the zoo; it imports no torch."""
+"""The hooks of this family; importing it imports no torch."""
 
 from zoo_core.plugin import (
     ConverterSpec,
@@ -59,7 +59,7 @@ def _model(
 
 
 def _hub(converter: str, source: str, **repositories: str) -> tuple[Pretrained, ...]:
-    """Tags of repositories on the Hub, in diffusers' layout; their models state Apache-2.0."""
+    """Tags of repositories on the Hub in diffusers' layout, whose models have Apache-2.0."""
     return tuple(
         Pretrained(tag, repo, license="Apache-2.0", source=source, converter=converter)
         for tag, repo in repositories.items()
@@ -159,7 +159,7 @@ def zoo_losses() -> list[LossSpec]:
     return [
         LossSpec(
             "simple",
-            "zoo_diffusion.losses:Simple",
+            "zoo_diffusion.losses:SimpleLoss",
             requires=("zoo_diffusion.parameterization:Predictor",),
             summary="error of the network's own output at uniform times",
         ),
@@ -233,7 +233,7 @@ def zoo_likelihoods() -> list[LikelihoodSpec]:
 
 
 def _with(*schedulers: str) -> tuple[tuple[str, str], ...]:
-    """The U-Net, under its present and its first name, with each of some schedulers."""
+    """Pairs of the U-Net, under its present and its first name, and each scheduler."""
     networks = ("UNet2DModel", "UNetUnconditionalModel")
     return tuple((network, scheduler) for network in networks for scheduler in schedulers)
 

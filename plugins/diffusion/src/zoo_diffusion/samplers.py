@@ -1,66 +1,73 @@
-"""Samplers: each is a solver's table (zoo_kernels.denoise) over a path of times.
+"""Samplers: each is a solver's table (`zoo_kernels.denoise`) over a grid of times.
 
     Ancestral   Ho et al., 2020: the chain's own steps
-    DDIM        Song et al., 2021: eta = 0 follows the flow, eta = 1 is ancestral
-    Heun        Karras et al., 2022, algorithm 2: second order, with churn
+    DDIM        Song et al., 2021: eta = 0 follows the probability flow, eta = 1 is ancestral
+    Heun        Karras et al., 2022, algorithm 2: second order, with stochastic churn
     DPMpp2M     Lu et al., 2022: DPM-Solver++(2M), second order with one call a step
-    ODE         the probability flow by an adaptive Runge-Kutta method, its error held for each row
+    ODE         the probability flow by an adaptive Runge-Kutta method with an error for each event
 
-All serve any model with the capability `Denoiser`. With `fixed`, known values are put in place at
-every step, with that step's noise (the replacement method, which approximates p(unknown | known));
-`trace(j, events)` gets the denoised events of every step.
+Samplers take any model with the capability `Denoiser`. The first four complete partly known events
+(`fixed`) by the replacement method, which approximates p(unknown | known): before every step the
+observed values are put in place with that step's noise. `trace(j, events)` gets the denoised
+events of every call.
 """
 
 from abc import ABC, abstractmethod
-from copy import deepcopy
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import Event, Fixed, Range, Rng
-from zoo_diffusion import fused_mlp_sampler, probability_flow
+from zoo_core.plugin import Fixed, Range, Rng, Schedule
+from zoo_diffusion import fused_mlp_sampler
+from zoo_diffusion.parameterization import DenoisingModel
+from zoo_diffusion.probability_flow import ProbabilityFlow, in_double, solve_ode
 from zoo_diffusion.sampling_loop import (
-    Options,
-    Plan,
-    Spacing,
+    GuidanceAndClipping,
+    SolverTable,
     Trace,
-    loop,
-    prediction_of,
-    start,
-    walk,
+    prediction_type,
+    sample_prior,
+    sampling_loop,
 )
-from zoo_diffusion.stochastic_heun import heun
-from zoo_diffusion.timesteps import DiscreteTime
+from zoo_diffusion.schedules import time_at
+from zoo_diffusion.timesteps import (
+    DiscreteTime,
+    Spacing,
+    TimeGrid,
+    earliest_time,
+    time_grid,
+)
 from zoo_kernels import denoise
+from zoo_kernels.denoise import reference as columns
 
-__all__ = ["DDIM", "ODE", "Ancestral", "DPMpp2M", "Heun", "Solver"]
+__all__ = ["DDIM", "ODE", "Ancestral", "DPMpp2M", "Heun", "Solver", "heun_table"]
 
 _Steps = Annotated[int, Range(1, 1 << 20)]
 
 
 @dataclass(frozen=True)
 class Solver(ABC):
-    """A sampler of fixed steps: `steps` of some spacing, each one call of the network.
+    """A sampler of a fixed number of `steps` with a spacing of times (`timesteps.py`).
 
-    `guidance` w combines two calls, u + w (c - u). `clip` bounds x_0 to the data's range where
-    it has one; `threshold` does so by that quantile of |x_0| instead (Saharia et al., 2022).
+    `guidance_scale`, `clip_denoised` and `dynamic_thresholding_ratio` are those of
+    `GuidanceAndClipping`; guidance takes two calls of the network.
     """
 
     steps: _Steps = 50
     spacing: Spacing = "uniform"
-    guidance: Annotated[float, Range(-1000, 1000)] = 1.0
-    clip: bool = True
-    threshold: Annotated[float, Range(0, 1)] | None = None
+    guidance_scale: Annotated[float, Range(-1000, 1000)] = 1.0
+    clip_denoised: bool = True
+    dynamic_thresholding_ratio: Annotated[float, Range(0, 1)] | None = None
 
     @abstractmethod
-    def plan(self, model: Any) -> Plan:
-        """The table, and where its rows are."""
+    def table(self, model: DenoisingModel) -> SolverTable:
+        """The solver's coefficients for a model."""
 
     def __call__(
         self,
-        model: Any,
+        model: DenoisingModel,
         rng: Rng,
         cond: Tensor | None,
         *,
@@ -68,72 +75,86 @@ class Solver(ABC):
         trace: Trace | None = None,
     ) -> Tensor:
         """Events (B, *S)."""
-        options, plan = Options(self.guidance, self.clip, self.threshold), self.plan(model)
-        if fixed is None and trace is None and fused_mlp_sampler.serves(model, plan, options):
-            event: Event = model.event
-            return event.from_network(fused_mlp_sampler.run(model, rng, plan, options))
-        return loop(model, rng, cond, plan, options, fixed, trace)
+        table = self.table(model)
+        options = GuidanceAndClipping(
+            self.guidance_scale, self.clip_denoised, self.dynamic_thresholding_ratio
+        )
+        plain = fixed is None and trace is None
+        if plain and fused_mlp_sampler.supports(model, table, options):
+            return model.event.from_network(fused_mlp_sampler.run(model, rng, table, options))
+        return sampling_loop(model, rng, cond, table, options, fixed, trace)
 
 
 @dataclass(frozen=True)
 class Ancestral(Solver):
-    """x_s ~ p(x_s | x_t) with the small or the large variance; None: the model's own, or small."""
+    """x_s ~ p(x_s | x_t), with the small or the large variance of Ho et al.
+
+    A `variance` of None is that of the model's chain, or the small one for continuous time.
+    """
 
     steps: _Steps = 250
     variance: Literal["small", "large"] | None = None
 
-    def plan(self, model: Any) -> Plan:
-        path = walk(model, self.steps, self.spacing)
+    def table(self, model: DenoisingModel) -> SolverTable:
+        grid = time_grid(model, self.steps, self.spacing)
         own = model.variance if isinstance(model, DiscreteTime) else "small"
-        kind = prediction_of(model)
-        table = denoise.ddpm(
-            path.alpha, path.sigma, prediction=kind, variance=self.variance or own
+        coefficients = denoise.ddpm(
+            grid.alpha,
+            grid.sigma,
+            prediction=prediction_type(model),
+            variance=self.variance or own,
         )
-        return Plan.along(path, table)
+        return SolverTable.on(grid, coefficients)
 
 
 @dataclass(frozen=True)
 class DDIM(Solver):
-    """eta scales a step's noise, from none to that of ancestral sampling (eq. 16).
+    """DDIM; eta scales the noise of a step, from none to that of ancestral sampling (eq. 16).
 
-    Where x_0 is bounded, the step goes along the epsilon that the bounded x_0 implies, and more
-    steps come closer to the flow. With `clipped_epsilon=False` epsilon stays the network's own,
-    as by default in diffusers, and each step adds an error that does not shrink with the step.
+    Where x_0 is bounded, the step follows the epsilon that the bounded x_0 implies, and more steps
+    come closer to the probability flow. With `clipped_epsilon=False`, the default of diffusers,
+    epsilon stays the network's own, and each step adds an error that does not shrink with it.
+
+        x = model.sample(4, sampler=DDIM(steps=50))
     """
 
     eta: Annotated[float, Range(0, 1)] = 0.0
     clipped_epsilon: bool = True
 
-    def plan(self, model: Any) -> Plan:
-        path = walk(model, self.steps, self.spacing)
-        kind = prediction_of(model)
-        table = denoise.ddim(
-            path.alpha,
-            path.sigma,
-            prediction=kind,
+    def table(self, model: DenoisingModel) -> SolverTable:
+        grid = time_grid(model, self.steps, self.spacing)
+        coefficients = denoise.ddim(
+            grid.alpha,
+            grid.sigma,
+            prediction=prediction_type(model),
             eta=self.eta,
             clipped_epsilon=self.clipped_epsilon,
         )
-        return Plan.along(path, table)
+        return SolverTable.on(grid, coefficients)
 
 
 @dataclass(frozen=True)
 class DPMpp2M(Solver):
-    """Multistep in x_0 over log(alpha / sigma)."""
+    """DPM-Solver++(2M): a multistep method in x_0 over log(alpha / sigma)."""
 
     steps: _Steps = 20
     spacing: Spacing = "karras"
 
-    def plan(self, model: Any) -> Plan:
-        path = walk(model, self.steps, self.spacing)
-        kind = prediction_of(model)
-        return Plan.along(path, denoise.dpm_solver_pp(path.alpha, path.sigma, prediction=kind))
+    def table(self, model: DenoisingModel) -> SolverTable:
+        grid = time_grid(model, self.steps, self.spacing)
+        kind = prediction_type(model)
+        coefficients = denoise.dpm_solver_pp(grid.alpha, grid.sigma, prediction=kind)
+        return SolverTable.on(grid, coefficients)
 
 
 @dataclass(frozen=True)
 class Heun(Solver):
-    """Two calls a step but the last. Where sigma / alpha is in [churn_min, churn_max], a step
-    first adds noise: gamma = min(churn / steps, sqrt(2) - 1), scaled by `churn_noise`."""
+    """Heun's method, with two calls a step except in the last.
+
+    Where sigma / alpha is in [churn_min, churn_max], a step first adds noise: sigma / alpha grows
+    by the factor 1 + gamma with gamma = min(churn / steps, sqrt(2) - 1), and the noise added has
+    the standard deviation `churn_noise`.
+    """
 
     steps: _Steps = 18
     spacing: Spacing = "karras"
@@ -142,44 +163,92 @@ class Heun(Solver):
     churn_max: Annotated[float, Range(0, 1e9)] = 50.0
     churn_noise: Annotated[float, Range(0, 10)] = 1.003
 
-    def plan(self, model: Any) -> Plan:
-        path = walk(model, self.steps, self.spacing)
-        return heun(
+    def table(self, model: DenoisingModel) -> SolverTable:
+        return heun_table(
             model.schedule,
-            path,
-            prediction_of(model),
+            time_grid(model, self.steps, self.spacing),
+            prediction_type(model),
             gamma=min(self.churn / self.steps, 2**0.5 - 1),
-            within=(self.churn_min, self.churn_max),
+            churn_range=(self.churn_min, self.churn_max),
             noise=self.churn_noise,
         )
 
 
 @dataclass(frozen=True)
 class ODE:
-    """The flow in its own angle (probability_flow.py), then one denoising at its end.
+    """The probability flow by an adaptive Runge-Kutta method, then one denoising at its end.
 
-    `rtol` and `atol` bound the error of a step for each row alone. The network rounds otherwise in
-    batches of another size, which steps of a data-dependent size magnify: in double precision
-    that stays far below a level, so that a row does not depend on its batch; `precision="model"`
-    is faster and not repeatable to that degree. It is the one sampler whose loop looks at its
-    data, to know when it is done.
+    `rtol` and `atol` bound the error of a step for each event separately. A network rounds
+    differently in batches of another size, and steps of a data-dependent size magnify that: in
+    double precision the difference stays far below a quantization level, so that an event does not
+    depend on its batch. `precision="model"` is faster and not repeatable to that degree. This is
+    the only sampler whose loop reads values back, to know when it is done.
     """
 
     rtol: Annotated[float, Range(1e-12, 1.0)] = 1e-4
     atol: Annotated[float, Range(1e-12, 1.0)] = 1e-4
     precision: Literal["double", "model"] = "double"
 
-    def __call__(self, model: Any, rng: Rng, cond: Tensor | None) -> Tensor:
+    def __call__(self, model: DenoisingModel, rng: Rng, cond: Tensor | None) -> Tensor:
         """Events (B, *S)."""
         if self.precision == "double":
-            model = deepcopy(model).double()
-        path = probability_flow.Flow(model, cond)
-        ends = path.ends(probability_flow.first_time(model))
-        u = (start(model, rng) / path.radius(1.0)).double()
-        solved = probability_flow.solve(
-            path.velocity, u, ends[1], ends[0], rtol=self.rtol, atol=self.atol
-        )
+            model = in_double(model)
+        flow = ProbabilityFlow(model, cond)
+        first, last = flow.angles(earliest_time(model))
+        u = (sample_prior(model, rng) / flow.radius(1.0)).double()
+        solution = solve_ode(flow.velocity, u, last, first, rtol=self.rtol, atol=self.atol)
         rows = torch.arange(len(u), device=u.device)
-        x = path.denoised(solved.y, torch.full_like(u.flatten(1)[:, 0], ends[0]), rows)
-        event: Event = model.event
-        return event.from_network(x.to(torch.float32))
+        x = flow.denoised(solution.y, torch.full_like(u.flatten(1)[:, 0], first), rows)
+        return model.event.from_network(x.to(torch.float32))
+
+
+def heun_table(
+    schedule: Schedule,
+    grid: TimeGrid,
+    prediction: str,
+    *,
+    gamma: float,
+    churn_range: tuple[float, float],
+    noise: float,
+) -> SolverTable:
+    """Heun's method with churn (Karras et al., 2022, algorithm 2).
+
+    A step with churn is preceded by a row that only adds noise, from n = sigma / alpha to
+    n' = (1 + gamma) n: x' = alpha' (x / alpha + noise sqrt(n'^2 - n^2) z). The times, alpha and
+    sigma of the table are those from which each row starts.
+    """
+    rows, starts, calls = [], [], []
+    n_max = (grid.sigma[0] / grid.alpha[0]).item()
+    for i in range(len(grid.times)):
+        here = torch.stack((grid.times[i], grid.alpha[i], grid.sigma[i]))
+        n = (here[2] / here[1]).item()
+        raised = min(n * (1 + gamma), n_max) if churn_range[0] <= n <= churn_range[1] else n
+        if raised > n:
+            before, here = here, _at_noise_level(schedule, raised)
+            rows.append(_churn_row(before, here, noise))
+            starts.append(before)
+            calls.append(False)
+        ends = torch.stack((here[1:], torch.stack((grid.alpha[i + 1], grid.sigma[i + 1]))))
+        rows.append(denoise.heun(ends[:, 0], ends[:, 1], prediction=prediction).table)
+        starts.append(here)
+        if len(rows[-1]) == 2:
+            starts.append(_at_noise_level(schedule, float(ends[1, 1] / ends[1, 0])))
+        calls += [True] * len(rows[-1])
+    coefficients = denoise.Steps(torch.cat(rows), noisy=not all(calls), remembers=True)
+    t, alpha, sigma = torch.stack(starts).unbind(1)
+    return SolverTable(coefficients, t, alpha, sigma, tuple(calls), grid.std)
+
+
+def _at_noise_level(schedule: Schedule, n: float) -> Tensor:
+    """Time, alpha and sigma where sigma / alpha = n, float64 (3,)."""
+    t = time_at(schedule, -2 * torch.tensor([n], dtype=torch.float64).log())
+    return torch.cat((t, schedule.alpha(t), schedule.sigma(t))).cpu()
+
+
+def _churn_row(here: Tensor, raised: Tensor, noise: float) -> Tensor:
+    """The row that adds noise, from (t, alpha, sigma) `here` to those `raised`."""
+    row = torch.zeros(1, columns.COLUMNS, dtype=torch.float64)
+    n, higher = here[2] / here[1], raised[2] / raised[1]
+    row[0, columns.C_X] = raised[1] / here[1]
+    row[0, columns.S] = noise * raised[1] * (higher.square() - n.square()).clamp(min=0).sqrt()
+    return row.float()

@@ -7,9 +7,9 @@ sigma^2 = sigmoid(gamma), the bound in continuous time is (eqs. 11, 17)
                + 1/2 E_{t, eps}[gamma'(t) |eps - eps_hat(z_t; gamma(t))|^2]
 
 and p(x|z_0) is proportional to q(z_0|x). The integral depends on gamma only through its ends, so
-the ends are given and the way between them is learned to make the estimate's variance small
-(app. I.2). The network sees gamma and Fourier features of z_t (app. C), by which it can tell
-neighbouring levels apart at low noise.
+the ends are given and the curve between them is learned to reduce the variance of the estimate
+(app. I.2). The network sees gamma and Fourier features of z_t (app. C), which separate neighboring
+quantization levels at low noise.
 
 Shapes: B batch, S the event's shape, C channels, K levels.
 """
@@ -22,22 +22,26 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.plugin import Batch, ConfigError, GenerativeModel, Loss, Range, Rng
-from zoo_diffusion.conditioning import class_condition, drop, labels
-from zoo_diffusion.networks import MLPConfig, NetworkConfig, apply, build
-from zoo_diffusion.parameterization import at_time, convert, per_row, to_x0
-from zoo_diffusion.scale import event_of
+from zoo_diffusion.conditioning import class_condition, drop_condition, num_labels
+from zoo_diffusion.networks import MLPConfig, NetworkConfig, apply_network, build_network
+from zoo_diffusion.parameterization import append_dims, at_time, convert, to_x0
+from zoo_diffusion.quantization import make_event
 from zoo_diffusion.schedules import LogSNR
 from zoo_diffusion.timesteps import ContinuousTime, stratified
 
 __all__ = ["VDM", "LearnedLogSNR", "LearnsSchedule", "VDMConfig", "VDMLoss"]
 
 _TABLE, _NEWTON = 513, 5
-"""Entries between which gamma is nearly straight, and steps that double the digits each."""
+"""Size of the table, between whose entries gamma is nearly linear, and Newton steps after it."""
 
 
 @dataclass(frozen=True)
 class VDMConfig:
-    """The event, the network, the ends of gamma, and the exponents n of sin(2^n pi z)."""
+    """The event, the network, and gamma at times 0 and 1.
+
+    - `schedule`: gamma is learned, by a network of `schedule_hidden` units, or linear in t.
+    - `fourier`: exponents n of the Fourier features sin(2^n pi z), cos(2^n pi z) of z_t.
+    """
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
     levels: Annotated[int, Range(2, 65536)] | None = None
@@ -54,17 +58,19 @@ class VDMConfig:
         if not self.gamma_min < self.gamma_max:
             raise ConfigError(
                 f"gamma_min = {self.gamma_min} and gamma_max = {self.gamma_max}; the noise must "
-                "grow from the first to the second."
+                "grow, so gamma_min must be less than gamma_max."
             )
 
 
 class LearnedLogSNR(nn.Module):
-    """gamma rising from one end to the other: g(t) = w t + sum_j v_j sigmoid(a_j t + b_j),
-    w, a_j, v_j > 0 (app. H), shifted and scaled to the ends."""
+    """A monotone gamma: g(t) = w t + sum_j v_j sigmoid(a_j t + b_j), w, a_j, v_j > 0 (app. H).
 
-    def __init__(self, low: float, high: float, hidden: int) -> None:
+    g is shifted and scaled to gamma_min at t = 0 and gamma_max at t = 1.
+    """
+
+    def __init__(self, gamma_min: float, gamma_max: float, hidden: int) -> None:
         super().__init__()
-        self.low, self.high = low, high
+        self.gamma_min, self.gamma_max = gamma_min, gamma_max
         self.w = nn.Parameter(torch.zeros(1))
         self.a = nn.Parameter(torch.full((hidden,), math.log(8.0)))
         self.b = nn.Parameter(
@@ -86,20 +92,20 @@ class LearnedLogSNR(nn.Module):
         """gamma(t) and gamma'(t), float64."""
         ends = self._raw(torch.linspace(0, 1, 2, device=t.device, dtype=torch.float64))[0]
         g, slope = self._raw(t.double())
-        scale = (self.high - self.low) / (ends[1] - ends[0])
-        return self.low + scale * (g - ends[0]), scale * slope
+        scale = (self.gamma_max - self.gamma_min) / (ends[1] - ends[0])
+        return self.gamma_min + scale * (g - ends[0]), scale * slope
 
     def time_at(self, log_snr: Tensor) -> Tensor:
-        """t where the log-SNR has a value, float64: from a table, then by Newton's method."""
+        """t at a given log-SNR, float64: from a table, then by Newton's method."""
         with torch.no_grad():
-            wanted = -log_snr.double()
-            table = torch.linspace(0, 1, _TABLE, device=wanted.device, dtype=torch.float64)
-            at = torch.searchsorted(self.gamma(table), wanted).clamp(1, _TABLE - 1)
-            low = (at - 1) / (_TABLE - 1)
+            target = -log_snr.double()
+            table = torch.linspace(0, 1, _TABLE, device=target.device, dtype=torch.float64)
+            index = torch.searchsorted(self.gamma(table), target).clamp(1, _TABLE - 1)
+            low = (index - 1) / (_TABLE - 1)
             t = low + 0.5 / (_TABLE - 1)
             for _ in range(_NEWTON):
                 gamma, slope = self.gamma_and_slope(t)
-                t = (t - (gamma - wanted) / slope).clamp(low, low + 1 / (_TABLE - 1))
+                t = (t - (gamma - target) / slope).clamp(low, low + 1 / (_TABLE - 1))
             return t
 
     def _raw(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,28 +115,30 @@ class LearnedLogSNR(nn.Module):
 
 
 class VDM(GenerativeModel):
-    """A denoiser at every log-SNR between its ends."""
+    """A denoiser at every log-SNR in [-gamma_max, -gamma_min]."""
 
     def __init__(self, config: VDMConfig | None = None) -> None:
         c = config or VDMConfig()
-        super().__init__(c, event_of(c.shape, c.levels), class_condition(c.classes))
+        super().__init__(c, make_event(c.shape, c.levels), class_condition(c.classes))
         self.prediction = c.prediction
-        self.start = 0.0
+        self.t_min = 0.0
         self.schedule: LearnedLogSNR | LogSNR = (
             LearnedLogSNR(c.gamma_min, c.gamma_max, c.schedule_hidden)
             if c.schedule == "learned"
             else LogSNR(c.gamma_min, c.gamma_max)
         )
         inputs = c.shape[0] * (1 + 2 * len(c.fourier))
-        self.network = build(c.network, c.shape, inputs=inputs, labels=labels(self.condition))
+        self.network = build_network(
+            c.network, c.shape, inputs=inputs, num_labels=num_labels(self.condition)
+        )
 
     def predict(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """The network's output (B, *S) at x_t (B, *S), t (B,)."""
         return self.output(x_t, self.schedule.gamma(t), cond)
 
     def network_time(self, t: Tensor) -> Tensor:
-        """gamma(t), with gamma_min as 0 and gamma_max as 1000, for the network."""
-        return self._steps(self.schedule.gamma(t))
+        """The network's time input: gamma(t), mapped from [gamma_min, gamma_max] to [0, 1000]."""
+        return self._scaled_gamma(self.schedule.gamma(t))
 
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """E[x_0 | x_t], (B, *S)."""
@@ -139,16 +147,16 @@ class VDM(GenerativeModel):
 
     def output(self, z: Tensor, gamma: Tensor, cond: Tensor | None) -> Tensor:
         """The network's output at z (B, *S) and gamma (B,)."""
-        return apply(self, z, self._steps(gamma), cond)
+        return apply_network(self, z, self._scaled_gamma(gamma), cond)
 
-    def _steps(self, gamma: Tensor) -> Tensor:
+    def _scaled_gamma(self, gamma: Tensor) -> Tensor:
         c: VDMConfig = self.config
         return 1000 * (gamma - c.gamma_min) / (c.gamma_max - c.gamma_min)
 
 
 @runtime_checkable
 class LearnsSchedule(ContinuousTime, Protocol):
-    """A network of gamma whose schedule may be learned; what `VDMLoss` needs."""
+    """A model whose network takes gamma, so that `VDMLoss` can train its schedule."""
 
     def output(self, z: Tensor, gamma: Tensor, cond: Tensor | None) -> Tensor:
         """The network's output at z (B, *S) and gamma (B,)."""
@@ -157,41 +165,42 @@ class LearnsSchedule(ContinuousTime, Protocol):
 
 @dataclass(frozen=True)
 class VDMLoss:
-    """The bound in continuous time, in nats a value; labels are dropped with probability `drop`.
+    """The bound in continuous time, in nats per value.
 
-    The schedule's parameters minimize the square of the same estimate: their gradient at every
-    example is multiplied by twice its loss on the way back.
+    The parameters of the schedule minimize the square of the same estimate: their gradient at each
+    example is multiplied by twice that example's loss in the backward pass. Labels are dropped
+    with probability `p_uncond`, for classifier-free guidance.
     """
 
-    drop: Annotated[float, Range(0, 1)] = 0.1
+    p_uncond: Annotated[float, Range(0, 1)] = 0.1
 
     def __call__(self, model: VDM, batch: Batch, rng: Rng, step: int) -> Loss:
         x, cond = model.event.to_network(batch[0], model.dtype), batch[1]
-        cond = drop(model, cond, self.drop, rng, step)
-        gamma, slope = self._path(model, stratified(rng, stream="t", step=step))
+        cond = drop_condition(model.condition, cond, self.p_uncond, rng, step)
+        gamma, slope = self._gamma_and_slope(model, stratified(rng, stream="t", step=step))
         factors: list[Tensor] = []
         if gamma.requires_grad:
-            gamma = _scaled(gamma, factors)
-            slope = _scaled(slope, factors)
+            gamma = _scale_gradient(gamma, factors)
+            slope = _scale_gradient(slope, factors)
         eps = rng.normal(x.shape[1:], stream="eps", step=step).to(x.dtype)
-        alpha, sigma = (per_row(g.sigmoid().sqrt(), x) for g in (-gamma, gamma))
+        alpha, sigma = (append_dims(g.sigmoid().sqrt(), x) for g in (-gamma, gamma))
         z = alpha * x + sigma * eps
         m = model.output(z, gamma, cond)
-        eps_hat = convert(m, z, alpha, sigma, have=model.prediction, want="epsilon")
+        eps_hat = convert(m, z, alpha, sigma, source=model.prediction, target="epsilon")
         each = 0.5 * slope.to(x.dtype) * (eps - eps_hat).square().flatten(1).mean(1)
         factors.append(2 * each.detach())
         total = each.mean()
         return Loss(total, {"diffusion": total.detach() * model.event.dims})
 
-    def _path(self, model: VDM, t: Tensor) -> tuple[Tensor, Tensor]:
+    def _gamma_and_slope(self, model: VDM, t: Tensor) -> tuple[Tensor, Tensor]:
         if isinstance(model.schedule, LearnedLogSNR):
             return model.schedule.gamma_and_slope(t)
         c = model.config
         return model.schedule.gamma(t), torch.full_like(t, c.gamma_max - c.gamma_min)
 
 
-def _scaled(value: Tensor, factors: list[Tensor]) -> Tensor:
-    """`value` (B,), whose gradient is multiplied by a factor that is known before the way back."""
+def _scale_gradient(value: Tensor, factors: list[Tensor]) -> Tensor:
+    """`value` (B,), whose gradient is multiplied by factors[-1] as of the backward pass."""
     value = value.clone()
     value.register_hook(lambda g: g * factors[-1].to(g.dtype))  # type: ignore[no-untyped-call]
     return value

@@ -1,6 +1,6 @@
 """The variance-exploding SDE (Song et al., 2021), the model of NCSN++ checkpoints.
 
-x_t = x_0 + sigma_t eps with sigma_t from sigma_min to sigma_max in equal ratios (eq. 30,
+x_t = x_0 + sigma_t eps with sigma_t geometric from sigma_min to sigma_max (eq. 30,
 https://arxiv.org/abs/2011.13456). The network gives the score of images in [0, 1]; y = 2 x - 1 has
 twice the noise and half the score: score_y(y; sigma) = F(x; sigma / 2) / 2.
 
@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 
 from zoo_core.plugin import GenerativeModel, Range
-from zoo_diffusion.networks import MLPConfig, NetworkConfig, build
+from zoo_diffusion.networks import MLPConfig, NetworkConfig, build_network
 from zoo_diffusion.parameterization import Prediction, at_time, to_x0
-from zoo_diffusion.scale import event_of
+from zoo_diffusion.quantization import make_event
 
 __all__ = ["VESDE", "Geometric", "VESDEConfig"]
 
 
 @dataclass(frozen=True)
 class VESDEConfig:
-    """The event, the network, and sigma's ends for data in [0, 1]."""
+    """The event, the network, and sigma at times 0 and 1 for data in [0, 1]."""
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
     levels: Annotated[int, Range(2, 65536)] | None = None
@@ -34,21 +34,21 @@ class VESDEConfig:
 
 @dataclass(frozen=True)
 class Geometric:
-    """sigma_t = low (high / low)^t."""
+    """sigma_t = sigma_min (sigma_max / sigma_min)^t, alpha_t = 1."""
 
-    low: float
-    high: float
+    sigma_min: float
+    sigma_max: float
 
     def alpha(self, t: Tensor) -> Tensor:
         return torch.ones_like(t)
 
     def sigma(self, t: Tensor) -> Tensor:
-        return (self.low * (self.high / self.low) ** t.double()).to(t.dtype)
+        return (self.sigma_min * (self.sigma_max / self.sigma_min) ** t.double()).to(t.dtype)
 
     def time_at(self, log_snr: Tensor) -> Tensor:
-        """t where the log-SNR has a value, float64."""
-        ratio = torch.tensor(self.high / self.low, dtype=torch.float64).log()
-        low = torch.tensor(self.low, dtype=torch.float64).log()
+        """t at a given log-SNR, float64."""
+        ratio = torch.tensor(self.sigma_max / self.sigma_min, dtype=torch.float64).log()
+        low = torch.tensor(self.sigma_min, dtype=torch.float64).log()
         return ((-0.5 * log_snr.double() - low) / ratio).clamp(0, 1)
 
 
@@ -57,11 +57,11 @@ class VESDE(GenerativeModel):
 
     def __init__(self, config: VESDEConfig | None = None) -> None:
         c = config or VESDEConfig()
-        super().__init__(c, event_of(c.shape, c.levels))
+        super().__init__(c, make_event(c.shape, c.levels))
         self.prediction: Prediction = "score"
-        self.start = 0.0
+        self.t_min = 0.0
         self.schedule = Geometric(2 * c.sigma_min, 2 * c.sigma_max)
-        self.network = build(c.network, c.shape)
+        self.network = build_network(c.network, c.shape)
 
     def predict(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """The score (B, *S) at x_t (B, *S) in [-1, 1] and t (B,)."""

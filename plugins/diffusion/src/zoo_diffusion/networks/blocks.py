@@ -6,7 +6,7 @@
 Ho et al., 2020 (DDPM), https://arxiv.org/abs/2006.11239; Song et al., 2021 (NCSN++: FIR resampling
 after Zhang, 2019, and 1 / sqrt(2) residuals), https://arxiv.org/abs/2011.13456.
 
-Shapes: B batch, C channels, H rows, W columns, E size of the time's embedding.
+Shapes: B batch, C channels, H height, W width, E size of the time embedding.
 """
 
 from typing import Literal
@@ -24,14 +24,19 @@ Resample = Literal["up", "down", "fir_up", "fir_down"]
 
 
 def resample(x: Tensor, how: Resample) -> Tensor:
-    """Twice or half the size: nearest neighbour and means, or the FIR filter [1, 3, 3, 1]."""
+    """x (B, C, H, W) at twice or half the size.
+
+    By nearest neighbor ("up") and mean ("down"), or with the FIR filter [1, 3, 3, 1].
+    """
     if how == "up":
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
     if how == "down":
         return F.avg_pool2d(x, 2)
     C = x.shape[1]
     i = torch.arange(4, device=x.device, dtype=x.dtype)
-    f = 1 + i * (3 - i)  # [1, 3, 3, 1], made where it is used: nothing is copied to the device
+    f = 1 + i * (
+        3 - i
+    )  # [1, 3, 3, 1], computed on the device: a copy from the host would synchronize
     kernel = torch.outer(f, f) / f.sum() ** 2
     kernel = kernel.expand(C, 1, 4, 4)
     if how == "fir_up":
@@ -40,7 +45,7 @@ def resample(x: Tensor, how: Resample) -> Tensor:
 
 
 def group_norm(groups: int, C: int, eps: float) -> nn.GroupNorm:
-    """Normalization of `groups` of C channels; raises where they do not divide them."""
+    """GroupNorm over C channels; raises ConfigError if `groups` does not divide C."""
     if C % groups:
         raise ConfigError(
             f"network: {groups} groups do not divide {C} channels.",
@@ -50,12 +55,15 @@ def group_norm(groups: int, C: int, eps: float) -> nn.GroupNorm:
 
 
 def silu(x: Tensor) -> Tensor:
-    """x sigmoid(x), in x's own memory where no gradient will ask for it; x is given up."""
+    """x sigmoid(x), in place without gradients: the caller must not use x afterwards."""
     return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
 class ResnetBlock(nn.Module):
-    """Two convolutions with the time's embedding between; `scale_shift` modulates norm2 by it."""
+    """Two convolutions with the time embedding added between them.
+
+    With `scale_shift`, the embedding scales and shifts the output of norm2 instead.
+    """
 
     def __init__(
         self,
@@ -69,25 +77,26 @@ class ResnetBlock(nn.Module):
         dropout: float = 0.0,
         scale: float = 1.0,
         scale_shift: bool = False,
-        how: Resample | None = None,
+        resampling: Resample | None = None,
         shortcut: bool | None = None,
     ) -> None:
         super().__init__()
-        self.scale, self.scale_shift, self.how, self.dropout = scale, scale_shift, how, dropout
+        self.scale, self.scale_shift = scale, scale_shift
+        self.resampling, self.dropout = resampling, dropout
         self.norm1 = group_norm(groups, inputs, eps)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.time_emb_proj = nn.Linear(E, 2 * outputs if scale_shift else outputs)
         self.norm2 = group_norm(groups_out or groups, outputs, eps)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
-        needs = inputs != outputs if shortcut is None else shortcut
-        self.conv_shortcut = nn.Conv2d(inputs, outputs, 1) if needs else None
+        projected = inputs != outputs if shortcut is None else shortcut
+        self.conv_shortcut = nn.Conv2d(inputs, outputs, 1) if projected else None
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: Tensor, e: Tensor) -> Tensor:
         """x (B, C, H, W) and silu(embedding) e (B, E)."""
         h = silu(self.norm1(x))
-        if self.how is not None:
-            x, h = resample(x, self.how), resample(h, self.how)
+        if self.resampling is not None:
+            x, h = resample(x, self.resampling), resample(h, self.resampling)
         h = self._modulated(self.conv1(h), self.time_emb_proj(e)[:, :, None, None])
         h = self.conv2(F.dropout(silu(h), self.dropout, self.training))
         out: Tensor = h.add_(x if self.conv_shortcut is None else self.conv_shortcut(x))
@@ -102,7 +111,7 @@ class ResnetBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over pixels with heads of `head` channels; no norm without groups."""
+    """Self-attention over pixels with heads of `head` channels; `groups=None`: no norm."""
 
     def __init__(
         self, C: int, *, head: int, groups: int | None, eps: float, scale: float = 1.0
@@ -132,7 +141,7 @@ class Attention(nn.Module):
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """(B, N, heads, d) each; narrow heads on a CPU have a kernel of their own."""
+    """Attention of q, k, v (B, N, heads, d); narrow heads on a CPU use a kernel of ours."""
     narrow = q.shape[-1] <= WIDEST and q.dtype == torch.float32 and q.device.type == "cpu"
     if narrow and not torch.is_grad_enabled():
         return narrow_attention(q, k, v)

@@ -1,4 +1,4 @@
-"""Embeddings of a time: sinusoids (Ho et al., 2020), random Fourier features (Song et al., 2021).
+"""Time embeddings: sinusoids (Ho et al., 2020) and random Fourier features (Song et al., 2021).
 
 Shapes: B batch, E size of the embedding.
 """
@@ -8,12 +8,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Fourier", "Positional", "TimeMLP"]
+__all__ = ["RandomFourierFeatures", "SinusoidalEmbedding", "TimestepEmbedding"]
 
-_PERIOD = 10_000.0
+_MAX_PERIOD = 10_000.0
 
 
-class Positional(nn.Module):
+class SinusoidalEmbedding(nn.Module):
     """[sin(w_i t), cos(w_i t)] with w_i = 10000^(-i / (E/2 - shift)); `flip` puts cos first."""
 
     def __init__(self, size: int, *, flip: bool = False, shift: float = 1.0) -> None:
@@ -23,14 +23,17 @@ class Positional(nn.Module):
     def forward(self, time: Tensor) -> Tensor:
         half = self.size // 2
         i = torch.arange(half, device=time.device, dtype=time.dtype)
-        w = torch.exp(-math.log(_PERIOD) * i / (half - self.shift))
+        w = torch.exp(-math.log(_MAX_PERIOD) * i / (half - self.shift))
         angle = time[:, None] * w
-        parts = (angle.cos(), angle.sin()) if self.flip else (angle.sin(), angle.cos())
-        return nn.functional.pad(torch.cat(parts, -1), (0, self.size % 2))
+        features = (angle.cos(), angle.sin()) if self.flip else (angle.sin(), angle.cos())
+        return nn.functional.pad(torch.cat(features, -1), (0, self.size % 2))
 
 
-class Fourier(nn.Module):
-    """[sin(2 pi w_i log t), cos(2 pi w_i log t)], w_i ~ N(0, 16^2) fixed; `flip`: cos first."""
+class RandomFourierFeatures(nn.Module):
+    """[sin(2 pi w_i log t), cos(2 pi w_i log t)] with fixed w_i ~ N(0, 16^2).
+
+    `flip` puts cos first.
+    """
 
     weight: Tensor
 
@@ -41,12 +44,12 @@ class Fourier(nn.Module):
 
     def forward(self, time: Tensor) -> Tensor:
         angle = time.log()[:, None] * self.weight.to(time.dtype) * (2 * math.pi)
-        parts = (angle.cos(), angle.sin()) if self.flip else (angle.sin(), angle.cos())
-        return torch.cat(parts, -1)
+        features = (angle.cos(), angle.sin()) if self.flip else (angle.sin(), angle.cos())
+        return torch.cat(features, -1)
 
 
-class TimeMLP(nn.Module):
-    """Linear, SiLU, Linear."""
+class TimestepEmbedding(nn.Module):
+    """An MLP on the embedded time: linear, SiLU, linear."""
 
     def __init__(self, inputs: int, size: int) -> None:
         super().__init__()

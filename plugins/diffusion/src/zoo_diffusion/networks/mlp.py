@@ -1,4 +1,4 @@
-"""A residual MLP for events of a few reals, modulated by the embedded time and label.
+"""A residual MLP for vectors of a few values, modulated by the embedded time and label.
 
     h <- h + W_2 silu((1 + a) norm(W_1 h) + b),    (a, b) = V silu(e)
 
@@ -14,21 +14,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_core.plugin import Range
-from zoo_diffusion.networks.embedding import Positional, TimeMLP
+from zoo_diffusion.networks.embedding import SinusoidalEmbedding, TimestepEmbedding
 
 __all__ = ["MLP", "MLPConfig"]
 
 
 @dataclass(frozen=True)
 class MLPConfig:
-    """Width and depth."""
+    """`hidden` units in each of `layers` residual blocks."""
 
     type: ClassVar[str] = "mlp"
     hidden: Annotated[int, Range(2, 65536)] = 128
     layers: Annotated[int, Range(1, 256)] = 3
 
 
-class _Block(nn.Module):
+class _ResidualBlock(nn.Module):
+    """h + W_2 silu((1 + a) norm(W_1 h) + b), starting as the identity."""
+
     def __init__(self, H: int) -> None:
         super().__init__()
         self.inner = nn.Linear(H, H)
@@ -38,9 +40,9 @@ class _Block(nn.Module):
         nn.init.zeros_(self.outer.weight)
 
     def modulated(self, e: Tensor) -> Tensor:
-        """[a, b], (B, 2, H)."""
-        both: Tensor = self.modulation(e)
-        return both.view(len(both), 2, -1)
+        """a and b for silu(embedding) e (B, H), stacked: (B, 2, H)."""
+        a_b: Tensor = self.modulation(e)
+        return a_b.view(len(a_b), 2, -1)
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
         a, b = self.modulated(e).unbind(-2)
@@ -52,16 +54,16 @@ class MLP(nn.Module):
     """m(x_t, time, label) for events of any shape, flattened."""
 
     def __init__(
-        self, config: MLPConfig, shape: tuple[int, ...], inputs: int, labels: int = 0
+        self, config: MLPConfig, shape: tuple[int, ...], inputs: int, num_labels: int = 0
     ) -> None:
         super().__init__()
         H = config.hidden
         self.shape, self.inputs = shape, inputs
-        self.embedding = Positional(H)
-        self.time = TimeMLP(H, H)
-        self.label = nn.Embedding(labels, H) if labels else None
+        self.embedding = SinusoidalEmbedding(H)
+        self.time = TimestepEmbedding(H, H)
+        self.label = nn.Embedding(num_labels, H) if num_labels else None
         self.first = nn.Linear(inputs, H)
-        self.blocks = nn.ModuleList(_Block(H) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(_ResidualBlock(H) for _ in range(config.layers))
         self.last = nn.Linear(H, prod(shape))
         nn.init.zeros_(self.last.weight)
 
@@ -71,14 +73,14 @@ class MLP(nn.Module):
         return torch.stack([self._block(i).modulated(e) for i in range(len(self.blocks))], 1)
 
     def weights(self) -> list[Tensor]:
-        """All else, as `zoo_kernels.mlp_sampler` takes it."""
+        """Weights and biases without the modulation's, as `zoo_kernels.mlp_sampler` takes them."""
         blocks = [self._block(i) for i in range(len(self.blocks))]
         layers = [self.first, *(f for b in blocks for f in (b.inner, b.outer)), self.last]
         return [t.detach() for layer in layers for t in (layer.weight, layer.bias)]
 
-    def _block(self, i: int) -> _Block:
+    def _block(self, i: int) -> _ResidualBlock:
         block = self.blocks[i]
-        assert isinstance(block, _Block)
+        assert isinstance(block, _ResidualBlock)
         return block
 
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:

@@ -11,9 +11,8 @@ from typing import Protocol, TypeGuard, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from zoo_core.plugin import Rng
+from zoo_core.plugin import Denoiser, Rng
 from zoo_diffusion.networks import MLP
-from zoo_diffusion.parameterization import DenoisingModel
 from zoo_diffusion.sampling_loop import GuidanceAndClipping, SolverTable, sample_prior
 from zoo_kernels.mlp_sampler import mlp_sample
 
@@ -21,7 +20,7 @@ __all__ = ["MLPDenoiser", "TimeConditioned", "run", "supports"]
 
 
 @runtime_checkable
-class TimeConditioned(DenoisingModel, Protocol):
+class TimeConditioned(Denoiser, Protocol):
     """A predictor whose output is that of `network` at x_t and `network_time(t)`."""
 
     network: nn.Module
@@ -38,7 +37,7 @@ class MLPDenoiser(TimeConditioned, Protocol):
 
 
 def supports(
-    model: DenoisingModel, table: SolverTable, options: GuidanceAndClipping
+    model: Denoiser, table: SolverTable, options: GuidanceAndClipping
 ) -> TypeGuard[MLPDenoiser]:
     """Whether one kernel call can run the loop, without inpainting or a trace."""
     network = model.network if isinstance(model, TimeConditioned) else None

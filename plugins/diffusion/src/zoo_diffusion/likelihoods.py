@@ -13,9 +13,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import UNKNOWN, LikelihoodKind, Range, Rng, Scores
+from zoo_core.plugin import UNKNOWN, Denoiser, LikelihoodKind, Range, Rng, Scores
 from zoo_diffusion import vlb
-from zoo_diffusion.parameterization import DenoisingModel
 from zoo_diffusion.schedules import log_snr, time_at
 from zoo_diffusion.timesteps import ContinuousTime, DiscreteTime
 
@@ -168,7 +167,7 @@ class ContinuousVLB:
 
 
 def _denoised(
-    model: DenoisingModel, x: Tensor, t: Tensor, eps: Tensor, cond: Tensor | None, clip: bool
+    model: Denoiser, x: Tensor, t: Tensor, eps: Tensor, cond: Tensor | None, clip: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """x_hat (B, *S) from z_t = alpha_t x + sigma_t eps, with alpha_t and sigma_t."""
     z, alpha, sigma = vlb.add_noise(model, x, t, eps)

@@ -13,10 +13,10 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import Batch, Loss, Range, Rng
+from zoo_core.plugin import Batch, Denoiser, Loss, Range, Rng
 from zoo_diffusion import vlb
 from zoo_diffusion.conditioning import drop_condition
-from zoo_diffusion.parameterization import DenoisingModel, Predictor, convert
+from zoo_diffusion.parameterization import Predictor, convert
 from zoo_diffusion.schedules import time_at
 from zoo_diffusion.timesteps import ContinuousTime, DiscreteTime, earliest_time, stratified
 
@@ -90,7 +90,7 @@ class ContinuousVLBLoss:
 
 
 def _inputs(
-    model: DenoisingModel, batch: Batch, rng: Rng, step: int, p_uncond: float
+    model: Denoiser, batch: Batch, rng: Rng, step: int, p_uncond: float
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Events in the network's range, labels with some dropped, and noise."""
     x = model.event.to_network(batch[0], torch.float32)
@@ -98,7 +98,7 @@ def _inputs(
     return x, drop_condition(model.condition, batch[1], p_uncond, rng, step), eps
 
 
-def _uniform_time(model: DenoisingModel, u: Tensor) -> Tensor:
+def _uniform_time(model: Denoiser, u: Tensor) -> Tensor:
     """t (B,) from u (B,) in [0, 1): a step of the model's chain, or a time in [t_min, 1)."""
     if isinstance(model, DiscreteTime):
         T = model.timesteps

@@ -25,9 +25,8 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import UNKNOWN, LikelihoodKind, Range, Rng, Scores
+from zoo_core.plugin import UNKNOWN, Denoiser, LikelihoodKind, Range, Rng, Scores
 from zoo_diffusion import vlb
-from zoo_diffusion.parameterization import DenoisingModel
 from zoo_diffusion.probability_flow import ProbabilityFlow, in_double, solve_ode
 from zoo_diffusion.quantization import bin_width
 from zoo_diffusion.timesteps import earliest_time
@@ -69,7 +68,7 @@ class ODELikelihood:
             f"{self.dequantization} dequantization, {self.draws} draws",
         )
 
-    def __call__(self, model: DenoisingModel, x: Tensor, cond: Tensor | None, rng: Rng) -> Scores:
+    def __call__(self, model: Denoiser, x: Tensor, cond: Tensor | None, rng: Rng) -> Scores:
         if self.precision == "double":
             model = in_double(model)
         draws = [self._draw(model, x, cond, rng, draw) for draw in range(self.draws)]
@@ -77,7 +76,7 @@ class ODELikelihood:
         evaluations = torch.stack([n for _, n in draws]).sum(0)
         return Scores(nats.mean(0), self._error(model, nats), {}, evaluations)
 
-    def _error(self, model: DenoisingModel, nats: Tensor) -> Tensor | None:
+    def _error(self, model: Denoiser, nats: Tensor) -> Tensor | None:
         """The standard error (B,) from draws (N, B)."""
         if not (self.probes or model.event.discrete):
             return None
@@ -87,7 +86,7 @@ class ODELikelihood:
         return error
 
     def _draw(
-        self, model: DenoisingModel, x: Tensor, cond: Tensor | None, rng: Rng, draw: int
+        self, model: Denoiser, x: Tensor, cond: Tensor | None, rng: Rng, draw: int
     ) -> tuple[Tensor, Tensor]:
         """log p (B,) from one draw, and the calls of the network."""
         z, t0, offset = self._dequantized(model, x, rng, draw)
@@ -103,7 +102,7 @@ class ODELikelihood:
         return base + gain - D * math.log(r) + offset, solution.evaluations
 
     def _dequantized(
-        self, model: DenoisingModel, x: Tensor, rng: Rng, draw: int
+        self, model: Denoiser, x: Tensor, rng: Rng, draw: int
     ) -> tuple[Tensor, float, Tensor]:
         """z (B, *S), its time, and what is added to log p(z), (B,)."""
         event = model.event

@@ -12,10 +12,9 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import Condition, Denoiser, Event, Schedule
+from zoo_core.plugin import Denoiser, Event, Schedule
 
 __all__ = [
-    "DenoisingModel",
     "Prediction",
     "Predictor",
     "ScoreAt",
@@ -28,21 +27,8 @@ __all__ = [
 Prediction = Literal["epsilon", "x0", "v", "score"]
 
 
-class DenoisingModel(Denoiser, Protocol):
-    """A `GenerativeModel` with the capability `Denoiser`: what samplers and likelihoods take."""
-
-    event: Event
-    condition: Condition
-
-    @property
-    def device(self) -> torch.device: ...
-
-    @property
-    def dtype(self) -> torch.dtype: ...
-
-
 @runtime_checkable
-class Predictor(DenoisingModel, Protocol):
+class Predictor(Denoiser, Protocol):
     """A denoiser whose network's output can enter a solver's update without conversion to x_0."""
 
     prediction: Prediction
@@ -89,7 +75,7 @@ def at_time(schedule: Schedule, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor
 class ScoreAt:
     """The score of a denoiser's p_t at one time t, as the capability `Score`."""
 
-    model: DenoisingModel
+    model: Denoiser
     t: float
 
     @property

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zoo_core.plugin import ZooError
-from zoo_diffusion.parameterization import DenoisingModel, Predictor, append_dims
+from zoo_core.plugin import Denoiser, ZooError
+from zoo_diffusion.parameterization import Predictor, append_dims
 from zoo_diffusion.schedules import time_at
 
 __all__ = ["ODESolution", "ProbabilityFlow", "UnfinishedError", "in_double", "solve_ode"]
@@ -51,7 +51,7 @@ class UnfinishedError(ZooError):
 class ProbabilityFlow:
     """The probability flow of a model, given the conditions of a batch."""
 
-    def __init__(self, model: DenoisingModel, cond: Tensor | None) -> None:
+    def __init__(self, model: Denoiser, cond: Tensor | None) -> None:
         self.model, self.cond = model, cond
 
     def angles(self, t_min: float) -> tuple[float, float]:
@@ -83,7 +83,7 @@ class ProbabilityFlow:
         return (append_dims(phi.cos(), u) * u - x_hat) / append_dims(phi.sin(), u)
 
 
-def in_double(model: DenoisingModel) -> DenoisingModel:
+def in_double(model: Denoiser) -> Denoiser:
     """A copy of a model in double precision."""
     copy = deepcopy(model)
     assert isinstance(copy, nn.Module)

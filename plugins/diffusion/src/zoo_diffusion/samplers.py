@@ -19,9 +19,8 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import Fixed, Range, Rng, Schedule
+from zoo_core.plugin import Denoiser, Fixed, Range, Rng, Schedule
 from zoo_diffusion import fused_mlp_sampler
-from zoo_diffusion.parameterization import DenoisingModel
 from zoo_diffusion.probability_flow import ProbabilityFlow, in_double, solve_ode
 from zoo_diffusion.sampling_loop import (
     GuidanceAndClipping,
@@ -62,12 +61,12 @@ class Solver(ABC):
     dynamic_thresholding_ratio: Annotated[float, Range(0, 1)] | None = None
 
     @abstractmethod
-    def table(self, model: DenoisingModel) -> SolverTable:
+    def table(self, model: Denoiser) -> SolverTable:
         """The solver's coefficients for a model."""
 
     def __call__(
         self,
-        model: DenoisingModel,
+        model: Denoiser,
         rng: Rng,
         cond: Tensor | None,
         *,
@@ -95,7 +94,7 @@ class Ancestral(Solver):
     steps: _Steps = 250
     variance: Literal["small", "large"] | None = None
 
-    def table(self, model: DenoisingModel) -> SolverTable:
+    def table(self, model: Denoiser) -> SolverTable:
         grid = time_grid(model, self.steps, self.spacing)
         own = model.variance if isinstance(model, DiscreteTime) else "small"
         coefficients = denoise.ddpm(
@@ -121,7 +120,7 @@ class DDIM(Solver):
     eta: Annotated[float, Range(0, 1)] = 0.0
     clipped_epsilon: bool = True
 
-    def table(self, model: DenoisingModel) -> SolverTable:
+    def table(self, model: Denoiser) -> SolverTable:
         grid = time_grid(model, self.steps, self.spacing)
         coefficients = denoise.ddim(
             grid.alpha,
@@ -140,7 +139,7 @@ class DPMpp2M(Solver):
     steps: _Steps = 20
     spacing: Spacing = "karras"
 
-    def table(self, model: DenoisingModel) -> SolverTable:
+    def table(self, model: Denoiser) -> SolverTable:
         grid = time_grid(model, self.steps, self.spacing)
         kind = prediction_type(model)
         coefficients = denoise.dpm_solver_pp(grid.alpha, grid.sigma, prediction=kind)
@@ -163,7 +162,7 @@ class Heun(Solver):
     churn_max: Annotated[float, Range(0, 1e9)] = 50.0
     churn_noise: Annotated[float, Range(0, 10)] = 1.003
 
-    def table(self, model: DenoisingModel) -> SolverTable:
+    def table(self, model: Denoiser) -> SolverTable:
         return heun_table(
             model.schedule,
             time_grid(model, self.steps, self.spacing),
@@ -189,7 +188,7 @@ class ODE:
     atol: Annotated[float, Range(1e-12, 1.0)] = 1e-4
     precision: Literal["double", "model"] = "double"
 
-    def __call__(self, model: DenoisingModel, rng: Rng, cond: Tensor | None) -> Tensor:
+    def __call__(self, model: Denoiser, rng: Rng, cond: Tensor | None) -> Tensor:
         """Events (B, *S)."""
         if self.precision == "double":
             model = in_double(model)

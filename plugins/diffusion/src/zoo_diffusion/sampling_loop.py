@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import Event, Fixed, Rng, UsageError
-from zoo_diffusion.parameterization import DenoisingModel, Predictor, to_x0
+from zoo_core.plugin import Denoiser, Event, Fixed, Rng, UsageError
+from zoo_diffusion.parameterization import Predictor, to_x0
 from zoo_diffusion.quantization import x0_bound
 from zoo_diffusion.timesteps import TimeGrid, prior_std
 from zoo_kernels import denoise
@@ -85,7 +85,7 @@ class GuidanceAndClipping:
 
 
 def sampling_loop(
-    model: DenoisingModel,
+    model: Denoiser,
     rng: Rng,
     cond: Tensor | None,
     table: SolverTable,
@@ -101,7 +101,7 @@ def sampling_loop(
 
 
 def trajectory(
-    model: DenoisingModel,
+    model: Denoiser,
     rng: Rng,
     cond: Tensor | None,
     table: SolverTable,
@@ -147,20 +147,20 @@ def trajectory(
         yield x
 
 
-def sample_prior(model: DenoisingModel, rng: Rng, std: float | None = None) -> Tensor:
+def sample_prior(model: Denoiser, rng: Rng, std: float | None = None) -> Tensor:
     """x_1 ~ N(0, std^2), (B, *S) float32; `std` is by default `prior_std(model)`."""
     std = prior_std(model) if std is None else std
     return rng.normal(model.event.shape, stream="x_1") * std
 
 
-def prediction_type(model: DenoisingModel) -> str:
+def prediction_type(model: Denoiser) -> str:
     """The type of output that enters a solver's update: the network's own if solvers take it."""
     if isinstance(model, Predictor) and model.prediction in denoise.PREDICTIONS:
         return model.prediction
     return "x0"
 
 
-def _predict(model: DenoisingModel) -> _Predict:
+def _predict(model: Denoiser) -> _Predict:
     """(x (B, *S), t (1,) float64, cond) -> an output of `prediction_type`, in x's dtype.
 
     The kind of model is looked up once: the look-up takes longer than a step of a small network.
@@ -183,7 +183,7 @@ class _Replacement:
     noise is drawn once and stays the same along the trajectory.
     """
 
-    def __init__(self, model: DenoisingModel, rng: Rng, fixed: Fixed, table: SolverTable) -> None:
+    def __init__(self, model: Denoiser, rng: Rng, fixed: Fixed, table: SolverTable) -> None:
         observed = torch.where(fixed.mask, fixed.values, torch.zeros_like(fixed.values))
         self.mask = fixed.mask
         self.observed = model.event.to_network(observed, torch.float32)
@@ -196,15 +196,13 @@ class _Replacement:
         return torch.where(self.mask, noisy, x)
 
 
-def _denoised_events(
-    model: DenoisingModel, x: Tensor, m: Tensor, table: SolverTable, j: int
-) -> Tensor:
+def _denoised_events(model: Denoiser, x: Tensor, m: Tensor, table: SolverTable, j: int) -> Tensor:
     """The events (B, *S) that the network's output m at x predicts in row j."""
     a, s = (x.new_full((1,), float(level[j])) for level in (table.alpha, table.sigma))
     return model.event.from_network(to_x0(m, prediction_type(model), x, a, s))
 
 
-def _is_guided(model: DenoisingModel, cond: Tensor | None, scale: float) -> bool:
+def _is_guided(model: Denoiser, cond: Tensor | None, scale: float) -> bool:
     """Whether steps need the unconditional output; raises UsageError if there is none."""
     if scale == 1.0:
         return False

@@ -17,8 +17,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import Rng, UsageError
-from zoo_diffusion.parameterization import DenoisingModel
+from zoo_core.plugin import Denoiser, Rng, UsageError
 from zoo_diffusion.schedules import time_at
 
 __all__ = [
@@ -40,7 +39,7 @@ _T_MIN = 1e-3
 
 
 @runtime_checkable
-class DiscreteTime(DenoisingModel, Protocol):
+class DiscreteTime(Denoiser, Protocol):
     """A chain of T steps t = i / T; p(x_0 | x_{1/T}) is its last normal, discretized."""
 
     timesteps: int
@@ -48,7 +47,7 @@ class DiscreteTime(DenoisingModel, Protocol):
 
 
 @runtime_checkable
-class ContinuousTime(DenoisingModel, Protocol):
+class ContinuousTime(Denoiser, Protocol):
     """A model of every t in [t_min, 1]."""
 
     t_min: float
@@ -68,7 +67,7 @@ class TimeGrid:
     std: float
 
 
-def time_grid(model: DenoisingModel, steps: int, spacing: Spacing) -> TimeGrid:
+def time_grid(model: Denoiser, steps: int, spacing: Spacing) -> TimeGrid:
     """The grid of a model for `steps` calls.
 
     Raises UsageError if sigma / alpha does not fall from each time to the next.
@@ -87,7 +86,7 @@ def time_grid(model: DenoisingModel, steps: int, spacing: Spacing) -> TimeGrid:
     return TimeGrid(t, a, s, prior_std(model))
 
 
-def spaced_times(model: DenoisingModel, steps: int, spacing: Spacing) -> Tensor:
+def spaced_times(model: Denoiser, steps: int, spacing: Spacing) -> Tensor:
     """t (N,) float64, falling from the noise."""
     i = torch.arange(steps, dtype=torch.float64)
     if spacing == "uniform":
@@ -107,7 +106,7 @@ def spaced_times(model: DenoisingModel, steps: int, spacing: Spacing) -> Tensor:
     return ((T // steps) * (steps - 1 - i) + 1) / T
 
 
-def earliest_time(model: DenoisingModel) -> float:
+def earliest_time(model: Denoiser) -> float:
     """The first step of a chain, or the `t_min` of a model of continuous time."""
     if isinstance(model, DiscreteTime):
         return 1 / model.timesteps
@@ -118,7 +117,7 @@ def _evenly_spaced(a: float, b: float, steps: int) -> Tensor:
     return torch.linspace(a, b, steps, dtype=torch.float64)
 
 
-def _karras(model: DenoisingModel, steps: int) -> Tensor:
+def _karras(model: Denoiser, steps: int) -> Tensor:
     t_min = earliest_time(model)
     ends = torch.tensor([1.0, t_min], dtype=torch.float64, device=model.device)
     calls_at_one = 0 if bool(model.schedule.alpha(ends[:1]) > 0) else 1
@@ -130,7 +129,7 @@ def _karras(model: DenoisingModel, steps: int) -> Tensor:
     return torch.cat((t.new_ones(calls_at_one), t))
 
 
-def prior_std(model: DenoisingModel) -> float:
+def prior_std(model: Denoiser) -> float:
     """sqrt(alpha_1^2 + sigma_1^2), the standard deviation of x_1 for data of unit variance.
 
     It is read back from the device.

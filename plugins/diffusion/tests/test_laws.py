@@ -192,12 +192,12 @@ def test_flow_likelihood_is_the_exact_log_density(schedule, tolerance):
     model = Exact(schedule, t_min=0.0)
     x = MEAN + STD * torch.randn(8, 2, generator=torch.Generator().manual_seed(0)).double()
     method = ODELikelihood(rtol=tolerance, atol=tolerance, probes=0)
-    found = model.log_likelihood(x.float(), method=method)
-    assert (found.nats - model.log_p(x.float(), 0.0)).abs().max() < 20 * tolerance + 2e-3
-    assert found.kind.relation == "estimate" and (found.evaluations > 6).all()
+    likelihood = model.log_likelihood(x.float(), method=method)
+    assert (likelihood.nats - model.log_p(x.float(), 0.0)).abs().max() < 20 * tolerance + 2e-3
+    assert likelihood.kind.relation == "estimate" and (likelihood.evaluations > 6).all()
 
 
-def test_hutchinson_s_trace_is_the_exact_one_in_the_mean():
+def test_hutchinson_s_trace_has_the_exact_one_as_its_mean():
     torch.manual_seed(0)
     model = zoo.create("vp_sde", network={"type": "mlp", "hidden": 16, "layers": 1}).double()
     for p in model.parameters():
@@ -221,25 +221,26 @@ def test_bound_of_a_chain_lies_below_the_exact_log_likelihood_and_is_tight(varia
     """The large variance is best for Gaussian data, the small one for points (Ho et al., 3.2)."""
     model = ExactChain(200, variance)
     x = (MEAN + STD * torch.randn(512, 2, generator=torch.Generator().manual_seed(0))).float()
-    found = model.log_likelihood(x, method=VLB(times=0))
-    gap = model.log_p(x, 0.0) - found.nats
+    likelihood = model.log_likelihood(x, method=VLB(times=0))
+    gap = model.log_p(x, 0.0) - likelihood.nats
     error = float(gap.std()) / len(gap) ** 0.5
     assert -3 * error < float(gap.mean()) < max_gap
-    total = sum(found.terms.values())
-    assert torch.allclose(total, found.nats) and set(found.terms) == {"L_T", "L_t", "L_0"}
+    terms = likelihood.terms
+    assert torch.allclose(sum(terms.values()), likelihood.nats)
+    assert set(terms) == {"L_T", "L_t", "L_0"}
 
 
 def test_bound_of_continuous_time_rises_with_the_steps_to_below_the_exact():
     model = Exact(LogSNR(-8.0, 8.0), t_min=0.0)
     x = (MEAN + STD * torch.randn(1024, 2, generator=torch.Generator().manual_seed(0))).float()
-    found = [
+    nats_by_steps = [
         model.log_likelihood(x, method=ContinuousVLB(steps=T, times=0)).nats for T in (5, 20, 80)
     ]
-    found.append(model.log_likelihood(x, method=ContinuousVLB(times=80)).nats)
+    nats_by_steps.append(model.log_likelihood(x, method=ContinuousVLB(times=80)).nats)
     exact = model.log_p(x, 0.0)
-    means = [float((exact - nats).mean()) for nats in found]
+    means = [float((exact - nats).mean()) for nats in nats_by_steps]
     assert means[0] > means[1] > means[2] > means[3] - 0.01
-    error = float((exact - found[3]).std()) / len(x) ** 0.5
+    error = float((exact - nats_by_steps[3]).std()) / len(x) ** 0.5
     assert -3 * error < means[3] < 0.1
 
 
@@ -310,8 +311,8 @@ def test_bound_of_integers_sums_to_at_most_one(arch):
     options = {"timesteps": 20, "beta_first": 0.1, "beta_last": 0.3} if arch == "ddpm" else {}
     model = zoo.create(arch, **small, **options)
     x = torch.arange(3).repeat(32).unsqueeze(1)
-    found = model.log_likelihood(x, method="vlb", times=0 if arch == "ddpm" else 128).nats
-    total = float(found.view(32, 3).mean(0).exp().sum())
+    nats = model.log_likelihood(x, method="vlb", times=0 if arch == "ddpm" else 128).nats
+    total = float(nats.view(32, 3).mean(0).exp().sum())
     assert 0.01 < total < 1.0
 
 
@@ -334,11 +335,11 @@ def test_uniform_dequantization_has_the_offset_of_the_levels_width():
     model = Exact(LogSNR(-14.0, 16.0), t_min=0.0, levels=33, std=std, mean=zero)
     x = torch.tensor([[16, 20], [10, 8]])
     method = ODELikelihood(probes=0, dequantization="uniform", draws=8)
-    found = model.log_likelihood(x, method=method)
+    likelihood = model.log_likelihood(x, method=method)
     edges = torch.stack([(x + k) * bin_width(model.event) - 1 for k in (-0.5, 0.5)]).double()
     cdf = torch.distributions.Normal(zero, std).cdf(edges)
     exact = (cdf[1] - cdf[0]).log().sum(1)
-    assert (found.nats - exact).abs().max() < 0.15
+    assert (likelihood.nats - exact).abs().max() < 0.15
     assert math.isclose(-math.log2(bin_width(zoo.Event((1,), levels=256))), 6.9944, abs_tol=1e-4)
 
 
@@ -352,8 +353,8 @@ def test_gaussian_dequantization_is_a_bound_on_what_the_levels_hold():
 
     model = Peaks(LogSNR(-10.0, 12.0), t_min=0.0, levels=2)
     x = torch.tensor([[0, 1], [1, 1]] * 32)
-    found = model.log_likelihood(x, method=ODELikelihood(probes=0, rtol=1e-4, atol=1e-4))
-    assert abs(float(found.bits_per_dim().mean()) - 1.0) < 0.05
+    likelihood = model.log_likelihood(x, method=ODELikelihood(probes=0, rtol=1e-4, atol=1e-4))
+    assert abs(float(likelihood.bits_per_dim().mean()) - 1.0) < 0.05
 
 
 def test_sampling_every_way_gives_a_row_the_same_whatever_else_is_drawn():

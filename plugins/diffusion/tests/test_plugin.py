@@ -44,9 +44,9 @@ def test_listing_the_family_imports_no_torch():
         "import sys, zoo_core as zoo; print(*zoo.list_models(family='diffusion'));"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
-    names = set(found.stdout.split())
+    listing = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert listing.returncode == 0, listing.stderr
+    names = set(listing.stdout.split())
     assert {*ARCHS, *TAGS, "ddpm.cifar10", "ddpm.mnist", "ve_sde.ffhq256"} <= names
 
 

@@ -43,6 +43,21 @@ def test_guidance_without_a_class_is_refused():
         strict.sample(1, cond=0, guidance_scale=3.0)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"guidance": 2.0}, {"guidance_scale": 2.0}),
+        ({"clip": False}, {"clip_denoised": False}),
+        ({"threshold": 0.9}, {"dynamic_thresholding_ratio": 0.9}),
+    ],
+)
+def test_old_names_of_options_draw_the_same_and_warn(old, new):
+    model, options = labelled(), {"cond": 1, "sampler": "ddim", "steps": 4}
+    with pytest.warns(DeprecationWarning, match=f"option {[*old][0]} is now {[*new][0]}"):
+        x = model.sample(4, **options, **old)
+    assert torch.equal(x, model.sample(4, **options, **new))
+
+
 def test_dropped_labels_train_the_model_without_a_class():
     model = labelled()
     batch = (torch.randint(5, (16, 1, 2, 2)), torch.zeros(16, dtype=torch.long))

@@ -96,7 +96,7 @@ SCHEDULERS = {
 SAME = "fixed_small_log"
 """A value that means what the default means, here."""
 OURS = {"norm_num_groups": "network.groups"}
-"""Keys whose values are found wanting where the network is built, under the option's name."""
+"""Keys whose values are refused when the network is built, under the name of our option."""
 CASES = [
     (scheduler, "network", key, value)
     for scheduler in ("DDPMScheduler", "ScoreSdeVeScheduler")
@@ -183,8 +183,8 @@ def test_size_that_a_config_leaves_open_is_an_option():
 def test_tables_are_those_of_diffusers(scheduler):
     diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
     for name, table in (("UNet2DModel", NETWORK), (scheduler, SCHEDULERS[scheduler])):
-        given = inspect.signature(getattr(diffusers, name).__init__).parameters
-        theirs = {k: p.default for k, p in given.items() if k != "self"}
+        signature = inspect.signature(getattr(diffusers, name).__init__).parameters
+        theirs = {k: p.default for k, p in signature.items() if k != "self"}
         assert theirs == {key: default for key, (default, _) in table.items()}
 
 
@@ -196,11 +196,11 @@ def test_a_key_that_is_honoured_gives_the_outputs_of_diffusers(key, value):
     diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
     if effect("DDPMScheduler", "network", key, value)[1] is None or key == "in_channels":
         return  # it is refused (above), or takes other images
-    given = SMALL | {key: value}
+    config = SMALL | {key: value}
     more = {"num_train_timesteps": 1000} if value == "learned" else {}
     torch.manual_seed(0)
-    theirs = diffusers.UNet2DModel(**{k: v for k, v in (given | more).items() if k[0] != "_"})
-    made = converted("DDPMScheduler", given | more)
+    theirs = diffusers.UNet2DModel(**{k: v for k, v in (config | more).items() if k[0] != "_"})
+    made = converted("DDPMScheduler", config | more)
     ours = build(current().one("model", "ddpm").spec, made.options).eval()
     ours.network.load_state_dict(theirs.eval().state_dict())
     x, t = torch.randn(2, *ours.event.shape), torch.tensor([3, 961])

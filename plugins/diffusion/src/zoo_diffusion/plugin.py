@@ -173,7 +173,7 @@ def zoo_losses() -> list[LossSpec]:
             "vlb",
             "zoo_diffusion.losses:ContinuousVLBLoss",
             requires=(_CONTINUOUS,),
-            summary="variational bound of continuous time, even in log-SNR",
+            summary="variational bound in continuous time, at uniform log-SNRs",
         ),
         LossSpec(
             "vdm",
@@ -194,10 +194,10 @@ def zoo_losses() -> list[LossSpec]:
 def zoo_samplers() -> list[SamplerSpec]:
     summaries = {
         "ancestral": ("Ancestral", "the chain's own steps"),
-        "ddim": ("DDIM", "few steps along the flow; eta adds noise"),
-        "heun": ("Heun", "second order, two calls a step, with churn"),
-        "dpmpp_2m": ("DPMpp2M", "second order, one call a step"),
-        "ode": ("ODE", "the probability flow, adaptively, its error held for each row"),
+        "ddim": ("DDIM", "few steps along the probability flow; eta adds noise"),
+        "heun": ("Heun", "second order, two calls a step, with stochastic churn"),
+        "dpmpp_2m": ("DPMpp2M", "DPM-Solver++(2M): second order, one call a step"),
+        "ode": ("ODE", "the probability flow, by adaptive steps with an error for each event"),
     }
     return [
         SamplerSpec(name, f"zoo_diffusion.samplers:{cls}", requires=("Denoiser",), summary=text)
@@ -220,14 +220,14 @@ def zoo_likelihoods() -> list[LikelihoodSpec]:
             "zoo_diffusion.likelihoods:ContinuousVLB",
             LikelihoodKind("elbo", "lower"),
             requires=(_CONTINUOUS,),
-            summary="variational bound of continuous time, or of T steps of it",
+            summary="variational bound in continuous time, or in T steps of it",
         ),
         LikelihoodSpec(
             "ode",
             "zoo_diffusion.ode_likelihood:ODELikelihood",
             LikelihoodKind("ode_estimate", "estimate"),
             requires=("Denoiser",),
-            summary="density of the probability flow",
+            summary="density of the probability-flow ODE",
         ),
     ]
 

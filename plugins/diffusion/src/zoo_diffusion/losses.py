@@ -71,7 +71,7 @@ class VLBLoss:
 class ContinuousVLBLoss:
     """The negative variational bound in continuous time, at log-SNRs drawn uniformly.
 
-    Drawn so, all log-SNRs have the same weight. Labels are dropped with probability `p_uncond`.
+    All log-SNRs then have the same weight. Labels are dropped with probability `p_uncond`.
     """
 
     p_uncond: Annotated[float, Range(0, 1)] = 0.1

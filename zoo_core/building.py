@@ -4,7 +4,7 @@ A model is built no larger than the weights it is for, and filled strictly: ever
 shape and type must fit. Submodels are models of their own, given as objects or by name.
 """
 
-import sys
+import logging
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,6 +29,8 @@ from zoo_core.weights.tensors import counted, load_state, weight_files
 from zoo_core.weights.third_party import Converted, Foreign
 
 __all__ = ["build", "convert", "load_folder", "load_found"]
+
+_logger = logging.getLogger(__name__)
 
 
 def build(spec: ModelSpec, options: Mapping[str, Any]) -> GenerativeModel:
@@ -84,8 +86,8 @@ def load_folder(
     return model.eval()
 
 
-def _say(text: str) -> None:
-    print(printable(text), file=sys.stderr)
+def _log(remark: str) -> None:
+    _logger.warning("%s", printable(remark))
 
 
 def convert(
@@ -93,11 +95,11 @@ def convert(
     converter: str,
     options: Mapping[str, Any],
     *,
-    say: Callable[[str], None] = _say,
+    say: Callable[[str], None] = _log,
 ) -> GenerativeModel:
     """A model of our own from a checkpoint of others, by a registered converter; strict.
 
-    `say` gets the converter's remarks; by default they are lines on stderr.
+    `say` gets the converter's remarks; by default they are logged.
     """
     spec = current().one("converter", converter).spec
     made: Converted = configs.from_dict(

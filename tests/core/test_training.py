@@ -324,7 +324,7 @@ def test_the_log_holds_losses_and_scores_as_json_lines(tmp_path):
 
 
 def test_progress_is_silent_where_there_is_no_terminal(capfd):
-    zoo.train(make(), data(), SHORT)
+    zoo.train(make(), data(), SHORT, progress=True)
     captured = capfd.readouterr()
     assert captured.out == captured.err == ""
 

@@ -191,10 +191,11 @@ def test_a_finished_training_resumes_to_its_result_at_once(whole, monkeypatch):
     assert second == result
 
 
-def test_resuming_where_nothing_is_starts_from_the_beginning_and_says_so(whole, tmp_path, capfd):
-    model, _ = run(tmp_path, resume=True, progress=True)
+def test_resuming_where_nothing_is_starts_from_the_beginning_and_says_so(whole, tmp_path, caplog):
+    caplog.set_level("INFO")
+    model, _ = run(tmp_path, resume=True)
     assert equal(model.state_dict(), whole[0].state_dict())
-    assert capfd.readouterr().err == f"no checkpoint in {tmp_path}: starting at step 0\n"
+    assert f"no checkpoint in {tmp_path}: starting at step 0" in caplog.messages
     with pytest.raises(UsageError, match="out="):
         run(resume=True)
 

@@ -98,7 +98,7 @@ def plugin(install, registry_of):
         yield registry
 
 
-def test_a_plugins_score_is_measured_and_its_broken_ones_cost_one_line_each(plugin, moons, capsys):
+def test_a_plugins_score_is_measured_and_its_broken_ones_cost_one_line_each(plugin, moons, caplog):
     found = evaluate(zoo.create("mini_gan"), moons, parts=["quality"])
     scores = {q.score for q in found.quality}
     assert {"spread", "coverage", "frechet", "memorization"} <= scores
@@ -106,7 +106,7 @@ def test_a_plugins_score_is_measured_and_its_broken_ones_cost_one_line_each(plug
     (spread,) = [q for q in found.quality if q.score == "spread"]
     assert spread.label == "spread_pixels" and spread.better == "higher"
     assert spread.real.value == pytest.approx(1, abs=0.3)
-    lines = capsys.readouterr().err.splitlines()
+    lines = caplog.messages
     for name in ("broken", "untyped", "missing", "raising", "unwilling"):
         assert len([line for line in lines if f"metric {name!r} cannot be measured" in line]) == 1
     problems = plugin.plugins.records["acme"].problems

@@ -160,11 +160,11 @@ def test_an_unreachable_hub_fails_soon(hub, commit, monkeypatch):
     assert "HF_ENDPOINT" in caught.value.hint
 
 
-def test_an_unreachable_hub_leaves_a_cached_branch_and_says_so(hub, commit, capsys):
+def test_an_unreachable_hub_leaves_a_cached_branch_and_says_so(hub, commit, caplog):
     zoo.load(MODEL)
     hub.fail("GET /api", "status", 503, times=99)
     zoo.load(MODEL)
-    assert f"Its cached commit {commit} is used" in capsys.readouterr().err
+    assert f"Its cached commit {commit} is used" in caplog.text
 
 
 def test_a_damaged_file_is_set_aside_and_fetched_again(hub, commit, cache):
@@ -229,10 +229,10 @@ def test_without_links_there_are_copies(hub, commit, cache, monkeypatch):
     assert hub.asked == []
 
 
-def test_a_renamed_repository_is_found_and_its_new_name_told(hub, commit, capsys):
+def test_a_renamed_repository_is_found_and_its_new_name_told(hub, commit, caplog):
     hub.renamed["me/old"] = "me/mini"
     assert zoo.load("hf://me/old").config.side == 2
-    assert "hf://me/old is now called hf://me/mini" in capsys.readouterr().err
+    assert "hf://me/old is now called hf://me/mini" in caplog.text
 
 
 TAGGED = """

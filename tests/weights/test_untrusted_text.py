@@ -18,12 +18,12 @@ ESCAPE = "\x1b]0;title\x07\x9b31m"
 SHOWN = r"\x1b]0;title\x07\x9b31m"
 
 
-def test_the_id_that_a_listing_names_is_shown(hub, commit, monkeypatch, capsys):
+def test_the_id_that_a_listing_names_is_shown(hub, commit, monkeypatch, caplog):
     listing = client._json
     evil = {"id": f"me/new{ESCAPE}"}
     monkeypatch.setattr(client, "_json", lambda url, access: listing(url, access) | evil)
     zoo.load("hf://me/mini")
-    assert f"hf://me/mini is now called hf://me/new{SHOWN}" in capsys.readouterr().err
+    assert f"hf://me/mini is now called hf://me/new{SHOWN}" in caplog.text
 
 
 def test_a_progress_bar_shows_the_name_of_its_file(monkeypatch):

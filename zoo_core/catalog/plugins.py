@@ -10,6 +10,7 @@ ZOO_PLUGINS=a,b           load only these (empty: none)
 ZOO_PLUGIN_SECONDS=5      name a plugin on stderr that takes longer to import
 """
 
+import logging
 import os
 import re
 import sys
@@ -39,6 +40,8 @@ __all__ = [
     "set_enabled",
     "survey",
 ]
+
+_logger = logging.getLogger(__name__)
 
 Status = Literal["ok", "disabled", "failed", "incompatible", "conflict"]
 BUILTIN = "builtin"
@@ -107,12 +110,12 @@ class Plugins:
             yield from ((record, spec) for spec in specs)
 
     def problem(self, record: LoadRecord, text: str) -> None:
-        """Note what is wrong with a part of a plugin, on its record and on stderr."""
+        """Note what is wrong with a part of a plugin, on its record and in the log."""
         if self.strict:
             raise PluginError(f"plugin {record.name!r}: {text}")
         if text not in record.problems:
             record.problems.append(text)
-            _say(record.name, text)
+            _log(record.name, text)
 
     def _load(self, group: Sequence[EntryPoint], skip: "Switches") -> LoadRecord:
         record = _judge(group, skip)
@@ -252,11 +255,11 @@ def _record(point: EntryPoint) -> LoadRecord:
 
 def _report(record: LoadRecord) -> None:
     if record.status in ("failed", "incompatible", "conflict"):
-        _say(record.name, f"{record.status} ({record.error})")
+        _log(record.name, f"{record.status} ({record.error})")
     for problem in record.problems:
-        _say(record.name, problem)
+        _log(record.name, problem)
 
 
-def _say(name: str, text: str) -> None:
-    line = f"zoo: plugin {name!r} {' '.join(text.split())}; see: zoo plugins doctor {name}"
-    print(printable(line), file=sys.stderr)
+def _log(name: str, text: str) -> None:
+    line = f"plugin {name!r} {' '.join(text.split())}; see: zoo plugins doctor {name}"
+    _logger.warning("%s", printable(line))

@@ -1,11 +1,11 @@
-"""A line on stderr about a plugin that is slow or hangs while it is imported or asked.
+"""A line in the log about a plugin that is slow or hangs while it is imported or asked.
 
 It says which one and how to go on without it, while the import is still running: whoever looks at
 a command that does nothing learns why. Nothing is interrupted.
 """
 
+import logging
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +14,7 @@ from zoo_core.text import printable
 
 __all__ = ["seconds", "watching"]
 
+_logger = logging.getLogger(__name__)
 _SECONDS = 5.0
 
 
@@ -27,7 +28,7 @@ def seconds() -> float:
 
 @contextmanager
 def watching(plugin: str, limit: float | None = None) -> Iterator[None]:
-    """Name the plugin on stderr if the block takes longer than `limit` seconds."""
+    """Log the plugin's name if the block takes longer than `limit` seconds."""
     limit = seconds() if limit is None else limit
     timer = threading.Timer(limit, _warn, (plugin, limit))
     timer.daemon = True
@@ -40,7 +41,7 @@ def watching(plugin: str, limit: float | None = None) -> Iterator[None]:
 
 def _warn(plugin: str, limit: float) -> None:
     line = (
-        f"zoo: plugin {plugin!r} has not finished importing after {limit:g} s; "
+        f"plugin {plugin!r} has not finished importing after {limit:g} s; "
         f"to go on without it: interrupt (Ctrl-C) and run: zoo plugins disable {plugin}"
     )
-    print(printable(line), file=sys.__stderr__, flush=True)
+    _logger.warning("%s", printable(line))

@@ -7,15 +7,13 @@ import json
 import os
 import sys
 import traceback
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TextIO
+from collections.abc import Sequence
 
 import click
 
 from zoo_core.cli.command import Group, Settings
-from zoo_core.errors import ZooError, ZooWarning
+from zoo_core.cli.messages import on_stderr
+from zoo_core.errors import ZooError
 from zoo_core.text import printable, printable_lines
 from zoo_core.version import __version__
 
@@ -70,9 +68,11 @@ def run(argv: Sequence[str]) -> int:
     settings = Settings(json="--json" in argv, traceback="--traceback" in argv)
     color = False if "NO_COLOR" in os.environ else None
     try:
-        with root.make_context("zoo", list(argv), obj=settings, color=color) as context:
-            with _warnings_as_lines():
-                root.invoke(context)
+        with (
+            on_stderr(quiet=lambda: settings.quiet),
+            root.make_context("zoo", list(argv), obj=settings, color=color) as context,
+        ):
+            root.invoke(context)
         sys.stdout.flush()
         return 0
     except click.exceptions.Exit as end:
@@ -92,30 +92,6 @@ def run(argv: Sequence[str]) -> int:
         text = f"unexpected {type(error).__name__}: {error}"
         hint = "run it again with --traceback, and report what that prints"
         return _report(settings, error, text, hint, 1)
-
-
-@contextmanager
-def _warnings_as_lines() -> Iterator[None]:
-    """The zoo's own warnings are lines on stderr, without a place in somebody's source."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", ZooWarning)
-        python = warnings.showwarning
-
-        def show(
-            message: Warning | str,
-            category: type[Warning],
-            filename: str,
-            lineno: int,
-            file: TextIO | None = None,
-            line: str | None = None,
-        ) -> None:
-            if issubclass(category, ZooWarning):
-                click.echo(f"zoo: warning: {printable(str(message))}", err=True)
-            else:
-                python(message, category, filename, lineno, file, line)
-
-        warnings.showwarning = show
-        yield
 
 
 def _report(

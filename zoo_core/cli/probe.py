@@ -11,6 +11,8 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from zoo_core.cli.messages import on_stderr
+
 __all__: list[str] = []
 
 
@@ -52,7 +54,8 @@ def _child(what: str, names: Sequence[str]) -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     does: dict[str, Callable[[Sequence[str]], dict[str, Any]]]
     does = {"load": _loaded, "check": _checked, "admit": partial(_checked, whole=False)}
-    answer = does[what](names)
+    with on_stderr():
+        answer = does[what](names)
     sys.stdout.flush()
     with os.fdopen(real, "w") as out:
         json.dump(answer, out)

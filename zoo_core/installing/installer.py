@@ -6,6 +6,7 @@ has a timeout: a wheel may be of any size, and both end requests that make no pr
 """
 
 import json
+import logging
 import os
 import re
 import sys
@@ -35,6 +36,8 @@ __all__ = [
     "shown",
     "uninstall_command",
 ]
+
+_logger = logging.getLogger(__name__)
 
 KEPT = (CORE, "torch")
 """Distributions whose versions installing a plugin never changes."""
@@ -159,7 +162,7 @@ def run(command: Sequence[str], *, quiet: bool = False) -> None:
     done = _ask(command, stdin=None, **shows)  # it may ask for the password of an index
     if done.returncode:
         if quiet:
-            print(printable_lines(f"{done.stdout} {done.stderr}"), file=sys.stderr)
+            _logger.error("%s", printable_lines(f"{done.stdout} {done.stderr}"))
         raise PluginError(
             f"the installer ended with {done.returncode}: {shown(command)}.",
             hint="what it printed is above",

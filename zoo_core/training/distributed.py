@@ -10,8 +10,8 @@ A launcher names itself by RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT. Those 
 be left over from something else, so a process says that it waits for others, and for minutes only.
 """
 
+import logging
 import os
-import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from zoo_core.errors import UsageError
 
 __all__ = ["Processes"]
+
+_logger = logging.getLogger(__name__)
 
 _JOIN = timedelta(minutes=10)
 """How long the others may take to start."""
@@ -101,7 +103,7 @@ def _meet(device: torch.device) -> dict[str, Any]:
     from torch.distributed.rendezvous import rendezvous
 
     rank = os.environ["RANK"]
-    print(f"process {rank} waits for {world} in all (RANK, WORLD_SIZE are set)", file=sys.stderr)
+    _logger.warning("process %s waits for %s in all (RANK, WORLD_SIZE are set)", rank, world)
     try:
         store, number, count = next(rendezvous("env://", timeout=_JOIN))
     except (RuntimeError, ValueError) as error:

@@ -4,8 +4,8 @@ A step's batch, noise and dropout depend on (seed, step) alone, so a resumed tra
 to the same bits (on the CPU) as one that never stopped.
 """
 
+import logging
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -41,6 +41,8 @@ from zoo_core.training.validation import Valid, by_likelihood, by_loss, scores_b
 
 __all__ = ["TrainResult", "check", "train"]
 
+_logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -67,7 +69,7 @@ def train(
     parameters: Sequence[str] = ("*",),
     out: str | Path | None = None,
     resume: bool = False,
-    progress: bool = True,
+    progress: bool = False,
 ) -> TrainResult:
     """Train a model in place on the `train` split; `valid` is for choices, `test` is not read.
 
@@ -91,8 +93,8 @@ def train(
         run = _Run(model, dataset, config, objective, actors, processes)
         marks = fingerprint(model, dataset, objective, config, players or {}, parameters)
         run.open(None if out is None else Path(out), marks, resume=resume)
-        if resume and run.at.step == 0 and progress and processes.main:
-            print(printable(f"no checkpoint in {out}: starting at step 0"), file=sys.stderr)
+        if resume and run.at.step == 0 and processes.main:
+            _logger.info("no checkpoint in %s: starting at step 0", printable(str(out)))
         run.go(progress)
         return run.finish()
 
@@ -190,9 +192,9 @@ class _Run:
                 last = self.at.step == total
                 if last or self.at.step % config.log_every == 0:
                     self._report(reports, bar)
-                    self._diagnose(loud=progress)
+                    self._diagnose()
                 if config.eval_every and (last or self.at.step % config.eval_every == 0):
-                    self._evaluate(bar)
+                    self._evaluate()
                 self.at.seconds += time.monotonic() - started
                 due = config.checkpoint_every and self.at.step % config.checkpoint_every == 0
                 if last or due or self.at.stopped or ended():
@@ -231,7 +233,7 @@ class _Run:
                 except NonFiniteError as error:
                     raise self._stopped(error) from None
 
-    def _evaluate(self, bar: "tqdm[Any]") -> None:
+    def _evaluate(self) -> None:
         """Score the averaged weights on `valid`; the main process decides for all."""
         scored = self._scored() if self.processes.main else None
         value = self.processes.agree(None if scored is None else scored.value)
@@ -247,8 +249,7 @@ class _Run:
         if scored is not None:
             best = at.best_step == at.step
             self.log.write(step=at.step, event="valid", best=best, **scored.record())
-            if not bar.disable:
-                bar.write(f"step {at.step}: valid {scored}", file=sys.stderr)
+            _logger.info("step %d: valid %s", at.step, scored)
 
     def _scored(self) -> Valid:
         assert self.valid is not None
@@ -272,8 +273,8 @@ class _Run:
             terms |= {name: report.loss} | report.terms
         postfix(bar, terms, self.model.event.dims)
 
-    def _diagnose(self, *, loud: bool) -> None:
-        """Log what the loss says of the averaged weights; a warning is shown once."""
+    def _diagnose(self) -> None:
+        """Log what the loss says of the averaged weights; a warning is logged once."""
         if not (isinstance(self.objective, Diagnoses) and self.processes.main):
             return
         with averaged(self._emas()), evaluating(self.model):
@@ -281,9 +282,7 @@ class _Run:
         self.log.write(step=self.at.step, event="diagnosis", **found.record())
         if found.warning and found.warning not in self.warned:
             self.warned.add(found.warning)
-            if loud:
-                line = printable(f"step {self.at.step}: {found.warning}")
-                tqdm.write(line, file=sys.stderr)
+            _logger.warning("step %d: %s", self.at.step, printable(found.warning))
 
     def _save(self) -> None:
         if self.checkpoint is not None and self.processes.main:

@@ -4,7 +4,7 @@ What can be known before the first step is refused there (`beforehand.py`, `_reh
 at the end all the same finds the weights saved.
 """
 
-import sys
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +24,7 @@ from zoo_core.data.shuffle import choose
 from zoo_core.errors import DataError, UsageError, ZooError, warn
 from zoo_core.evaluation.quality import SampleQuality
 from zoo_core.model import GenerativeModel
+from zoo_core.text import printable
 from zoo_core.training.batch_sampler import derive
 from zoo_core.training.distributed import Processes
 from zoo_core.training.loop import TrainResult, train
@@ -34,6 +35,8 @@ from zoo_core.workflows.precision import remark_on_bf16
 from zoo_core.workflows.recipe import QualityOptions, Recipe, Score, parse_recipe
 
 __all__ = ["MODEL", "metric", "run_recipe"]
+
+_logger = logging.getLogger(__name__)
 
 MODEL = "model"
 """The folder of the finished model inside a training's."""
@@ -47,7 +50,7 @@ def run_recipe(
     overrides: Mapping[str, Any] | None = None,
     seed: int | None = None,
     device: torch.device | str = "cpu",
-    progress: bool = True,
+    progress: bool = False,
 ) -> Path:
     """Train what a recipe says and return the folder of the finished model, `out/model`.
 
@@ -74,8 +77,8 @@ def run_recipe(
     _rehearse(model, data, recipe)
     _check_quality(model, data, recipe)
     remark = remark_on_bf16(recipe.stages, model.device)
-    if remark is not None and progress and Processes(model.device).main:
-        print(remark, file=sys.stderr)
+    if remark is not None and Processes(model.device).main:
+        _logger.info("%s", remark)
     results = [
         train(
             model,
@@ -247,7 +250,7 @@ def _quality(
     _, cond = labelled(model, data.split(split).batch(compare.rows))
     found = compare(model.sample(compare.n, cond=cond))
     for label, why in compare.left_out.items():
-        print(f"{label} is left out: {why}", file=sys.stderr)
+        _logger.warning("%s", printable(f"{label} is left out: {why}"))
     return [
         {
             "split": split,

@@ -4,7 +4,7 @@ A revision is resolved once, and its commit is used for every file. A commit who
 cached costs no request.
 """
 
-import sys
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ from zoo_core.weights.hub.cache import Store, fits, hashes
 from zoo_core.weights.hub.client import Commit, Listed, commit_of, download
 
 __all__ = ["Snapshot", "Wanted", "snapshot"]
+
+_logger = logging.getLogger(__name__)
 
 Wanted = Callable[[Iterable[str]], list[str]]
 """Which of a repository's files are needed; raises where they make no model."""
@@ -110,12 +112,12 @@ def _resolve(store: Store, revision: str, known: Commit | None, access: Access) 
     except NetworkError as error:
         if known is None:
             raise
-        _say(f"{error.message} Its cached commit {known.sha} is used.")
+        _log(f"{error.message} Its cached commit {known.sha} is used.")
         return known
     if is_commit(revision) and commit.sha != revision:
         raise IntegrityError(f"hf://{store.repo}: asked for {revision}, got {commit.sha}.")
     if commit.repo != store.repo:
-        _say(f"hf://{store.repo} is now called hf://{commit.repo}")
+        _log(f"hf://{store.repo} is now called hf://{commit.repo}")
     store.record(commit, revision)
     return commit
 
@@ -179,5 +181,5 @@ def _offline(name: str, store: Store, missing: list[Listed]) -> NetworkError:
     )
 
 
-def _say(text: str) -> None:
-    print(printable(f"zoo: {text}"), file=sys.stderr)
+def _log(text: str) -> None:
+    _logger.warning("%s", printable(text))

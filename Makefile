@@ -82,9 +82,10 @@ bench: .venv/bench ## time kernels and models against their peers (ARGS="--only 
 	@OMP_NUM_THREADS=1 $(PY) benchmarks/run.py --proof --out benchmarks/results/cpu $(ARGS)
 	@$(PY) benchmarks/report.py
 
-lint: setup ## ruff: rules and format
+lint: setup ## ruff: rules and format; names that were replaced (tools/words.toml)
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@$(PY) tools/words.py
 
 format: setup ## apply ruff's fixes and format
 	@$(PY) -m ruff check --fix .

@@ -23,9 +23,9 @@ from zoo_core.errors import IntegrityError
 from zoo_core.model import GenerativeModel
 from zoo_core.text import printable
 from zoo_core.weights import checkpoint, third_party
-from zoo_core.weights.locate import Found, find
-from zoo_core.weights.memory_guard import bounded
-from zoo_core.weights.tensors import counted, load_state, weight_files
+from zoo_core.weights.locate import WeightsLocation, find
+from zoo_core.weights.memory_guard import memory_guard
+from zoo_core.weights.tensors import count_elements, load_state, weight_files
 from zoo_core.weights.third_party import Converted, Foreign
 
 __all__ = ["build", "convert", "load_folder", "load_found"]
@@ -46,7 +46,7 @@ def build(spec: ModelSpec, options: Mapping[str, Any]) -> GenerativeModel:
     return model
 
 
-def load_found(found: Found) -> GenerativeModel:
+def load_found(found: WeightsLocation) -> GenerativeModel:
     """A pretrained model from where `find` found its weights."""
     if found.converter is None:
         verified = found.snapshot.verified if found.snapshot else None
@@ -73,12 +73,15 @@ def load_folder(
     metadata = checkpoint.read_metadata(folder)
     spec = checkpoint.spec_of(metadata)
     parts = {name: load_folder(folder / name, verified=verified) for name, _ in spec.parts}
-    weights = weight_files(folder, checkpoint.listed(folder, metadata, verified))
+    weights = weight_files(folder, checkpoint.model_files(folder, metadata, verified))
     index = [] if weights == [folder / WEIGHTS] else [folder / INDEX]
     for path in index + weights:
         checkpoint.verify(path, metadata, verified.get(path) if verified else None)
     kept = checkpoint.stored_dtype(folder, metadata)
-    with torch.random.fork_rng(devices=[]), bounded(*counted(weights), str(folder / METADATA)):
+    with (
+        torch.random.fork_rng(devices=[]),
+        memory_guard(*count_elements(weights), str(folder / METADATA)),
+    ):
         model = build(spec, {**metadata["config"], **parts}).to(kept)
     load_state(model, weights, skip=tuple(parts))
     recorded = metadata.get("origin")
@@ -109,7 +112,7 @@ def convert(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "converted.safetensors"
         save_file({k: v.contiguous().clone() for k, v in made.tensors.items()}, path)
-        with torch.random.fork_rng(devices=[]), bounded(*counted([path]), converter):
+        with torch.random.fork_rng(devices=[]), memory_guard(*count_elements([path]), converter):
             model = build(target, made.options)
         load_state(model, path)
     for remark in made.remarks:

@@ -41,6 +41,8 @@ MODULES = {
     "zoo_core.training.processes": "zoo_core.training.distributed",
     "zoo_core.training.recipe": "zoo_core.workflows.recipe",
     "zoo_core.training.run": "zoo_core.workflows.run",
+    "zoo_core.training.start": "zoo_core.training.initialization",
+    "zoo_core.workflows.beforehand": "zoo_core.workflows.preflight",
     "zoo_core.weights.bounded": "zoo_core.weights.memory_guard",
     "zoo_core.weights.foreign": "zoo_core.weights.third_party",
     "zoo_core.weights.foreign_config": "zoo_core.weights.third_party_config",

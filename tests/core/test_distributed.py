@@ -144,16 +144,16 @@ def test_variables_that_a_launcher_left_over_end_in_an_error_that_names_them(
     variables, message = LEFT_OVER[case]
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(distributed, "_JOIN", timedelta(seconds=1))
+    monkeypatch.setattr(distributed, "_RENDEZVOUS_TIMEOUT", timedelta(seconds=1))
     with pytest.raises(UsageError, match=re.escape(message)) as caught:
-        distributed.Processes(torch.device("cpu"))
+        distributed.ProcessGroup(torch.device("cpu"))
     assert "unset RANK WORLD_SIZE" in caught.value.hint
     said = f"process {variables['RANK']} waits for 2 in all (RANK, WORLD_SIZE are set)"
     assert caplog.messages == ([said] if "MASTER_ADDR" in variables else [])
 
 
 def test_a_process_that_is_alone_says_nothing(caplog):
-    assert distributed.Processes(torch.device("cpu")).world == 1
+    assert distributed.ProcessGroup(torch.device("cpu")).world_size == 1
     assert caplog.messages == []
 
 

@@ -13,7 +13,7 @@ from zoo_core.files import write_json
 from zoo_core.finite import check_parameters
 from zoo_core.likelihood import LogLikelihood
 from zoo_core.likelihoods.iwae import LogMeanExp
-from zoo_core.training.validation import by_likelihood
+from zoo_core.training.validation import validate_by_likelihood
 from zoo_core.uncertainty import finite_or_null, from_json, mean_error, plus_minus
 from zoo_core.weights.card import metric_short, metric_text
 
@@ -109,7 +109,7 @@ def test_a_likelihood_of_valid_that_is_not_finite_is_no_score_and_says_why(minis
     split = Split(model.sample(3))
     with torch.no_grad():
         next(model.parameters()).fill_(math.nan)
-    found = by_likelihood(model, split)
+    found = validate_by_likelihood(model, split)
     assert math.isnan(found.value) and "not finite" in str(found)
     assert found.record() == {"value": found.value, "failure": found.failure}
 

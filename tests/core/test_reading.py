@@ -39,7 +39,7 @@ from zoo_core.reading import (
 )
 from zoo_core.weights import golden
 from zoo_core.weights.checkpoint import METADATA, WEIGHTS
-from zoo_core.weights.detect_format import converter_of
+from zoo_core.weights.detect_format import detect_converter
 from zoo_core.weights.hub.cache import Listed, Store, fits
 from zoo_core.weights.tensors import read_tensors
 from zoo_core.weights.unpickle import unpickle
@@ -183,7 +183,7 @@ def test_deep_files_are_refused_by_their_readers(tmp_path, monkeypatch, text):
         pins.everything()
     (tmp_path / METADATA).unlink()
     (tmp_path / "config.json").write_text(text)
-    assert converter_of(tmp_path) is None
+    assert detect_converter(tmp_path) is None
 
 
 @pytest.mark.parametrize("text", TOML.values(), ids=TOML)

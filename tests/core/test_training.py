@@ -13,11 +13,11 @@ from zoo_core.data.dataset import Dataset, Split
 from zoo_core.data.shuffle import epoch_order
 from zoo_core.errors import ConfigError, DataError, OutputError
 from zoo_core.plugin import Loss, Player
-from zoo_core.training.batch_sampler import batch_rows
+from zoo_core.training.batch_sampler import batch_indices
 from zoo_core.training.config import for_player
 from zoo_core.training.optim import Ema, learning_rate
-from zoo_core.training.players import Actor
-from zoo_core.training.step import NonFiniteError
+from zoo_core.training.players import PlayerTrainer
+from zoo_core.training.step import DivergenceError
 
 EVENT = zoo.Event((6,), levels=3)
 
@@ -133,8 +133,8 @@ def test_an_epoch_visits_every_example_once_and_epochs_differ():
 
 
 def test_a_batch_is_a_function_of_the_step():
-    rows = [batch_rows(0, t, n=50, size=16) for t in range(6)]
-    assert torch.equal(rows[4], batch_rows(0, 4, n=50, size=16))
+    rows = [batch_indices(0, t, n=50, size=16) for t in range(6)]
+    assert torch.equal(rows[4], batch_indices(0, 4, n=50, size=16))
     assert len(torch.cat(rows[:3]).unique()) == 48  # three batches of an epoch share nothing
 
 
@@ -211,7 +211,7 @@ class Centred(Table):
 def test_a_start_from_data_sees_the_whole_first_batch_once(accumulate, tmp_path):
     config = replace(SHORT, steps=2, accumulate=accumulate, checkpoint_every=1, ema=0.999, lr=0.0)
     model, _ = run(make(Centred), config, out=tmp_path)
-    first = Actor("model", None, config, {}, None, None).rows(0, n=40).tolist()
+    first = PlayerTrainer("model", None, config, {}, None, None).indices(0, n=40).tolist()
     assert model.shown == [first]
     want = data().split("train").x[first].float().mean(0)
     torch.testing.assert_close(model.centre.detach(), want)  # so do averages begin there
@@ -335,7 +335,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_does_harm(tmp_path):
         return Loss(nll * (math.nan if step == 7 else 1.0), {"nats": nll.detach()})
 
     model = make()
-    with pytest.raises(NonFiniteError) as caught:
+    with pytest.raises(DivergenceError) as caught:
         run(model, replace(SHORT, checkpoint_every=5), loss=loss, out=tmp_path)
     text = str(caught.value)
     assert "step 7" in text
@@ -350,7 +350,7 @@ def test_an_infinite_gradient_of_a_finite_loss_is_refused_too():
         return Loss((model.head.weight.sum() * 0).sqrt())
 
     model = make()
-    with pytest.raises(NonFiniteError, match=r"loss is 0 and its gradient's norm"):
+    with pytest.raises(DivergenceError, match=r"loss is 0 and its gradient's norm"):
         run(model, loss=loss)
     assert all(p.isfinite().all() for p in model.parameters())
 

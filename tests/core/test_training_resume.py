@@ -128,15 +128,15 @@ def run(out=None, config=CONFIG, *, model=None, **kwargs):
 
 def interrupt(monkeypatch, out, at):
     """Train until optimizer step `at` of all, then stop as Ctrl-C would."""
-    real, count = loop.optimize, iter(range(10**6))
+    real, count = loop.optimizer_step, iter(range(10**6))
 
-    def optimize(*args):
+    def optimizer_step(*args):
         if next(count) == at:
             raise KeyboardInterrupt
         return real(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "optimize", optimize)
+        patch.setattr(loop, "optimizer_step", optimizer_step)
         with pytest.raises(KeyboardInterrupt):
             run(out)
 
@@ -185,7 +185,7 @@ def test_checkpoints_of_resumed_and_uninterrupted_trainings_are_equal(
 
 def test_a_finished_training_resumes_to_its_result_at_once(whole, monkeypatch):
     model, result, out = whole
-    monkeypatch.setattr(loop, "optimize", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(loop, "optimizer_step", lambda *_: pytest.fail("trained again"))
     again, second = run(out, resume=True)
     assert equal(model.state_dict(), again.state_dict())
     assert second == result
@@ -240,7 +240,7 @@ def test_a_damaged_checkpoint_is_named(whole, tmp_path, damage):
 @pytest.fixture(scope="module")
 def small(whole, tmp_path_factory):
     """A checkpoint, and a function that loads it into a fresh model and its players."""
-    from zoo_core.training.players import make_actors
+    from zoo_core.training.players import make_trainers
 
     path = tmp_path_factory.mktemp("small") / state.CHECKPOINT
     data = (whole[2] / state.CHECKPOINT).read_bytes()
@@ -248,13 +248,13 @@ def small(whole, tmp_path_factory):
     text, _ = sealed.read(path)
     marks = json.loads(text)["fingerprint"]
     model = make()
-    actors = make_actors(model, Fit(), CONFIG, {})
+    trainers = make_trainers(model, Fit(), CONFIG, {})
 
     def load():
-        return state.load(path, model, actors, marks, steps=CONFIG.steps)
+        return state.load(path, model, trainers, marks, steps=CONFIG.steps)
 
     def untouched():
-        optimized = any(state.flatten(a.optimizer, list(a.parameters)) for a in actors)
+        optimized = any(state.flatten_state(a.optimizer, list(a.parameters)) for a in trainers)
         return not optimized and equal(model.state_dict(), make().state_dict())
 
     return path, data, load, untouched
@@ -369,14 +369,14 @@ def test_tensors_of_another_model_are_refused_before_any_is_restored(small, kind
 
 
 def test_a_score_that_is_no_number_is_never_the_best(monkeypatch, tmp_path):
-    real, count = loop.by_likelihood, iter(range(100))
+    real, count = loop.validate_by_likelihood, iter(range(100))
 
-    def by_likelihood(*args):
+    def validate_by_likelihood(*args):
         found = real(*args)
         first = next(count) == 0
         return replace(found, value=math.nan) if first else found
 
-    monkeypatch.setattr(loop, "by_likelihood", by_likelihood)
+    monkeypatch.setattr(loop, "validate_by_likelihood", validate_by_likelihood)
     _, result = run(tmp_path)
     assert result.best_step > 3 and math.isfinite(result.value)
     assert run(tmp_path, resume=True)[1] == result
@@ -426,14 +426,14 @@ def in_a_child(function, *arguments):
 
 def be_terminated(out):
     """In a child: SIGTERM comes in the middle of step 8, two steps after a checkpoint."""
-    real, count = loop.optimize, iter(range(10**6))
+    real, count = loop.optimizer_step, iter(range(10**6))
 
-    def optimize(*args):
+    def optimizer_step(*args):
         if next(count) == 21:
             os.kill(os.getpid(), signal.SIGTERM)
         return real(*args)
 
-    loop.optimize = optimize
+    loop.optimizer_step = optimizer_step
     run(out)
 
 
@@ -449,16 +449,16 @@ def test_sigterm_waits_for_a_checkpoint_of_the_step_under_way(whole, tmp_path):
 def test_a_training_whose_sigterm_is_handled_is_interrupted_and_not_finished(tmp_path):
     heard = []
     before = signal.signal(signal.SIGTERM, lambda *_: heard.append(signal.getsignal))
-    real, count = loop.optimize, iter(range(10**6))
+    real, count = loop.optimizer_step, iter(range(10**6))
 
-    def optimize(*args):
+    def optimizer_step(*args):
         if next(count) == 5:
             signal.raise_signal(signal.SIGTERM)
         return real(*args)
 
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(loop, "optimize", optimize)
+            patch.setattr(loop, "optimizer_step", optimizer_step)
             with pytest.raises(KeyboardInterrupt):
                 run(tmp_path)
     finally:

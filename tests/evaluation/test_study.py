@@ -13,7 +13,7 @@ from zoo_core.data.toys import Gaussians
 from zoo_core.errors import UnknownNameError, UsageError
 from zoo_core.workflows import study as module
 from zoo_core.workflows.recipe import load_recipe
-from zoo_core.workflows.study import PROBLEMS, contestants, run_study
+from zoo_core.workflows.study import TASKS, candidates, run_study
 from zoo_core.workflows.study_report import html, markdown, text
 
 LEVELS = 64
@@ -72,8 +72,8 @@ def test_what_is_wrong_with_samples_shows():
 
 
 def test_each_family_has_one_model_of_equal_size():
-    for tag in PROBLEMS:
-        found = contestants(tag)
+    for tag in TASKS:
+        found = candidates(tag)
         families = {e.spec.family for e in current().all("model")}
         assert found.keys() == families & found.keys() and len(found) >= 1
         sizes = {}
@@ -88,7 +88,7 @@ def test_a_wanted_architecture_takes_the_place_of_its_family():
     tag = "toy_ising"
     archs = {i.spec.arch: i.spec.family for i in current().models(f"*.{tag}")}
     for arch, family in archs.items():
-        assert contestants(tag, [arch])[family].spec.arch == arch
+        assert candidates(tag, [arch])[family].spec.arch == arch
     with pytest.raises(UnknownNameError, match="no recipe for the study"):
         run_study(["no_such_model"])
     with pytest.raises(UsageError, match="minutes = 0"):
@@ -125,10 +125,10 @@ def test_a_family_joins_by_its_recipes_alone(registry_of, install, tmp_path):
 
     with use(registry_of(point)):
         found = run_study(minutes=0.02, samples=300)
-        mixture, lattice = found.problems
-        assert [o.name for o in mixture.outcomes] == ["stranger"] and lattice.outcomes == []
+        mixture, lattice = found.tasks
+        assert [o.name for o in mixture.results] == ["stranger"] and lattice.results == []
         assert lattice.absent == ["strangers"]
-        (outcome,) = mixture.outcomes
+        (outcome,) = mixture.results
         assert outcome.relation == "equal" and outcome.steps > 1
         assert 1.0 < outcome.gap.value < 4.0  # one normal for eight: log 8 and more
         assert 0.3 < outcome.cpu_seconds < 4  # 1.2 are meant
@@ -172,8 +172,8 @@ class Normal(zoo.GenerativeModel):
 @pytest.mark.slow
 def test_the_study_runs_with_every_installed_family():
     found = run_study(minutes=0.02, samples=100)
-    for problem in found.problems:
-        for outcome in problem.outcomes:
+    for task in found.tasks:
+        for outcome in task.results:
             if outcome.relation in ("equal", "lower"):
                 assert outcome.gap.value > -3 * outcome.gap.std_err, outcome.name
             assert all(math.isfinite(s.value.value) for s in outcome.statistics)

@@ -15,7 +15,7 @@ from zoo_core.catalog.registry import current
 from zoo_core.catalog.specs import import_target
 from zoo_core.errors import ConfigError, IntegrityError, ZooError
 from zoo_core.weights.checkpoint import METADATA, WEIGHTS
-from zoo_core.weights.memory_guard import bounded
+from zoo_core.weights.memory_guard import memory_guard
 
 SECONDS, MIB = 1.0, 200
 
@@ -140,9 +140,9 @@ def test_metadata_of_any_kind_are_refused_at_once(attack, text):
 
 
 def test_modules_are_bounded_by_the_tensors_and_weights_by_their_number():
-    with pytest.raises(IntegrityError, match="2 tensors"), bounded(2, 2, "x"):
+    with pytest.raises(IntegrityError, match="2 tensors"), memory_guard(2, 2, "x"):
         torch.nn.Sequential(*[torch.nn.Identity() for _ in range(10_000)])
-    with pytest.raises(IntegrityError, match="2 weights"), bounded(2, 2, "x"):
+    with pytest.raises(IntegrityError, match="2 weights"), memory_guard(2, 2, "x"):
         torch.nn.Linear(1 << 12, 1 << 12)
-    with bounded(2, 2, "x"):
+    with memory_guard(2, 2, "x"):
         assert isinstance(torch.nn.Linear(4, 4), torch.nn.Module)

@@ -21,7 +21,7 @@ from zoo_core.catalog.specs import import_target
 from zoo_core.errors import ZooError
 from zoo_core.rng import Rng
 from zoo_core.testing.subjects import ModelSubject, tiny
-from zoo_core.weights.memory_guard import bounded
+from zoo_core.weights.memory_guard import memory_guard
 
 SECONDS = float(os.environ.get("ZOO_FUZZ_SECONDS", "0"))
 ROUNDS = 60
@@ -111,7 +111,7 @@ def test_any_config_of_an_architecture_makes_a_model_that_works_or_is_refused(ar
         given = changed(draw, options, hints)
 
         def make(given=given):
-            with bounded(_WEIGHTS, _TENSORS, "zoo.json"):
+            with memory_guard(_WEIGHTS, _TENSORS, "zoo.json"):
                 return build(spec, {**given, **parts})
 
         model = ours(f"{arch} of {given}", make)

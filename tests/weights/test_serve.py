@@ -22,9 +22,9 @@ MODEL = "hf://me/mini"
 
 
 @pytest.fixture
-def shelf(files, tmp_path):
+def repositories(files, tmp_path):
     """A folder with the model `me/mini`, a secret beside it, and links of every kind."""
-    root = tmp_path / "shelf"
+    root = tmp_path / "repositories"
     folder = root / "me" / "mini"
     folder.mkdir(parents=True)
     for name, data in files.items():
@@ -40,14 +40,14 @@ def shelf(files, tmp_path):
 
 
 @pytest.fixture
-def mirror(hub, shelf, monkeypatch):
+def mirror(hub, repositories, monkeypatch):
     """The server on a free port; HF_ENDPOINT points at it."""
     import socket
 
     from zoo_core.weights.serve import application
 
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(application(shelf), log_level="error")
+    config = uvicorn.Config(application(repositories), log_level="error")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
@@ -137,18 +137,20 @@ def test_nothing_outside_the_folder_is_served(mirror, path):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-def test_it_only_reads(mirror, shelf, method):
-    before = {p: p.lstat().st_mtime_ns for p in shelf.rglob("*")}
+def test_it_only_reads(mirror, repositories, method):
+    before = {p: p.lstat().st_mtime_ns for p in repositories.rglob("*")}
     for path in ("/api/models/me/mini", f"/me/mini/resolve/main/{WEIGHTS}", "/api/repos/create"):
         assert ask(mirror, path, method=method)[0] in (404, 405)
-    assert {p: p.lstat().st_mtime_ns for p in shelf.rglob("*")} == before
+    assert {p: p.lstat().st_mtime_ns for p in repositories.rglob("*")} == before
 
 
-def test_a_changed_file_is_a_new_commit(mirror, minis, shelf):
+def test_a_changed_file_is_a_new_commit(mirror, minis, repositories):
     first = zoo.load(MODEL).origin
-    zoo.create("mini_ar", side=2, hidden=4).save(shelf / "me" / "small")
+    zoo.create("mini_ar", side=2, hidden=4).save(repositories / "me" / "small")
     for name in (METADATA, WEIGHTS):
-        (shelf / "me" / "mini" / name).write_bytes((shelf / "me" / "small" / name).read_bytes())
+        (repositories / "me" / "mini" / name).write_bytes(
+            (repositories / "me" / "small" / name).read_bytes()
+        )
     again = zoo.load(MODEL)
     assert again.origin != first and again.config.hidden == 4
 
@@ -171,8 +173,8 @@ def test_what_it_lists_are_the_models(mirror):
     assert ask(mirror, "/api/models")[2] == b'[{"id":"me/mini","modelId":"me/mini"}]'
 
 
-def test_the_command_serves_until_it_is_interrupted(shelf, hub, minis, tmp_path):
-    command = [sys.executable, "-m", "zoo_core", "serve", str(shelf), "--port", "0"]
+def test_the_command_serves_until_it_is_interrupted(repositories, hub, minis, tmp_path):
+    command = [sys.executable, "-m", "zoo_core", "serve", str(repositories), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as p:
         try:
             url = p.stdout.readline().strip().removeprefix("export HF_ENDPOINT=")
@@ -183,14 +185,14 @@ def test_the_command_serves_until_it_is_interrupted(shelf, hub, minis, tmp_path)
     assert p.returncode is not None
 
 
-def test_what_cannot_be_served_is_said(zoo_command, tmp_path, shelf):
+def test_what_cannot_be_served_is_said(zoo_command, tmp_path, repositories):
     import socket
 
-    from zoo_core.weights.local_repository import Shelf
+    from zoo_core.weights.local_repository import LocalRepositories
 
     with pytest.raises(DataError, match="is no folder"):
-        Shelf(tmp_path / "none")
+        LocalRepositories(tmp_path / "none")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        code, _, err = zoo_command("serve", shelf, "--port", port)
+        code, _, err = zoo_command("serve", repositories, "--port", port)
     assert code == 2 and f"127.0.0.1:{port} cannot be listened on" in err

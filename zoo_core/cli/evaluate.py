@@ -23,7 +23,7 @@ from zoo_core.uncertainty import from_json, plus_minus
 
 if TYPE_CHECKING:
     from zoo_core.data.dataset import Dataset
-    from zoo_core.workflows.verification import Comparison
+    from zoo_core.workflows.verification import Reproduction
 
 __all__ = ["command", "lines"]
 
@@ -290,7 +290,7 @@ def _verify(
         raise IntegrityError(f"{len(wrong)} of {len(found)} recorded numbers differ: {wrong[0]}.")
 
 
-def _row(found: "Comparison") -> dict[str, Any]:
+def _row(found: "Reproduction") -> dict[str, Any]:
     return {
         "what": found.what,
         "recorded": found.recorded,

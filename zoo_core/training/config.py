@@ -1,4 +1,4 @@
-"""`TrainConfig`: how long, how fast and with what a model is trained. Needs no torch."""
+"""`TrainConfig`: the options of one training. Needs no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,22 +25,22 @@ PLAYER_OPTIONS = (
     "clip",
     "ema",
 )
-"""The fields that a player may have of its own."""
+"""Fields that a player may override."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Options of one training; a step is one round of all players. 0 turns an option off.
+    """Options of one training. A step is one round of all players; 0 turns an option off.
 
     The learning rate rises linearly over `warmup` optimizer steps and then follows `schedule`
     down to `final * lr`. `clip` bounds the global norm of a player's gradient. `ema` is the decay
     of the averaged weights with which the model is evaluated and saved. `accumulate` splits each
     batch to save memory: gradients are those of the whole batch, but what a model or loss computes
-    over a batch (batch normalization, evenly spread noise levels), it computes over each part.
+    over a batch (batch normalization, stratified noise levels) is computed per microbatch.
 
     Every `eval_every` steps and at the end the validation split is scored, by the model's default
     likelihood or by the mean of its loss; `keep_best` returns the weights that scored best, and
-    `patience` stops after so many evaluations in a row that did not improve.
+    `patience` stops after that many evaluations in a row without an improvement.
     """
 
     steps: _Positive = 1000
@@ -87,6 +87,6 @@ def for_player(config: TrainConfig, name: str, options: Mapping[str, Any]) -> Tr
         if key not in PLAYER_OPTIONS:
             raise ConfigError(
                 f"unknown option {where}{key}; options: {', '.join(PLAYER_OPTIONS)}.",
-                hint="the other options of [train] concern all players",
+                hint="the other options of [train] apply to all players",
             )
     return configs.from_dict(TrainConfig, {**configs.to_dict(config), **options}, where=where)

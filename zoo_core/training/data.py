@@ -1,4 +1,4 @@
-"""What training reads of a data set: its `train` and `valid` splits, never `test`."""
+"""Checks and hashes of the splits that training reads: `train` and `valid`, never `test`."""
 
 import hashlib
 from typing import Any
@@ -12,7 +12,7 @@ __all__ = ["check_batch_size", "digest"]
 
 
 def check_batch_size(size: int, n: int, world: int) -> None:
-    """Raise `ConfigError` unless an epoch has a batch and every process a row of it."""
+    """Raise `ConfigError` unless the split fills a batch and every process gets a sample of it."""
     if not world <= size <= n:
         raise ConfigError(
             f"train.batch_size = {size}; it must lie in [{world}, {n}]: at least one example "
@@ -21,17 +21,17 @@ def check_batch_size(size: int, n: int, world: int) -> None:
 
 
 def digest(data: Dataset) -> dict[str, str]:
-    """What identifies the data that a training reads."""
+    """The name of the data set and a SHA-256 for each split that training reads."""
     read = [name for name in ("train", "valid") if name in data.splits]
     return {"name": data.name, **{name: _sha256(data.split(name)) for name in read}}
 
 
 def _sha256(split: Split) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for tensor in (split.x, split.y):
         if tensor is not None:
-            absorb(found, tensor)
-    return found.hexdigest()
+            absorb(digest, tensor)
+    return digest.hexdigest()
 
 
 def __getattr__(name: str) -> Any:

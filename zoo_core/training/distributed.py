@@ -1,13 +1,13 @@
-"""The processes of one training: which rows are whose, and what they agree on.
+"""Data-parallel training: each process's slice of a batch, averaged gradients, broadcasts.
 
-Started by `accelerate launch --no_python zoo train ...` (`-m zoo_core` works too, but runs what
-shadows a module in the current folder). Each process takes its slice of every batch and the
-gradients are averaged before each optimizer step, player by player. (A wrapper such as DDP ties
-the averaging to one forward pass of one module, which players and losses that call other methods
-of the model do not have.)
+Start it with `accelerate launch --no_python zoo train ...`. (`-m zoo_core` works too, but would
+run a file in the current folder that shadows a module.) Each process takes its slice of every
+batch, and gradients are averaged before each optimizer step, player by player.
+DistributedDataParallel does not fit: it ties averaging to the forward pass of one module, but
+players and losses call several methods of the model.
 
-A launcher names itself by RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT. Those variables may also
-be left over from something else, so a process says that it waits for others, and for minutes only.
+A launcher sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT. These variables may be left over
+from another job, so a process logs that it waits for others, and gives up after some minutes.
 """
 
 import logging
@@ -21,44 +21,44 @@ from torch import Tensor, nn
 
 from zoo_core.errors import UsageError
 
-__all__ = ["Processes"]
+__all__ = ["ProcessGroup"]
 
 _logger = logging.getLogger(__name__)
 
-_JOIN = timedelta(minutes=10)
-"""How long the others may take to start."""
-_WAIT = timedelta(days=1)
-"""How long the others may be busy: while the main process scores or saves, they wait."""
+_RENDEZVOUS_TIMEOUT = timedelta(minutes=10)
+"""How long the other processes may take to start."""
+_COLLECTIVE_TIMEOUT = timedelta(days=1)
+"""How long a collective may take: the others wait while the main process scores or saves."""
 
 
-class Processes:
-    """This process among its `world`; alone, every method is the identity."""
+class ProcessGroup:
+    """This process, one of `world_size`; a single process leaves every argument as it is."""
 
     def __init__(self, device: torch.device) -> None:
         from accelerate import PartialState  # type: ignore[import-untyped]
 
-        met = _meet(device)
-        state = PartialState(cpu=device.type == "cpu", timeout=_WAIT, **met)
+        store = _rendezvous(device)
+        state = PartialState(cpu=device.type == "cpu", timeout=_COLLECTIVE_TIMEOUT, **store)
         self._state = state
         self.rank: int = state.process_index
-        self.world: int = state.num_processes
-        self.device: torch.device = state.device if self.world > 1 else device
+        self.world_size: int = state.num_processes
+        self.device: torch.device = state.device if self.world_size > 1 else device
 
     @property
-    def main(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
-    def mine(self, rows: Tensor) -> Tensor:
-        """This process's slice of a batch's rows."""
-        return rows[self.rank :: self.world]
+    def shard(self, indices: Tensor) -> Tensor:
+        """This process's part of a batch's sample indices."""
+        return indices[self.rank :: self.world_size]
 
-    def wait(self) -> None:
-        """Until everybody is here."""
+    def barrier(self) -> None:
+        """Wait until every process has called this."""
         self._state.wait_for_everyone()
 
-    def share(self, model: nn.Module) -> None:
-        """Start everybody from the main process's parameters and buffers."""
-        if self.world > 1:
+    def broadcast_parameters(self, model: nn.Module) -> None:
+        """Give every process the main process's parameters and buffers."""
+        if self.world_size > 1:
             for tensor in model.state_dict().values():
                 torch.distributed.broadcast(tensor, src=0)
 
@@ -66,14 +66,14 @@ class Processes:
         """The mean of `values` over processes."""
         from accelerate.utils import reduce  # type: ignore[import-untyped]
 
-        return reduce(values, "mean") if self.world > 1 else values
+        return reduce(values, "mean") if self.world_size > 1 else values
 
     def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Replace each gradient by its mean over processes, in one message.
+        """Replace each gradient by its mean over processes, in one all-reduce.
 
-        A parameter that no process has a gradient for keeps none, so optimizers skip it.
+        A parameter without a gradient in every process stays without, so optimizers skip it.
         """
-        if self.world == 1:
+        if self.world_size == 1:
             return
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         used = grads[0].new_tensor([float(p.grad is not None) for p in parameters])
@@ -82,15 +82,15 @@ class Processes:
         for p, g, u in zip(parameters, means, used.tolist(), strict=True):
             p.grad = g.view_as(p).clone() if u else None
 
-    def agree(self, value: Any) -> Any:
-        """The main process's value, for everybody."""
+    def broadcast(self, value: Any) -> Any:
+        """The main process's value, in every process."""
         from accelerate.utils import broadcast_object_list
 
-        return broadcast_object_list([value])[0] if self.world > 1 else value
+        return broadcast_object_list([value])[0] if self.world_size > 1 else value
 
 
-def _meet(device: torch.device) -> dict[str, Any]:
-    """Where the processes of this training have met, for torch; nothing of one that is alone."""
+def _rendezvous(device: torch.device) -> dict[str, Any]:
+    """The store, rank and size of the process group for torch; empty for a single process."""
     launched = device.type == "cpu" or "LOCAL_RANK" in os.environ
     world = os.environ.get("WORLD_SIZE", "1")
     if not launched or world == "1" or torch.distributed.is_initialized():
@@ -98,34 +98,34 @@ def _meet(device: torch.device) -> dict[str, Any]:
     if missing := [v for v in ("RANK", "MASTER_ADDR", "MASTER_PORT") if v not in os.environ]:
         raise UsageError(
             f"WORLD_SIZE = {world} is set, but not {', '.join(missing)}, as a launcher does.",
-            hint=_ALONE,
+            hint=_SINGLE_PROCESS,
         )
     from torch.distributed.rendezvous import rendezvous
 
     rank = os.environ["RANK"]
     _logger.warning("process %s waits for %s in all (RANK, WORLD_SIZE are set)", rank, world)
     try:
-        store, number, count = next(rendezvous("env://", timeout=_JOIN))
+        store, number, count = next(rendezvous("env://", timeout=_RENDEZVOUS_TIMEOUT))
     except (RuntimeError, ValueError) as error:
         place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         reason = str(error).partition("\n")[0]
         raise UsageError(
             f"RANK = {rank} and WORLD_SIZE = {world} are set, but {world} processes did not meet "
-            f"at {place} within {_JOIN} ({reason}).",
-            hint=_ALONE,
+            f"at {place} within {_RENDEZVOUS_TIMEOUT} ({reason}).",
+            hint=_SINGLE_PROCESS,
         ) from None
-    store.set_timeout(_WAIT)
+    store.set_timeout(_COLLECTIVE_TIMEOUT)
     return {"store": store, "rank": number, "world_size": count}
 
 
-_ALONE = (
+_SINGLE_PROCESS = (
     "unset RANK WORLD_SIZE to train in one process, or start all of them by "
     "accelerate launch --no_python zoo train ..."
 )
 
 
 def check_launcher(precision: str) -> None:
-    """Refuse a launcher's mixed precision that the config does not name."""
+    """Raise `UsageError` if the launcher sets another mixed precision than the config."""
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if launched not in ("no", precision):
         raise UsageError(

@@ -1,4 +1,4 @@
-"""What a training is of: a checkpoint continues only where all of this is the same."""
+"""The fingerprint of a training: a checkpoint is resumed only if all of it is equal."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ def fingerprint(
     players: Mapping[str, Mapping[str, Any]],
     parameters: Sequence[str],
 ) -> dict[str, Any]:
-    """Config, data and code versions, as a JSON tree."""
+    """Configs, data hashes and code versions, as a JSON tree."""
     return {
         "train": configs.to_dict(config),
         "players": {name: dict(options) for name, options in players.items()},

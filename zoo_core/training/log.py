@@ -1,4 +1,4 @@
-"""What a training reports: a line of progress for people, JSON lines for programs."""
+"""The log of a training as JSON lines, and the text beside its progress bar."""
 
 import json
 import math
@@ -13,14 +13,13 @@ from zoo_core.reading import parse_json
 from zoo_core.text import printable
 from zoo_core.uncertainty import finite_or_null
 
-__all__ = ["JsonLines", "postfix"]
+__all__ = ["JsonLines", "show_terms"]
 
 
 class JsonLines:
-    """One JSON object a line, appended and flushed; without a path, nothing.
+    """A file of one JSON object per line, flushed after each; without a path nothing is written.
 
-    A resumed training keeps the lines up to its step, so that the log reads as if it had never
-    stopped.
+    A resumed training keeps the lines up to its step, so the log reads as if it had never stopped.
     """
 
     def __init__(self, path: Path | None, *, keep: int) -> None:
@@ -48,10 +47,10 @@ def _step(line: str) -> float:
     try:
         return float(parse_json(line)["step"])
     except (ValueError, KeyError, TypeError):
-        return math.inf  # half a line: the process was killed while it wrote
+        return math.inf  # an incomplete line: the process was killed while writing it
 
 
-def postfix(bar: "tqdm[Any]", terms: dict[str, float], dims: int) -> None:
+def show_terms(bar: "tqdm[Any]", terms: dict[str, float], dims: int) -> None:
     """Show a step's terms, with bits/dim where they hold nats."""
     shown = {printable(name): f"{value:.4g}" for name, value in terms.items()}
     if "nats" in terms:

@@ -1,7 +1,7 @@
-"""The training loop: rounds of players over seeded batches, evaluated, logged, checkpointed.
+"""The training loop: rounds of players over seeded batches, with validation and checkpoints.
 
-A step's batch, noise and dropout depend on (seed, step) alone, so a resumed training continues
-to the same bits (on the CPU) as one that never stopped.
+The batch, noise and dropout of a step depend on (seed, step) alone, so on the CPU a resumed
+training gives the same bits as one that never stopped.
 """
 
 import logging
@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zoo_core.catalog import components as resolve
-from zoo_core.contracts import Diagnoses
+from zoo_core.contracts import Diagnoses, LossFunction
 from zoo_core.data.batches import check_fit
 from zoo_core.data.dataset import Dataset
 from zoo_core.errors import ConfigError, OutputError, UsageError
@@ -28,16 +28,21 @@ from zoo_core.text import printable
 from zoo_core.training import state
 from zoo_core.training.config import TrainConfig
 from zoo_core.training.data import check_batch_size
-from zoo_core.training.distributed import Processes, check_launcher
+from zoo_core.training.distributed import ProcessGroup, check_launcher
 from zoo_core.training.fingerprint import fingerprint
-from zoo_core.training.log import JsonLines, postfix
-from zoo_core.training.optim import averaged
-from zoo_core.training.players import Actor, make_actors, trainable
-from zoo_core.training.signals import termination_deferred
-from zoo_core.training.start import start
+from zoo_core.training.initialization import initialize_from_data
+from zoo_core.training.log import JsonLines, show_terms
+from zoo_core.training.optim import averaged_weights
+from zoo_core.training.players import PlayerTrainer, make_trainers, trainable
+from zoo_core.training.signals import deferred_sigterm
 from zoo_core.training.state import Progress
-from zoo_core.training.step import NonFiniteError, Report, optimize
-from zoo_core.training.validation import Valid, by_likelihood, by_loss, scores_by_likelihood
+from zoo_core.training.step import DivergenceError, StepReport, optimizer_step
+from zoo_core.training.validation import (
+    ValidationScore,
+    has_likelihood,
+    validate_by_likelihood,
+    validate_by_loss,
+)
 
 __all__ = ["TrainResult", "check", "train"]
 
@@ -46,9 +51,10 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a training went; the model itself holds the weights to use.
+    """Steps, score and duration of a training; the model itself holds the weights to use.
 
-    `best_step` is the step those weights are of. `valid` is their score where there was one.
+    `best_step` is the step that those weights are of, `value` their validation score if there is
+    one, `seconds` the time of the steps.
     """
 
     steps: int
@@ -64,7 +70,7 @@ def train(
     dataset: Dataset,
     config: TrainConfig | None = None,
     *,
-    loss: Any = None,
+    loss: LossFunction | str | None = None,
     players: Mapping[str, Mapping[str, Any]] | None = None,
     parameters: Sequence[str] = ("*",),
     out: str | Path | None = None,
@@ -74,9 +80,12 @@ def train(
     """Train a model in place on the `train` split; `valid` is for choices, `test` is not read.
 
     `loss` is a registered name or an object, by default the architecture's own. `players` are
-    options of single players over `config`, `parameters` shell patterns of what is trained.
-    With `out`, a checkpoint and a log are written there, and `resume` continues from them. The
+    options of single players that override `config`; `parameters` are shell patterns of the
+    parameters to train. With `out`, a checkpoint and a log are written to that folder, and
+    `resume` continues from them. `progress` shows a bar on stderr, if that is a terminal. The
     model ends in evaluation mode with its averaged weights (`ema`), or the best (`keep_best`).
+
+        result = train(model, dataset, TrainConfig(steps=2000, lr=3e-4), out="run")
     """
     config = config or TrainConfig()
     if resume and out is None:
@@ -85,18 +94,15 @@ def train(
         )
     check_fit(model, dataset)
     check_launcher(config.precision)
-    processes = Processes(model.device)
-    processes.share(model.to(processes.device))
+    group = ProcessGroup(model.device)
+    group.broadcast_parameters(model.to(group.device))
     objective = resolve.loss(model, loss, {})
-    with trainable(model, parameters), _forked(model.device):
-        actors = make_actors(model, objective, config, players or {})
-        run = _Run(model, dataset, config, objective, actors, processes)
-        marks = fingerprint(model, dataset, objective, config, players or {}, parameters)
-        run.open(None if out is None else Path(out), marks, resume=resume)
-        if resume and run.at.step == 0 and processes.main:
-            _logger.info("no checkpoint in %s: starting at step 0", printable(str(out)))
-        run.go(progress)
-        return run.finish()
+    with trainable(model, parameters), _preserved_rng(model.device):
+        trainers = make_trainers(model, objective, config, players or {})
+        identity = fingerprint(model, dataset, objective, config, players or {}, parameters)
+        folder = None if out is None else Path(out)
+        setup = _Setup(model, dataset, config, objective, trainers, group)
+        return _Run(setup, folder, identity, resume=resume).run(progress)
 
 
 def check(
@@ -115,8 +121,8 @@ def check(
     check_launcher(config.precision)
     _refuse_checkpoint(out, resume=resume)
     with trainable(model, parameters):
-        actors = make_actors(model, loss, config, players)
-        _Run(model, dataset, config, loss, actors, Processes(model.device))
+        trainers = make_trainers(model, loss, config, players)
+        _Setup(model, dataset, config, loss, trainers, ProcessGroup(model.device))
 
 
 def _refuse_checkpoint(out: Path | None, *, resume: bool) -> None:
@@ -127,8 +133,8 @@ def _refuse_checkpoint(out: Path | None, *, resume: bool) -> None:
         )
 
 
-class _Run:
-    """One training under way."""
+class _Setup:
+    """What a training consists of, checked: creating one changes nothing."""
 
     def __init__(
         self,
@@ -136,53 +142,81 @@ class _Run:
         data: Dataset,
         config: TrainConfig,
         objective: Any,
-        actors: Sequence[Actor],
-        processes: Processes,
+        trainers: Sequence[PlayerTrainer],
+        group: ProcessGroup,
     ) -> None:
-        self.model, self.config, self.actors, self.processes = model, config, actors, processes
+        self.model, self.config, self.objective = model, config, objective
+        self.trainers, self.group = trainers, group
         self.split = data.split("train")
-        check_batch_size(config.batch_size, len(self.split.x), processes.world)
+        check_batch_size(config.batch_size, len(self.split.x), group.world_size)
         self.valid = data.split("valid") if config.eval_every else None
-        self.objective, self.warned = objective, set[str]()
-        self.shown = data.splits.get("valid", self.split)
-        self.likelihood = config.evaluate == "likelihood" and scores_by_likelihood(model)
-        if (config.keep_best or config.patience) and not self.likelihood and len(actors) > 1:
+        self.diagnosed = data.splits.get("valid", self.split)
+        self.by_likelihood = config.evaluate == "likelihood" and has_likelihood(model)
+        if (config.keep_best or config.patience) and not self.by_likelihood and len(trainers) > 1:
             raise ConfigError(
                 "keep_best and patience need one score, and this model has no likelihood but "
-                f"{len(actors)} players' losses.",
+                f"{len(trainers)} players' losses.",
                 hint="set train.keep_best = false and train.patience = 0",
             )
-        self.at = Progress()
 
-    def open(self, out: Path | None, marks: Mapping[str, Any], *, resume: bool) -> None:
-        """Start, or continue from the checkpoint in `out`."""
-        self.marks = marks
+
+class _Run:
+    """One training: created at its first step or at the checkpoint in `out`, then run once."""
+
+    def __init__(
+        self,
+        setup: _Setup,
+        out: Path | None,
+        identity: Mapping[str, Any],
+        *,
+        resume: bool,
+    ) -> None:
+        self.setup, self.identity = setup, identity
+        self.model, self.config, self.group = setup.model, setup.config, setup.group
+        self.trainers, self.shown_warnings = setup.trainers, set[str]()
         self.checkpoint = None if out is None else out / state.CHECKPOINT
         _refuse_checkpoint(out, resume=resume)
-        if self.checkpoint is not None and self.checkpoint.exists():
-            self.at = state.load(
-                self.checkpoint, self.model, self.actors, marks, steps=self.config.steps
-            )
-        if self.at.step == 0:
-            start(self.model, self.actors, self.split, self.processes)
-        if self.checkpoint is not None and self.processes.main:
-            state.clean(self.checkpoint)
-        if self.processes.agree(self.at.step) != self.at.step:  # also: all have looked by now
+        self.at = self._start()
+        if resume and self.at.step == 0 and self.group.is_main:
+            _logger.info("no checkpoint in %s: starting at step 0", printable(str(out)))
+        if self.group.broadcast(self.at.step) != self.at.step:  # and a barrier: all have loaded
             raise OutputError(
-                f"{out} holds another checkpoint for process {self.processes.rank} than for the "
+                f"{out} holds another checkpoint for process {self.group.rank} than for the "
                 "main one.",
                 hint="choose a folder that all processes share",
             )
-        log = out / "log.jsonl" if out is not None and self.processes.main else None
+        log = out / "log.jsonl" if out is not None and self.group.is_main else None
         self.log = JsonLines(log, keep=self.at.step)
 
-    def go(self, progress: bool) -> None:
+    def _start(self) -> Progress:
+        """Restore the checkpoint if there is one; otherwise initialize from data."""
+        at = Progress()
+        if self.checkpoint is not None and self.checkpoint.exists():
+            at = state.load(
+                self.checkpoint,
+                self.model,
+                self.trainers,
+                self.identity,
+                steps=self.config.steps,
+            )
+        if at.step == 0:
+            initialize_from_data(self.model, self.trainers, self.setup.split, self.group)
+        if self.checkpoint is not None and self.group.is_main:
+            state.remove_partial_files(self.checkpoint)
+        return at
+
+    def run(self, progress: bool) -> TrainResult:
+        """Take the remaining steps and leave the model with the weights to use."""
+        self._loop(progress)
+        return self._finish()
+
+    def _loop(self, progress: bool) -> None:
         """The loop; SIGTERM ends it after a step, and the process after a checkpoint."""
         self.model.train()
         config, total = self.config, self.config.steps
-        hide = None if progress and self.processes.main else True
+        hide = None if progress and self.group.is_main else True
         with (
-            self._termination() as ended,
+            self._termination() as terminated,
             tqdm(total=total, initial=self.at.step, unit="step", disable=hide) as bar,
         ):
             while self.at.step < total and not self.at.stopped:
@@ -197,20 +231,19 @@ class _Run:
                     self._evaluate()
                 self.at.seconds += time.monotonic() - started
                 due = config.checkpoint_every and self.at.step % config.checkpoint_every == 0
-                if last or due or self.at.stopped or ended():
+                if last or due or self.at.stopped or terminated():
                     self._save()
                 bar.update()
-                if ended():
+                if terminated():
                     break
         if self.at.step < total and not self.at.stopped:
-            raise KeyboardInterrupt  # a handler of the program's own has let it live
+            raise KeyboardInterrupt  # the program's own SIGTERM handler did not end it
 
     def _termination(self) -> AbstractContextManager[Callable[[], bool]]:
-        """Of several processes none can leave the others waiting: they end at once."""
-        return termination_deferred() if self.processes.world == 1 else nullcontext(lambda: False)
+        """Several processes end at once: none can leave the others waiting."""
+        return deferred_sigterm() if self.group.world_size == 1 else nullcontext(lambda: False)
 
-    def finish(self) -> TrainResult:
-        """Leave the model with the weights to use."""
+    def _finish(self) -> TrainResult:
         at = self.at
         if at.best:
             self.model.load_state_dict(at.best)
@@ -222,78 +255,80 @@ class _Run:
         best = at.best_step if at.best else at.step
         return TrainResult(at.step, best, at.best_value, at.seconds, at.stopped, self.checkpoint)
 
-    def _round(self) -> Iterator[Report]:
-        """Every player whose turn it is takes its steps."""
-        for actor in self.actors:
-            for step in actor.steps(self.at.step):
+    def _round(self) -> Iterator[StepReport]:
+        """Each player whose turn it is takes its steps."""
+        for trainer in self.trainers:
+            for step in trainer.steps(self.at.step):
                 try:
-                    yield optimize(
-                        self.model, actor, self.actors, self.split, step, self.processes
+                    yield optimizer_step(
+                        self.model, trainer, self.trainers, self.setup.split, step, self.group
                     )
-                except NonFiniteError as error:
+                except DivergenceError as error:
                     raise self._stopped(error) from None
 
     def _evaluate(self) -> None:
-        """Score the averaged weights on `valid`; the main process decides for all."""
-        scored = self._scored() if self.processes.main else None
-        value = self.processes.agree(None if scored is None else scored.value)
+        """Score the averaged weights on `valid` in the main process, which decides for all."""
+        score = self._validate() if self.group.is_main else None
+        value = self.group.broadcast(None if score is None else score.value)
         at = self.at
         if _better(value, at.best_value):
             at.best_step, at.best_value, at.since_best = at.step, value, 0
             if self.config.keep_best:
-                with averaged(self._emas()):
+                with averaged_weights(self._emas()):
                     at.best = _copy(self.model)
         else:
             at.since_best += 1
         at.stopped = bool(self.config.patience) and at.since_best >= self.config.patience
-        if scored is not None:
+        if score is not None:
             best = at.best_step == at.step
-            self.log.write(step=at.step, event="valid", best=best, **scored.record())
-            _logger.info("step %d: valid %s", at.step, scored)
+            self.log.write(step=at.step, event="valid", best=best, **score.record())
+            _logger.info("step %d: valid %s", at.step, score)
 
-    def _scored(self) -> Valid:
-        assert self.valid is not None
-        with averaged(self._emas()):
-            if self.likelihood:
-                return by_likelihood(self.model, self.valid)
-            return by_loss(
+    def _validate(self) -> ValidationScore:
+        valid = self.setup.valid
+        assert valid is not None
+        with averaged_weights(self._emas()):
+            if self.setup.by_likelihood:
+                return validate_by_likelihood(self.model, valid)
+            return validate_by_loss(
                 self.model,
-                self.valid,
-                {a.name: a.player for a in self.actors},
+                valid,
+                {a.name: a.player for a in self.trainers},
                 seed=self.config.seed,
                 batch_size=self.config.batch_size,
                 step=self.config.steps,
             )
 
-    def _report(self, reports: Sequence[Report], bar: "tqdm[Any]") -> None:
+    def _report(self, reports: Sequence[StepReport], bar: "tqdm[Any]") -> None:
         terms = {"loss": 0.0}
         for report in reports:
             self.log.write(step=self.at.step, event="train", **report.record())
-            name = "loss" if len(self.actors) == 1 else report.player
+            name = "loss" if len(self.trainers) == 1 else report.player
             terms |= {name: report.loss} | report.terms
-        postfix(bar, terms, self.model.event.dims)
+        show_terms(bar, terms, self.model.event.dims)
 
     def _diagnose(self) -> None:
-        """Log what the loss says of the averaged weights; a warning is logged once."""
-        if not (isinstance(self.objective, Diagnoses) and self.processes.main):
+        """Log the loss's diagnosis of the averaged weights; a warning is logged once."""
+        objective = self.setup.objective
+        if not (isinstance(objective, Diagnoses) and self.group.is_main):
             return
-        with averaged(self._emas()), evaluating(self.model):
-            found = self.objective.diagnose(self.model, self.shown)
-        self.log.write(step=self.at.step, event="diagnosis", **found.record())
-        if found.warning and found.warning not in self.warned:
-            self.warned.add(found.warning)
-            _logger.warning("step %d: %s", self.at.step, printable(found.warning))
+        with averaged_weights(self._emas()), evaluating(self.model):
+            diagnosis = objective.diagnose(self.model, self.setup.diagnosed)
+        self.log.write(step=self.at.step, event="diagnosis", **diagnosis.record())
+        if diagnosis.warning and diagnosis.warning not in self.shown_warnings:
+            self.shown_warnings.add(diagnosis.warning)
+            _logger.warning("step %d: %s", self.at.step, printable(diagnosis.warning))
 
     def _save(self) -> None:
-        if self.checkpoint is not None and self.processes.main:
-            state.save(self.checkpoint, self.model, self.actors, self.at, self.marks)
+        if self.checkpoint is not None and self.group.is_main:
+            state.save(self.checkpoint, self.model, self.trainers, self.at, self.identity)
             self.log.write(step=self.at.step, event="checkpoint", seconds=self.at.seconds)
 
-    def _stopped(self, error: NonFiniteError) -> NonFiniteError:
+    def _stopped(self, error: DivergenceError) -> DivergenceError:
         where = "no checkpoint was written"
         if self.checkpoint is not None and self.checkpoint.exists():
             where = f"the last checkpoint is {self.checkpoint}"
-        return NonFiniteError(
+        return DivergenceError(
             f"training stopped in step {self.at.step}: {error.message} Nothing was updated by "
             f"it; {where}.",
             hint=error.hint,
@@ -301,11 +336,11 @@ class _Run:
         )
 
     def _emas(self) -> list[Any]:
-        return [a.ema for a in self.actors if a.ema is not None]
+        return [a.ema for a in self.trainers if a.ema is not None]
 
 
 def _better(value: float | None, best: float | None) -> TypeGuard[float]:
-    """Whether a score is the best so far: NaN, which is never lower, and infinity are none."""
+    """Whether a score is finite and lower than the best so far."""
     return value is not None and math.isfinite(value) and (best is None or value < best)
 
 
@@ -314,8 +349,8 @@ def _copy(model: torch.nn.Module) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _forked(device: torch.device) -> Iterator[None]:
-    """Torch's generators come back as they were: training seeds them anew in each step."""
+def _preserved_rng(device: torch.device) -> Iterator[None]:
+    """Restore torch's generators after the block: training reseeds them in each step."""
     devices = range(torch.cuda.device_count()) if device.type == "cuda" else ()
     with torch.random.fork_rng(devices=devices):
         yield

@@ -1,4 +1,4 @@
-"""Objectives that serve every family with the capability they require."""
+"""Losses for every family that has the capability they require."""
 
 from dataclasses import dataclass
 

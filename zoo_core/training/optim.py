@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from zoo_core.training.config import TrainConfig
 
-__all__ = ["Ema", "averaged", "flatten", "learning_rate", "make_optimizer", "unflatten"]
+__all__ = [
+    "Ema",
+    "averaged_weights",
+    "flatten_state",
+    "learning_rate",
+    "make_optimizer",
+    "unflatten_state",
+]
 
 _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
@@ -34,7 +41,7 @@ def make_optimizer(
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
     """The learning rate of optimizer step `step` of `steps`: linear warmup, then the schedule.
 
-    With u in [0, 1) the part of the way after warmup and f = final:
+    With u in [0, 1) the fraction of the steps after warmup, and f = final:
     cosine f + (1 - f)(1 + cos pi u)/2, linear 1 - (1 - f) u, exponential f^u.
     """
     if step < config.warmup:
@@ -53,7 +60,7 @@ def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
 class Ema:
     """Exponential moving averages of parameters: a <- d a + (1 - d) p after each step.
 
-    The decay d_t = min(decay, (1 + t) / (10 + t)) forgets the random start quickly.
+    The decay d_t = min(decay, (1 + t) / (10 + t)) forgets the initial parameters quickly.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
@@ -62,7 +69,7 @@ class Ema:
         self.restart()
 
     def restart(self) -> None:
-        """Begin at the parameters as they are now."""
+        """Set the averages to the parameters' present values."""
         self.averages = {name: p.detach().clone() for name, p in self._parameters.items()}
 
     def update(self, step: int) -> None:
@@ -80,8 +87,8 @@ class Ema:
 
 
 @contextmanager
-def averaged(emas: Sequence[Ema]) -> Iterator[None]:
-    """The model with averaged weights inside the block."""
+def averaged_weights(emas: Sequence[Ema]) -> Iterator[None]:
+    """Inside the block the model has its averaged weights."""
     for ema in emas:
         ema.swap()
     try:
@@ -91,19 +98,19 @@ def averaged(emas: Sequence[Ema]) -> Iterator[None]:
             ema.swap()
 
 
-def flatten(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> dict[str, Tensor]:
+def flatten_state(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> dict[str, Tensor]:
     """The optimizer's state as `<parameter>/<key>` tensors; `names` are its parameters'."""
-    found = {}
+    tensors = {}
     for name, p in zip(names, _parameters(optimizer), strict=True):
         for key, value in optimizer.state.get(p, {}).items():
-            found[f"{name}/{key}"] = value
-    return found
+            tensors[f"{name}/{key}"] = value
+    return tensors
 
 
-def unflatten(
+def unflatten_state(
     optimizer: torch.optim.Optimizer, names: Sequence[str], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Set the optimizer's state from what `flatten` gave."""
+    """Set the optimizer's state from what `flatten_state` gave."""
     index = {name: i for i, name in enumerate(names)}
     state: dict[int, dict[str, Tensor]] = {}
     for path, value in tensors.items():

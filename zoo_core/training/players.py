@@ -14,16 +14,16 @@ from zoo_core.contracts import Player
 from zoo_core.errors import ConfigError, did_you_mean
 from zoo_core.model import GenerativeModel
 from zoo_core.rng import Rng
-from zoo_core.training.batch_sampler import batch_rows, derive
+from zoo_core.training.batch_sampler import batch_indices, derive_seed
 from zoo_core.training.config import TrainConfig, for_player
 from zoo_core.training.optim import Ema, learning_rate, make_optimizer
 
-__all__ = ["Actor", "make_actors", "only", "trainable"]
+__all__ = ["PlayerTrainer", "freeze_others", "make_trainers", "trainable"]
 
 
 @dataclass(frozen=True)
-class Actor:
-    """A player with what trains it. Everything about its step j follows from (seed, j)."""
+class PlayerTrainer:
+    """A player with its optimizer and averaged weights; step j is a function of (seed, j)."""
 
     name: str
     player: Player
@@ -33,32 +33,32 @@ class Actor:
     ema: Ema | None
 
     def steps(self, done: int) -> range:
-        """The optimizer steps of round `done`: none unless it is an `every`-th one."""
-        turn, off = divmod(done, self.player.every)
+        """Numbers of the optimizer steps in round `done`: none unless `every` divides it."""
+        turn, remainder = divmod(done, self.player.every)
         first = turn * self.player.steps
-        return range(first, first if off else first + self.player.steps)
+        return range(first, first if remainder else first + self.player.steps)
 
-    def rows(self, step: int, *, n: int, at_least: int = 1) -> Tensor:
-        """The examples of optimizer step `step`: each player has an order of its own."""
-        seed = derive(self.config.seed, "order", self.name)
-        size = max(self.config.batch_size, min(at_least, n))
-        return batch_rows(seed, step, n=n, size=size)
+    def indices(self, step: int, *, n: int, min_size: int = 1) -> Tensor:
+        """Sample indices of optimizer step `step`; each player has its own shuffled order."""
+        seed = derive_seed(self.config.seed, "order", self.name)
+        size = max(self.config.batch_size, min(min_size, n))
+        return batch_indices(seed, step, n=n, size=size)
 
-    def rng(self, rows: Tensor, device: torch.device) -> Rng:
-        """The noise of examples: a function of the seed, the player and their numbers."""
-        return Rng(self.config.seed, rows).scope(self.name).to(device)
+    def rng(self, indices: Tensor, device: torch.device) -> Rng:
+        """Noise of the samples: a function of the seed, the player and the indices."""
+        return Rng(self.config.seed, indices).scope(self.name).to(device)
 
     def autocast(self, device: torch.device) -> torch.autocast:
-        """Where the networks run in the precision of the config."""
+        """A context in which networks compute in the precision of the config."""
         bf16 = self.config.precision == "bf16"
         return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
     def torch_seed(self, step: int, rank: int) -> int:
         """The seed of torch's own generator (dropout) in optimizer step `step`."""
-        return derive(self.config.seed, "torch", self.name, step, rank)
+        return derive_seed(self.config.seed, "torch", self.name, step, rank)
 
     def set_rate(self, step: int) -> float:
-        """Set the scheduled learning rate, and return it."""
+        """Set the scheduled learning rate of optimizer step `step` and return it."""
         total = math.ceil(self.config.steps / self.player.every) * self.player.steps
         rate = learning_rate(self.config, step, total)
         for group in self.optimizer.param_groups:
@@ -66,13 +66,16 @@ class Actor:
         return rate
 
 
-def make_actors(
+def make_trainers(
     model: GenerativeModel,
     loss: Any,
     config: TrainConfig,
     options: Mapping[str, Mapping[str, Any]],
-) -> list[Actor]:
-    """The model's players with their own `options` over `config`; raises `ConfigError`."""
+) -> list[PlayerTrainer]:
+    """A trainer for each player of the model; its `options` override those of `config`.
+
+    Raises `ConfigError` for an unknown player or option, and if nothing is left to train.
+    """
     players = model.make_players(loss)
     for name in options:
         if name not in players:
@@ -80,17 +83,19 @@ def make_actors(
                 f"unknown player {name!r}; players of this model: {', '.join(players)}.",
                 hint=did_you_mean(name, players) or None,
             )
-    actors = [
-        _actor(model, name, player, for_player(config, name, options.get(name, {})))
+    trainers = [
+        _make_trainer(model, name, player, for_player(config, name, options.get(name, {})))
         for name, player in players.items()
         if any(p.requires_grad for p in player.parameters)
     ]
-    if not actors:
+    if not trainers:
         raise ConfigError("no parameter is trained.", hint="see the stage's `parameters`")
-    return actors
+    return trainers
 
 
-def _actor(model: nn.Module, name: str, player: Player, config: TrainConfig) -> Actor:
+def _make_trainer(
+    model: nn.Module, name: str, player: Player, config: TrainConfig
+) -> PlayerTrainer:
     if player.every < 1 or player.steps < 1:
         raise ConfigError(
             f"player {name!r} acts every {player.every} rounds with {player.steps} steps; "
@@ -105,7 +110,7 @@ def _actor(model: nn.Module, name: str, player: Player, config: TrainConfig) -> 
     parameters = {names[id(p)]: p for p in player.parameters if p.requires_grad}
     optimizer = make_optimizer(config, list(parameters.values()))
     ema = Ema(parameters, config.ema) if config.ema else None
-    return Actor(name, player, config, parameters, optimizer, ema)
+    return PlayerTrainer(name, player, config, parameters, optimizer, ema)
 
 
 @contextmanager
@@ -128,10 +133,10 @@ def trainable(model: nn.Module, patterns: Sequence[str]) -> Iterator[None]:
 
 
 @contextmanager
-def only(actor: Actor, actors: Sequence[Actor]) -> Iterator[None]:
+def freeze_others(trainer: PlayerTrainer, trainers: Sequence[PlayerTrainer]) -> Iterator[None]:
     """Inside the block, the other players' parameters collect no gradients."""
-    mine = {id(p) for p in actor.parameters.values()}
-    others = [p for a in actors for p in a.parameters.values() if id(p) not in mine]
+    own = {id(p) for p in trainer.parameters.values()}
+    others = [p for a in trainers for p in a.parameters.values() if id(p) not in own]
     for p in others:
         p.requires_grad_(False)
     try:

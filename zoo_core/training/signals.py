@@ -1,4 +1,4 @@
-"""Ending a training from outside: a batch system's SIGTERM waits for a checkpoint."""
+"""SIGTERM, as a batch system sends it, takes effect after the next checkpoint."""
 
 import signal
 import threading
@@ -6,28 +6,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["termination_deferred"]
+__all__ = ["deferred_sigterm"]
 
 
 @contextmanager
-def termination_deferred() -> Iterator[Callable[[], bool]]:
-    """Inside the block SIGTERM is remembered, which the callable tells; after it, it takes effect.
+def deferred_sigterm() -> Iterator[Callable[[], bool]]:
+    """Defer SIGTERM to the end of the block; the callable says whether one has arrived.
 
-    Only the main thread hears of signals; in others nothing is deferred.
+    Only the main thread receives signals; in other threads nothing is deferred.
     """
-    came = False
+    received = False
 
     def remember(number: int, frame: FrameType | None) -> None:
-        nonlocal came
-        came = True
+        nonlocal received
+        received = True
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
     before = signal.signal(signal.SIGTERM, remember)
     try:
-        yield lambda: came
+        yield lambda: received
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
-        if came:
+        if received:
             signal.raise_signal(signal.SIGTERM)

@@ -13,19 +13,19 @@ from zoo_core.data.batches import take
 from zoo_core.data.dataset import Split
 from zoo_core.errors import NotFiniteError
 from zoo_core.model import GenerativeModel
-from zoo_core.training.distributed import Processes
-from zoo_core.training.players import Actor, only
+from zoo_core.training.distributed import ProcessGroup
+from zoo_core.training.players import PlayerTrainer, freeze_others
 
-__all__ = ["NonFiniteError", "Report", "optimize"]
+__all__ = ["DivergenceError", "StepReport", "optimizer_step"]
 
 
-class NonFiniteError(NotFiniteError):
-    """A loss or a gradient that is NaN or infinite; the parameters were not touched."""
+class DivergenceError(NotFiniteError):
+    """A loss or gradient is NaN or infinite; the parameters were not changed."""
 
 
 @dataclass(frozen=True)
-class Report:
-    """What one optimizer step of a player saw: the batch's loss and terms."""
+class StepReport:
+    """Loss, terms, gradient norm and learning rate of one optimizer step."""
 
     player: str
     loss: float
@@ -38,73 +38,77 @@ class Report:
         return {**vars(self)}
 
 
-def optimize(
+def optimizer_step(
     model: GenerativeModel,
-    actor: Actor,
-    actors: Sequence[Actor],
+    trainer: PlayerTrainer,
+    trainers: Sequence[PlayerTrainer],
     split: Split,
     step: int,
-    processes: Processes,
-) -> Report:
+    group: ProcessGroup,
+) -> StepReport:
     """Optimizer step `step` of a player: gradients of its batch, clipped, one update.
 
-    Noise is keyed by (seed, example, player, step) and torch's generator is seeded anew, so the
-    step is a function of the parameters, the seed and its number. Raises `NonFiniteError` before
+    Noise is keyed by (seed, sample index, player, step) and torch's generator is reseeded, so the
+    step is a function of the parameters, the seed and its number. Raises `DivergenceError` before
     anything changes.
     """
-    torch.manual_seed(actor.torch_seed(step, processes.rank))
-    actor.optimizer.zero_grad(set_to_none=True)
-    rows = actor.rows(step, n=len(split.x))
-    with only(actor, actors):
-        terms = _backward(model, actor, split, processes.mine(rows), step, len(rows), processes)
-    parameters = list(actor.parameters.values())
-    processes.average_gradients(parameters)
-    norm = torch.nn.utils.clip_grad_norm_(parameters, actor.config.clip or math.inf)
+    torch.manual_seed(trainer.torch_seed(step, group.rank))
+    trainer.optimizer.zero_grad(set_to_none=True)
+    indices = trainer.indices(step, n=len(split.x))
+    with freeze_others(trainer, trainers):
+        terms = _backward(model, trainer, split, group.shard(indices), step, len(indices), group)
+    parameters = list(trainer.parameters.values())
+    group.average_gradients(parameters)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, trainer.config.clip or math.inf)
     loss = terms.pop("loss")
     if not (math.isfinite(loss) and bool(norm.isfinite())):
-        raise _non_finite(actor, step, loss, terms, float(norm))
-    lr = actor.set_rate(step)
-    actor.optimizer.step()
-    if actor.ema is not None:
-        actor.ema.update(step)
-    return Report(actor.name, loss, terms, float(norm), lr)
+        raise _non_finite(trainer, step, loss, terms, float(norm))
+    lr = trainer.set_rate(step)
+    trainer.optimizer.step()
+    if trainer.ema is not None:
+        trainer.ema.update(step)
+    return StepReport(trainer.name, loss, terms, float(norm), lr)
 
 
 def _backward(
     model: GenerativeModel,
-    actor: Actor,
+    trainer: PlayerTrainer,
     split: Split,
-    rows: Tensor,
+    indices: Tensor,
     step: int,
-    batch: int,
-    processes: Processes,
+    batch_size: int,
+    group: ProcessGroup,
 ) -> dict[str, float]:
     """Gradients of the batch's mean loss; returns that loss and its terms.
 
-    A part of the batch counts by its number of rows; processes are averaged afterwards.
+    A microbatch is weighted by its size; gradients are averaged over processes afterwards.
     """
     sums: dict[str, Tensor] = {}
-    for part in rows.chunk(actor.config.accumulate):
-        loss = _loss(model, actor, split, part, step)
-        weight = len(part) * processes.world / batch
+    for microbatch in indices.chunk(trainer.config.accumulate):
+        loss = _loss(model, trainer, split, microbatch, step)
+        weight = len(microbatch) * group.world_size / batch_size
         (loss.total * weight).backward()  # type: ignore[no-untyped-call]
         for name, value in (*loss.terms.items(), ("loss", loss.total)):
             sums[name] = sums.get(name, 0.0) + value.detach().float().mean() * weight
-    values = processes.mean(torch.stack(list(sums.values())))
+    values = group.mean(torch.stack(list(sums.values())))
     return dict(zip(sums, values.tolist(), strict=True))
 
 
-def _loss(model: GenerativeModel, actor: Actor, split: Split, rows: Tensor, step: int) -> Loss:
-    with actor.autocast(model.device):
-        return actor.player.loss(take(model, split, rows), actor.rng(rows, model.device), step)
+def _loss(
+    model: GenerativeModel, trainer: PlayerTrainer, split: Split, indices: Tensor, step: int
+) -> Loss:
+    with trainer.autocast(model.device):
+        return trainer.player.loss(
+            take(model, split, indices), trainer.rng(indices, model.device), step
+        )
 
 
 def _non_finite(
-    actor: Actor, step: int, loss: float, terms: Mapping[str, float], norm: float
-) -> NonFiniteError:
+    trainer: PlayerTrainer, step: int, loss: float, terms: Mapping[str, float], norm: float
+) -> DivergenceError:
     shown = ", ".join(f"{name} = {value:g}" for name, value in terms.items()) or "none"
-    return NonFiniteError(
-        f"player {actor.name!r}, optimizer step {step}: the loss is {loss:g} and its gradient's "
+    return DivergenceError(
+        f"player {trainer.name!r}, optimizer step {step}: the loss is {loss:g} and its gradient's "
         f"norm {norm:g}; terms: {shown}.",
         hint="try a smaller train.lr, a longer train.warmup, or train.clip = 1",
     )

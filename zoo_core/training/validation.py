@@ -1,4 +1,4 @@
-"""How good a model is on the validation split: its likelihood where it has one, else its loss."""
+"""The validation score of a model: its likelihood if it has one, otherwise its loss."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,15 +18,15 @@ from zoo_core.model import GenerativeModel
 from zoo_core.rng import Rng
 from zoo_core.sampling import evaluating
 
-__all__ = ["Valid", "by_likelihood", "by_loss", "scores_by_likelihood"]
+__all__ = ["ValidationScore", "has_likelihood", "validate_by_likelihood", "validate_by_loss"]
 
 
 @dataclass(frozen=True)
-class Valid:
-    """A score on the validation split, the lower the better.
+class ValidationScore:
+    """A score on the validation split; lower is better.
 
-    `value` is -mean nats, or the mean loss; None where several players' losses say nothing, NaN
-    where a likelihood is not finite, as `failure` says: later weights may do better.
+    `value` is -mean nats, or the mean loss. It is None for several players, whose losses do not
+    measure quality, and NaN if the likelihood is not finite, which `failure` explains.
     """
 
     value: float | None
@@ -48,7 +48,7 @@ class Valid:
         return ", ".join(f"{name} loss {value:.4f}" for name, value in self.losses.items())
 
 
-def scores_by_likelihood(model: GenerativeModel) -> bool:
+def has_likelihood(model: GenerativeModel) -> bool:
     """Whether the model has a default likelihood."""
     try:
         resolve.likelihood(model, None, {})
@@ -57,17 +57,19 @@ def scores_by_likelihood(model: GenerativeModel) -> bool:
     return True
 
 
-def by_likelihood(model: GenerativeModel, split: Split, *, seed: int = 0) -> Valid:
+def validate_by_likelihood(
+    model: GenerativeModel, split: Split, *, seed: int = 0
+) -> ValidationScore:
     """The mean default likelihood of a split."""
     x, cond = labelled(model, (split.x, split.y))
     try:
         mean = model.log_likelihood(x, cond=cond, seed=seed).mean()
     except NotFiniteError as error:
-        return Valid(math.nan, None, {}, error.message)
-    return Valid(-mean.nats, mean, {})
+        return ValidationScore(math.nan, None, {}, error.message)
+    return ValidationScore(-mean.nats, mean, {})
 
 
-def by_loss(
+def validate_by_loss(
     model: GenerativeModel,
     split: Split,
     players: dict[str, Player],
@@ -75,19 +77,19 @@ def by_loss(
     seed: int,
     batch_size: int,
     step: int,
-) -> Valid:
+) -> ValidationScore:
     """The mean loss of each player over a split, in evaluation mode with fixed noise.
 
-    `step` is the one whose loss it is: of the last one, so that what warms up does not count.
+    `step` is passed to the loss; the last one leaves out schedules that warm up.
     """
-    parts = torch.split(torch.arange(len(split.x)), batch_size)
+    batches = torch.split(torch.arange(len(split.x)), batch_size)
     # with gradients: some losses differentiate with respect to x
     with evaluating(model), torch.enable_grad():
         losses = {
-            name: _mean_loss(model, split, player, partial(_noise, seed, name), parts, step)
+            name: _mean_loss(model, split, player, partial(_noise, seed, name), batches, step)
             for name, player in players.items()
         }
-    return Valid(next(iter(losses.values())) if len(losses) == 1 else None, None, losses)
+    return ValidationScore(next(iter(losses.values())) if len(losses) == 1 else None, None, losses)
 
 
 def _mean_loss(
@@ -95,15 +97,16 @@ def _mean_loss(
     split: Split,
     player: Player,
     noise: Callable[[torch.Tensor], Rng],
-    parts: Sequence[torch.Tensor],
+    batches: Sequence[torch.Tensor],
     step: int,
 ) -> float:
     total = 0.0
-    for rows in parts:
-        loss = player.loss(take(model, split, rows), noise(rows).to(model.device), step)
-        total += float(loss.total.detach()) * len(rows)
+    for indices in batches:
+        batch = take(model, split, indices)
+        loss = player.loss(batch, noise(indices).to(model.device), step)
+        total += float(loss.total.detach()) * len(indices)
     return total / len(split.x)
 
 
-def _noise(seed: int, name: str, rows: torch.Tensor) -> Rng:
-    return Rng(seed, rows).scope(f"valid/{name}")
+def _noise(seed: int, name: str, indices: torch.Tensor) -> Rng:
+    return Rng(seed, indices).scope(f"valid/{name}")

@@ -29,7 +29,7 @@ from zoo_core.errors import DataError, IntegrityError, OutputError
 from zoo_core.files import atomic_folder, write_json
 from zoo_core.finite import check_parameters
 from zoo_core.reading import read_json, shown
-from zoo_core.weights.tensors import damaged
+from zoo_core.weights.tensors import damaged_file
 
 if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
@@ -38,11 +38,11 @@ __all__ = [
     "GOLDEN",
     "METADATA",
     "WEIGHTS",
-    "counts",
+    "check_overwritable",
     "file_entry",
-    "listed",
+    "is_model_file",
+    "model_files",
     "read_metadata",
-    "refuse_foreign",
     "save",
     "sha256",
     "spec_of",
@@ -72,13 +72,13 @@ def save(
     `NotFiniteError` if a parameter is NaN or infinite, also if `stored` alone makes it so.
     """
     spec = model.spec
-    refuse_foreign(path, spec)
+    check_overwritable(path, spec)
     with atomic_folder(path) as folder:
         _write(model, spec, folder, golden, stored, metadata)
     return path
 
 
-def listed(
+def model_files(
     folder: Path, metadata: Mapping[str, Any], verified: Collection[Path] | None
 ) -> set[Path]:
     """The files of a folder that count: in the commit's list, and in that of `zoo.json`.
@@ -150,7 +150,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def counts(path: Path) -> bool:
+def is_model_file(path: Path) -> bool:
     """Whether a file in a model's folder is of the model: in `files` of `zoo.json`, if any are."""
     files = read_metadata(path.parent)["files"]
     return path.name == METADATA or not files or path.name in files
@@ -177,7 +177,7 @@ def verify(path: Path, metadata: Mapping[str, Any], known: str | None = None) ->
     if files and path.name not in files:
         raise IntegrityError(f"{path} is in no list of the model's files.")
     if files and (known or sha256(path)) != files[path.name]["sha256"]:
-        raise damaged(path, f"its SHA-256 is not the one recorded in {METADATA}")
+        raise damaged_file(path, f"its SHA-256 is not the one recorded in {METADATA}")
 
 
 def _write(
@@ -234,7 +234,7 @@ def _describe(model: "GenerativeModel", spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def refuse_foreign(path: Path, spec: ModelSpec) -> None:
+def check_overwritable(path: Path, spec: ModelSpec) -> None:
     """Raise `OutputError` for a path that holds files which are not a model's."""
     ours = {METADATA, WEIGHTS, GOLDEN, EVALUATION, *(name for name, _ in spec.parts)}
     if path.is_file():

@@ -14,10 +14,10 @@ from zoo_core.catalog.specs import ConverterSpec
 from zoo_core.errors import UsageError
 from zoo_core.reading import read_json
 
-__all__ = ["converter_of", "files_of"]
+__all__ = ["checkpoint_files", "detect_converter"]
 
 
-def converter_of(folder: Path) -> str | None:
+def detect_converter(folder: Path) -> str | None:
     """The one converter whose classes a folder holds; None of a zoo's own, or without classes.
 
     Raises `UsageError` where no converter fits, or several do.
@@ -59,7 +59,7 @@ def _hint(
     return f"nothing installed reads {strange}; beside {known} it would be one of {wanted}"
 
 
-def files_of(folder: Path, converter: str) -> list[str]:
+def checkpoint_files(folder: Path, converter: str) -> list[str]:
     """What a converter may read of a folder: JSON and safetensors; raises if these are missing."""
     names = [path.relative_to(folder).as_posix() for path in _paths(folder)]
     return foreign(names, hint=f"zoo convert {folder} OUT --converter {converter}")

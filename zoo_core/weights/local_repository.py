@@ -15,15 +15,15 @@ from zoo_core.errors import DataError
 from zoo_core.weights.hub.cache import hashes
 from zoo_core.weights.hub.client import Commit, Listed
 
-__all__ = ["Held", "Shelf"]
+__all__ = ["LocalFile", "LocalRepositories"]
 
 _SMALL = 1 << 20
 """Bytes up to which a file that is no weights is named by git's hash, as on the Hub."""
 
 
 @dataclass(frozen=True)
-class Held:
-    """A file on the shelf, and both of its hashes."""
+class LocalFile:
+    """A file on the repositories, and both of its hashes."""
 
     file: Listed
     path: Path
@@ -35,7 +35,7 @@ class Held:
         return len(self.file.digest) == 64
 
 
-class Shelf:
+class LocalRepositories:
     """The models below a root; hashes are remembered for as long as a file does not change."""
 
     def __init__(self, root: Path) -> None:
@@ -46,11 +46,11 @@ class Shelf:
         self._lock = threading.Lock()
 
     def repos(self) -> list[str]:
-        """The names org/name of the folders on the shelf."""
+        """The names org/name of the folders on the repositories."""
         pairs = ((org, model) for org in _folders(self.root) for model in _folders(org))
         return sorted(f"{org.name}/{model.name}" for org, model in pairs)
 
-    def commit(self, repo: str) -> tuple[Commit, dict[str, Held]] | None:
+    def commit(self, repo: str) -> tuple[Commit, dict[str, LocalFile]] | None:
         """The one commit of a repository: a hash of its files' hashes; None if it is not there."""
         if repo not in self.repos():
             return None
@@ -62,7 +62,7 @@ class Shelf:
         files = {name: h.file for name, h in held.items()}
         return Commit(repo, sha.hexdigest(), files), held
 
-    def _held(self, folder: Path) -> Iterator[Held]:
+    def _held(self, folder: Path) -> Iterator[LocalFile]:
         for path in _files(folder):
             if not path.resolve().is_relative_to(self.root):
                 continue
@@ -70,7 +70,7 @@ class Shelf:
             size, name = path.stat().st_size, path.relative_to(folder).as_posix()
             large = size > _SMALL or name.endswith((".safetensors", ".bin", ".pt", ".ckpt"))
             digest = found["sha256" if large else "git"]
-            yield Held(Listed(name, size, digest), path, found["sha256"], found["git"])
+            yield LocalFile(Listed(name, size, digest), path, found["sha256"], found["git"])
 
     def _hashed(self, path: Path) -> dict[str, str]:
         stat = path.stat()

@@ -19,7 +19,7 @@ from zoo_core.weights.hub.access import Access
 if TYPE_CHECKING:
     from zoo_core.weights.hub.snapshot import Snapshot
 
-__all__ = ["Found", "Pulled", "find", "pull"]
+__all__ = ["Pulled", "WeightsLocation", "find", "pull"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def pull(name: str, *, access: Access | None = None) -> Pulled:
     return Pulled(name, got.folder, got.repo, got.commit, digests, size)
 
 
-def _check_here(name: str, found: "Found") -> None:
+def _check_here(name: str, found: "WeightsLocation") -> None:
     """Raise unless a folder that needs no pulling holds a model."""
     from zoo_core.catalog.layout import METADATA
 
@@ -61,7 +61,7 @@ def _check_here(name: str, found: "Found") -> None:
 
 
 @dataclass(frozen=True)
-class Found:
+class WeightsLocation:
     """The folder of a pretrained model, and the files on the Hub that it is."""
 
     folder: Path
@@ -75,29 +75,29 @@ class Found:
     @property
     def files(self) -> list[str]:
         """The paths of what a converter reads: of a commit the verified files, nothing else."""
-        from zoo_core.weights.detect_format import files_of
+        from zoo_core.weights.detect_format import checkpoint_files
 
         assert self.converter is not None
         if self.snapshot is None:
-            return files_of(self.folder, self.converter)
+            return checkpoint_files(self.folder, self.converter)
         return [file.path for file in self.snapshot.files]
 
 
-def find(name: str, access: Access | None = None) -> Found:
+def find(name: str, access: Access | None = None) -> WeightsLocation:
     """Where the weights of a name are; those on the Hub are fetched."""
     access = access or Access()
     parsed = parse_model(name)
     if isinstance(parsed, Path):
-        from zoo_core.weights.detect_format import converter_of
+        from zoo_core.weights.detect_format import detect_converter
 
         _refuse_revision(name, access)
-        return Found(parsed, converter=converter_of(parsed))
+        return WeightsLocation(parsed, converter=detect_converter(parsed))
     if isinstance(parsed, HubName):
         return _repository(parsed, access)
     return _tagged(parsed, access)
 
 
-def _tagged(name: Name, access: Access) -> Found:
+def _tagged(name: Name, access: Access) -> WeightsLocation:
     found = current().model(str(name))
     if found.tag is None:
         tags = [row.name for row in current().models(f"{name.name}.*", pretrained=True)]
@@ -114,7 +114,7 @@ def _tagged(name: Name, access: Access) -> Found:
             f"{found.name} is a recipe; its weights exist nowhere yet.",
             hint=f"zoo train --recipe {found.name}",
         )
-    return Found(found.tag.folder)
+    return WeightsLocation(found.tag.folder)
 
 
 def _training(arch: str) -> str:
@@ -123,7 +123,7 @@ def _training(arch: str) -> str:
     return f"zoo train --recipe {known[0].name if known else './my.toml'} trains one"
 
 
-def _repository(name: HubName, access: Access) -> Found:
+def _repository(name: HubName, access: Access) -> WeightsLocation:
     """A repository by its own name: as this user pinned it, unless a revision is named."""
     from zoo_core.catalog import lockfile as pins
 
@@ -133,7 +133,7 @@ def _repository(name: HubName, access: Access) -> Found:
     return _fetched(pin.repo, pin.revision, access, str(name), pin.sha256)
 
 
-def _pinned(weights: Pretrained, name: Name, access: Access) -> Found:
+def _pinned(weights: Pretrained, name: Name, access: Access) -> WeightsLocation:
     """A registered tag: its hashes hold for its own revision."""
     wanted = _revision(name.revision, access) or weights.revision
     pins = dict(weights.sha256) if wanted == weights.revision else {}
@@ -148,7 +148,7 @@ def _fetched(
     name: str,
     pins: Mapping[str, str] | None = None,
     converter: str | None = None,
-) -> Found:
+) -> WeightsLocation:
     from zoo_core.catalog import layout
     from zoo_core.weights.hub.snapshot import snapshot
 
@@ -156,7 +156,7 @@ def _fetched(
     wanted = layout.wanted if converter is None else partial(layout.foreign, hint=by_hand)
     revision = _revision(revision, access)
     got = snapshot(repo, wanted, access, revision=revision, pins=pins or None, name=name)
-    return Found(got.folder, got, converter)
+    return WeightsLocation(got.folder, got, converter)
 
 
 def _revision(named: str | None, access: Access) -> str | None:

@@ -13,7 +13,7 @@ from torch.nn.modules.module import (
 
 from zoo_core.errors import ConfigError, IntegrityError
 
-__all__ = ["bounded"]
+__all__ = ["memory_guard"]
 
 _FACTOR, _SLACK = 4, 1 << 20
 """Constructors may register a parameter and replace it, as weight normalization does."""
@@ -22,7 +22,7 @@ _PARTS_FACTOR, _PARTS_SLACK = 16, 1 << 12
 
 
 @contextmanager
-def bounded(elements: int, tensors: int, where: str) -> Iterator[None]:
+def memory_guard(elements: int, tensors: int, where: str) -> Iterator[None]:
     """Inside the block this thread makes a model little larger than its weights, or it ends.
 
     The weights are so many `elements` in so many `tensors`. Memory of a parameter is reserved

@@ -15,30 +15,30 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from zoo_core.weights.hub.client import Commit
-from zoo_core.weights.local_repository import Held, Shelf
+from zoo_core.weights.local_repository import LocalFile, LocalRepositories
 
 __all__ = ["application"]
 
 
 def application(root: Path) -> Starlette:
     """The server of a folder, to be run by any ASGI server."""
-    shelf = Shelf(root)
+    repositories = LocalRepositories(root)
 
     def models(request: Request) -> Response:
-        return JSONResponse([{"id": repo, "modelId": repo} for repo in shelf.repos()])
+        return JSONResponse([{"id": repo, "modelId": repo} for repo in repositories.repos()])
 
     def info(request: Request) -> Response:
-        commit, held = _found(shelf, request)
+        commit, held = _found(repositories, request)
         siblings = [_sibling(h) for h in held.values()]
         data = {"id": commit.repo, "modelId": commit.repo, "sha": commit.sha, "private": False}
         return JSONResponse(data | {"siblings": siblings, "tags": [], "downloads": 0})
 
     def tree(request: Request) -> Response:
-        _, held = _found(shelf, request)
+        _, held = _found(repositories, request)
         return JSONResponse([_entry(h) for h in held.values()])
 
     def resolve(request: Request) -> Response:
-        commit, held = _found(shelf, request)
+        commit, held = _found(repositories, request)
         found = held.get(unquote(request.path_params["path"])) or held.get(
             request.path_params["path"]
         )
@@ -58,10 +58,12 @@ def application(root: Path) -> Starlette:
     )
 
 
-def _found(shelf: Shelf, request: Request) -> tuple[Commit, dict[str, Held]]:
+def _found(
+    repositories: LocalRepositories, request: Request
+) -> tuple[Commit, dict[str, LocalFile]]:
     """The commit that a request names, or the Hub's answer that there is none."""
     params = request.path_params
-    found = shelf.commit(f"{params['org']}/{params['name']}")
+    found = repositories.commit(f"{params['org']}/{params['name']}")
     if found is None:
         raise _missing("RepoNotFound")
     if unquote(params.get("revision", "main")) not in ("main", found[0].sha):
@@ -73,7 +75,7 @@ def _missing(code: str, headers: dict[str, str] | None = None) -> HTTPException:
     return HTTPException(404, code, {"X-Error-Code": code, **(headers or {})})
 
 
-def _headers(commit: Commit, held: Held) -> dict[str, str]:
+def _headers(commit: Commit, held: LocalFile) -> dict[str, str]:
     etag = f'"{held.file.digest}"'
     headers = {"X-Repo-Commit": commit.sha, "ETag": etag, "X-Content-Type-Options": "nosniff"}
     if held.large:
@@ -81,14 +83,14 @@ def _headers(commit: Commit, held: Held) -> dict[str, str]:
     return headers | {"Content-Disposition": "attachment", "Accept-Ranges": "bytes"}
 
 
-def _sibling(held: Held) -> dict[str, Any]:
+def _sibling(held: LocalFile) -> dict[str, Any]:
     file = held.file
     lfs = {"sha256": held.sha256, "size": file.size, "pointerSize": 134}
     sibling = {"rfilename": file.path, "size": file.size, "blobId": held.git}
     return sibling | ({"lfs": lfs} if held.large else {})
 
 
-def _entry(held: Held) -> dict[str, Any]:
+def _entry(held: LocalFile) -> dict[str, Any]:
     file = held.file
     lfs = {"oid": held.sha256, "size": file.size, "pointerSize": 134}
     entry = {"type": "file", "path": file.path, "size": file.size, "oid": held.git}

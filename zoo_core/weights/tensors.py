@@ -18,7 +18,14 @@ from zoo_core.catalog.layout import WEIGHTS, is_shard
 from zoo_core.errors import IntegrityError
 from zoo_core.reading import read_json, regular
 
-__all__ = ["MAX_INDEX", "counted", "damaged", "load_state", "read_tensors", "weight_files"]
+__all__ = [
+    "MAX_INDEX",
+    "count_elements",
+    "damaged_file",
+    "load_state",
+    "read_tensors",
+    "weight_files",
+]
 
 _MAX_HEADER = 1 << 22
 _MAX_TENSORS = 100_000
@@ -75,7 +82,7 @@ def load_state(
     module.load_state_dict(state, strict=not skip)
 
 
-def counted(paths: Sequence[Path]) -> tuple[int, int]:
+def count_elements(paths: Sequence[Path]) -> tuple[int, int]:
     """How many numbers safetensors files hold, and in how many tensors, by their headers."""
     with _opened(paths) as tensors:
         return sum(math.prod(t.get_shape()) for t in tensors.values()), len(tensors)
@@ -87,7 +94,7 @@ def read_tensors(paths: Sequence[Path]) -> dict[str, Tensor]:
         return {name: tensor[...] for name, tensor in tensors.items()}
 
 
-def damaged(path: Path, reason: str) -> IntegrityError:
+def damaged_file(path: Path, reason: str) -> IntegrityError:
     return IntegrityError(
         f"{path} is damaged or no safetensors file ({reason}).",
         hint="write or download the folder anew",
@@ -117,7 +124,7 @@ def _opened(paths: Sequence[Path]) -> Iterator[Tensors]:
                     raise IntegrityError(f"{path}: {min(twice)!r} is in another shard too.")
                 tensors |= {name: file.get_slice(name) for name in names[: _MAX_TENSORS + 1]}
             except (SafetensorError, OSError) as error:
-                raise damaged(path, str(error)) from error
+                raise damaged_file(path, str(error)) from error
         if len(tensors) > _MAX_TENSORS:
             raise IntegrityError(f"{paths[0]} holds more than {_MAX_TENSORS} tensors.")
         yield tensors
@@ -130,9 +137,9 @@ def _check_header(path: Path) -> None:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
     except OSError as error:
-        raise damaged(path, error.strerror or str(error)) from error
+        raise damaged_file(path, error.strerror or str(error)) from error
     if length > min(_MAX_HEADER, size):
-        raise damaged(path, f"its header claims {length} bytes")
+        raise damaged_file(path, f"its header claims {length} bytes")
 
 
 def _compare(path: Path, want: Mapping[str, Tensor], have: Tensors) -> None:

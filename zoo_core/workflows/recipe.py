@@ -1,4 +1,4 @@
-"""Recipes: TOML files from which weights can be made again. Needs no torch.
+"""Recipes: TOML files that reproduce weights. Needs no torch.
 
 arch = "made"                     data = "digits"          # or [data] with name and options
 license = "Apache-2.0"            source = "where it comes from"
@@ -32,7 +32,15 @@ from zoo_core.errors import ConfigError, DataError, UnknownNameError, did_you_me
 from zoo_core.reading import literal, parse_toml, read_text
 from zoo_core.training.config import TrainConfig, for_player
 
-__all__ = ["QualityOptions", "Recipe", "Score", "Stage", "load_recipe", "override", "parse_recipe"]
+__all__ = [
+    "LikelihoodOptions",
+    "QualityOptions",
+    "Recipe",
+    "Stage",
+    "load_recipe",
+    "override",
+    "parse_recipe",
+]
 
 _STAGE = {"name": str, "parameters": list, "train": dict, "loss": dict, "players": dict}
 _KEYS: dict[str, Any] = {
@@ -66,8 +74,8 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Score:
-    """A likelihood to be reported: by its name (None: the default), of `limit` events or all."""
+class LikelihoodOptions:
+    """A likelihood to report: its name (None: the default), options, and number of events."""
 
     method: str | None
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -76,7 +84,7 @@ class Score:
 
 @dataclass(frozen=True)
 class QualityOptions:
-    """What is measured of samples at the end, by the names of metrics; None: all that fit."""
+    """Metrics of the samples to report, by name; None: all that fit."""
 
     features: tuple[str, ...] | None = None
     scores: tuple[str, ...] | None = None
@@ -85,10 +93,10 @@ class QualityOptions:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that a set of weights follows from.
+    """Everything that determines a set of weights.
 
-    `likelihood` and `scores` are what is reported at the end. `text` is the file's, as written,
-    and `overrides` what was changed in it by dotted names.
+    `likelihood` and `scores` are the likelihoods reported at the end. `text` is the file as
+    written, `overrides` are the values that replace some of it, by dotted names.
     """
 
     name: str
@@ -100,8 +108,8 @@ class Recipe:
     license: str = "unstated"
     source: str = "unstated"
     report: Literal["valid", "test"] = "valid"
-    likelihood: Score = Score(None)
-    scores: tuple[Score, ...] = ()
+    likelihood: LikelihoodOptions = LikelihoodOptions(None)
+    scores: tuple[LikelihoodOptions, ...] = ()
     quality: QualityOptions | None = QualityOptions()
     """None: samples are not measured."""
     half: bool = False
@@ -146,8 +154,8 @@ def parse_recipe(
         data_options=data_options,
         model=table.get("model", {}),
         stages=_stages(table),
-        likelihood=_score(None, table.get("likelihood", {}), "likelihood"),
-        scores=_scores(table),
+        likelihood=_likelihood(None, table.get("likelihood", {}), "likelihood"),
+        scores=_likelihoods(table),
         quality=_quality(table.get("quality", {})),
         half=table.get("half", False),
         text=text,
@@ -157,7 +165,7 @@ def parse_recipe(
 
 
 def override(table: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """A copy of a recipe's table with one value replaced; `stage.0.train.steps` is the first's.
+    """A copy of a recipe's table with one value replaced, e.g. `stage.0.train.steps`.
 
     A string is read as JSON where it is JSON: `"100"` is the number.
     """
@@ -177,12 +185,12 @@ def _step_into(place: Any, part: str, where: str) -> Any:
         if not part.isdigit() or int(part) >= len(place):
             raise ConfigError(f"override {where!r}: stages are numbered 0 to {len(place) - 1}.")
         return place[int(part)]
-    found = place.setdefault(part, {})
-    if part in ("data", "loss") and isinstance(found, str):
-        found = place[part] = {"name": found}
-    if not isinstance(found, dict | list):
-        raise ConfigError(f"override {where!r}: {where} = {found!r} has no options of its own.")
-    return found
+    value = place.setdefault(part, {})
+    if part in ("data", "loss") and isinstance(value, str):
+        value = place[part] = {"name": value}
+    if not isinstance(value, dict | list):
+        raise ConfigError(f"override {where!r}: {where} = {value!r} has no options of its own.")
+    return value
 
 
 def _literal(value: Any) -> Any:
@@ -200,40 +208,40 @@ def _labels(table: Mapping[str, Any]) -> dict[str, Any]:
     return {k: table[k] for k in ("license", "source", "report") if k in table}
 
 
-def _scores(table: Mapping[str, Any]) -> tuple[Score, ...]:
-    """The further likelihoods that `scores` lists."""
-    found = []
-    for i, given in enumerate(table.get("scores", [])):
-        if not isinstance(given, str | dict):
-            raise ConfigError(f"scores.{i} = {given!r}; give a name, or a table with a name.")
-        name, options = _named(given, f"scores.{i}")
+def _likelihoods(table: Mapping[str, Any]) -> tuple[LikelihoodOptions, ...]:
+    """The likelihoods beside the default one, from the key `scores`."""
+    likelihoods = []
+    for i, entry in enumerate(table.get("scores", [])):
+        if not isinstance(entry, str | dict):
+            raise ConfigError(f"scores.{i} = {entry!r}; give a name, or a table with a name.")
+        name, options = _named(entry, f"scores.{i}")
         if name is None:
             raise ConfigError(f"scores.{i}.name is required.", hint="e.g. {name = 'iwae'}")
-        found.append(_score(name, options, f"scores.{i}"))
-    return tuple(found)
+        likelihoods.append(_likelihood(name, options, f"scores.{i}"))
+    return tuple(likelihoods)
 
 
-def _quality(given: Any) -> QualityOptions | None:
-    if given == "none":
+def _quality(value: Any) -> QualityOptions | None:
+    if value == "none":
         return None
-    if isinstance(given, str):
-        raise ConfigError(f"quality = {given!r}.", hint='write "none", or a table [quality]')
-    found: QualityOptions = configs.from_dict(QualityOptions, given, where="quality.")
-    return found
+    if isinstance(value, str):
+        raise ConfigError(f"quality = {value!r}.", hint='write "none", or a table [quality]')
+    options: QualityOptions = configs.from_dict(QualityOptions, value, where="quality.")
+    return options
 
 
-def _score(method: str | None, table: Mapping[str, Any], where: str) -> Score:
-    """A likelihood's options, apart from `limit`."""
+def _likelihood(method: str | None, table: Mapping[str, Any], where: str) -> LikelihoodOptions:
+    """A likelihood from its table of options, which may have a `limit`."""
     limit = table.get("limit")
     if limit is not None and (type(limit) is not int or limit < 1):
         raise ConfigError(f"{where}.limit = {limit!r}; give a number of events.")
-    return Score(method, {k: v for k, v in table.items() if k != "limit"}, limit)
+    return LikelihoodOptions(method, {k: v for k, v in table.items() if k != "limit"}, limit)
 
 
 def _stages(table: Mapping[str, Any]) -> tuple[Stage, ...]:
     """The stages, each inheriting the recipe's own tables; without any, the recipe is one."""
-    given = table.get("stage", [{}])
-    stages = tuple(_stage(table, own, i) for i, own in enumerate(given))
+    tables = table.get("stage", [{}])
+    stages = tuple(_stage(table, own, i) for i, own in enumerate(tables))
     names = [s.name for s in stages]
     if not stages or len(set(names)) < len(names):
         raise ConfigError(f"stages need names of their own; they are {', '.join(names)}.")
@@ -257,9 +265,9 @@ def _stage(table: Mapping[str, Any], own: Any, i: int) -> Stage:
 
 
 def _patterns(own: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    wanted = {"parameters": own.get("parameters", ["*"])}
-    found: _Patterns = configs.from_dict(_Patterns, wanted, where=where)
-    return found.parameters
+    options = {"parameters": own.get("parameters", ["*"])}
+    patterns: _Patterns = configs.from_dict(_Patterns, options, where=where)
+    return patterns.parameters
 
 
 @dataclass(frozen=True)
@@ -278,7 +286,7 @@ def _named(value: Any, where: str) -> tuple[str | None, dict[str, Any]]:
 
 
 def _check(table: Any, keys: Mapping[str, Any], where: str) -> None:
-    """Known keys of the right kind."""
+    """Raise unless every key is known and its value is of the right type."""
     if not isinstance(table, dict):
         raise ConfigError(f"{where.rstrip('.')} = {table!r}; it must be a table.")
     for key, value in table.items():
@@ -292,7 +300,7 @@ def _check(table: Any, keys: Mapping[str, Any], where: str) -> None:
 
 
 def _find(name: str) -> Path:
-    """The file of a recipe that is named by a tag or by a path."""
+    """The file of a recipe named by a tag or a path."""
     from zoo_core.catalog.registry import current
 
     file = name.endswith(".toml") and not is_path(name)
@@ -301,14 +309,14 @@ def _find(name: str) -> Path:
         return parsed
     if not isinstance(parsed, Name):
         raise UnknownNameError(f"{name!r} is on the Hub; recipes come with plugins or as files.")
-    found = current().model(name)
-    if found.tag is None or found.tag.recipe is None:
+    model = current().model(name)
+    if model.tag is None or model.tag.recipe is None:
         known = [r.name for r in current().models() if r.tag is not None and r.tag.recipe]
         raise UnknownNameError(
             f"{name!r} has no recipe; recipes: {', '.join(known) or 'none'}.",
             hint=did_you_mean(name, known) or "zoo list",
         )
-    return found.tag.recipe
+    return model.tag.recipe
 
 
 def _read(path: Path) -> str:

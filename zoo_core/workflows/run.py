@@ -1,7 +1,7 @@
-"""From a recipe to a folder of weights that says how good they are and how they were made.
+"""Run a recipe: train, measure and save a model with its metrics and provenance.
 
-What can be known before the first step is refused there (`beforehand.py`, `_rehearse`). What fails
-at the end all the same finds the weights saved.
+Errors that can be found before the first step are raised there (`preflight.py`, `_dry_run`). The
+weights are saved before they are measured, so a later error does not lose them.
 """
 
 import logging
@@ -25,14 +25,14 @@ from zoo_core.errors import DataError, UsageError, ZooError, warn
 from zoo_core.evaluation.quality import SampleQuality
 from zoo_core.model import GenerativeModel
 from zoo_core.text import printable
-from zoo_core.training.batch_sampler import derive
-from zoo_core.training.distributed import Processes
+from zoo_core.training.batch_sampler import derive_seed
+from zoo_core.training.distributed import ProcessGroup
 from zoo_core.training.loop import TrainResult, train
-from zoo_core.training.validation import scores_by_likelihood
+from zoo_core.training.validation import has_likelihood
 from zoo_core.weights import golden
-from zoo_core.workflows import beforehand
+from zoo_core.workflows import preflight
 from zoo_core.workflows.precision import remark_on_bf16
-from zoo_core.workflows.recipe import QualityOptions, Recipe, Score, parse_recipe
+from zoo_core.workflows.recipe import LikelihoodOptions, QualityOptions, Recipe, parse_recipe
 
 __all__ = ["MODEL", "metric", "run_recipe"]
 
@@ -52,15 +52,18 @@ def run_recipe(
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> Path:
-    """Train what a recipe says and return the folder of the finished model, `out/model`.
+    """Train the model of a recipe and return its folder, `out/model`.
 
-    `seed` replaces the recipe's for parameters, data order and noise. Checkpoints and logs are in
-    `out`, one folder a stage where there are stages; `resume` continues from them. `valid` is
-    scored at the end, and `test`, once, if the recipe reports it; the `scores` are that split's.
-    With `half` the files hold float16, and what is measured are the numbers that they hold.
+    `overrides` replace values of the recipe by dotted names, e.g. `{"train.steps": 100}`; `seed`
+    replaces the seed of parameters, data order and noise. Checkpoints and logs are written to
+    `out`, or to a folder per stage, and `resume` continues from them. `valid` is scored at the
+    end, and `test` once if the recipe reports it; `scores` are computed on the reported split.
+    With `half` the files hold float16 and the rounded weights are measured.
 
-    What can be known before the first step raises there. The weights are saved before they are
-    measured, so that an error after training loses no more than the metrics and golden tensors.
+    Errors that can be found before the first step are raised there. The weights are saved before
+    they are measured, so an error after training loses metrics and golden tensors only.
+
+        folder = run_recipe(load_recipe("made.digits"), "runs/made", seed=1)
     """
     out = Path(out)
     if overrides:
@@ -73,11 +76,11 @@ def run_recipe(
     model = _build(recipe).to(device)
     losses = [resolve.loss(model, stage.loss, stage.loss_options) for stage in recipe.stages]
     folders = [out / s.name if len(recipe.stages) > 1 else out for s in recipe.stages]
-    beforehand.check(model, data, recipe, losses, folders, out / MODEL, resume=resume)
-    _rehearse(model, data, recipe)
+    preflight.check(model, data, recipe, losses, folders, out / MODEL, resume=resume)
+    _dry_run(model, data, recipe)
     _check_quality(model, data, recipe)
     remark = remark_on_bf16(recipe.stages, model.device)
-    if remark is not None and Processes(model.device).main:
+    if remark is not None and ProcessGroup(model.device).is_main:
         _logger.info("%s", remark)
     results = [
         train(
@@ -93,17 +96,17 @@ def run_recipe(
         )
         for stage, loss, folder in zip(recipe.stages, losses, folders, strict=True)
     ]
-    processes = Processes(model.device)
-    if processes.main:
+    group = ProcessGroup(model.device)
+    if group.is_main:
         _save(model, data, recipe, results, out / MODEL)
-    processes.wait()
+    group.barrier()
     return out / MODEL
 
 
-def _rehearse(model: GenerativeModel, data: Dataset, recipe: Recipe) -> None:
-    """Score one event by all that is to be scored at the end; raises what does not fit.
+def _dry_run(model: GenerativeModel, data: Dataset, recipe: Recipe) -> None:
+    """Score one event by each likelihood of the recipe; raises if one does not fit the model.
 
-    That the numbers of an untrained model are none says nothing of the trained one's.
+    Numbers that are not finite are ignored: the model is untrained.
     """
     for split, how in _scored(model, data, recipe):
         try:
@@ -115,17 +118,17 @@ def _rehearse(model: GenerativeModel, data: Dataset, recipe: Recipe) -> None:
 
 
 def _check_quality(model: GenerativeModel, data: Dataset, recipe: Recipe) -> None:
-    """Names of metrics that are misspelt are refused before training."""
-    if recipe.quality is not None and not scores_by_likelihood(model):
+    """Raise before training if a metric of the recipe does not exist."""
+    if recipe.quality is not None and not has_likelihood(model):
         for split in _reported(data, recipe):
             _protocol(split, model, data, recipe.quality)
 
 
 def _build(recipe: Recipe) -> GenerativeModel:
-    """The model with fresh parameters, which depend on the seed alone."""
+    """A model with fresh parameters, a function of the seed alone."""
     spec = current().model(recipe.arch).spec
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(recipe.stages[0].train.seed, "parameters"))
+        torch.manual_seed(derive_seed(recipe.stages[0].train.seed, "parameters"))
         return build(spec, recipe.model)
 
 
@@ -137,25 +140,25 @@ def _save(
     folder: Path,
 ) -> None:
     """Save the weights as they are, then measured and with golden tensors."""
-    known = _known(data, recipe, results)
-    model.save(folder, metrics=[], **known)
-    with _kept(folder):
+    provenance = _provenance(data, recipe, results)
+    model.save(folder, metrics=[], **provenance)
+    with _report_saved(folder):
         if recipe.half:
             _round_to_half(model)
         metrics = _metrics(model, data, recipe)
-        model.to("cpu")  # golden tensors are for everybody's machine
+        model.to("cpu")  # golden tensors are recorded where everybody can check them
         model.save(
             folder,
-            golden=golden.record(model, *_to_score(model, data)),
+            golden=golden.record(model, *_golden_batch(model, data)),
             stored=torch.float16 if recipe.half else None,
             metrics=metrics,
-            **known,
+            **provenance,
         )
 
 
 @contextmanager
-def _kept(folder: Path) -> Iterator[None]:
-    """What is raised inside comes with a warning that says where the weights are."""
+def _report_saved(folder: Path) -> Iterator[None]:
+    """Warn where the weights are if the block raises."""
     try:
         yield
     except BaseException:
@@ -163,14 +166,14 @@ def _kept(folder: Path) -> Iterator[None]:
         raise
 
 
-def _to_score(model: GenerativeModel, data: Dataset) -> Batch:
+def _golden_batch(model: GenerativeModel, data: Dataset) -> Batch:
     """Events for golden tensors: held-out ones, or those of `train` if there are no others."""
     split = data.splits.get("valid", data.splits["train"])
     return labelled(model, (split.x, split.y))
 
 
-def _known(data: Dataset, recipe: Recipe, results: Sequence[TrainResult]) -> dict[str, Any]:
-    """What `zoo.json` says of how the weights were made."""
+def _provenance(data: Dataset, recipe: Recipe, results: Sequence[TrainResult]) -> dict[str, Any]:
+    """How the weights were made, for `zoo.json`."""
     return {
         "license": recipe.license,
         "source": recipe.source,
@@ -207,9 +210,9 @@ def _described(recipe: Recipe) -> dict[str, Any]:
 def _metrics(model: GenerativeModel, data: Dataset, recipe: Recipe) -> list[dict[str, Any]]:
     """Likelihoods with their kind: on `valid`, and on `test` if the recipe reports it.
 
-    Of a model without one, the quality of its samples beside real events of that split.
+    For a model without a likelihood: the quality of its samples beside events of that split.
     """
-    scored = scores_by_likelihood(model)
+    scored = has_likelihood(model)
     splits = () if scored else _reported(data, recipe)
     quality = [row for name in splits for row in _quality(name, model, data, recipe.quality)]
     likelihoods = _scored(model, data, recipe)
@@ -221,9 +224,11 @@ def _reported(data: Dataset, recipe: Recipe) -> list[str]:
     return [s for s in dict.fromkeys(("valid", recipe.report)) if s in data.splits]
 
 
-def _scored(model: GenerativeModel, data: Dataset, recipe: Recipe) -> list[tuple[str, Score]]:
-    """What is scored by which likelihood on which split: the default one first."""
-    splits = _reported(data, recipe) if scores_by_likelihood(model) else ()
+def _scored(
+    model: GenerativeModel, data: Dataset, recipe: Recipe
+) -> list[tuple[str, LikelihoodOptions]]:
+    """Pairs of a split and a likelihood to score it by, the default likelihood first."""
+    splits = _reported(data, recipe) if has_likelihood(model) else ()
     by_default = [(s, recipe.likelihood) for s in splits]
     return by_default + [(recipe.report, score) for score in recipe.scores]
 
@@ -248,7 +253,7 @@ def _quality(
         return []
     compare = _protocol(split, model, data, how)
     _, cond = labelled(model, data.split(split).batch(compare.rows))
-    found = compare(model.sample(compare.n, cond=cond))
+    quality = compare(model.sample(compare.n, cond=cond))
     for label, why in compare.left_out.items():
         _logger.warning("%s", printable(f"{label} is left out: {why}"))
     return [
@@ -262,17 +267,19 @@ def _quality(
             "n": row.n,
             "n_reference": row.n_reference,
         }
-        for row in found
+        for row in quality
     ]
 
 
-def metric(split: Split, name: str, model: GenerativeModel, how: Score) -> dict[str, Any]:
+def metric(
+    split: Split, name: str, model: GenerativeModel, how: LikelihoodOptions
+) -> dict[str, Any]:
     """The likelihood of a split called `name`, as `zoo.json` states it."""
-    rows = choose(0, len(split), how.limit)
-    x, cond = labelled(model, split.batch(rows))
-    found = model.log_likelihood(x, cond=cond, method=how.method, **how.options)
-    mean, calls = found.mean(), found.evaluations
-    terms = {term: float(found.bits_per_dim(term).mean()) for term in found.terms}
+    indices = choose(0, len(split), how.limit)
+    x, cond = labelled(model, split.batch(indices))
+    ll = model.log_likelihood(x, cond=cond, method=how.method, **how.options)
+    mean, calls = ll.mean(), ll.evaluations
+    terms = {term: float(ll.bits_per_dim(term).mean()) for term in ll.terms}
     return {
         "split": name,
         "method": how.method,

@@ -1,15 +1,15 @@
-"""`zoo compare --study toy`: the families on data whose p(x) is known, given equal means.
+"""`zoo compare --study toy`: the families on data with known p(x), with equal budgets.
 
-Two problems: a mixture of 8 Gaussians in the plane, and the Ising model. For each, every installed
+Two tasks: a mixture of 8 Gaussians in the plane, and the Ising model. For each, every installed
 family that brings a recipe `<arch>.toy_mixture` or `<arch>.toy_ising` trains one model: as many
 parameters as the others (to within 10 %, by the recipe; a difference is pointed out), and as many
-CPU seconds, which a short calibration turns into steps. Then each is held against the truth:
+CPU seconds, which a short calibration turns into steps. Then each is compared with the truth:
 
     log p known:   gap = E_p[log p(x) - log q(x)], which is KL(p || q) if log q is exact, more if
                    it is a lower bound
     samples alone: the energy E_q[log p(x)] against E_p[log p(x)], modes or magnetization
 
-Models of cells (a grid over the plane) are densities that are constant in each cell.
+A model over cells (a grid over the plane) is a density that is constant in each cell.
 
 Shapes: N events, D values.
 """
@@ -38,18 +38,18 @@ from zoo_core.model import GenerativeModel
 from zoo_core.rng import Rng
 from zoo_core.training.config import TrainConfig
 from zoo_core.training.loop import train
-from zoo_core.training.validation import scores_by_likelihood
+from zoo_core.training.validation import has_likelihood
 from zoo_core.uncertainty import UNKNOWN, finite_or_null
 from zoo_core.workflows.recipe import Recipe, Stage, load_recipe
 
 __all__ = [
     "MINUTES",
-    "PROBLEMS",
-    "Outcome",
-    "Problem",
+    "TASKS",
     "Statistic",
     "Study",
-    "contestants",
+    "Task",
+    "TaskResult",
+    "candidates",
     "run_study",
 ]
 
@@ -57,19 +57,19 @@ MINUTES = 0.5
 _SAMPLES = 1_000
 _WARM_UP = 5
 _CALIBRATION = 0.1
-"""Part of the budget in which the time of a step is measured."""
+"""Fraction of the budget spent on measuring the time of a step."""
 
 _TOLERANCE = 0.10
-_REACH = 4.0
-"""Standard deviations from a mode within which a point is of it."""
+_MODE_RADIUS = 4.0
+"""A point belongs to a mode within this many standard deviations of it."""
 
-_FOUND = 0.25
-"""Part of its fair share from which on a mode counts as found."""
+_MIN_SHARE = 0.25
+"""Fraction of its fair share of the samples from which a mode counts as covered."""
 
 
 @dataclass(frozen=True)
 class Statistic:
-    """A number of the samples and of the truth."""
+    """A statistic of the samples and the same of the truth."""
 
     name: str
     value: Estimate
@@ -77,8 +77,8 @@ class Statistic:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
-    """One trained model, held against the truth."""
+class TaskResult:
+    """A candidate trained on a task, compared with the truth."""
 
     name: str
     family: str
@@ -94,25 +94,28 @@ class Outcome:
     first_sample_seconds: float
     evaluations: int | None
     samples: Tensor
-    """In the plane (N, 2), or images (N, 1, L, L)."""
+    """Points in the plane (N, 2), or images (N, 1, L, L)."""
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
-    """A data set with a known distribution, and what its families are called by."""
+class Task:
+    """A data set with a known distribution, and the results of the candidates on it.
+
+    `absent` are the families that bring no recipe tagged `tag`.
+    """
 
     tag: str
     title: str
     data: Dataset
-    outcomes: list[Outcome]
+    results: list[TaskResult]
     absent: list[str]
 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What the study found."""
+    """The results of the study, and where the budgets were not equal."""
 
-    problems: list[Problem]
+    tasks: list[Task]
     minutes: float
     seed: int
     seconds: float
@@ -130,67 +133,72 @@ class Study:
                     "tag": p.tag,
                     "title": p.title,
                     "absent": p.absent,
-                    "outcomes": [_record(o) for o in p.outcomes],
+                    "outcomes": [_record(o) for o in p.results],
                 }
-                for p in self.problems
+                for p in self.tasks
             ],
         }
 
 
-PROBLEMS = {
+TASKS = {
     "toy_mixture": ("8 Gaussians in the plane (sd 0.2)", "gaussians", {"sd": 0.2}),
     "toy_ising": ("the Ising model, 8x8, coupling 0.4", "ising", {}),
 }
 
 
-def contestants(tag: str, wanted: Sequence[str] | None = None) -> dict[str, ModelInfo]:
-    """The model of each family for a problem: the one that is wanted, else the first by name."""
-    found: dict[str, ModelInfo] = {}
+def candidates(tag: str, preferred: Sequence[str] | None = None) -> dict[str, ModelInfo]:
+    """One model per family for a task: a preferred architecture, else the first by name."""
+    chosen: dict[str, ModelInfo] = {}
     for info in current().models(f"*.{tag}"):
-        chosen = wanted is not None and info.spec.arch in wanted
-        if info.tag is not None and info.tag.recipe and (chosen or info.spec.family not in found):
-            found[info.spec.family] = info
-    return found
+        prefer = preferred is not None and info.spec.arch in preferred
+        if info.tag is not None and info.tag.recipe and (prefer or info.spec.family not in chosen):
+            chosen[info.spec.family] = info
+    return chosen
 
 
 def run_study(
-    wanted: Sequence[str] | None = None,
+    preferred: Sequence[str] | None = None,
     *,
     minutes: float = MINUTES,
     samples: int = _SAMPLES,
     seed: int = 0,
     progress: bool = False,
 ) -> Study:
-    """Train and compare. `wanted` names architectures to prefer to the first of their family;
-    `minutes` are CPU minutes of training for each model."""
+    """Train one model per family on each task and compare it with the truth.
+
+    `preferred` are architectures to take instead of the first of their family; `minutes` are CPU
+    minutes of training per model.
+    """
     if not 0 < minutes <= 60:
         raise UsageError(f"minutes = {minutes}; give CPU minutes for each model, up to 60.")
-    archs = {i.spec.arch for tag in PROBLEMS for i in current().models(f"*.{tag}")}
-    for arch in wanted or ():
+    archs = {i.spec.arch for tag in TASKS for i in current().models(f"*.{tag}")}
+    for arch in preferred or ():
         if arch not in archs:
             raise UnknownNameError(
                 f"{arch!r} has no recipe for the study.", hint=f"of: {', '.join(sorted(archs))}"
             )
     start = time.perf_counter()
-    problems = [_problem(tag, wanted, minutes, samples, seed, progress) for tag in PROBLEMS]
-    notes = [note for p in problems for note in _warnings(p)]
-    return Study(problems, minutes, seed, time.perf_counter() - start, notes)
+    tasks = [_task(tag, preferred, minutes, samples, seed, progress) for tag in TASKS]
+    notes = [note for p in tasks for note in _warnings(p)]
+    return Study(tasks, minutes, seed, time.perf_counter() - start, notes)
 
 
-def _problem(
-    tag: str, wanted: Sequence[str] | None, minutes: float, n: int, seed: int, progress: bool
-) -> Problem:
-    title, name, options = PROBLEMS[tag]
+def _task(
+    tag: str, preferred: Sequence[str] | None, minutes: float, n: int, seed: int, progress: bool
+) -> Task:
+    title, name, options = TASKS[tag]
     truth = load_dataset(name, **options)
-    found = contestants(tag, wanted)
-    outcomes = [_outcome(info, truth, minutes, n, seed, progress) for info in found.values()]
+    chosen = candidates(tag, preferred)
+    results = [
+        _train_and_measure(info, truth, minutes, n, seed, progress) for info in chosen.values()
+    ]
     families = {e.spec.family for e in current().all("model")}
-    return Problem(tag, title, truth, outcomes, sorted(families - found.keys()))
+    return Task(tag, title, truth, results, sorted(families - chosen.keys()))
 
 
-def _outcome(
+def _train_and_measure(
     info: ModelInfo, truth: Dataset, minutes: float, n: int, seed: int, progress: bool
-) -> Outcome:
+) -> TaskResult:
     assert info.tag is not None and info.tag.recipe is not None
     recipe = load_recipe(info.tag.recipe)
     data = load_dataset(recipe.data, **recipe.data_options)
@@ -200,7 +208,7 @@ def _outcome(
     timed = timed_sample(model, n, seed=seed)
     first, evaluations = first_image(model, seed=seed)
     points = _in_the_plane(timed.x, data, truth, seed)
-    return Outcome(
+    return TaskResult(
         info.spec.arch,
         info.spec.family,
         info.spec.density,
@@ -249,9 +257,9 @@ def _seconds_a_step(
     copy = deepcopy(model)
 
     def seconds(steps: int) -> float:
-        began = time.process_time()
+        start = time.process_time()
         _run(copy, data, stage, _config(stage, steps, seed), False)
-        return time.process_time() - began
+        return time.process_time() - start
 
     seconds(_WARM_UP)
     first = seconds(_WARM_UP) / _WARM_UP
@@ -277,25 +285,25 @@ def _gap(
     model: GenerativeModel, data: Dataset, truth: Dataset, seed: int
 ) -> tuple[str, str | None, Estimate | None]:
     """Kind and relation of the likelihood, and the mean of log p - log q over the test split."""
-    if not scores_by_likelihood(model):
+    if not has_likelihood(model):
         return "none", None, None
     assert truth.truth is not None
     x, cond = labelled(model, data.split("test").batch())
-    found = model.log_likelihood(x, cond=cond, seed=seed)
-    log_q = found.nats - _log_volume(data, truth)
+    ll = model.log_likelihood(x, cond=cond, seed=seed)
+    log_q = ll.nats - _log_volume(data, truth)
     gap = truth.truth(truth.split("test").x) - log_q
-    return str(found.kind), found.kind.relation, Estimate.mean_of(gap)
+    return str(ll.kind), ll.kind.relation, Estimate.mean_of(gap)
 
 
 def _log_volume(data: Dataset, truth: Dataset) -> float:
-    """log of the size of a cell, where the model is of cells and the truth of points."""
+    """log of a cell's area if the model is over cells and the truth over points, else 0."""
     if data.event.levels is None or truth.event.levels is not None:
         return 0.0
     return data.event.dims * math.log(2 * Gaussians().half / data.event.levels)
 
 
 def _in_the_plane(x: Tensor, data: Dataset, truth: Dataset, seed: int) -> Tensor:
-    """Samples as events of the truth: a cell stands for an even draw of its points."""
+    """Samples as events of the truth: a uniform draw from each cell."""
     if data.event.levels is None or truth.event.levels is not None:
         return x
     half, u = Gaussians().half, Rng(seed, len(x)).uniform((2,), stream="study/cell")
@@ -303,10 +311,10 @@ def _in_the_plane(x: Tensor, data: Dataset, truth: Dataset, seed: int) -> Tensor
 
 
 def _statistics(x: Tensor, truth: Dataset) -> list[Statistic]:
-    """What samples show, beside the same of the test split."""
-    held = truth.split("test").x
+    """Statistics of samples, beside the same of the test split."""
+    test = truth.split("test").x
     measures = _plane_measures(truth) if truth.event.shape == (2,) else _lattice_measures(truth)
-    return [Statistic(name, _mean(f(x)), _mean(f(held))) for name, f in measures.items()]
+    return [Statistic(name, _mean(f(x)), _mean(f(test))) for name, f in measures.items()]
 
 
 def _plane_measures(truth: Dataset) -> dict[str, Any]:
@@ -314,15 +322,15 @@ def _plane_measures(truth: Dataset) -> dict[str, Any]:
     assert truth.truth is not None
 
     def nearest(x: Tensor) -> tuple[Tensor, Tensor]:
-        found = torch.cdist(x.double(), toy.means).min(1)
-        return found.values, found.indices
+        distance = torch.cdist(x.double(), toy.means).min(1)
+        return distance.values, distance.indices
 
     def at_mode(x: Tensor) -> Tensor:
-        return (nearest(x)[0] < _REACH * toy.noise).double()
+        return (nearest(x)[0] < _MODE_RADIUS * toy.noise).double()
 
     def inside(x: Tensor) -> Tensor:
         distance, mode = nearest(x)
-        return mode[distance < _REACH * toy.noise]
+        return mode[distance < _MODE_RADIUS * toy.noise]
 
     def shares(x: Tensor) -> Tensor:
         count = torch.bincount(inside(x), minlength=len(toy.means)).double()
@@ -333,8 +341,8 @@ def _plane_measures(truth: Dataset) -> dict[str, Any]:
         share = shares(x)
         return (1 / len(toy.means) / share[inside(x)]).clamp(max=1.0)
 
-    def found(x: Tensor) -> Estimate:
-        return Estimate(float((shares(x) >= _FOUND / len(toy.means)).sum()), UNKNOWN)
+    def covered(x: Tensor) -> Estimate:
+        return Estimate(float((shares(x) >= _MIN_SHARE / len(toy.means)).sum()), UNKNOWN)
 
     def squared_radius(x: Tensor) -> Tensor:
         distance, _ = nearest(x)
@@ -343,7 +351,7 @@ def _plane_measures(truth: Dataset) -> dict[str, Any]:
     return {
         "energy, E[log p] (nats)": lambda x: truth.truth(x).clamp(min=-100.0),
         "within 4 sd of a mode": at_mode,
-        f"modes, of {len(toy.means)}": found,
+        f"modes, of {len(toy.means)}": covered,
         "balance of the modes": balance,
         "width of the modes (1 is right)": squared_radius,
     }
@@ -376,21 +384,21 @@ def _mean(values: Tensor | Estimate) -> Estimate:
     return values if isinstance(values, Estimate) else Estimate.mean_of(values)
 
 
-def _warnings(problem: Problem) -> list[str]:
-    """Means that are not equal after all."""
-    found = []
+def _warnings(task: Task) -> list[str]:
+    """Budgets that are not equal after all."""
+    warnings = []
     for what in ("parameters", "cpu_seconds"):
-        sizes = sorted((getattr(o, what), o.name) for o in problem.outcomes)
+        sizes = sorted((getattr(o, what), o.name) for o in task.results)
         if len(sizes) > 1 and sizes[-1][0] > (1 + _TOLERANCE) * sizes[0][0]:
             (a, small), (b, large) = sizes[0], sizes[-1]
-            found.append(
-                f"{problem.title}: {what.replace('_', ' ')} differ by more than 10 %: "
+            warnings.append(
+                f"{task.title}: {what.replace('_', ' ')} differ by more than 10 %: "
                 f"{small} has {a:,.0f}, {large} {b:,.0f}"
             )
-    return found
+    return warnings
 
 
-def _record(o: Outcome) -> dict[str, Any]:
+def _record(o: TaskResult) -> dict[str, Any]:
     kept = {k: v for k, v in vars(o).items() if k not in ("samples", "statistics", "gap")}
     statistics = [finite_or_null(asdict(s)) for s in o.statistics]
     return {**kept, "gap": o.gap and o.gap.record(), "statistics": statistics}

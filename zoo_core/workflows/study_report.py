@@ -12,7 +12,7 @@ from zoo_core.evaluation.feature_set import Estimate
 from zoo_core.evaluation.report import page
 from zoo_core.text import table
 from zoo_core.uncertainty import plus_minus
-from zoo_core.workflows.study import Outcome, Problem, Study
+from zoo_core.workflows.study import Study, Task, TaskResult
 
 __all__ = ["html", "markdown", "text"]
 
@@ -28,25 +28,25 @@ _PLANE = 3.0
 
 def text(study: Study) -> Iterator[str]:
     """For a terminal."""
-    for problem in study.problems:
+    for task in study.tasks:
         yield ""
-        yield problem.title
-        yield from table(_HEADER, [_row(o) for o in problem.outcomes])
+        yield task.title
+        yield from table(_HEADER, [_row(o) for o in task.results])
         yield ""
-        yield from table(*_statistics(problem))
-        yield from _absent(problem)
+        yield from table(*_statistics(task))
+        yield from _absent(task)
     yield from _notes(study)
 
 
 def markdown(study: Study) -> str:
     """For the documentation."""
     lines = [f"# {_TITLE}", "", _how(study), ""]
-    for problem in study.problems:
-        lines += [f"## {_heading(problem)}", ""]
-        lines += _markdown_table(_HEADER, [_row(o) for o in problem.outcomes])
+    for task in study.tasks:
+        lines += [f"## {_heading(task)}", ""]
+        lines += _markdown_table(_HEADER, [_row(o) for o in task.results])
         lines += ["", "What the samples show, beside the same of the test split:", ""]
-        lines += _markdown_table(*_statistics(problem))
-        lines += ["", *_absent(problem), ""]
+        lines += _markdown_table(*_statistics(task))
+        lines += ["", *_absent(task), ""]
     lines += [f"- {note}" for note in _notes(study)]
     return "\n".join(lines).strip() + "\n"
 
@@ -60,21 +60,21 @@ def _body(study: Study) -> Iterator[str]:
     yield f'<p class="note">{escape(_how(study))}</p>'
     for note in _notes(study):
         yield f'<p class="warn">{escape(note)}</p>'
-    for problem in study.problems:
-        yield f"<h2>{escape(_heading(problem))}</h2>"
-        yield _html_table(_HEADER, [_row(o) for o in problem.outcomes])
-        yield from (f'<p class="note">{escape(line)}</p>' for line in _absent(problem))
+    for task in study.tasks:
+        yield f"<h2>{escape(_heading(task))}</h2>"
+        yield _html_table(_HEADER, [_row(o) for o in task.results])
+        yield from (f'<p class="note">{escape(line)}</p>' for line in _absent(task))
         yield "<h2>Samples</h2><div class='grids'>"
-        yield _figure(problem.data.split("test").x, "the truth")
-        yield from (_figure(o.samples, o.name) for o in problem.outcomes)
+        yield _figure(task.data.split("test").x, "the truth")
+        yield from (_figure(o.samples, o.name) for o in task.results)
         yield "</div><h2>What they show</h2>"
-        yield _html_table(*_statistics(problem))
-        yield from _trade_off(problem)
+        yield _html_table(*_statistics(task))
+        yield from _trade_off(task)
 
 
-def _trade_off(problem: Problem) -> Iterator[str]:
-    """How far the samples' energy is from the truth's, against the time of a sample."""
-    energies = [(o, o.statistics[0]) for o in problem.outcomes]
+def _trade_off(task: Task) -> Iterator[str]:
+    """A chart of the samples' energy against the time per sample, with the truth's energy."""
+    energies = [(o, o.statistics[0]) for o in task.results]
     if not energies:
         return
     points = [
@@ -98,7 +98,7 @@ def _how(study: Study) -> str:
     )
 
 
-def _row(o: Outcome) -> tuple[str, ...]:
+def _row(o: TaskResult) -> tuple[str, ...]:
     return (
         o.name,
         o.family,
@@ -113,26 +113,26 @@ def _row(o: Outcome) -> tuple[str, ...]:
     )
 
 
-def _statistics(problem: Problem) -> tuple[list[str], list[tuple[str, ...]]]:
-    """One row a statistic, one column a model, the truth first."""
-    outcomes = problem.outcomes
-    names = [s.name for s in outcomes[0].statistics] if outcomes else []
+def _statistics(task: Task) -> tuple[list[str], list[tuple[str, ...]]]:
+    """One row per statistic, one column per model, the truth first."""
+    results = task.results
+    names = [s.name for s in results[0].statistics] if results else []
     cells = [
         (
             name,
-            _number(outcomes[0].statistics[i].truth),
-            *(_number(o.statistics[i].value) for o in outcomes),
+            _number(results[0].statistics[i].truth),
+            *(_number(o.statistics[i].value) for o in results),
         )
         for i, name in enumerate(names)
     ]
-    return ["samples", "truth", *(o.name for o in outcomes)], cells
+    return ["samples", "truth", *(o.name for o in results)], cells
 
 
-def _absent(problem: Problem) -> Iterator[str]:
-    if problem.absent:
+def _absent(task: Task) -> Iterator[str]:
+    if task.absent:
         yield (
-            f"No recipe for this problem comes with: {', '.join(problem.absent)}. A plugin joins "
-            f"by bringing recipes/<arch>.{problem.tag}.toml."
+            f"No recipe for this task comes with: {', '.join(task.absent)}. A plugin joins "
+            f"by bringing recipes/<arch>.{task.tag}.toml."
         )
 
 
@@ -144,12 +144,12 @@ def _notes(study: Study) -> Iterator[str]:
     )
 
 
-def _heading(problem: Problem) -> str:
-    return problem.title[0].upper() + problem.title[1:]
+def _heading(task: Task) -> str:
+    return task.title[0].upper() + task.title[1:]
 
 
-def _number(found: Estimate) -> str:
-    return f"{found.value:.3f} {plus_minus(found.std_err)}".replace("+-", "±")
+def _number(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} {plus_minus(estimate.std_err)}".replace("+-", "±")
 
 
 def _markdown_table(

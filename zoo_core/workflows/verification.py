@@ -1,8 +1,8 @@
-"""Evaluations beside the weights they are of: `evaluation.json` in a model's folder.
+"""Recorded evaluations and their verification: `evaluation.json` in a model's folder.
 
-A record names the weights by hash, so it cannot pass for another model's. Checking it again is
-cheap (`spot_check`: a few events, to rounding) or complete (`verify`: everything anew, within the
-recorded error).
+A record names its weights by hash, so it cannot be taken for another model's. `spot_check` scores
+a few events again and compares to rounding; `verify` repeats the evaluation and compares within
+the recorded standard errors.
 """
 
 import math
@@ -26,7 +26,7 @@ from zoo_core.weights.checkpoint import read_metadata, weights_hash
 from zoo_core.workflows.recipe import Recipe, parse_recipe
 
 __all__ = [
-    "Comparison",
+    "Reproduction",
     "data_of",
     "read_record",
     "recipe_of",
@@ -38,14 +38,14 @@ __all__ = [
 
 _SPOT_TOLERANCE = 1e-3
 _ROUNDING = 1e-6
-"""Of an error of 0: all points counted, or none."""
+"""Tolerance if the recorded error is 0: all points counted, or none."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A recorded number, the same number now, and how far apart they may be.
+class Reproduction:
+    """A recorded number, the same number now, and the tolerance of their difference.
 
-    A recorded error that is not known allows no difference but rounding: the seed is the same.
+    If the recorded error is unknown only rounding is tolerated: the seed is the same.
     """
 
     what: str
@@ -65,7 +65,7 @@ class Comparison:
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> Path:
-    """Put an evaluation beside the weights it is of; raises `DataError` if it names none."""
+    """Save an evaluation beside its weights; raises `DataError` if it names no weights."""
     path = folder / EVALUATION
     if record["model"].get("weights") is None:
         raise DataError(
@@ -77,7 +77,7 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> Path:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """The evaluation in a model's folder, if there is one; raises if it is of other weights."""
+    """The evaluation in a model's folder, or None; raises if it names other weights."""
     path = folder / EVALUATION
     if not path.is_file():
         return None
@@ -94,7 +94,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 
 def recipe_of(folder: Path) -> Recipe:
-    """The recipe that a model's weights follow from."""
+    """The recipe that a model was trained by."""
     recipe = read_metadata(folder).get("recipe")
     if not isinstance(recipe, dict) or "text" not in recipe:
         raise DataError(f"{folder} names no recipe, so no data set.", hint="name one: --data NAME")
@@ -102,15 +102,15 @@ def recipe_of(folder: Path) -> Recipe:
 
 
 def data_of(folder: Path, **options: Any) -> Dataset:
-    """The data set that a model's recipe is for; `options` are set over the recipe's."""
+    """The data set of a model's recipe; `options` override the recipe's."""
     recipe = recipe_of(folder)
     return load_dataset(recipe.data, **{**recipe.data_options, **options})
 
 
 def spot_check(
     model: GenerativeModel, data: Dataset, record: Mapping[str, Any]
-) -> list[Comparison]:
-    """A few recorded scores against the same now; they differ by rounding at most."""
+) -> list[Reproduction]:
+    """Compare a few recorded log-likelihoods with the same now; they may differ by rounding."""
     if "spot" not in record:
         return []
     likelihood = resolve.likelihood(
@@ -119,7 +119,7 @@ def spot_check(
     split, seed = record["data"]["split"], record["seed"]
     now = scoring.spot(model, data, split=split, method=likelihood, seed=seed)
     pairs = zip(record["spot"], now, strict=True)
-    return [_compared(f"nats of event {i}", a, b, None) for i, (a, b) in enumerate(pairs)]
+    return [_reproduction(f"nats of event {i}", a, b, None) for i, (a, b) in enumerate(pairs)]
 
 
 def verify(
@@ -129,11 +129,11 @@ def verify(
     *,
     batch_size: int | None = None,
     progress: bool = False,
-) -> tuple[Evaluation, list[Comparison]]:
-    """Evaluate anew as recorded; numbers agree if they are within the recorded standard error."""
+) -> tuple[Evaluation, list[Reproduction]]:
+    """Repeat a recorded evaluation; numbers agree within the recorded standard errors."""
     likelihood, quality = record["likelihood"], record["quality"]
     parts = [p for p in ("likelihood", "quality") if record[p]]
-    found = evaluate(
+    evaluation = evaluate(
         model,
         data,
         split=record["data"]["split"],
@@ -151,14 +151,14 @@ def verify(
         progress=progress,
         about={k: record["model"][k] for k in ("name", "weights") if k in record["model"]},
     )
-    return found, list(_compare(record, found.record))
+    return evaluation, list(_compare(record, evaluation.record))
 
 
 def verify_metrics(
     model: GenerativeModel, data: Dataset, metrics: list[Mapping[str, Any]], *, seed: int = 0
-) -> list[Comparison]:
-    """The likelihoods that training recorded in `zoo.json` against the same now."""
-    found = []
+) -> list[Reproduction]:
+    """Compare the likelihoods that training recorded in `zoo.json` with the same now."""
+    reproductions = []
     for metric in metrics:
         if "nats" not in metric or metric.get("split") not in data.splits:
             continue
@@ -173,33 +173,37 @@ def verify_metrics(
         )
         if str(now.mean.kind) == metric["kind"] and now.mean.n == metric["n"]:
             what = f"{metric['kind']} of {metric['split']}"
-            found.append(_compared(what, metric["nats"], now.mean.nats, metric["std_err"]))
-    return found
+            reproductions.append(
+                _reproduction(what, metric["nats"], now.mean.nats, metric["std_err"])
+            )
+    return reproductions
 
 
-def _compare(then: Mapping[str, Any], now: Mapping[str, Any]) -> "list[Comparison]":
-    found = []
+def _compare(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Reproduction]:
+    reproductions = []
     a, b = then["likelihood"], now["likelihood"]
     if a and b:
         what = f"{a['kind']} of {then['data']['split']}, nats"
-        found.append(_compared(what, a["nats"], b["nats"], a["std_err"]))
+        reproductions.append(_reproduction(what, a["nats"], b["nats"], a["std_err"]))
         for old, new in zip(a["null"], b["null"], strict=True):
             what = f"gap to {old['name']}"
-            found.append(_compared(what, old["gap"], new["gap"], old["gap_std_err"]))
+            reproductions.append(_reproduction(what, old["gap"], new["gap"], old["gap_std_err"]))
     if then["quality"] and now["quality"]:
         measured = {(s["score"], s["features"]): s for s in now["quality"]["scores"]}
         for old in then["quality"]["scores"]:
             a, b = old["value"], measured[old["score"], old["features"]]["value"]
-            found.append(_compared(str(old["label"]), a["value"], b["value"], a["std_err"]))
-    return found
+            reproductions.append(
+                _reproduction(str(old["label"]), a["value"], b["value"], a["std_err"])
+            )
+    return reproductions
 
 
-def _compared(
+def _reproduction(
     what: str, recorded: float | None, now: float | None, error: float | None
-) -> Comparison:
-    """Within the recorded error, where it is known; null is how records say -inf."""
+) -> Reproduction:
+    """Compare within the recorded error if it is known; records write -inf as null."""
     a, b = from_json(recorded, -math.inf), from_json(now, -math.inf)
     rounding = max(1.0, abs(a)) if math.isfinite(a) else 1.0
     if error is None:
-        return Comparison(what, a, b, _SPOT_TOLERANCE * rounding)
-    return Comparison(what, a, b, math.hypot(error, _ROUNDING * rounding))
+        return Reproduction(what, a, b, _SPOT_TOLERANCE * rounding)
+    return Reproduction(what, a, b, math.hypot(error, _ROUNDING * rounding))

@@ -1,4 +1,4 @@
-"""What can be known of a run before its first step, so that it does not fail at its end."""
+"""Checks before the first step of a run, so that it does not fail at its end."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from zoo_core.data.dataset import Dataset
 from zoo_core.errors import ConfigError
 from zoo_core.model import GenerativeModel
 from zoo_core.training.loop import check as check_stage
-from zoo_core.weights.checkpoint import refuse_foreign
+from zoo_core.weights.checkpoint import check_overwritable
 from zoo_core.workflows.recipe import Recipe
 
 __all__ = ["check"]
@@ -26,9 +26,9 @@ def check(
     *,
     resume: bool,
 ) -> None:
-    """Raise what would stop any stage, or the saving of the finished model after the last one.
+    """Raise the errors that would stop a stage, or saving the model after the last one.
 
-    `losses` and `folders` are those of the stages, `finished` is the folder of the model.
+    `losses` and `folders` belong to the stages; the finished model is saved in `finished`.
     """
     _check_report(data, recipe)
     _check_overrides(recipe)
@@ -36,7 +36,7 @@ def check(
     for score in (recipe.likelihood, *recipe.scores):
         if score.method is not None or score.options:
             resolve.likelihood(model, score.method, score.options)
-    refuse_foreign(finished, model.spec)
+    check_overwritable(finished, model.spec)
     for stage, loss, folder in zip(recipe.stages, losses, folders, strict=True):
         check_stage(
             model,
@@ -52,8 +52,8 @@ def check(
 
 def _check_report(data: Dataset, recipe: Recipe) -> None:
     """`report = "test"` and `scores` name a split; the default `valid` may be missing."""
-    wanted = recipe.report != "valid" or recipe.scores
-    if wanted and recipe.report not in data.splits:
+    required = recipe.report != "valid" or recipe.scores
+    if required and recipe.report not in data.splits:
         raise ConfigError(
             f"report = {recipe.report!r}: data set {data.name!r} has no split of that name; "
             f"splits: {', '.join(data.splits)}.",
@@ -62,7 +62,7 @@ def _check_report(data: Dataset, recipe: Recipe) -> None:
 
 
 def _check_overrides(recipe: Recipe) -> None:
-    """They are recorded in `zoo.json`."""
+    """Raise unless the overrides are JSON: `zoo.json` records them."""
     try:
         json.dumps(dict(recipe.overrides))
     except (TypeError, ValueError) as error:

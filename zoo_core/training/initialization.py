@@ -1,0 +1,35 @@
+"""Data-dependent initialization, once before the first step.
+
+Every process sees the whole first batch, so neither `accumulate` nor the number of processes
+changes the initial parameters.
+"""
+
+from collections.abc import Sequence
+
+from zoo_core.data.batches import take
+from zoo_core.data.dataset import Split
+from zoo_core.model import GenerativeModel
+from zoo_core.training.distributed import ProcessGroup
+from zoo_core.training.players import PlayerTrainer
+
+__all__ = ["initialize_from_data"]
+
+_MIN_BATCH = 16
+"""Samples to use if a batch has fewer: the first ones of the first epoch."""
+
+
+def initialize_from_data(
+    model: GenerativeModel, trainers: Sequence[PlayerTrainer], split: Split, group: ProcessGroup
+) -> None:
+    """Call `data_dependent_init` with the first player's first batch and noise.
+
+    Averaged weights restart from the parameters that it sets.
+    """
+    first = trainers[0]
+    indices = first.indices(0, n=len(split.x), min_size=_MIN_BATCH)
+    with first.autocast(model.device):
+        model.data_dependent_init(take(model, split, indices), first.rng(indices, model.device))
+    group.broadcast_parameters(model)
+    for trainer in trainers:
+        if trainer.ema is not None:
+            trainer.ema.restart()

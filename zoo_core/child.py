@@ -63,9 +63,16 @@ def run(
     a caller that sets no timeout says why, and one that starts a Python gives it `-P`.
     """
     return subprocess.run(
-        command, stdin=stdin, stdout=out, stderr=out, text=True, errors="replace",
-        timeout=timeout, env={**environment(keep), **(variables or {})}, check=False,
-    )  # fmt: skip
+        command,
+        stdin=stdin,
+        stdout=out,
+        stderr=out,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+        env={**environment(keep), **(variables or {})},
+        check=False,
+    )
 
 
 def _is_secret(name: str, value: str) -> bool:

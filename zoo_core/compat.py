@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Container, Mapping
 from importlib import import_module
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -127,13 +128,13 @@ def moved_attribute(module: str, name: str) -> Any:
     return getattr(import_module(home), name)
 
 
-class _Moved:
+class _Moved(Loader):
     """Finds a module by its old name; the module itself stays the one of the new name."""
 
     def find_spec(
         self, name: str, path: object = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        return ModuleSpec(name, self) if name in MODULES else None  # type: ignore[arg-type]
+        return ModuleSpec(name, self) if name in MODULES else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         _warn(spec.name, MODULES[spec.name])

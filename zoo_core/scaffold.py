@@ -1,4 +1,4 @@
-"""A new plugin from the templates: small, complete and working, to be changed into one's own."""
+"""`zoo plugins new`: a small plugin that works, from templates."""
 
 import re
 from collections.abc import Iterator
@@ -14,15 +14,14 @@ __all__ = ["new_plugin"]
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _SUFFIX = ".txt"
-"""Of every template, so that no tool takes it for what it will be."""
+"""Suffix of every template, so that no tool takes it for code."""
 _HIDDEN = ("github", "gitignore")
 
 
 def new_plugin(name: str, folder: Path | None = None) -> Path:
     """Write the plugin `name` into a new folder, by default `./density-zoo-<name>`.
 
-    >>> new_plugin("acme-energy")  # doctest: +SKIP
-    PosixPath('density-zoo-acme-energy')
+    folder = new_plugin("acme-energy")  # ./density-zoo-acme-energy
     """
     from zoo_core.files import atomic_folder
 
@@ -39,7 +38,7 @@ def new_plugin(name: str, folder: Path | None = None) -> Path:
 
 
 def _words(name: str) -> dict[str, str]:
-    """What stands for what in the templates."""
+    """The words that replace the placeholders of the templates."""
     if not _NAME.fullmatch(name) or len(name) > 60:
         raise UsageError(
             f"{name[:80]!r} is no plugin name; it is lower-case words joined by '-'.",
@@ -62,7 +61,7 @@ def _words(name: str) -> dict[str, str]:
 def _filled(
     folder: Traversable, words: dict[str, str], path: str = ""
 ) -> Iterator[tuple[str, str]]:
-    """Every file to be written: its place and its text."""
+    """The path and text of every file to write."""
     for entry in sorted(folder.iterdir(), key=lambda e: e.name):
         if entry.is_dir():
             yield from _filled(entry, words, f"{path}{_place(entry.name, words)}/")

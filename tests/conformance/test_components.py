@@ -27,8 +27,10 @@ def failures(monkeypatch):
         module.ZOO_API = 1
         setattr(module, hook, hookimpl(lambda: [spec], specname=hook))
         monkeypatch.setitem(sys.modules, module.__name__, module)
-        points = [EntryPoint("part", module.__name__, "density_zoo"),
-                  EntryPoint("broken", "zoo_broken.plugin", "density_zoo")]  # fmt: skip
+        points = [
+            EntryPoint("part", module.__name__, "density_zoo"),
+            EntryPoint("broken", "zoo_broken.plugin", "density_zoo"),
+        ]
         registry, found = Registry(Plugins(points, disabled=())), {}
         for case in cases("part", registry):
             if case.check not in CALLING:

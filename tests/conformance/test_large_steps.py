@@ -25,9 +25,18 @@ def test_three_large_steps_leave_a_loss_finite_and_near_its_start(name, tmp_path
     model = zoo.create(recipe.arch, **recipe.model)
     stage = recipe.stages[0]
     large = replace(
-        stage.train, steps=4, batch_size=32, lr=1e-2, clip=1.0, warmup=0, schedule="constant",
-        eval_every=0, keep_best=False, patience=0, log_every=1,
-    )  # fmt: skip
+        stage.train,
+        steps=4,
+        batch_size=32,
+        lr=1e-2,
+        clip=1.0,
+        warmup=0,
+        schedule="constant",
+        eval_every=0,
+        keep_best=False,
+        patience=0,
+        log_every=1,
+    )
     loss = resolve.loss(model, stage.loss, stage.loss_options)
     train(model, zoo.load_dataset("digits"), large, loss=loss, out=tmp_path, progress=False)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]

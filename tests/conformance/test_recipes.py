@@ -53,12 +53,28 @@ def test_a_recipe_builds_its_model_and_takes_a_step(name):
     before = {k: v.clone() for k, v in model.state_dict().items()}
     for stage in recipe.stages:
         once = replace(
-            stage.train, steps=1, batch_size=2, precision="no", warmup=0, schedule="constant",
-            accumulate=1, eval_every=0, keep_best=False, patience=0, ema=0.0,
-        )  # fmt: skip
+            stage.train,
+            steps=1,
+            batch_size=2,
+            precision="no",
+            warmup=0,
+            schedule="constant",
+            accumulate=1,
+            eval_every=0,
+            keep_best=False,
+            patience=0,
+            ema=0.0,
+        )
         loss = resolve.loss(model, stage.loss, stage.loss_options)
-        train(model, events(model), once, loss=loss, players=stage.players,
-              parameters=stage.parameters, progress=False)  # fmt: skip
+        train(
+            model,
+            events(model),
+            once,
+            loss=loss,
+            players=stage.players,
+            parameters=stage.parameters,
+            progress=False,
+        )
     assert any(not torch.equal(v, before[k]) for k, v in model.state_dict().items())
     asked = [recipe.likelihood] if recipe.likelihood.options else []
     for score in (*asked, *recipe.scores):

@@ -341,11 +341,14 @@ def test_a_progress_that_lacks_a_number_is_refused(small, name):
 
 
 STRANGE = [
-    *((kind, what) for kind in ("model/", "ema/", "best/")
-      for what in ("another shape", "another name", "another type", "absent")),
+    *(
+        (kind, what)
+        for kind in ("model/", "ema/", "best/")
+        for what in ("another shape", "another name", "another type", "absent")
+    ),
     ("optimizer/", "another shape"),
     ("optimizer/", "another name"),  # absent is what never had a gradient; torch casts the type
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("kind", "what"), STRANGE)

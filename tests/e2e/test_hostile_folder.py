@@ -20,12 +20,37 @@ from zoo_core.installing.requirements import wanted
 
 COMMAND = Path(sys.executable).with_name("zoo")
 NAMES = (
-    "click", "dataclasses", "encodings", "importlib", "json", "numpy", "pip", "pluggy", "re",
-    "resource", "runpy", "safetensors", "setuptools", "site", "sitecustomize", "subprocess",
-    "torch", "typing", "usercustomize", "zipfile", "zoo_core", "zoo_kernels",
-)  # fmt: skip
-SECRETS = ("HF_TOKEN", "hf_token", "HUGGING_FACE_HUB_TOKEN", "MY_SECRET", "GITHUB_TOKEN",
-           "AWS_SECRET_ACCESS_KEY")  # fmt: skip
+    "click",
+    "dataclasses",
+    "encodings",
+    "importlib",
+    "json",
+    "numpy",
+    "pip",
+    "pluggy",
+    "re",
+    "resource",
+    "runpy",
+    "safetensors",
+    "setuptools",
+    "site",
+    "sitecustomize",
+    "subprocess",
+    "torch",
+    "typing",
+    "usercustomize",
+    "zipfile",
+    "zoo_core",
+    "zoo_kernels",
+)
+SECRETS = (
+    "HF_TOKEN",
+    "hf_token",
+    "HUGGING_FACE_HUB_TOKEN",
+    "MY_SECRET",
+    "GITHUB_TOKEN",
+    "AWS_SECRET_ACCESS_KEY",
+)
 SPY = """
 import json, os, sys
 seen = {"safe": sys.flags.safe_path, "path": sys.path, "names": list(os.environ),
@@ -54,17 +79,25 @@ def hostile(home, site, tmp_path):
     (spy / "sitecustomize.py").write_text(SPY)
     plant(home)
     variables = {
-        **os.environ, **dict.fromkeys(SECRETS, "hf_secret"), "SPY": str(seen),
-        "PYTHONPATH": os.pathsep.join(map(str, (spy, site))), "OMP_NUM_THREADS": "1",
+        **os.environ,
+        **dict.fromkeys(SECRETS, "hf_secret"),
+        "SPY": str(seen),
+        "PYTHONPATH": os.pathsep.join(map(str, (spy, site))),
+        "OMP_NUM_THREADS": "1",
         "PATH": os.pathsep.join([str(COMMAND.parent), "/usr/bin", "/bin"]),
         "PIP_CONFIG_FILE": os.devnull,
-    }  # fmt: skip
+    }
 
     def run(*argv, folder=home):
         started = subprocess.Popen(
-            [COMMAND, *map(str, argv)], cwd=folder, env=variables, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            [COMMAND, *map(str, argv)],
+            cwd=folder,
+            env=variables,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         out, err = started.communicate(timeout=120)
         assert started.returncode == 0, out + err
         return out, children(started.pid)

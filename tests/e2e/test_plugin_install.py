@@ -14,8 +14,10 @@ def test_a_plugin_is_planned_installed_listed_and_uninstalled(place):
     plan = place.local("install", "flows", "--dry-run")
     (change,) = plan["changes"]
     assert (change["dist"], change["version"], change["before"]) == (
-        "density-zoo-flows", "1.0", None,
-    )  # fmt: skip
+        "density-zoo-flows",
+        "1.0",
+        None,
+    )
     assert change["source"].startswith("file://") and len(change["sha256"]) == 64
     assert f"density-zoo=={zoo_core.__version__}" in plan["keeps"]
     assert "with your rights" in plan["note"]

@@ -28,10 +28,16 @@ def test_a_new_plugin_is_named_after_the_conventions_and_complete(written):
     files = {str(p.relative_to(written)) for p in written.rglob("*") if p.is_file()}
     package = "src/zoo_acme_energy"
     assert files >= {
-        "pyproject.toml", "README.md", ".gitignore", ".github/workflows/test.yml",
-        "tests/test_plugin.py", f"{package}/plugin.py", f"{package}/model.py",
-        f"{package}/py.typed", f"{package}/recipes/acme_energy.moons.toml",
-    }  # fmt: skip
+        "pyproject.toml",
+        "README.md",
+        ".gitignore",
+        ".github/workflows/test.yml",
+        "tests/test_plugin.py",
+        f"{package}/plugin.py",
+        f"{package}/model.py",
+        f"{package}/py.typed",
+        f"{package}/recipes/acme_energy.moons.toml",
+    }
     project = tomllib.loads((written / "pyproject.toml").read_text())["project"]
     assert project["name"] == "density-zoo-acme-energy"
     assert project["entry-points"]["density_zoo"] == {"acme-energy": "zoo_acme_energy.plugin"}

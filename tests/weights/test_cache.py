@@ -90,9 +90,15 @@ def test_a_pinned_name_takes_no_other_bytes(hub, commit, zoo_command, cache):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '{"hf://me/mini": 3}', '{"hf://me/mini": {"repo": "me/mini"}}',
-             '{"hf://me/mini": {"repo": "me/mini", "revision": "main", "sha256": {}}}']
-)  # fmt: skip
+    "text",
+    [
+        "{",
+        "[]",
+        '{"hf://me/mini": 3}',
+        '{"hf://me/mini": {"repo": "me/mini"}}',
+        '{"hf://me/mini": {"repo": "me/mini", "revision": "main", "sha256": {}}}',
+    ],
+)
 def test_a_file_that_holds_no_pins_is_named(hub, commit, text):
     pins.path().parent.mkdir(parents=True)
     pins.path().write_text(text)

@@ -65,8 +65,10 @@ def test_listing_registered_names_makes_no_request(public, hub, zoo_command):
     (row,) = json.loads(out)
     assert code == 0 and hub.asked == []
     assert (row["name"], row["status"], row["license"]) == (
-        "mini_ar.cifar10", "unpinned", "Apache-2.0",
-    )  # fmt: skip
+        "mini_ar.cifar10",
+        "unpinned",
+        "Apache-2.0",
+    )
     assert (row["source"], row["size"]) == ("https://example.org/them", 143_000_000)
     shown = zoo_command("list", "--pretrained")[1]
     assert "143.0 MB" in shown and "fid 3.17" in shown

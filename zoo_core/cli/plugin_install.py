@@ -61,8 +61,9 @@ def install(
     that fails its check is disabled.
     """
     if not names and not folders:
-        raise UsageError(f"what? Short names: {', '.join(known_plugins())}.",
-                         hint="zoo plugins install NAME")  # fmt: skip
+        raise UsageError(
+            f"what? Short names: {', '.join(known_plugins())}.", hint="zoo plugins install NAME"
+        )
     if hashes and len(names) + len(folders) != 1:
         raise UsageError("--hash is about one NAME.", hint="install them one by one")
     given["find_links"] = tuple(map(_absolute, given["find_links"]))
@@ -90,8 +91,11 @@ def uninstall(settings: Settings, /, name: str, dry_run: bool, yes: bool) -> Non
     plugins = plugins_of(dist) if version else manifest.entries()[dist].get("plugins", [])
     command = uninstall_command(environment, [dist]) if version else []
     value = {"dist": dist, "version": version, "plugins": plugins, "command": command}
-    text = [f"remove   {dist} {version or '(not installed; only forgotten)'}",
-            f"plugins  {', '.join(plugins)}", f"command  {' '.join(command) or '-'}"]  # fmt: skip
+    text = [
+        f"remove   {dist} {version or '(not installed; only forgotten)'}",
+        f"plugins  {', '.join(plugins)}",
+        f"command  {' '.join(command) or '-'}",
+    ]
     if version and not environment.acts:
         raise PluginError(
             f"{environment.kind} manages {environment.prefix}; zoo does not change it.",
@@ -126,8 +130,11 @@ def sync(settings: Settings, /, dry_run: bool, yes: bool) -> None:
                 outcomes += _carry_out(settings, plan)
             except ZooError as error:
                 failures[plan.wanted[0].requirement] = str(error)
-    found = {"missing": sorted(missing), "plugins": [o.record() for o in outcomes],
-             "failures": failures}  # fmt: skip
+    found = {
+        "missing": sorted(missing),
+        "plugins": [o.record() for o in outcomes],
+        "failures": failures,
+    }
     lines = [*_report(outcomes), *(f"{name}: {why}" for name, why in failures.items())]
     if not dry_run or failures:
         show(settings, found, lines or ["every plugin of the manifest is installed"])
@@ -222,11 +229,15 @@ def _report(outcomes: Sequence[Outcome]) -> list[str]:
         models = f"{len(found.models)} models: {', '.join(found.models[:8])}"
         lines += {
             "ok": [f"{found.plugin} is installed; {models if found.models else 'no models'}"],
-            "off": [f"{found.plugin} is installed and stays disabled; "
-                    f"zoo plugins enable {found.plugin}"],
-            "disabled": [f"{found.plugin} is installed, failed its check and is disabled: "
-                         f"{found.error}", f"  trace: {found.trace}"],
-        }[found.status]  # fmt: skip
+            "off": [
+                f"{found.plugin} is installed and stays disabled; "
+                f"zoo plugins enable {found.plugin}"
+            ],
+            "disabled": [
+                f"{found.plugin} is installed, failed its check and is disabled: {found.error}",
+                f"  trace: {found.trace}",
+            ],
+        }[found.status]
         lines += [f"  note: {note}" for note in found.notes]
     return lines
 

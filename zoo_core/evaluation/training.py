@@ -88,7 +88,7 @@ def _fit(recipe: _Recipe, x: Tensor, y: Tensor) -> Classifier:
         images = _augment(x[rows], recipe.augment)
         loss = F.cross_entropy(model(images), y[rows], label_smoothing=0.1)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         schedule.step()
     return model.eval()

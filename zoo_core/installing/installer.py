@@ -47,8 +47,14 @@ _REACHES_INDEXES = (
 """Variables the installer may see though credentials are in them: its own (PIP_INDEX_URL,
 UV_INDEX_<NAME>_PASSWORD), proxies, the agent of `git+ssh://`. Other credentials for an index
 belong in a keyring, a netrc file or the installer's configuration."""
-_UNREACHABLE = ("NewConnectionError", "Max retries exceeded", "name resolution",
-                "ConnectTimeout", "ProxyError", "error sending request")  # fmt: skip
+_UNREACHABLE = (
+    "NewConnectionError",
+    "Max retries exceeded",
+    "name resolution",
+    "ConnectTimeout",
+    "ProxyError",
+    "error sending request",
+)
 _UNSAFE = re.compile(
     r"[^.;\n]*--(?:break-system-packages|trusted-host|allow-insecure-host)\b[^.;\n]*[.;]?"
 )
@@ -177,10 +183,16 @@ def _verb(environment: Environment, verb: str) -> list[str]:
 
 def _requirements_file(constraints: Path, wanted: Sequence[Wanted]) -> Path:
     lines = [
-        " ".join([f"{w.dist} @ {Path(w.requirement).as_uri()}" if w.kind == "wheel"
-                  else w.requirement, *(f"--hash={h}" for h in w.hashes)])
+        " ".join(
+            [
+                f"{w.dist} @ {Path(w.requirement).as_uri()}"
+                if w.kind == "wheel"
+                else w.requirement,
+                *(f"--hash={h}" for h in w.hashes),
+            ]
+        )
         for w in wanted
-    ]  # fmt: skip
+    ]
     path = constraints.with_suffix(".hashes.txt")
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -206,8 +218,13 @@ def _reported(item: dict[str, Any]) -> Change:
     dist = normalized(item["metadata"]["name"])
     info = item["download_info"]
     hashes = info.get("archive_info", {}).get("hashes", {})
-    return Change(dist, item["metadata"]["version"], installed(dist), shown([info["url"]]),
-                  hashes.get("sha256"))  # fmt: skip
+    return Change(
+        dist,
+        item["metadata"]["version"],
+        installed(dist),
+        shown([info["url"]]),
+        hashes.get("sha256"),
+    )
 
 
 def _resolve_by_uv(command: list[str], wanted: Sequence[Wanted]) -> list[Change]:

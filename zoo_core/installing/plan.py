@@ -97,8 +97,9 @@ def make_plan(environment: Environment, wanted: Sequence[Wanted], options: Optio
     command = install_command(environment, wanted, options, path)
     names = [text for w in wanted for text in ("-e", w.requirement)[not w.editable :]]
     say = [] if environment.acts else advice(environment, command, names)
-    return Plan(environment, tuple(wanted), options, tuple(changes), tuple(command), tuple(say),
-                resolved)  # fmt: skip
+    return Plan(
+        environment, tuple(wanted), options, tuple(changes), tuple(command), tuple(say), resolved
+    )
 
 
 @contextmanager

@@ -25,8 +25,16 @@ __all__ = ["Wanted", "normalized", "wanted"]
 
 Kind = Literal["index", "url", "wheel", "folder", "source"]
 
-_NO_WHEEL = (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError,
-             RuntimeError, ConfigParserError)  # fmt: skip
+_NO_WHEEL = (
+    OSError,
+    ValueError,
+    KeyError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+    ConfigParserError,
+)
 _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
     r"(?P<rest>\s*(?:\[[^\]]*\])?\s*(?:[=<>!~;@].*)?)"
@@ -132,8 +140,11 @@ def _wheel(path: Path) -> dict[str, Any]:
     """What a wheel's own metadata says."""
     try:
         with zipfile.ZipFile(path) as archive:
-            (where,) = {n for n in archive.namelist() if n.count("/") == 1
-                        and n.endswith(".dist-info/METADATA")}  # fmt: skip
+            (where,) = {
+                n
+                for n in archive.namelist()
+                if n.count("/") == 1 and n.endswith(".dist-info/METADATA")
+            }
             about = HeaderParser().parsestr(_member(archive, where))
             points = where.replace("METADATA", "entry_points.txt")
             listed = _member(archive, points) if points in archive.namelist() else ""

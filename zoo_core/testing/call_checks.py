@@ -3,10 +3,10 @@
 Nothing is downloaded: what needs a network, a file or a package that is not there is inconclusive.
 """
 
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -46,8 +46,11 @@ def check_datasets_load(subject: PluginSubject) -> None:
 
 def check_metrics_measure(subject: PluginSubject) -> None:
     """Features of each event by itself; scores that prefer like samples to unlike ones."""
-    _each(subject, "metric", lambda e: (_check_features if e.spec.kind == "features"
-                                        else _check_score)(e))  # fmt: skip
+    _each(
+        subject,
+        "metric",
+        lambda e: (_check_features if e.spec.kind == "features" else _check_score)(e),
+    )
 
 
 def check_converters_refuse_strangers(subject: PluginSubject) -> None:
@@ -86,12 +89,8 @@ def _no_network() -> Iterator[None]:
     def refuse(*arguments: Any, **options: Any) -> Any:
         raise NetworkError("checks are made without a network.")
 
-    kept = socket.socket.connect, socket.getaddrinfo
-    socket.socket.connect, socket.getaddrinfo = refuse, refuse  # type: ignore[method-assign]
-    try:
+    with patch("socket.socket.connect", refuse), patch("socket.getaddrinfo", refuse):
         yield
-    finally:
-        socket.socket.connect, socket.getaddrinfo = kept  # type: ignore[method-assign]
 
 
 def _check_dataset(entry: Entry[Any]) -> None:

@@ -143,10 +143,13 @@ def _model(subject: PluginSubject, entry: Entry[Any], discrete: bool) -> Generat
         except NoCapabilityError:
             pass  # no miniature can have it; a registered model may
     return next(
-        (model for model in _registered(subject, only_own=_has_players(entry))
-         if model.event.discrete == discrete and all(has(model, name) for name in requires)),
+        (
+            model
+            for model in _registered(subject, only_own=_has_players(entry))
+            if model.event.discrete == discrete and all(has(model, name) for name in requires)
+        ),
         None,
-    )  # fmt: skip
+    )
 
 
 def _registered(subject: PluginSubject, *, only_own: bool) -> Iterator[GenerativeModel]:

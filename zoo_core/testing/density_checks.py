@@ -11,10 +11,12 @@ Shapes: N samples x (N, *S), D values each.
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from zoo_core.catalog.capabilities import Density, Energy, Score
 from zoo_core.likelihoods.iwae import IWAE
 from zoo_core.model import GenerativeModel
 from zoo_core.sampling import evaluating
@@ -33,15 +35,15 @@ __all__ = ["DENSITY_CHECKS"]
 
 _SIGMAS = 5.0
 _SAMPLES, _DRAWS, _BATCH = 2048, 1 << 14, 4096
-_MOST_DIMS = 256
-_LEAST_EFFECTIVE = 100
+_MAX_DIMS = 256
+_MIN_EFFECTIVE = 100
 """Weights of fewer effective draws have standard errors that mean little."""
 _TOLD = 0.1
 """An error of log p by a constant that the check of the mass must be able to see, in nats."""
 _CHANCE = 1e-6
 """By Markov's inequality a mean of weights exceeds 1 / chance with at most that probability."""
 _ROUNDING = {"mass": 1e-3, "stein": 2e-3}
-_STEP, _JUMP, _MOST_STRAYS = 1e-2, 0.1, 1e-3
+_STEP, _JUMP, _MAX_STRAYS = 1e-2, 0.1, 1e-3
 """Differences of a smooth log p, over a step in standard deviations, stray from its slope by less
 than a jump, in nats, at all but a few samples."""
 _SLOPE = 1e-4
@@ -79,7 +81,7 @@ def check_slope_of_log_p_fits_the_samples(subject: ModelSubject) -> None:
             where = f"x_{i}{given(cond)}"
             strays = _strays(subject, model, x, s, cond, i)
             assert strays < 0.5, f"autograd has another slope of log p than differences at {where}"
-            assert strays > _MOST_STRAYS, (
+            assert strays > _MAX_STRAYS, (
                 f"Stein's identity is off by {mean:.3g} +- {error:.2g} for {where}: the slope of "
                 "log p does not fit the samples"
             )
@@ -92,17 +94,18 @@ def check_slope_of_log_p_fits_the_samples(subject: ModelSubject) -> None:
 def check_score_is_the_slope_of_log_p(subject: ModelSubject) -> None:
     """`score` is the gradient of `log_prob`, or of minus `energy`, where the model has one."""
     model = _of_reals(subject)
+    assert isinstance(model, Score)
     x, cond = subject.events(16).requires_grad_(), subject.cond(16)
     with torch.enable_grad():
-        if subject.claims("Density"):
-            log_f = model.log_prob(x, cond)  # type: ignore[operator]
-        elif subject.claims("Energy"):
-            log_f = -model.energy(x, cond)  # type: ignore[operator]
+        if isinstance(model, Density):
+            log_f = model.log_prob(x, cond)
+        elif isinstance(model, Energy):
+            log_f = -model.energy(x, cond)
         else:
             raise Inapplicable("the model has neither log_prob nor energy to compare with")
         (want,) = torch.autograd.grad(log_f.sum(), x)
     with torch.no_grad():
-        found = model.score(x.detach(), cond)  # type: ignore[operator]
+        found = model.score(x.detach(), cond)
     gap = float((found - want).abs().max())
     assert gap < _SLOPE * max(1.0, float(want.abs().max())), (
         f"score differs by {gap:.3g} from the gradient of log p"
@@ -116,13 +119,13 @@ def _of_reals(subject: ModelSubject) -> GenerativeModel:
 
 
 def _check_mass(subject: ModelSubject, model: GenerativeModel, log_p: LogProb) -> None:
-    if subject.event.dims > _MOST_DIMS:
+    if subject.event.dims > _MAX_DIMS:
         raise Inconclusive(f"{subject.event.dims} dimensions; name a smaller model in `tiny`")
     doubts = []
     for cond in subject.conditions():
         found = _mass(subject, model, log_p, cond)
         gap, slack = abs(found.value - 1), _SIGMAS * found.error + _ROUNDING["mass"]
-        told = found.effective >= _LEAST_EFFECTIVE
+        told = found.effective >= _MIN_EFFECTIVE
         if found.value * _CHANCE > 1 or (told and gap > slack):
             raise AssertionError(f"p integrates to {found}{given(cond)}")
         if not told or slack > _TOLD:
@@ -153,12 +156,12 @@ def _samples(subject: ModelSubject, model: GenerativeModel, cond: Tensor | None)
     return x
 
 
-def _nats(model: GenerativeModel, x: Tensor, cond: Tensor | None, **options: object) -> Tensor:
+def _nats(model: GenerativeModel, x: Tensor, cond: Tensor | None, **options: Any) -> Tensor:
     found = model.log_likelihood(
         x,
         cond=repeated(cond, len(x)),
         batch_size=_BATCH,
-        **options,  # type: ignore[arg-type]
+        **options,
     ).nats
     assert not bool(found.isnan().any()), f"log p is NaN at {int(found.isnan().sum())} events"
     return found

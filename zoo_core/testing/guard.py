@@ -43,7 +43,7 @@ def forbid_torch_randomness() -> Iterator[None]:
         torch.default_generator.set_state(kept["torch"])
 
 
-class _Guard(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch types it not
+class _Guard(TorchDispatchMode):
     def __torch_dispatch__(
         self,
         func: Any,

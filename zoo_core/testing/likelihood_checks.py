@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from zoo_core.catalog.capabilities import has
+from zoo_core.catalog.capabilities import Bijection, Conditionals, Density
 from zoo_core.errors import NoLikelihoodError
 from zoo_core.likelihood import LogLikelihood
 from zoo_core.likelihoods.iwae import IWAE
@@ -50,8 +50,9 @@ def check_likelihood_is_of_the_declared_kind(subject: ModelSubject) -> None:
     assert not bool(found.nats.isnan().any()), f"nats are {found.nats.tolist()}"
     assert bool((found.std_err >= 0).all()), f"standard errors are {found.std_err.tolist()}"
     name = subject.spec.default_likelihood or ""
-    kinds = {(e.spec.kind.name, e.spec.kind.relation)
-             for e in subject.registry.find("likelihood", name)}  # fmt: skip
+    kinds = {
+        (e.spec.kind.name, e.spec.kind.relation) for e in subject.registry.find("likelihood", name)
+    }
     have = (found.kind.name, found.kind.relation)
     assert have in kinds, f"the numbers are {have}; {name} is declared as {sorted(kinds)}"
     exact = found.kind.relation == "equal"
@@ -156,9 +157,10 @@ def check_bijection_inverts_and_tells_its_jacobian(subject: ModelSubject) -> Non
     if subject.event.dims > 64 or subject.event.discrete:
         raise Inapplicable("events of at most 64 reals have a Jacobian to compare with")
     x, cond = subject.events(3).double(), subject.cond(3)
+    assert isinstance(model, Bijection)
     with torch.no_grad():
-        z, ladj = model.forward_and_ladj(x, cond)  # type: ignore[operator]
-        back, other = model.inverse_and_ladj(z, cond)  # type: ignore[operator]
+        z, ladj = model.forward_and_ladj(x, cond)
+        back, other = model.inverse_and_ladj(z, cond)
     assert torch.allclose(back, x, atol=1e-5), f"x comes back {(back - x).abs().max():.2g} off"
     assert torch.allclose(ladj + other, torch.zeros_like(ladj), atol=1e-5), (
         f"the log-determinants of the two directions add up to {(ladj + other).tolist()}"
@@ -172,23 +174,24 @@ def check_bijection_inverts_and_tells_its_jacobian(subject: ModelSubject) -> Non
 def check_conditionals_are_causal_and_make_log_prob(subject: ModelSubject) -> None:
     """Logits of x_i ignore x_i and what follows; their product is log p(x); the cache agrees."""
     model = subject.model()
+    assert isinstance(model, Conditionals)
     x, cond = subject.events(3), subject.cond(3)
-    order = model.order().tolist()  # type: ignore[operator]
+    order = model.order().tolist()
     assert sorted(order) == list(range(subject.event.dims)), f"order() is {order}"
     with torch.no_grad():
         log_p = _conditional_log_p(model, x, cond)
         chosen = log_p.gather(-1, x.flatten(1).unsqueeze(-1)).squeeze(-1).sum(1)
-        cache, known = model.begin(len(x), cond), torch.zeros_like(x)  # type: ignore[operator]
+        cache, known = model.begin(len(x), cond), torch.zeros_like(x)
         for i, place in enumerate(order):
             later = _conditional_log_p(model, known, cond)[:, place]
             gap = float((later - log_p[:, place]).abs().max())
             assert gap < 1e-4, f"logits of position {place} change with later values by {gap:.2g}"
-            one, cache = model.conditional(known, i, cache)  # type: ignore[operator]
+            one, cache = model.conditional(known, i, cache)
             gap = float((one.log_softmax(-1) - log_p[:, place]).abs().max())
             assert gap < 1e-4, f"conditional({i}) differs from logits() by {gap:.2g}"
             known.flatten(1)[:, place] = x.flatten(1)[:, place]
-        if has(model, "Density"):
-            gap = float((chosen - model.log_prob(x, cond)).abs().max())  # type: ignore[operator]
+        if isinstance(model, Density):
+            gap = float((chosen - model.log_prob(x, cond)).abs().max())
             assert gap < 1e-3, f"log_prob differs from the conditionals by {gap:.2g} nats"
 
 
@@ -214,18 +217,18 @@ def _statistics(log_p: Tensor, x: Tensor) -> Tensor:
     return torch.cat((log_p[:, None], x.flatten(1).double()), 1)
 
 
-def _slogdet(model: GenerativeModel, x: Tensor, cond: Tensor | None) -> float:
+def _slogdet(model: Bijection, x: Tensor, cond: Tensor | None) -> float:
     def forward(flat: Tensor) -> Tensor:
-        z: Tensor = model.forward_and_ladj(flat.view_as(x), cond)[0]  # type: ignore[operator]
+        z: Tensor = model.forward_and_ladj(flat.view_as(x), cond)[0]
         return z.flatten()
 
     jacobian: Tensor = torch.func.jacrev(forward)(x.flatten())
     return float(torch.linalg.slogdet(jacobian.detach())[1])
 
 
-def _conditional_log_p(model: GenerativeModel, x: Tensor, cond: Tensor | None) -> Tensor:
+def _conditional_log_p(model: Conditionals, x: Tensor, cond: Tensor | None) -> Tensor:
     """(B, D, K), positions in the order of the event."""
-    logits: Tensor = model.logits(x, cond)  # type: ignore[operator]
+    logits: Tensor = model.logits(x, cond)
     return logits.flatten(1, -2).log_softmax(-1)
 
 

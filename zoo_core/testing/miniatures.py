@@ -66,12 +66,12 @@ class Miniature(GenerativeModel):
 
 class _Density:
     def log_prob(self: Any, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        return self.exact(x)  # type: ignore[no-any-return]
+        return self.exact(x)
 
 
 class _Energy:
     def energy(self: Any, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        return 0.5 - self.exact(x)  # type: ignore[no-any-return]
+        return 0.5 - self.exact(x)
 
 
 class _Conditionals:
@@ -79,7 +79,7 @@ class _Conditionals:
         return torch.arange(self.event.dims)
 
     def logits(self: Any, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        return self._law(len(x)).logits  # type: ignore[no-any-return]
+        return self._law(len(x)).logits
 
     def begin(self, batch: int, cond: Tensor | None = None) -> None:
         return None
@@ -103,7 +103,7 @@ class _Bijection:
 
 class _Prior:
     def prior(self: Any, batch: int, cond: Tensor | None = None) -> Normal:
-        return self._standard(batch)  # type: ignore[no-any-return]
+        return self._standard(batch)
 
 
 class _Encoder:
@@ -128,12 +128,12 @@ class _Decoder(_Prior):
 class _Generator(_Prior):
     def generate(self: Any, z: Tensor, cond: Tensor | None = None) -> Tensor:
         y = self.mean + self.log_std.exp() * z
-        return (y + 1) * ((self.event.levels - 1) / 2) if self.event.discrete else y  # type: ignore[no-any-return]
+        return (y + 1) * ((self.event.levels - 1) / 2) if self.event.discrete else y
 
 
 class _Score:
     def score(self: Any, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        return (self.mean - x) * (-2 * self.log_std).exp()  # type: ignore[no-any-return]
+        return (self.mean - x) * (-2 * self.log_std).exp()
 
 
 class _Cosine:
@@ -157,7 +157,7 @@ class _Denoiser:
         )
         variance = (2 * self.log_std).exp()
         gain = a * variance / (a.square() * variance + sigma.square())
-        return self.mean + gain * (x_t - a * self.mean)  # type: ignore[no-any-return]
+        return self.mean + gain * (x_t - a * self.mean)
 
 
 _PARTS: dict[str, type] = {

@@ -3,6 +3,7 @@
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -154,9 +155,10 @@ def check_sampling_leaves_the_model_as_it_was(subject: ModelSubject) -> None:
 
 def check_wrong_counts_are_refused(subject: ModelSubject) -> None:
     model, cond = subject.model(), subject.cond(1)
-    for n in (0, -1, 2.5, True):
+    counts: tuple[Any, ...] = (0, -1, 2.5, True)
+    for n in counts:
         with refused(f"sample({n!r})"):
-            model.sample(n, cond=cond)  # type: ignore[arg-type]
+            model.sample(n, cond=cond)
     with refused("batch_size=0"):
         model.sample(1, cond=cond, batch_size=0)
     with refused("seed=-1"):
@@ -231,8 +233,11 @@ def _check_gradients(
     grads = torch.autograd.grad(found.total, parameters, allow_unused=True)
     lost = [names.get(p, "?") for p, g in zip(parameters, grads, strict=True) if g is None]
     assert not lost, f"the loss of {name} does not reach {', '.join(lost[:5])}"
-    wild = [names.get(p, "?") for p, g in zip(parameters, grads, strict=True)
-            if g is not None and not bool(g.isfinite().all())]  # fmt: skip
+    wild = [
+        names.get(p, "?")
+        for p, g in zip(parameters, grads, strict=True)
+        if g is not None and not bool(g.isfinite().all())
+    ]
     assert not wild, f"gradients of {', '.join(wild[:5])} are not finite"
     assert any(bool(g.any()) for g in grads if g is not None), f"every gradient of {name} is zero"
 

@@ -35,7 +35,7 @@ class ProcessGroup:
     """This process, one of `world_size`; a single process leaves every argument as it is."""
 
     def __init__(self, device: torch.device) -> None:
-        from accelerate import PartialState  # type: ignore[import-untyped]
+        from accelerate import PartialState
 
         store = _rendezvous(device)
         state = PartialState(cpu=device.type == "cpu", timeout=_COLLECTIVE_TIMEOUT, **store)
@@ -64,7 +64,7 @@ class ProcessGroup:
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean of `values` over processes."""
-        from accelerate.utils import reduce  # type: ignore[import-untyped]
+        from accelerate.utils import reduce
 
         return reduce(values, "mean") if self.world_size > 1 else values
 

@@ -87,7 +87,7 @@ def _backward(
     for microbatch in indices.chunk(trainer.config.accumulate):
         loss = _loss(model, trainer, split, microbatch, step)
         weight = len(microbatch) * group.world_size / batch_size
-        (loss.total * weight).backward()  # type: ignore[no-untyped-call]
+        (loss.total * weight).backward()
         for name, value in (*loss.terms.items(), ("loss", loss.total)):
             sums[name] = sums.get(name, 0.0) + value.detach().float().mean() * weight
     values = group.mean(torch.stack(list(sums.values())))

@@ -1,1 +1,1 @@
-"""Weights by name: tags and their folders, checkpoints, and what may be read from them."""
+"""Weights: model folders, checkpoints of other libraries, golden tensors, the Hub."""

@@ -1,4 +1,4 @@
-"""The card of a published model: what it is, what its numbers mean, how to load it."""
+"""The model card of a published model, and recorded metrics as text."""
 
 import json
 import math
@@ -20,12 +20,12 @@ _HUB_LICENCES |= {"cc-by-nc-sa-4.0", "bsd-3-clause", "openrail", "gpl-3.0"}
 
 
 def card(repo: str, spec: ModelSpec, metadata: Mapping[str, Any]) -> str:
-    """The README.md of a repository, from the spec and the metadata of its model."""
+    """The model card (README.md) of a repository, from the spec and metadata of its model."""
     return "\n".join([*_header(spec, metadata), *_body(repo, spec, metadata), ""])
 
 
 def metric_text(metric: Mapping[str, Any]) -> str:
-    """A recorded likelihood behind the sign of its relation to log p, or another metric."""
+    """A recorded metric as text; a likelihood is preceded by its relation to log p."""
     if {"score", "value", "std_err", "real", "null"} <= metric.keys():
         return (
             f"{metric['score']} {metric['value']:.4g} {plus_minus(metric['std_err'], '.2g')} "
@@ -45,26 +45,26 @@ def metric_text(metric: Mapping[str, Any]) -> str:
 
 
 def headline(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """What stands for all that was measured: the first of the split that was reported last, or a
-    tighter bound of the same events.
+    """The metric that represents a model: the first one of the last split, or a tighter bound.
 
-    A recipe's run measures `valid`, then the split it reports, each by the model's own likelihood
-    first.
+    A recipe measures `valid`, then the split it reports, each by the default likelihood first. A
+    tighter lower bound of the same events replaces that one.
     """
     last = metrics[-1].get("split") if metrics else None
-    found = [m for m in metrics if m.get("split") == last]
-    bounds = [m for m in found if m.get("relation") == "lower" and _same_events(m, found[0])]
-    return max(bounds, key=lambda m: float(m["nats"])) if bounds else next(iter(found), None)
+    reported = [m for m in metrics if m.get("split") == last]
+    first = reported[0] if reported else {}
+    bounds = [m for m in reported if m.get("relation") == "lower" and _same_events(m, first)]
+    return max(bounds, key=lambda m: float(m["nats"])) if bounds else next(iter(reported), None)
 
 
 def _same_events(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    """Whether two bounds stand for each other: of one relation, and of as many events."""
+    """Whether two metrics have the same relation, split and number of events."""
     same = all(a.get(key) == b.get(key) for key in ("relation", "n", "split"))
     return same and all(isinstance(m.get("nats"), int | float) for m in (a, b))
 
 
 def metric_short(metric: Mapping[str, Any]) -> str:
-    """The same in a table's cell: `= -90.17 nats exact`, or the first metric, `fid 3.17`."""
+    """A metric for a table's cell: `= -90.17 nats exact`, or `fid 3.17`."""
     if {"nats", "kind", "relation"} <= metric.keys():
         sign = LikelihoodKind(metric["kind"], metric["relation"]).sign
         nats = from_json(metric["nats"], -math.inf)
@@ -99,9 +99,17 @@ def _body(repo: str, spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[s
             yield f"| {name} | {_cell(value)} |"
     yield from _section("Measured", [f"- {_cell(t)}" for t in _metrics(metadata)])
     yield from _section("Limits", list(_limits(spec, metadata)))
-    yield from _section("Load it", ["```python", "import zoo_core as zoo", "",
-                                    f'model = zoo.load("hf://{repo}")',
-                                    "x = model.sample(16, seed=0)", "```"])  # fmt: skip
+    yield from _section(
+        "Load it",
+        [
+            "```python",
+            "import zoo_core as zoo",
+            "",
+            f'model = zoo.load("hf://{repo}")',
+            "x = model.sample(16, seed=0)",
+            "```",
+        ],
+    )
     recipe = metadata.get("recipe")
     if isinstance(recipe, Mapping) and isinstance(recipe.get("text"), str):
         yield from _section(
@@ -126,7 +134,7 @@ def _facts(spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[tuple[str, 
 
 
 def _likelihood(spec: ModelSpec) -> str:
-    """The kind of the default likelihood behind the sign of its relation to log p."""
+    """The kind of the default likelihood, preceded by its relation to log p."""
     name = spec.default_likelihood
     if name is None:
         return "none: samples only"
@@ -155,9 +163,11 @@ def _limits(spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[str]:
 def _memorized(metric: Mapping[str, Any]) -> bool:
     """Whether a recorded score flags samples as copies of training events."""
     score, value, error = (metric.get(key) for key in ("score", "value", "std_err"))
-    named = isinstance(score, str) and score.startswith("memorization_")
-    known = all(isinstance(number, int | float) for number in (value, error))
-    return named and known and beyond_chance(value, error)  # type: ignore[arg-type]
+    if not (isinstance(score, str) and score.startswith("memorization_")):
+        return False
+    if not (isinstance(value, int | float) and isinstance(error, int | float)):
+        return False
+    return beyond_chance(value, error)
 
 
 def _section(title: str, lines: list[str]) -> Iterator[str]:
@@ -166,7 +176,7 @@ def _section(title: str, lines: list[str]) -> Iterator[str]:
 
 
 def _cell(value: Any) -> str:
-    """Text of a zoo.json in one line of Markdown: no table, link, picture or HTML of its own."""
+    """Text of a zoo.json as one line of Markdown, with markup and HTML escaped."""
     text = printable(" ".join(str(value).split()))
     return _MARKUP.sub(r"\\\g<0>", text)
 

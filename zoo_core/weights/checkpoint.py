@@ -1,13 +1,13 @@
-"""A model as a folder: `zoo.json`, `model.safetensors`, and golden tensors where there are some.
+"""A model as a folder: `zoo.json`, `model.safetensors` and, if recorded, golden tensors.
 
     zoo.json             schema, arch, plugin, config, event, condition, metrics, licence, ...
-    model.safetensors    the state dict, without the parts
-    golden.safetensors   what the model must reproduce (see `zoo_core.weights.golden`)
-    <part>/              each part, a folder of the same form
+    model.safetensors    the state dict, without the submodels
+    golden.safetensors   samples and scores to reproduce (see `zoo_core.weights.golden`)
+    <submodel>/          each submodel, a folder of the same form
 
-Weights are data: no class path, no pickle. A folder is written whole or not at all; reading
-checks hashes first, then names, shapes and dtypes, before a tensor is used. Of a commit only the
-files that it lists are read; where `zoo.json` has `files`, only those count.
+Weights are data: no class path, no pickle. A folder is written atomically. Hashes are checked
+first, then names, shapes and dtypes, before a tensor is used. Only files that the commit lists are
+read, and if `zoo.json` has `files`, only those.
 """
 
 import dataclasses
@@ -67,9 +67,10 @@ def save(
 ) -> Path:
     """Write the model's folder; `metadata` goes into `zoo.json` (license, source, metrics, ...).
 
-    The file keeps reals as `stored`, by default as they are; loading gives the model's own type.
-    Raises `OutputError` if the path cannot be written or holds files that are not a model's, and
-    `NotFiniteError` if a parameter is NaN or infinite, also if `stored` alone makes it so.
+    Floating-point tensors are stored as `stored`, by default in their own type, and loaded in that
+    of the model.
+    Raises `OutputError` if the path cannot be written or holds other files, and `NotFiniteError`
+    if a parameter is NaN or infinite, or becomes so as `stored`.
     """
     spec = model.spec
     check_overwritable(path, spec)
@@ -81,9 +82,9 @@ def save(
 def model_files(
     folder: Path, metadata: Mapping[str, Any], verified: Collection[Path] | None
 ) -> set[Path]:
-    """The files of a folder that count: in the commit's list, and in that of `zoo.json`.
+    """The files of a folder that belong to the model: listed by the commit and by `zoo.json`.
 
-    Without either list, in a folder that somebody has written by hand, they are what is there.
+    Without either list, as in a folder written by hand, all files that are there.
     """
     own = {folder / name for name in metadata["files"]}
     if verified is None:
@@ -92,16 +93,16 @@ def model_files(
 
 
 def spec_of(metadata: Mapping[str, Any]) -> ModelSpec:
-    """The architecture; where several plugins have one of that name, the one that wrote it."""
-    found = current().find("model", metadata["arch"])
-    own = [e for e in found if e.plugin.dist == metadata.get("plugin")]
-    entry = own[0] if len(found) > 1 and own else current().one("model", metadata["arch"])
+    """The architecture's spec; if several plugins declare it, that of the plugin that saved it."""
+    entries = current().find("model", metadata["arch"])
+    own = [e for e in entries if e.plugin.dist == metadata.get("plugin")]
+    entry = own[0] if len(entries) > 1 and own else current().one("model", metadata["arch"])
     spec: ModelSpec = entry.spec
     return spec
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
-    """`zoo.json` of a folder, checked for the fields that loading needs."""
+    """`zoo.json` of a folder; raises unless it has the fields that loading needs."""
     path = folder / METADATA
     if not path.is_file():
         raise DataError(
@@ -128,20 +129,20 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def _is_entry(value: Any) -> bool:
-    """Whether a value holds a SHA-256: an entry without one would check nothing."""
+    """Whether an entry of `files` has a SHA-256; without one nothing would be checked."""
     digest = value.get("sha256") if isinstance(value, dict) else None
     return isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{64}", digest) is not None
 
 
 def stored_dtype(folder: Path, metadata: Mapping[str, Any]) -> torch.dtype:
-    """The precision that the weights are kept in."""
+    """The dtype that the model is loaded in."""
     name = metadata.get("dtype", "float32")
     if name not in _DTYPES:
         raise IntegrityError(
             f"{folder / METADATA}: dtype = {shown(name)}; it must be one of {', '.join(_DTYPES)}."
         )
-    found: torch.dtype = getattr(torch, name)
-    return found
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
 
 
 def sha256(path: Path) -> str:
@@ -151,16 +152,16 @@ def sha256(path: Path) -> str:
 
 
 def is_model_file(path: Path) -> bool:
-    """Whether a file in a model's folder is of the model: in `files` of `zoo.json`, if any are."""
+    """Whether `zoo.json` lists a file of its folder; without a list every file belongs to it."""
     files = read_metadata(path.parent)["files"]
     return path.name == METADATA or not files or path.name in files
 
 
 def weights_hash(folder: Path) -> str | None:
-    """The SHA-256 that names a model's weights, parts included; None where it is not recorded."""
+    """The SHA-256 that names a model's weights, submodels included; None if none is recorded."""
     metadata = read_metadata(folder)
-    parts = {name: weights_hash(folder / name) for name, _ in spec_of(metadata).parts}
-    return joint_hash(metadata["files"], parts)
+    submodels = {name: weights_hash(folder / name) for name, _ in spec_of(metadata).parts}
+    return joint_hash(metadata["files"], submodels)
 
 
 def file_entry(path: Path) -> dict[str, Any]:
@@ -169,9 +170,9 @@ def file_entry(path: Path) -> dict[str, Any]:
 
 
 def verify(path: Path, metadata: Mapping[str, Any], known: str | None = None) -> None:
-    """Raise `IntegrityError` unless a file is the one in `files` of `zoo.json`, if that has any.
+    """Raise `IntegrityError` unless a file is the one that `files` of `zoo.json` lists, if any.
 
-    `known` is its SHA-256, where that was computed just now.
+    `known` is its SHA-256 if that has just been computed.
     """
     files = metadata["files"]
     if files and path.name not in files:
@@ -188,12 +189,12 @@ def _write(
     stored: torch.dtype | None,
     metadata: Mapping[str, Any],
 ) -> None:
-    parts = [name for name, _ in spec.parts]
-    for name in parts:
-        part = cast("GenerativeModel", model.get_submodule(name))
+    submodels = [name for name, _ in spec.parts]
+    for name in submodels:
+        submodel = cast("GenerativeModel", model.get_submodule(name))
         (folder / name).mkdir()
-        _write(part, part.spec, folder / name, None, stored, {})
-    state = {k: v for k, v in model.state_dict().items() if k.split(".")[0] not in parts}
+        _write(submodel, submodel.spec, folder / name, None, stored, {})
+    state = {k: v for k, v in model.state_dict().items() if k.split(".")[0] not in submodels}
     kept = {k: _as(v, stored) for k, v in state.items()}
     check_parameters(kept, f"{spec.arch} cannot be saved, for zoo.load would refuse it")
     write_tensors(kept, folder / WEIGHTS)
@@ -208,7 +209,7 @@ def _as(tensor: Tensor, stored: torch.dtype | None) -> Tensor:
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """A safetensors file of tensors as they are, views and shared memory included."""
+    """Write a safetensors file; views and tensors that share memory are copied."""
     save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, path)
 
 
@@ -235,13 +236,13 @@ def _describe(model: "GenerativeModel", spec: ModelSpec) -> dict[str, Any]:
 
 
 def check_overwritable(path: Path, spec: ModelSpec) -> None:
-    """Raise `OutputError` for a path that holds files which are not a model's."""
+    """Raise `OutputError` if a path is a file, or a folder with files that are not a model's."""
     ours = {METADATA, WEIGHTS, GOLDEN, EVALUATION, *(name for name, _ in spec.parts)}
     if path.is_file():
         raise OutputError(f"{path} is a file; a model is saved as a folder.", hint="name a folder")
-    foreign = sorted(p.name for p in path.glob("*") if p.name not in ours) if path.exists() else []
-    if foreign:
+    others = sorted(p.name for p in path.glob("*") if p.name not in ours) if path.exists() else []
+    if others:
         raise OutputError(
-            f"{path} holds other files ({', '.join(foreign[:3])}); saving replaces the folder.",
+            f"{path} holds other files ({', '.join(others[:3])}); saving replaces the folder.",
             hint="choose an empty or new folder",
         )

@@ -1,7 +1,7 @@
-"""Whose checkpoint a folder holds: the converter that reads it, by what its JSON files say.
+"""Detect the format of a third-party checkpoint: the converter that reads a folder.
 
 Diffusers' configs name the class that wrote them (`_class_name`), and a `ConverterSpec` the
-classes that it reads. Nothing is guessed: one converter fits, or it must be named. No torch.
+classes that it reads. If not exactly one converter fits, it must be named. Needs no torch.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ __all__ = ["checkpoint_files", "detect_converter"]
 
 
 def detect_converter(folder: Path) -> str | None:
-    """The one converter whose classes a folder holds; None of a zoo's own, or without classes.
+    """The converter whose classes a folder holds; None for the zoo's own folders, or no classes.
 
-    Raises `UsageError` where no converter fits, or several do.
+    Raises `UsageError` if no converter fits, or several do.
     """
     if (folder / METADATA).exists() or not (classes := _classes(folder)):
         return None
@@ -38,35 +38,37 @@ def detect_converter(folder: Path) -> str | None:
 
 
 def _all(spec: ConverterSpec) -> set[str]:
-    """Every class that a converter reads, beside whichever others."""
+    """Every class that a converter reads in some combination."""
     return {name for one in spec.reads for name in one}
 
 
 def _hint(
     folder: Path, classes: set[str], able: list[str], specs: Sequence[ConverterSpec]
 ) -> str | None:
-    """The command that converts the folder, if there is one; else what would be read instead."""
+    """The command that converts the folder, or else what is missing."""
     if able:
         others = f" (or {', '.join(able[1:])})" if able[1:] else ""
         return f"zoo convert {folder} OUT --converter {able[0]}{others}"
     beside = {name for s in specs if _all(s) & classes for name in _all(s)}
     if not beside:
         return None
-    strange, known, wanted = (
+    unknown, known, missing = (
         ", ".join(sorted(names))
         for names in (classes - beside, classes & beside, beside - classes)
     )
-    return f"nothing installed reads {strange}; beside {known} it would be one of {wanted}"
+    return (
+        f"nothing installed reads {unknown}; beside {known} a converter expects one of {missing}"
+    )
 
 
 def checkpoint_files(folder: Path, converter: str) -> list[str]:
-    """What a converter may read of a folder: JSON and safetensors; raises if these are missing."""
+    """Files that a converter may read: JSON and safetensors; raises if there are none."""
     names = [path.relative_to(folder).as_posix() for path in _paths(folder)]
     return foreign(names, hint=f"zoo convert {folder} OUT --converter {converter}")
 
 
 def _classes(folder: Path) -> set[str]:
-    """The classes that the configs at the root and in the folders below it name."""
+    """The classes that the configs name, at the root and one folder below."""
     configs = [_config(p) for p in _paths(folder) if p.name.endswith("config.json")]
     named = [c.get("_class_name") for c in configs if isinstance(c, dict)]
     return {name for name in named if isinstance(name, str)}
@@ -77,7 +79,7 @@ def _paths(folder: Path) -> list[Path]:
 
 
 def _config(path: Path) -> Any:
-    """A JSON file, or None where it is none: the converter will say what is wrong with it."""
+    """A JSON file, or None if it is damaged: the converter reports that."""
     try:
         return read_json(path)
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""Golden tensors: events, their log-likelihoods and samples that weights must reproduce.
+"""Golden tensors: samples and log-likelihoods that a model must reproduce.
 
-They travel beside the weights, so that anyone can see on their own machine that a model does
-what it did where it was made.
+They are saved beside the weights, so anyone can check on their own machine that the model computes
+what it computed where it was trained.
 """
 
 from pathlib import Path
@@ -30,15 +30,15 @@ def record(
 ) -> dict[str, Tensor]:
     """Golden tensors of a model: samples by its defaults, and log-likelihoods of events.
 
-    `x` (n, *shape) with `cond` are the events to score, by default the samples. The default
-    likelihood scores them, where the architecture has one.
+    `x` (n, *shape) with `cond` are the events to score by the default likelihood, if there is one;
+    without them the samples are scored.
     """
     tensors = {} if cond is None else {"cond": cond[:_ROWS]}
-    given = tensors.get("cond")
-    tensors["samples"] = model.sample(_ROWS, seed=_SEED, cond=given)
+    cond = tensors.get("cond")
+    tensors["samples"] = model.sample(_ROWS, seed=_SEED, cond=cond)
     tensors["x"] = tensors["samples"].clone() if x is None else x[:_ROWS].clone()
     if model.spec.default_likelihood is not None:
-        scored = model.log_likelihood(tensors["x"], seed=_SEED, cond=given)
+        scored = model.log_likelihood(tensors["x"], seed=_SEED, cond=cond)
         tensors["nats"] = scored.nats
     return tensors
 
@@ -46,8 +46,8 @@ def record(
 def check(model: "GenerativeModel", folder: Path, *, tolerance: float = 1e-3) -> None:
     """Raise `IntegrityError` unless the model reproduces the golden tensors of its folder.
 
-    The file must have the hash that `zoo.json` records. Integers must be equal; reals within
-    `tolerance`, relative to the larger of 1 and their size.
+    The file must have the hash that `zoo.json` records. Integers must be equal; floating-point
+    values must agree within `tolerance`, relative to the larger of 1 and their size.
     """
     try:
         regular(folder / GOLDEN)
@@ -57,26 +57,26 @@ def check(model: "GenerativeModel", folder: Path, *, tolerance: float = 1e-3) ->
         raise IntegrityError(f"{folder / GOLDEN} cannot be read ({error}).") from error
     if "x" not in golden:
         raise IntegrityError(f"{folder / GOLDEN} holds no events `x` to score.")
-    found = record(model, golden["x"], golden.get("cond"))
-    for name, want in golden.items():
-        have = found.get(name)
-        if have is None or not _equal(have, want, tolerance):
+    tensors = record(model, golden["x"], golden.get("cond"))
+    for name, expected in golden.items():
+        actual = tensors.get(name)
+        if actual is None or not _equal(actual, expected, tolerance):
             raise IntegrityError(
-                f"{folder}: {name} differ from the golden ones ({_difference(have, want)}).",
+                f"{folder}: {name} differ from the golden ones ({_difference(actual, expected)}).",
                 hint="zoo doctor shows which kernels run; try ZOO_KERNELS=reference",
             )
 
 
-def _difference(have: Tensor | None, want: Tensor) -> str:
-    if have is None or have.shape != want.shape:
-        shape = None if have is None else tuple(have.shape)
-        return f"shape {shape}, expected {tuple(want.shape)}"
-    return f"largest difference {float((have.double() - want.double()).abs().max()):.3g}"
+def _difference(actual: Tensor | None, expected: Tensor) -> str:
+    if actual is None or actual.shape != expected.shape:
+        shape = None if actual is None else tuple(actual.shape)
+        return f"shape {shape}, expected {tuple(expected.shape)}"
+    return f"largest difference {float((actual.double() - expected.double()).abs().max()):.3g}"
 
 
-def _equal(have: Tensor, want: Tensor, tolerance: float) -> bool:
-    if have.shape != want.shape:
+def _equal(actual: Tensor, expected: Tensor, tolerance: float) -> bool:
+    if actual.shape != expected.shape:
         return False
-    if not want.is_floating_point():
-        return torch.equal(have, want)
-    return torch.allclose(have.double(), want.double(), rtol=tolerance, atol=tolerance)
+    if not expected.is_floating_point():
+        return torch.equal(actual, expected)
+    return torch.allclose(actual.double(), expected.double(), rtol=tolerance, atol=tolerance)

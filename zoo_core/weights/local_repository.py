@@ -1,7 +1,7 @@
 """A folder of models as repositories with one commit each: `<org>/<name>/` below the root.
 
-Files are found by walking; what a client names is looked up among them and never joined to a
-path, so that nothing outside the folder can be meant. Links that lead out are not there.
+Names of a client are looked up in a listing of the folder and never joined to a path, so they
+cannot reach outside it. Links that lead out of the folder are not listed.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from zoo_core.weights.hub.client import Commit, Listed
 __all__ = ["LocalFile", "LocalRepositories"]
 
 _SMALL = 1 << 20
-"""Bytes up to which a file that is no weights is named by git's hash, as on the Hub."""
+"""Files up to this many bytes are named by their git hash, unless they hold weights."""
 
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file on the repositories, and both of its hashes."""
+    """A file of a repository, with both of its hashes."""
 
     file: Listed
     path: Path
@@ -36,7 +36,7 @@ class LocalFile:
 
 
 class LocalRepositories:
-    """The models below a root; hashes are remembered for as long as a file does not change."""
+    """The repositories below a root folder; hashes are cached until a file changes."""
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
@@ -46,31 +46,31 @@ class LocalRepositories:
         self._lock = threading.Lock()
 
     def repos(self) -> list[str]:
-        """The names org/name of the folders on the repositories."""
+        """The repositories' names, `org/name`."""
         pairs = ((org, model) for org in _folders(self.root) for model in _folders(org))
         return sorted(f"{org.name}/{model.name}" for org, model in pairs)
 
     def commit(self, repo: str) -> tuple[Commit, dict[str, LocalFile]] | None:
-        """The one commit of a repository: a hash of its files' hashes; None if it is not there."""
+        """A repository's commit, a hash of its files' hashes, and its files; None if absent."""
         if repo not in self.repos():
             return None
         org, _, name = repo.partition("/")
         folder = self.root / org / name
-        held = {h.file.path: h for h in self._held(folder)}
-        text = "".join(f"{name}\0{held[name].sha256}\n" for name in sorted(held))
+        local = {f.file.path: f for f in self._files_of(folder)}
+        text = "".join(f"{name}\0{local[name].sha256}\n" for name in sorted(local))
         sha = hashlib.sha1(text.encode("utf-8", "surrogateescape"), usedforsecurity=False)
-        files = {name: h.file for name, h in held.items()}
-        return Commit(repo, sha.hexdigest(), files), held
+        files = {name: f.file for name, f in local.items()}
+        return Commit(repo, sha.hexdigest(), files), local
 
-    def _held(self, folder: Path) -> Iterator[LocalFile]:
+    def _files_of(self, folder: Path) -> Iterator[LocalFile]:
         for path in _files(folder):
             if not path.resolve().is_relative_to(self.root):
                 continue
-            found = self._hashed(path)
+            hashed = self._hashed(path)
             size, name = path.stat().st_size, path.relative_to(folder).as_posix()
             large = size > _SMALL or name.endswith((".safetensors", ".bin", ".pt", ".ckpt"))
-            digest = found["sha256" if large else "git"]
-            yield LocalFile(Listed(name, size, digest), path, found["sha256"], found["git"])
+            digest = hashed["sha256" if large else "git"]
+            yield LocalFile(Listed(name, size, digest), path, hashed["sha256"], hashed["git"])
 
     def _hashed(self, path: Path) -> dict[str, str]:
         stat = path.stat()
@@ -82,12 +82,12 @@ class LocalRepositories:
 
 
 def _folders(folder: Path) -> list[Path]:
-    found = [Path(e.path) for e in os.scandir(folder) if e.is_dir(follow_symlinks=False)]
-    return sorted(p for p in found if not p.name.startswith("."))
+    folders = [Path(e.path) for e in os.scandir(folder) if e.is_dir(follow_symlinks=False)]
+    return sorted(p for p in folders if not p.name.startswith("."))
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Regular files below a folder, or links to such; hidden ones are left out."""
+    """Regular files below a folder, or links to them, except hidden ones."""
     for entry in sorted(os.scandir(folder), key=lambda e: e.name):
         if entry.name.startswith(".") or not entry.name.isprintable():
             continue

@@ -1,6 +1,6 @@
-"""Where the weights of a name are, and fetching those on the Hub; needs no torch.
+"""Locate the weights of a name, and fetch those on the Hub; needs no torch.
 
-Weights are looked for in this order: bundled with a plugin, a path, the Hub's cache, the Hub.
+The order is: bundled with a plugin, a path, the Hub's cache, the Hub.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ __all__ = ["Pulled", "WeightsLocation", "find", "pull"]
 
 @dataclass(frozen=True)
 class Pulled:
-    """What a name was resolved to: the commit, its folder in the cache, and hashes by path."""
+    """The commit that a name was resolved to, its folder in the cache, and hashes by path."""
 
     name: str
     folder: Path
@@ -38,22 +38,22 @@ def pull(name: str, *, access: Access | None = None) -> Pulled:
     """Fetch the weights of a name into the cache, so that it loads offline; needs no torch."""
     from zoo_core.weights.hub.cache import sha256_of
 
-    found = find(name, access)
-    got = found.snapshot
+    location = find(name, access)
+    got = location.snapshot
     if got is None:
-        _check_here(name, found)
-        return Pulled(name, found.folder)
+        _check_local(name, location)
+        return Pulled(name, location.folder)
     digests = {file.path: sha256_of(got.folder / file.path, file) for file in got.files}
     size = sum(file.size for file in got.files)
     return Pulled(name, got.folder, got.repo, got.commit, digests, size)
 
 
-def _check_here(name: str, found: "WeightsLocation") -> None:
-    """Raise unless a folder that needs no pulling holds a model."""
+def _check_local(name: str, location: "WeightsLocation") -> None:
+    """Raise unless a local folder holds a model."""
     from zoo_core.catalog.layout import METADATA
 
-    if found.converter is None and not (found.folder / METADATA).is_file():
-        state = "holds no model" if found.folder.exists() else "does not exist"
+    if location.converter is None and not (location.folder / METADATA).is_file():
+        state = "holds no model" if location.folder.exists() else "does not exist"
         raise UnknownNameError(
             f"{name!r} {state}; pull fetches a tag or a repository on the Hub.",
             hint="zoo pull hf://org/name, or a tag of zoo list --pretrained",
@@ -62,7 +62,7 @@ def _check_here(name: str, found: "WeightsLocation") -> None:
 
 @dataclass(frozen=True)
 class WeightsLocation:
-    """The folder of a pretrained model, and the files on the Hub that it is."""
+    """The folder of a pretrained model, and the snapshot on the Hub that it comes from."""
 
     folder: Path
     snapshot: "Snapshot | None" = None
@@ -74,7 +74,7 @@ class WeightsLocation:
 
     @property
     def files(self) -> list[str]:
-        """The paths of what a converter reads: of a commit the verified files, nothing else."""
+        """Paths of the files that a converter may read; of a snapshot only verified files."""
         from zoo_core.weights.detect_format import checkpoint_files
 
         assert self.converter is not None
@@ -84,7 +84,7 @@ class WeightsLocation:
 
 
 def find(name: str, access: Access | None = None) -> WeightsLocation:
-    """Where the weights of a name are; those on the Hub are fetched."""
+    """Locate the weights of a name; those on the Hub are fetched."""
     access = access or Access()
     parsed = parse_model(name)
     if isinstance(parsed, Path):
@@ -98,33 +98,33 @@ def find(name: str, access: Access | None = None) -> WeightsLocation:
 
 
 def _tagged(name: Name, access: Access) -> WeightsLocation:
-    found = current().model(str(name))
-    if found.tag is None:
+    model = current().model(str(name))
+    if model.tag is None:
         tags = [row.name for row in current().models(f"{name.name}.*", pretrained=True)]
         raise UnknownNameError(
             f"{str(name)!r} names an architecture; pretrained: {', '.join(tags) or 'none'}.",
             hint=f"zoo.create({str(name)!r}) makes fresh parameters",
             command=_training(name.name),
         )
-    if found.tag.hub is not None:
-        return _pinned(found.tag.hub, name, access)
+    if model.tag.hub is not None:
+        return _pinned(model.tag.hub, name, access)
     _refuse_revision(str(name), access)
-    if found.tag.folder is None:
+    if model.tag.folder is None:
         raise UnknownNameError(
-            f"{found.name} is a recipe; its weights exist nowhere yet.",
-            hint=f"zoo train --recipe {found.name}",
+            f"{model.name} is a recipe; its weights exist nowhere yet.",
+            hint=f"zoo train --recipe {model.name}",
         )
-    return WeightsLocation(found.tag.folder)
+    return WeightsLocation(model.tag.folder)
 
 
 def _training(arch: str) -> str:
-    """How the command makes weights of an architecture."""
+    """The command that trains an architecture."""
     known = [row for row in current().models(f"{arch}.*") if row.tag and row.tag.recipe]
     return f"zoo train --recipe {known[0].name if known else './my.toml'} trains one"
 
 
 def _repository(name: HubName, access: Access) -> WeightsLocation:
-    """A repository by its own name: as this user pinned it, unless a revision is named."""
+    """A repository by its name, at the commit that the user pinned unless a revision is named."""
     from zoo_core.catalog import lockfile as pins
 
     pin = pins.pinned(f"hf://{name.repo}")
@@ -134,11 +134,11 @@ def _repository(name: HubName, access: Access) -> WeightsLocation:
 
 
 def _pinned(weights: Pretrained, name: Name, access: Access) -> WeightsLocation:
-    """A registered tag: its hashes hold for its own revision."""
-    wanted = _revision(name.revision, access) or weights.revision
-    pins = dict(weights.sha256) if wanted == weights.revision else {}
+    """A registered tag; its hashes apply to its own revision only."""
+    revision = _revision(name.revision, access) or weights.revision
+    pins = dict(weights.sha256) if revision == weights.revision else {}
     access = replace(access, revision=None)
-    return _fetched(weights.repo, wanted, access, str(name), pins, weights.converter)
+    return _fetched(weights.repo, revision, access, str(name), pins, weights.converter)
 
 
 def _fetched(
@@ -153,9 +153,9 @@ def _fetched(
     from zoo_core.weights.hub.snapshot import snapshot
 
     by_hand = f"zoo convert hf://{repo} FOLDER --converter {converter}"
-    wanted = layout.wanted if converter is None else partial(layout.foreign, hint=by_hand)
+    select = layout.wanted if converter is None else partial(layout.foreign, hint=by_hand)
     revision = _revision(revision, access)
-    got = snapshot(repo, wanted, access, revision=revision, pins=pins or None, name=name)
+    got = snapshot(repo, select, access, revision=revision, pins=pins or None, name=name)
     return WeightsLocation(got.folder, got, converter)
 
 

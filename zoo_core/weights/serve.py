@@ -1,7 +1,6 @@
-"""The read side of the Hub's protocol over a folder of models, for those without the internet.
+"""A read-only server of a folder of models that speaks the Hub's protocol.
 
-`HF_ENDPOINT` pointed at it is all that a client needs. It only reads, and only what is below the
-folder.
+Clients set `HF_ENDPOINT` to its address. It reads only files below the folder.
 """
 
 from pathlib import Path
@@ -21,30 +20,29 @@ __all__ = ["application"]
 
 
 def application(root: Path) -> Starlette:
-    """The server of a folder, to be run by any ASGI server."""
+    """The ASGI application that serves a folder."""
     repositories = LocalRepositories(root)
 
     def models(request: Request) -> Response:
         return JSONResponse([{"id": repo, "modelId": repo} for repo in repositories.repos()])
 
     def info(request: Request) -> Response:
-        commit, held = _found(repositories, request)
-        siblings = [_sibling(h) for h in held.values()]
+        commit, files = _commit(repositories, request)
+        siblings = [_sibling(file) for file in files.values()]
         data = {"id": commit.repo, "modelId": commit.repo, "sha": commit.sha, "private": False}
         return JSONResponse(data | {"siblings": siblings, "tags": [], "downloads": 0})
 
     def tree(request: Request) -> Response:
-        _, held = _found(repositories, request)
-        return JSONResponse([_entry(h) for h in held.values()])
+        _, files = _commit(repositories, request)
+        return JSONResponse([_entry(file) for file in files.values()])
 
     def resolve(request: Request) -> Response:
-        commit, held = _found(repositories, request)
-        found = held.get(unquote(request.path_params["path"])) or held.get(
-            request.path_params["path"]
-        )
-        if found is None:
+        commit, files = _commit(repositories, request)
+        path = request.path_params["path"]
+        file = files.get(unquote(path)) or files.get(path)
+        if file is None:
             raise _missing("EntryNotFound", {"X-Repo-Commit": commit.sha})
-        return FileResponse(found.path, headers=_headers(commit, found))
+        return FileResponse(file.path, headers=_headers(commit, file))
 
     name = "{org}/{name}"
     return Starlette(
@@ -58,17 +56,17 @@ def application(root: Path) -> Starlette:
     )
 
 
-def _found(
+def _commit(
     repositories: LocalRepositories, request: Request
 ) -> tuple[Commit, dict[str, LocalFile]]:
-    """The commit that a request names, or the Hub's answer that there is none."""
+    """The commit that a request names; raises the Hub's 404 answers."""
     params = request.path_params
-    found = repositories.commit(f"{params['org']}/{params['name']}")
-    if found is None:
+    commit = repositories.commit(f"{params['org']}/{params['name']}")
+    if commit is None:
         raise _missing("RepoNotFound")
-    if unquote(params.get("revision", "main")) not in ("main", found[0].sha):
+    if unquote(params.get("revision", "main")) not in ("main", commit[0].sha):
         raise _missing("RevisionNotFound")
-    return found
+    return commit
 
 
 def _missing(code: str, headers: dict[str, str] | None = None) -> HTTPException:

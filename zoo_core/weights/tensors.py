@@ -1,7 +1,7 @@
-"""Tensors from safetensors files into a module, strictly: every name, shape and dtype must fit.
+"""Load tensors from safetensors files into a module; every name, shape and dtype must fit.
 
-Headers are looked at before anything parses them, and shapes before anything is read. The weights
-of one model are one file, or shards that an index lists.
+Headers are checked before they are parsed, and shapes before tensors are read. The weights of a
+model are one file, or shards that an index lists.
 """
 
 import math
@@ -32,30 +32,30 @@ _MAX_TENSORS = 100_000
 MAX_INDEX = 1 << 22
 
 Tensors = Mapping[str, Any]
-"""Slices of opened files by the tensors' names."""
+"""Slices of open files, by tensor name."""
 
 
 def weight_files(folder: Path, among: Collection[Path], name: str = WEIGHTS) -> list[Path]:
     """The files that hold a model's weights: one, or the shards that `<name>.index.json` lists.
 
-    Only those in `among` count, whatever else lies in the folder; they are not opened but for the
-    index. Raises `IntegrityError` where one that is needed is missing.
+    Files that are not in `among` are ignored. Only the index is opened. Raises `IntegrityError` if
+    a file is missing.
     """
     path = folder / name
     index = folder / f"{name}.index.json"
     if path in among or index not in among:
-        return _there([path], among)
-    _there([index], among)
+        return _check_present([path], among)
+    _check_present([index], among)
     try:
         shards = sorted(set(read_json(index, MAX_INDEX)["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"{index} maps no tensors to files ({error!r}).") from None
     if strays := [s for s in shards if not (isinstance(s, str) and is_shard(s))]:
         raise IntegrityError(f"{index} names {strays[0]!r:.120}, which is no shard beside it.")
-    return _there([folder / shard for shard in shards], among)
+    return _check_present([folder / shard for shard in shards], among)
 
 
-def _there(paths: list[Path], among: Collection[Path]) -> list[Path]:
+def _check_present(paths: list[Path], among: Collection[Path]) -> list[Path]:
     hint = "write or download the folder anew"
     for path in paths:
         if not path.is_file():
@@ -68,14 +68,14 @@ def _there(paths: list[Path], among: Collection[Path]) -> list[Path]:
 def load_state(
     module: torch.nn.Module, path: Path | Sequence[Path], *, skip: tuple[str, ...] = ()
 ) -> None:
-    """Fill a module from safetensors files; raises `IntegrityError` with all that does not fit.
+    """Load a module's state from safetensors files; raises `IntegrityError` with all mismatches.
 
-    Keys under the submodules in `skip` belong to other files.
+    The submodules in `skip` are loaded from files of their own.
     """
-    want, paths = _wanted(module, skip), _paths(path)
+    expected, paths = _expected(module, skip), _paths(path)
     with _opened(paths) as tensors:
-        _compare(paths[0], want, tensors)
-        state = {name: tensors[name][...] for name in want}
+        _compare(paths[0], expected, tensors)
+        state = {name: tensors[name][...] for name in expected}
     for name, value in state.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise IntegrityError(f"{paths[0]}: tensor {name!r} holds NaN or infinite values.")
@@ -83,7 +83,7 @@ def load_state(
 
 
 def count_elements(paths: Sequence[Path]) -> tuple[int, int]:
-    """How many numbers safetensors files hold, and in how many tensors, by their headers."""
+    """Numbers of elements and of tensors in safetensors files, from their headers."""
     with _opened(paths) as tensors:
         return sum(math.prod(t.get_shape()) for t in tensors.values()), len(tensors)
 
@@ -105,13 +105,13 @@ def _paths(path: Path | Sequence[Path]) -> Sequence[Path]:
     return [path] if isinstance(path, Path) else path
 
 
-def _wanted(module: torch.nn.Module, skip: tuple[str, ...]) -> dict[str, Tensor]:
+def _expected(module: torch.nn.Module, skip: tuple[str, ...]) -> dict[str, Tensor]:
     return {k: v for k, v in module.state_dict().items() if k.split(".")[0] not in skip}
 
 
 @contextmanager
 def _opened(paths: Sequence[Path]) -> Iterator[Tensors]:
-    """Slices of all tensors in the files; a tensor in two of them is refused."""
+    """Slices of all tensors in the files; raises if two files hold the same tensor."""
     for path in paths:
         _check_header(path)
     tensors: dict[str, Any] = {}
@@ -131,7 +131,7 @@ def _opened(paths: Sequence[Path]) -> Iterator[Tensors]:
 
 
 def _check_header(path: Path) -> None:
-    """Refuse absurd headers before anything parses them."""
+    """Raise if a header claims an absurd length, before it is parsed."""
     try:
         size = regular(path)
         with path.open("rb") as file:
@@ -142,11 +142,11 @@ def _check_header(path: Path) -> None:
         raise damaged_file(path, f"its header claims {length} bytes")
 
 
-def _compare(path: Path, want: Mapping[str, Tensor], have: Tensors) -> None:
-    wrong = [_mismatch(k, want[k], have[k]) for k in sorted(have.keys() & want.keys())]
+def _compare(path: Path, expected: Mapping[str, Tensor], stored: Tensors) -> None:
+    wrong = [_mismatch(k, expected[k], stored[k]) for k in sorted(stored.keys() & expected.keys())]
     lists = {
-        "missing": sorted(want.keys() - have.keys()),
-        "unexpected": sorted(have.keys() - want.keys()),
+        "missing": sorted(expected.keys() - stored.keys()),
+        "unexpected": sorted(stored.keys() - expected.keys()),
         "mismatched": [text for text in wrong if text],
     }
     if any(lists.values()):
@@ -157,11 +157,11 @@ def _compare(path: Path, want: Mapping[str, Tensor], have: Tensors) -> None:
         )
 
 
-def _mismatch(name: str, want: Tensor, have: Any) -> str:
-    shape, dtype = tuple(have.get_shape()), _dtype(have)
-    if tuple(want.shape) == shape and want.is_floating_point() == dtype.is_floating_point:
+def _mismatch(name: str, expected: Tensor, stored: Any) -> str:
+    shape, dtype = tuple(stored.get_shape()), _dtype(stored)
+    if tuple(expected.shape) == shape and expected.is_floating_point() == dtype.is_floating_point:
         return ""
-    return f"{name} is {shape} {dtype}, expected {tuple(want.shape)} {want.dtype}"
+    return f"{name} is {shape} {dtype}, expected {tuple(expected.shape)} {expected.dtype}"
 
 
 _NAMES = {"F": "float", "BF": "bfloat", "I": "int", "U": "uint"}
@@ -172,10 +172,10 @@ def _dtype(tensor: Any) -> torch.dtype:
     name: str = tensor.get_dtype()
     letters = name.rstrip("0123456789")
     text = "bool" if name == "BOOL" else _NAMES.get(letters, "") + name[len(letters) :]
-    found = getattr(torch, text, None) or getattr(torch, f"float8_{name[3:].lower()}", None)
-    return found if isinstance(found, torch.dtype) else torch.uint8
+    dtype = getattr(torch, text, None) or getattr(torch, f"float8_{name[3:].lower()}", None)
+    return dtype if isinstance(dtype, torch.dtype) else torch.uint8
 
 
-def _listing(items: list[str], most: int = 8) -> str:
-    rest = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(item[:120] for item in items[:most]) + rest
+def _listing(items: list[str], maximum: int = 8) -> str:
+    rest = f" and {len(items) - maximum} more" if len(items) > maximum else ""
+    return ", ".join(item[:120] for item in items[:maximum]) + rest

@@ -1,8 +1,8 @@
-"""Checkpoints of others: their files by layout, and their names mapped onto an architecture's.
+"""Third-party checkpoints: read their files, and map tensor names onto an architecture's.
 
 Diffusers' root layout (`config.json`, `diffusion_pytorch_model.safetensors`), its folders
-(`unet/`, `vae/`, `scheduler/`, ...), and a single file are read as one `Foreign`; a converter
-that a plugin declares makes the options and the state dict of an architecture of it.
+(`unet/`, `vae/`, `scheduler/`, ...) and single files are read as a `Foreign`. A plugin's converter
+turns it into the options and the state dict of an architecture.
 """
 
 import re
@@ -27,9 +27,9 @@ __all__ = ["Converted", "Foreign", "ForeignConfig", "read", "renamed"]
 
 @dataclass(frozen=True)
 class Foreign:
-    """A checkpoint of others: JSON by path (`unet/config.json`), tensors by folder and name.
+    """A third-party checkpoint: JSON by path (`unet/config.json`), tensors by folder and name.
 
-    `remarks` say what of its files is in neither.
+    `remarks` say which of its contents were left out.
     """
 
     configs: Mapping[str, Any]
@@ -39,9 +39,9 @@ class Foreign:
 
 @dataclass(frozen=True)
 class Converted:
-    """What a converter makes of it: options of the architecture's Config, and its state dict.
+    """A converted checkpoint: options of the architecture's Config, and its state dict.
 
-    `remarks` say what of the checkpoint is not in the model (`ForeignConfig.finish`).
+    `remarks` say what in the checkpoint the model does not have (`ForeignConfig.finish`).
     """
 
     options: Mapping[str, Any]
@@ -50,24 +50,26 @@ class Converted:
 
 
 def renamed(tensors: Mapping[str, Tensor], rules: Mapping[str, str]) -> dict[str, Tensor]:
-    r"""Tensors under our names: each must match one rule, a regular expression and its template.
+    r"""Rename tensors: each name must match exactly one rule, a regular expression and a template.
+
+    Raises `IntegrityError` for a name that matches none or several, and for duplicates.
 
     >>> renamed({"a.0.w": torch.ones(1)}, {r"a\.(\d+)\.w": r"layers.\1.weight"}).keys()
     dict_keys(['layers.0.weight'])
     """
-    found: dict[str, Tensor] = {}
+    tensors_by_name: dict[str, Tensor] = {}
     strays, twice = [], []
     for name, tensor in tensors.items():
         matches = [m.expand(t) for rule, t in rules.items() if (m := re.fullmatch(rule, name))]
         if len(matches) != 1:
             strays.append(name)
-        elif matches[0] in found:
+        elif matches[0] in tensors_by_name:
             twice.append(f"{name} ({matches[0]})")
         else:
-            found[matches[0]] = tensor
+            tensors_by_name[matches[0]] = tensor
     _refuse(strays, "do not map onto the architecture")
     _refuse(twice, "map onto a name that another has taken")
-    return found
+    return tensors_by_name
 
 
 def _refuse(names: list[str], why: str) -> None:
@@ -86,10 +88,10 @@ def read(
     memory: int | None = None,
     seconds: int = 600,
 ) -> Foreign:
-    """Read a checkpoint, a folder or one file; pickles by a child process with limits.
+    """Read a checkpoint from a folder or a file; pickles are read in a child process.
 
-    `files` are the paths in the folder that count, by default all: of a cached snapshot, those
-    that were verified.
+    `files` limits the paths that are read, e.g. to the verified files of a snapshot. `memory`
+    (bytes) and `seconds` limit the child process.
     """
     limits = {"memory": memory, "seconds": seconds}
     if source.is_file():
@@ -97,8 +99,10 @@ def read(
         return Foreign({}, {"": _read_file(source, limits, remarks)}, tuple(remarks))
     if not source.is_dir():
         raise DataError(f"{source} is neither a file nor a folder.")
-    found = [p for pattern in ("*", "*/*") for p in sorted(source.glob(pattern)) if p.is_file()]
-    paths = {p.relative_to(source).as_posix(): p for p in found}
+    all_files = [
+        p for pattern in ("*", "*/*") for p in sorted(source.glob(pattern)) if p.is_file()
+    ]
+    paths = {p.relative_to(source).as_posix(): p for p in all_files}
     if files is not None:
         paths = {name: path for name, path in paths.items() if name in files}
     among = set(paths.values())
@@ -108,7 +112,7 @@ def read(
         for folder in sorted({path.parent for path in paths.values()})
         if foreign_weights(
             names := [PurePosixPath(p.name) for p in paths.values() if p.parent == folder]
-        )  # fmt: skip
+        )
     }
     if not tensors:
         raise DataError(f"{source} holds no checkpoint.", hint=unread(paths))
@@ -137,7 +141,7 @@ def _read_folder(
 
 
 def _read_file(path: Path, limits: Mapping[str, Any], remarks: list[str]) -> dict[str, Tensor]:
-    """The tensors of one file; what of it is left out is added to the remarks."""
+    """The tensors of one file; what is left out is added to the remarks."""
     if not is_pickle(path.name):
         return read_tensors([path])
     with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
-"""A config of others, read so that no key is overlooked: `finish` refuses those nobody asked for.
+"""A third-party config of which every key must be read: `finish` refuses the others.
 
-A key that changes the model and is ignored gives another model without a word. So a converter
-reads every key by one of four methods, names those that change nothing (`harmless`), and ends with
-`finish`. A key that is null is read as absent where nobody asks for it.
+Ignoring a key that changes the model would give another model silently. So a converter reads every
+key by one of four methods, lists keys without effect as `harmless`, and calls `finish` at the end.
+A key that is null and not read counts as absent.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,11 +13,11 @@ from zoo_core.errors import IntegrityError
 __all__ = ["ForeignConfig"]
 
 _HARMLESS = ("_class_name", "_diffusers_version", "_name_or_path")
-"""Who wrote the file, by which version, and where it was."""
+"""Keys that say who wrote the file, by which version, and where it was."""
 
 
 class ForeignConfig:
-    """The keys of one JSON file and which of them were read; `path` names it in errors.
+    """A JSON file's keys, and which of them were read; errors name the file by `path`.
 
     >>> config = ForeignConfig({"width": 8, "act": "relu", "bias": True}, "config.json")
     >>> config.get("width", 16), config.one("act", {"relu": "ReLU"}, "relu")
@@ -36,7 +36,7 @@ class ForeignConfig:
         self._remarks: list[str] = []
 
     def get(self, key: str, default: Any, *, optional: bool = False) -> Any:
-        """The value of a key, of its default's type; null only where `optional`."""
+        """The value of a key, which must have the default's type; null only if `optional`."""
         self._read.add(key)
         value = self._config.get(key, default)
         if value is None and (optional or default is None):
@@ -46,7 +46,7 @@ class ForeignConfig:
         return value
 
     def one(self, key: str, names: Mapping[Any, Any], default: Any) -> Any:
-        """What `names` has for the value of a key."""
+        """The entry of `names` for the value of a key; raises for any other value."""
         self._read.add(key)
         value = self._config.get(key, default)
         for name, ours in names.items():
@@ -55,18 +55,18 @@ class ForeignConfig:
         raise self._error(key, f"known: {', '.join(map(repr, names))}")
 
     def only(self, key: str, *allowed: Any) -> None:
-        """Refuse a key whose value is none of those that mean what we build."""
+        """Raise unless a key is absent or has one of the `allowed` values."""
         if key in self._config:
             self.one(key, dict.fromkeys(allowed), None)
 
     def said(self, key: str, ours: Any) -> None:
-        """A key of how samples are drawn, not of the model: a remark where it is not `ours`."""
+        """A key about sampling, not the model; a value other than `ours` becomes a remark."""
         self._read.add(key)
         if (value := self._config.get(key, ours)) != ours:
             self._remarks.append(f"{key} = {value!r}")
 
     def finish(self) -> tuple[str, ...]:
-        """What was said; raises for keys that nobody has read."""
+        """The remarks of `said`; raises for keys that were not read."""
         unread = {k: v for k, v in self._config.items() if k not in self._read and v is not None}
         if unread:
             listing = ", ".join(f"{k} = {v!r}"[:80] for k, v in list(unread.items())[:8])
@@ -85,7 +85,7 @@ class ForeignConfig:
 
 
 def _alike(value: Any, default: Any) -> bool:
-    """Whether JSON's value is of a default's type: integers are reals, bools no numbers."""
+    """Whether a JSON value has a default's type; integers pass as floats, bools only as bools."""
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(default, bool) and isinstance(value, bool)
     if isinstance(default, float):

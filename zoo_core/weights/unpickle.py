@@ -1,7 +1,7 @@
-"""Tensors out of a pickle: read without its code, in a child process with limits, as safetensors.
+"""Convert a pickled checkpoint to safetensors in a child process, without running its code.
 
 `torch.load(weights_only=True)` builds tensors and plain containers and refuses everything else.
-The child can be stopped: it may use so much memory and so many seconds, and writes one file.
+The child has limits on memory and time, and writes one file.
 """
 
 import json
@@ -20,18 +20,18 @@ __all__ = ["unpickle"]
 
 _MEMORY_FACTOR, _MEMORY_SLACK = 4, 1 << 30
 _INFLATION = 4
-"""A checkpoint's archive is not compressed; one that inflates more than this is no checkpoint."""
+"""Largest inflation of an archive: torch does not compress checkpoints."""
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 _SHOWN = 8
-"""Names of entries that a message lists."""
+"""Number of names that a message lists."""
 
 
 def unpickle(source: Path, target: Path, *, memory: int | None = None, seconds: int = 600) -> str:
     """Write the tensors of a .bin, .pt or .ckpt file to a safetensors file.
 
-    Nested dicts become dotted names; what is no tensor is left out, and the text returned says
-    so, or is empty. `memory` is what the child may take, in bytes, beyond what torch itself does.
-    Raises `IntegrityError`, also where two tensors would get the same name.
+    Nested dicts become dotted names. Returns a text about entries that are no tensors and were
+    left out, or an empty one. `memory` (bytes) limits the child, beyond what torch itself takes.
+    Raises `IntegrityError`, also if two tensors would get the same name.
     """
     if not source.is_file():
         raise IntegrityError(f"{source} is no file.")
@@ -62,13 +62,13 @@ def _check_archive(source: Path) -> None:
 
 
 def _answer(done: CompletedProcess[str]) -> dict[str, str]:
-    """What the child printed: `left_out`, or why it gave up."""
+    """The child's answer: `left_out`, or the `error` that ended it."""
     try:
-        found: dict[str, str] = json.loads(done.stdout)
+        answer: dict[str, str] = json.loads(done.stdout)
     except ValueError:
-        found = {}
+        answer = {}
     ended = f"the process that read it ended with {done.returncode}"
-    return {"error": ended, "left_out": ""} | found
+    return {"error": ended, "left_out": ""} | answer
 
 
 def _refused(source: Path, reason: str) -> IntegrityError:
@@ -79,11 +79,11 @@ def _refused(source: Path, reason: str) -> IntegrityError:
 
 
 class _Unfit(ValueError):
-    """A checkpoint that cannot become safetensors; the message is ours."""
+    """A checkpoint that cannot be stored as safetensors; the message is our own text."""
 
 
 def _child(source: str, target: str, memory: int) -> str:
-    """In the child: limits first, then the file. Returns what was left out."""
+    """In the child: set limits, convert the file, and return what was left out."""
     import torch
     from safetensors.torch import save_file
 
@@ -102,19 +102,19 @@ def _child(source: str, target: str, memory: int) -> str:
 
 
 def _limit(memory: int) -> None:
-    """What this process holds now and `memory` more; where the system has no such limit, none."""
+    """Limit this process to `memory` bytes more than it has now, if the system can."""
     try:
         import resource
 
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        most = pages * resource.getpagesize() + memory
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        maximum = pages * resource.getpagesize() + memory
+        resource.setrlimit(resource.RLIMIT_AS, (maximum, maximum))
     except (ImportError, OSError, ValueError):
         return
 
 
 def _sorted(loaded: Any) -> tuple[dict[str, Any], list[str]]:
-    """The tensors by dotted name, and the names of what else there is."""
+    """The tensors by dotted name, and the names of all other entries."""
     import torch
 
     tensors: dict[str, Any] = {}
@@ -141,7 +141,7 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
 
 
 def _checked(name: str, tensor: Any) -> Any:
-    """A tensor that is what it claims to be, and that safetensors can hold."""
+    """A tensor that is valid and that safetensors can hold; raises `_Unfit` otherwise."""
     import torch
 
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
@@ -159,7 +159,7 @@ def _listing(names: list[str]) -> str:
 
 
 def _why(error: Exception) -> str:
-    """The reason in our own words: torch's advise to load the file in spite of it."""
+    """The reason in our own words: torch's messages advise to load the file nevertheless."""
     if isinstance(error, _Unfit):
         return str(error)
     if isinstance(error, pickle.UnpicklingError):

@@ -18,9 +18,17 @@ __all__ = ["html", "markdown", "text"]
 
 _TITLE = "The families on data with a known p(x), given equal means"
 _HEADER = (
-    "model", "family", "density", "log-likelihood", "gap to the truth, nats", "ms a sample",
-    "NFE", "parameters", "steps", "CPU s",
-)  # fmt: skip
+    "model",
+    "family",
+    "density",
+    "log-likelihood",
+    "gap to the truth, nats",
+    "ms a sample",
+    "NFE",
+    "parameters",
+    "steps",
+    "CPU s",
+)
 _RELATIONS = {"equal": "= KL(p || q)", "lower": ">= KL(p || q)", "estimate": "~ KL(p || q)"}
 _IMAGES = 36
 _PLANE = 3.0

@@ -103,9 +103,14 @@ class Place:
             *arguments,
         ]
         done = subprocess.run(
-            [str(part) for part in command], env=kept, cwd=self.folder, stdin=stdin,
-            capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
+            [str(part) for part in command],
+            env=kept,
+            cwd=self.folder,
+            stdin=stdin,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         assert done.returncode == code, f"{command}: {done.stdout}\n{done.stderr}"
         return done
 

@@ -202,5 +202,5 @@ class VDMLoss:
 def _scale_gradient(value: Tensor, factors: list[Tensor]) -> Tensor:
     """`value` (B,), whose gradient is multiplied by factors[-1] as of the backward pass."""
     value = value.clone()
-    value.register_hook(lambda g: g * factors[-1].to(g.dtype))  # type: ignore[no-untyped-call]
+    value.register_hook(lambda g: g * factors[-1].to(g.dtype))
     return value

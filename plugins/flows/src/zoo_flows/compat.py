@@ -107,7 +107,7 @@ class AffineTransform(_Elementwise):
 
 def _together(a: torch.Size, b: torch.Size) -> torch.Size:
     """The shape that two shapes broadcast to."""
-    found: torch.Size = torch.broadcast_shapes(a, b)  # type: ignore[no-untyped-call]
+    found: torch.Size = torch.broadcast_shapes(a, b)
     return found
 
 
@@ -163,8 +163,8 @@ class FlowDistribution(Distribution):
         """The reals, or the interval that the model's events lie in."""
         event = self.model.event
         within = event.low is not None and event.high is not None
-        inner: Any = constraints.interval(event.low, event.high) if within else constraints.real  # type: ignore[no-untyped-call]
-        found: constraints.Constraint = constraints.independent(inner, len(event.shape))  # type: ignore[no-untyped-call]
+        inner: Any = constraints.interval(event.low, event.high) if within else constraints.real
+        found: constraints.Constraint = constraints.independent(inner, len(event.shape))
         return found
 
     def log_prob(self, value: Tensor) -> Tensor:

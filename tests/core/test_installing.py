@@ -26,7 +26,7 @@ from zoo_core.installing.installer import (
     uninstall_command,
 )
 from zoo_core.installing.plan import make_plan
-from zoo_core.installing.requirements import wanted
+from zoo_core.installing.requirements import parse_requirement
 
 PIP = Environment("/venv/bin/python", "/venv", "venv", None, True)
 UV = Environment("/venv/bin/python", "/venv", "venv", "/bin/uv", True)
@@ -42,15 +42,19 @@ def pyproject(folder, text='[project]\nname = "Zoo_Acme"\nversion = "1"\n', poin
 
 @pytest.mark.parametrize("alias", list(known_plugins()))
 def test_short_names_mean_the_official_distributions(alias):
-    assert wanted(alias).requirement == wanted(alias).dist == f"density-zoo-{alias}"
-    pinned = wanted(f"{alias}==0.1.0")
+    assert (
+        parse_requirement(alias).requirement
+        == parse_requirement(alias).dist
+        == f"density-zoo-{alias}"
+    )
+    pinned = parse_requirement(f"{alias}==0.1.0")
     assert (pinned.requirement, pinned.alias) == (f"density-zoo-{alias}==0.1.0", alias)
 
 
 def test_a_misspelt_short_name_is_not_looked_up_on_an_index():
     with pytest.raises(UsageError, match="'flow' is no short name; .* Did you mean flows"):
-        wanted("flow")
-    assert wanted("flow>=0").dist == "flow"
+        parse_requirement("flow")
+    assert parse_requirement("flow>=0").dist == "flow"
 
 
 @pytest.mark.parametrize(
@@ -65,24 +69,24 @@ def test_a_misspelt_short_name_is_not_looked_up_on_an_index():
     ],
 )
 def test_a_requirement_is_told_from_a_url_and_a_source(text, kind, dist):
-    found = wanted(text)
+    found = parse_requirement(text)
     assert (found.kind, found.dist) == (kind, dist)
 
 
 @pytest.mark.parametrize("text", ["--index-url=x", "-r", "", " ", "a b", "a\nb"])
 def test_options_and_nonsense_are_no_requirements(text):
     with pytest.raises(UsageError, match="is no requirement"):
-        wanted(text)
+        parse_requirement(text)
 
 
 @pytest.mark.parametrize("text", ["density-zoo", "Density.Zoo>=2"])
 def test_the_core_is_no_plugin(text):
     with pytest.raises(UsageError, match="is the core"):
-        wanted(text)
+        parse_requirement(text)
 
 
 def test_a_folder_is_read_and_not_built(tmp_path):
-    found = wanted(str(pyproject(tmp_path / "acme")), editable=True)
+    found = parse_requirement(str(pyproject(tmp_path / "acme")), editable=True)
     assert (found.kind, found.dist, found.version) == ("folder", "zoo-acme", "1")
     assert (found.plugins, found.requires, found.editable) == (("acme",), (), True)
 
@@ -98,15 +102,15 @@ def test_folders_and_files_that_are_no_plugins_are_refused(tmp_path):
     }
     for path, message in cases.items():
         with pytest.raises(PluginError, match=message):
-            wanted(path)
+            parse_requirement(path)
     with pytest.raises(PluginError, match="is no folder"):
-        wanted(str(tmp_path / "x.whl"), editable=True)
+        parse_requirement(str(tmp_path / "x.whl"), editable=True)
 
 
 @pytest.mark.parametrize("digest", ["md5:0", "sha256:0", "sha256:" + "g" * 64])
 def test_what_is_no_hash_is_refused(digest):
     with pytest.raises(UsageError, match="is no hash"):
-        wanted("zoo-acme==1", hashes=[digest])
+        parse_requirement("zoo-acme==1", hashes=[digest])
 
 
 def test_the_kind_of_an_environment_is_told_by_the_marks_of_its_owner(tmp_path):
@@ -156,7 +160,7 @@ def test_commands_pass_everything_through_and_name_this_interpreter(tmp_path):
     options = Options(
         index_url="https://i", find_links=("/w",), no_index=True, require_hashes=True, pre=True
     )
-    wants = [wanted("zoo-acme"), wanted("zoo-b==1", hashes=[DIGEST])]
+    wants = [parse_requirement("zoo-acme"), parse_requirement("zoo-b==1", hashes=[DIGEST])]
     pip = install_command(PIP, wants, options, tmp_path / "c.txt")
     assert pip[:5] == ["/venv/bin/python", "-P", "-m", "pip", "install"]
     uv = install_command(UV, wants, options, tmp_path / "c.txt")
@@ -185,7 +189,7 @@ def fake(path, text, code=0):
 
 def test_uvs_dry_run_becomes_a_plan(tmp_path):
     uv = fake(tmp_path / "uv", "Resolved 3\n - zoo-b==1\n + zoo-acme==1.5\n + zoo-b==2")
-    found = resolve(uv, [wanted("zoo-acme")], Options(), tmp_path)
+    found = resolve(uv, [parse_requirement("zoo-acme")], Options(), tmp_path)
     assert [(c.dist, c.version) for c in found] == [("zoo-acme", "1.5"), ("zoo-b", "2")]
     asked = (tmp_path / "uv.args").read_text()
     assert "--dry-run" in asked and "--python /venv/bin/python" in asked
@@ -204,7 +208,7 @@ def seen_by_uv(tmp_path, monkeypatch):
         uv.write_text(f"#!/bin/sh\nenv > '{tmp_path}/env'\necho ' + zoo-acme==1.5'\n")
         uv.chmod(0o755)
         place = Environment("/venv/bin/python", "/venv", "venv", str(uv), False)
-        resolve(place, [wanted("zoo-acme")], Options(), tmp_path)
+        resolve(place, [parse_requirement("zoo-acme")], Options(), tmp_path)
         lines = (tmp_path / "env").read_text().splitlines()
         return dict(line.split("=", 1) for line in lines)
 
@@ -278,20 +282,20 @@ def test_uv_takes_no_configuration_from_the_current_folder(seen_by_uv, tmp_path,
 )
 def test_an_installer_that_refuses_is_understood(tmp_path, said, error, message):
     with pytest.raises(error, match=message):
-        resolve(fake(tmp_path / "uv", said, 2), [wanted("gan")], Options(), tmp_path)
+        resolve(fake(tmp_path / "uv", said, 2), [parse_requirement("gan")], Options(), tmp_path)
 
 
 def test_sources_are_built_only_where_that_is_allowed(tmp_path):
     uv = fake(tmp_path / "uv", " + acme==1")
     with pytest.raises(UsageError, match="must be built to be looked at"):
-        make_plan(uv, [wanted("git+https://x.org/acme")], Options())
-    plan = make_plan(uv, [wanted("git+https://x.org/acme")], Options(allow_source=True))
+        make_plan(uv, [parse_requirement("git+https://x.org/acme")], Options())
+    plan = make_plan(uv, [parse_requirement("git+https://x.org/acme")], Options(allow_source=True))
     assert "--only-binary" not in plan.command
 
 
 def test_a_plan_says_what_changes_from_where_and_with_which_rights(tmp_path):
     uv = fake(tmp_path / "uv", " - pluggy==0\n + pluggy==99\n + density-zoo-gan==1")
-    plan = make_plan(uv, [wanted("gan")], Options())
+    plan = make_plan(uv, [parse_requirement("gan")], Options())
     text = "\n".join(plan.lines())
     assert "-> 99  [required]" in text and "1  [official]" in text
     assert "with your rights" in text and f"keeps    {', '.join(pins())}" in text
@@ -299,11 +303,11 @@ def test_a_plan_says_what_changes_from_where_and_with_which_rights(tmp_path):
 
 def test_the_manifest_gives_the_request_back_and_keeps_no_password():
     options = Options(index_url="https://me:secret@x.org/simple", find_links=("/w",), pre=True)
-    want = wanted("zoo-acme==1", hashes=[DIGEST])
+    want = parse_requirement("zoo-acme==1", hashes=[DIGEST])
     manifest.record("zoo-acme", want, options, version="1", plugins=["acme"])
     entry = manifest.entries()["zoo-acme"]
     assert "secret" not in config_path().read_text()
-    assert manifest.wanted_of(entry) == want
+    assert manifest.requirement_of(entry) == want
     again = manifest.options_of(entry, no_index=True)
     assert again == Options("https://x.org/simple", ("/w",), no_index=True, pre=True)
     manifest.forget("zoo-acme")
@@ -315,7 +319,7 @@ def test_a_command_is_shown_without_the_secrets_of_its_urls(tmp_path):
     options = Options(
         index_url="https://me:secret@x.org/simple", find_links=("https://t0k@y.org",)
     )
-    plan = make_plan(uv, [wanted("gan")], options)
+    plan = make_plan(uv, [parse_requirement("gan")], options)
     assert "https://me:secret@x.org/simple" in plan.command
     told = "\n".join(plan.lines()) + str(plan.record())
     assert "https://****@x.org/simple" in told and "secret" not in told and "t0k" not in told
@@ -351,7 +355,7 @@ def test_every_table_is_written_as_toml_that_reads_back(table):
 def test_a_relative_path_is_kept_absolute(tmp_path, monkeypatch):
     pyproject(tmp_path / "acme")
     monkeypatch.chdir(tmp_path)
-    assert Path(wanted("./acme").requirement) == tmp_path / "acme"
+    assert Path(parse_requirement("./acme").requirement) == tmp_path / "acme"
 
 
 def test_what_the_installer_says_is_told_without_unsafe_advice(tmp_path):
@@ -360,5 +364,7 @@ def test_what_the_installer_says_is_told_without_unsafe_advice(tmp_path):
     for flag in flags:
         said = f"error: it does not fit. You may pass {flag}; at your risk."
         with pytest.raises(PluginError, match="it does not fit") as caught:
-            resolve(fake(tmp_path / "uv", said, 2), [wanted("gan")], Options(), tmp_path)
+            resolve(
+                fake(tmp_path / "uv", said, 2), [parse_requirement("gan")], Options(), tmp_path
+            )
         assert flag.split()[0] not in str(caught.value)

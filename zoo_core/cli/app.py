@@ -1,6 +1,6 @@
-"""The root of the command: verbs, and what becomes of errors.
+"""The root command: its verbs, and errors as one line with a hint.
 
-A user's mistake is one line and a hint; a traceback appears only with --traceback.
+A traceback is shown only with --traceback.
 """
 
 import json
@@ -64,7 +64,7 @@ def root(ctx: click.Context) -> None:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run the command; every way it can end is an exit code."""
+    """Run the command and return its exit code, whatever is raised."""
     settings = Settings(json="--json" in argv, traceback="--traceback" in argv)
     color = False if "NO_COLOR" in os.environ else None
     try:
@@ -101,8 +101,8 @@ def _report(
         click.echo(printable_lines("".join(traceback.format_exception(error))), err=True)
     if settings.json:
         name = "UsageError" if isinstance(error, click.ClickException) else type(error).__name__
-        found = {"error": name, "message": message, "hint": hint, "exit_code": code}
-        click.echo(json.dumps(found), err=True)
+        record = {"error": name, "message": message, "hint": hint, "exit_code": code}
+        click.echo(json.dumps(record), err=True)
         return code
     click.echo(f"zoo: error: {printable(' '.join(message.split()))}", err=True)
     if hint:
@@ -121,7 +121,7 @@ def _interrupted() -> int:
 
 
 def _broken_pipe() -> int:
-    """Whoever reads our output has enough; nothing is left to say, not even at exit."""
+    """The reader has closed our output; write nothing more, not even at exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     return _BROKEN_PIPE

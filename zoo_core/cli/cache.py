@@ -82,23 +82,23 @@ def verify_cache(settings: Settings, repo: str | None) -> None:
     from zoo_core.weights.hub.prune import verify
 
     root = settings.access.cache
-    found = [v for store in _stores(root, repo) for v in verify(store)]
-    rows = [[v.status, v.repo, v.commit[:12], v.path] for v in found]
-    if not found:
+    verified = [v for store in _stores(root, repo) for v in verify(store)]
+    rows = [[v.status, v.repo, v.commit[:12], v.path] for v in verified]
+    if not verified:
         remark(settings, f"nothing is cached in {root}")
     header = ("status", "repo", "commit", "file")
-    show(settings, [asdict(v) for v in found], table(header, rows) if rows else [])
-    if any(v.status == "damaged" for v in found):
+    show(settings, [asdict(v) for v in verified], table(header, rows) if rows else [])
+    if any(v.status == "damaged" for v in verified):
         raise click.exceptions.Exit(IntegrityError.exit_code)
 
 
 def _stores(root: Path, repo: str | None = None) -> "list[Store]":
     from zoo_core.weights.hub.cache import stores
 
-    found = [s for s in stores(root) if repo in (None, s.repo, f"hf://{s.repo}")]
-    if repo is not None and not found:
+    selected = [s for s in stores(root) if repo in (None, s.repo, f"hf://{s.repo}")]
+    if repo is not None and not selected:
         raise UnknownNameError(f"{repo!r} is not in {root}.", hint="zoo cache list")
-    return found
+    return selected
 
 
 def _row(store: "Store") -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _row(store: "Store") -> dict[str, Any]:
 
 
 def _pinned() -> list[tuple[str, str]]:
-    """Commits that plugins or this user have pinned."""
+    """Repositories and commits that plugins or the user have pinned."""
     from zoo_core.catalog import lockfile as pins
     from zoo_core.catalog.registry import current
 

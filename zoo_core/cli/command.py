@@ -1,4 +1,4 @@
-"""Commands and groups of `zoo`: global options before or after the verb, verbs on demand."""
+"""Commands and groups of `zoo`: global options before or after the verb, lazily loaded verbs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Settings:
 
     @property
     def access(self) -> Access:
-        """How weights on the Hub are reached."""
+        """Access to the Hub by these options."""
         return Access(
             self.offline, self.revision, self.token, self.cache_dir, self.endpoint, self.progress
         )
@@ -51,7 +51,7 @@ _FLAGS = {
 
 
 def _global_options() -> list[click.Option]:
-    """One copy for each command; they write into the root's Settings and reach no function."""
+    """A copy for each command; callbacks write the values into the root's `Settings`."""
     flags = [
         click.Option([f"--{name}"], is_flag=True, help=text, expose_value=False, callback=store)
         for name, text in _FLAGS.items()
@@ -80,9 +80,9 @@ def _store_seed(ctx: click.Context, param: click.Parameter, value: str | None) -
 
 
 def store(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    """A callback that writes an option into the Settings, if it was given."""
-    given = param.name and ctx.get_parameter_source(param.name) is not None
-    if given and value not in (None, False):
+    """A callback that writes an option into the `Settings`, if the user set it."""
+    is_set = param.name and ctx.get_parameter_source(param.name) is not None
+    if is_set and value not in (None, False):
         settings = ctx.ensure_object(Settings)
         setattr(settings, str(param.name), value)
         if param.name == "no_plugins":
@@ -158,7 +158,7 @@ def _format_options(
     ctx: click.Context,
     formatter: click.HelpFormatter,
 ) -> None:
-    """The command's own options first, the global ones in a section of their own."""
+    """Write the command's own options, then the global ones in a section of their own."""
     params = [p for p in command.get_params(ctx) if isinstance(p, click.Option)]
     own = [p for p in params if p not in shared]
     for title, params in (("Options", own), ("Global options", shared)):

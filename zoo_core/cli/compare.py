@@ -89,14 +89,14 @@ def command(
     from zoo_core.workflows.verification import data_of
 
     folders = {name: find(name, settings.access).folder for name in names}
-    found = (
+    events = (
         dataset(settings, data, data_options)
         if data is not None
         else data_of(folders[names[0]], **data_options)
     )
     result = compare(
         [(name, load(settings, name)) for name in folders],
-        found,
+        events,
         split=split,
         budgets={name: budget_of(folder) for name, folder in folders.items()},
         seed=settings.seed or 0,
@@ -110,41 +110,41 @@ def command(
     _print(settings, result)
 
 
-def _print(settings: Settings, found: "Comparison") -> None:
+def _print(settings: Settings, comparison: "Comparison") -> None:
     from zoo_core.evaluation.report import COLUMNS, rows
 
-    for warning in found.warnings:
+    for warning in comparison.warnings:
         remark(settings, f"not equal: {warning}")
-    for entry in found.entries:
+    for entry in comparison.entries:
         for note in entry.notes:
             remark(settings, f"{entry.name}: {note}")
-    show(settings, found.record(), table([name for name, _ in COLUMNS], rows(found)))
+    show(settings, comparison.record(), table([name for name, _ in COLUMNS], rows(comparison)))
 
 
-def _write(paths: tuple[Path, ...], found: "Comparison") -> None:
+def _write(paths: tuple[Path, ...], comparison: "Comparison") -> None:
     from zoo_core.evaluation.report import html, markdown
     from zoo_core.files import write_atomically
 
     for path in paths:
-        text = html(found) if path.suffix.lower() == ".html" else markdown(found)
+        text = html(comparison) if path.suffix.lower() == ".html" else markdown(comparison)
         write_atomically(path, text.encode())
 
 
 def _study(
     settings: Settings, names: tuple[str, ...], minutes: float | None, out: tuple[Path, ...]
 ) -> None:
-    """The study prints and writes its own report: the truth is part of it."""
+    """Run the study and write its own report, which includes the truth."""
     from zoo_core.files import write_atomically
     from zoo_core.workflows.study import MINUTES, run_study
     from zoo_core.workflows.study_report import html, markdown, text
 
-    found = run_study(
+    study = run_study(
         names or None,
         minutes=minutes or MINUTES,
         seed=settings.seed or 0,
         progress=settings.progress,
     )
     for path in out:
-        written = html(found) if path.suffix.lower() == ".html" else markdown(found)
-        write_atomically(path, written.encode())
-    show(settings, found.record(), text(found))
+        report = html(study) if path.suffix.lower() == ".html" else markdown(study)
+        write_atomically(path, report.encode())
+    show(settings, study.record(), text(study))

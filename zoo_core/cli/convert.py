@@ -1,4 +1,4 @@
-"""`zoo convert`: checkpoints of others into safetensors, and into models of ours."""
+"""`zoo convert`: third-party checkpoints into safetensors files or model folders."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,24 +55,24 @@ def command(
     path, files, origin = _path(settings, source)
     limits: dict[str, Any] = {"memory": None if memory is None else memory << 20}
     limits["seconds"] = seconds
-    said: list[str] = []
+    converter_remarks: list[str] = []
     if converter is None:
-        found = _plain(path, out, {"files": files, **limits})
+        checkpoint = _plain(path, out, {"files": files, **limits})
         value, done = {"out": str(out)}, f"wrote {out}"
     else:
-        found = third_party.read(path, files=files, **limits)
-        model = convert(found, converter, options, say=said.append)
+        checkpoint = third_party.read(path, files=files, **limits)
+        model = convert(checkpoint, converter, options, say=converter_remarks.append)
         model.origin = origin
         model.save(out, license=licence, source=source, converter=converter)
         value, done = {"out": str(out), "arch": model.spec.arch}, f"{model.spec.arch} in {out}"
-    remarks = [*found.remarks, *said]
+    remarks = [*checkpoint.remarks, *converter_remarks]
     for text in remarks:
         remark(settings, text)
     show(settings, {**value, "remarks": remarks}, [done])
 
 
 def _path(settings: Settings, source: str) -> tuple[Path, list[str] | None, str | None]:
-    """Where the checkpoint is; one on the Hub is fetched, and of it what was verified counts."""
+    """The checkpoint's path, its verified files if it comes from the Hub, and its origin."""
     if not source.startswith("hf://"):
         return Path(source).expanduser(), None, None
     from zoo_core.catalog.layout import foreign
@@ -89,7 +89,7 @@ def _path(settings: Settings, source: str) -> tuple[Path, list[str] | None, str 
 
 
 def _plain(path: Path, out: Path, options: dict[str, Any]) -> "Foreign":
-    """One file of tensors into a safetensors file, under the same names; what was read."""
+    """Convert one file to safetensors under the same tensor names; returns what was read."""
     from safetensors.torch import save_file
 
     from zoo_core.files import atomic_path
@@ -100,12 +100,12 @@ def _plain(path: Path, out: Path, options: dict[str, Any]) -> "Foreign":
             f"{out} is no .safetensors file.", hint="name one, or --converter for a model's folder"
         )
     check_place(out)
-    found = third_party.read(path, **options)
-    if len(found.tensors) != 1:
+    checkpoint = third_party.read(path, **options)
+    if len(checkpoint.tensors) != 1:
         raise UsageError(
-            f"{path} holds several checkpoints: {', '.join(found.tensors)}.",
+            f"{path} holds several checkpoints: {', '.join(checkpoint.tensors)}.",
             hint="name one file of them",
         )
     with atomic_path(out) as temporary:
-        save_file(dict(next(iter(found.tensors.values()))), temporary)
-    return found
+        save_file(dict(next(iter(checkpoint.tensors.values()))), temporary)
+    return checkpoint

@@ -57,7 +57,7 @@ def info(settings: Settings, name: str, options: dict[str, Any]) -> None:
         "name": name,
         "event": {**dataclasses.asdict(data.event), "text": str(data.event)},
         "condition": {**dataclasses.asdict(data.condition), "text": str(data.condition)},
-        "splits": {split: len(found.x) for split, found in data.splits.items()},
+        "splits": {name: len(split.x) for name, split in data.splits.items()},
         "truth": data.truth is not None,
         "license": data.license,
         "provenance": data.provenance,

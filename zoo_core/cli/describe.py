@@ -1,6 +1,6 @@
-"""What a frozen dataclass of options looks like to a user: names, types, defaults, ranges, sense.
+"""Describe the options of a frozen dataclass: names, types, defaults, ranges, documentation.
 
-The sense of a field is the string below it in the source, as tools for documentation read it.
+A field's documentation is the string below it in the source, as documentation tools read it.
 """
 
 import ast
@@ -21,7 +21,7 @@ _ABSENT = dataclasses.MISSING
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """One option of a config: what `--set name=value` may set."""
+    """One option of a config, as `--set name=value` sets it."""
 
     name: str
     type: str
@@ -36,22 +36,22 @@ class Field:
 
 
 def describe(cls: Any, prefix: str = "") -> list[Field]:
-    """The fields of a frozen dataclass; those of nested Configs follow as `outer.inner`."""
+    """The fields of a frozen dataclass; fields of nested Configs follow as `outer.inner`."""
     hints = get_type_hints(cls, include_extras=True)
     about = {name: text for base in reversed(cls.__mro__) for name, text in _about(base)}
     return [f for field in dataclasses.fields(cls) for f in _fields(field, hints, about, prefix)]
 
 
 def _about(cls: type) -> Iterator[tuple[str, str]]:
-    """The strings below a dataclass's own fields; none where there is no source."""
+    """The strings below a dataclass's own fields; none if there is no source file."""
     if not dataclasses.is_dataclass(cls):
         return
     try:
-        (found,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-    except OSError:  # what was made without a file
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    except OSError:  # the class was made without a file
         return
-    assert isinstance(found, ast.ClassDef)
-    for field, below in pairwise(found.body):
+    assert isinstance(definition, ast.ClassDef)
+    for field, below in pairwise(definition.body):
         if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
             if isinstance(below.value, ast.Constant) and isinstance(below.value.value, str):
                 yield ast.unparse(field.target), " ".join(below.value.value.split())
@@ -72,7 +72,7 @@ def _fields(
 
 
 def _shown(default: Any) -> Any:
-    """A default as JSON has it; a nested Config by its tag or name, for its fields follow."""
+    """A default as JSON; a nested Config as its tag or name, since its fields follow."""
     if dataclasses.is_dataclass(default):
         return getattr(type(default), "type", type(default).__name__)
     return list(default) if isinstance(default, tuple) else default
@@ -107,8 +107,8 @@ def _type(hint: Any) -> str:
 def _range(hint: Any) -> str | None:
     args = get_args(hint)
     if get_origin(hint) is Annotated:
-        found = [str(bound) for bound in args[1:] if isinstance(bound, Range)]
-        return " and ".join(found) or _range(args[0])
+        bounds = [str(bound) for bound in args[1:] if isinstance(bound, Range)]
+        return " and ".join(bounds) or _range(args[0])
     if get_origin(hint) in (Union, UnionType):
         return next((r for part in args if (r := _range(part))), None)
     return None

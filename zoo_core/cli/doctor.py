@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_MARKS = {"ok": "ok", "note": "note", "problem": "PROBLEM"}
+_STATUS_TEXT = {"ok": "ok", "note": "note", "problem": "PROBLEM"}
 
 
 @click.command("doctor", cls=Command)
@@ -50,8 +50,8 @@ def _lines(findings: list[Finding], served: list["BackendStatus"]) -> Iterator[s
     width = max(len(f.name) for f in findings)
     for finding in findings:
         check = finding.check
-        mark = "fixed" if finding.fixed else _MARKS[check.status]
-        yield f"{mark:<7}  {finding.name:<{width}}  {check.message}"
+        status = "fixed" if finding.fixed else _STATUS_TEXT[check.status]
+        yield f"{status:<7}  {finding.name:<{width}}  {check.message}"
         if check.remedy:
             yield f"{'':<7}  {'':<{width}}  -> {check.remedy}"
     if served:

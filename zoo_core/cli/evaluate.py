@@ -1,4 +1,4 @@
-"""`zoo evaluate`: measure a model, and say beside what each number stands."""
+"""`zoo evaluate`: measure a model beside real data and a null baseline."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -23,6 +23,7 @@ from zoo_core.uncertainty import from_json, plus_minus
 
 if TYPE_CHECKING:
     from zoo_core.data.dataset import Dataset
+    from zoo_core.model import GenerativeModel
     from zoo_core.workflows.verification import Reproduction
 
 __all__ = ["command", "lines"]
@@ -102,22 +103,24 @@ def command(
     from zoo_core.weights.locate import find
     from zoo_core.workflows.verification import read_record, write_record
 
-    place = find(name, settings.access)
-    folder, cached = place.folder, place.snapshot is not None
+    location = find(name, settings.access)
+    folder, cached = location.folder, location.snapshot is not None
     if record and cached:
         raise UsageError(
             f"{name} is in the Hub's cache, which holds the files of its commit alone.",
             hint="--out FILE keeps the evaluation elsewhere",
         )
     model = load(settings, name)
-    found = _dataset(settings, folder, data, data_options)
+    events = _dataset(settings, folder, data, data_options)
     if verify:
-        kept = None if cached else read_record(folder)
-        return _verify(settings, folder, model, found, kept, batch_size)
-    wanted = [Inception(weights=inception_weights) if f == "inception" else f for f in features]
+        recorded = None if cached else read_record(folder)
+        return _verify(settings, folder, model, events, recorded, batch_size)
+    extractors = [
+        Inception(weights=inception_weights) if f == "inception" else f for f in features
+    ]
     result = evaluate(
         model,
-        found,
+        events,
         split=split,
         parts=[p for p in PARTS if p in (only or PARTS)],
         method=method,
@@ -126,7 +129,7 @@ def command(
         sampler=sampler,
         sampler_options=sampler_options,
         n=n,
-        features=wanted or None,
+        features=extractors or None,
         scores=scores or None,
         seed=settings.seed or 0,
         batch_size=batch_size,
@@ -143,7 +146,7 @@ def command(
 
 
 def lines(record: Mapping[str, Any]) -> Iterator[str]:
-    """The record as people read it."""
+    """The record of an evaluation as text."""
     data = record["data"]
     yield from fields(
         [
@@ -154,7 +157,7 @@ def lines(record: Mapping[str, Any]) -> Iterator[str]:
         ]
     )
     if record["likelihood"]:
-        yield from _nulls(record["likelihood"])
+        yield from _baselines(record["likelihood"])
     if record["quality"]:
         yield ""
         yield from _quality(record["quality"])
@@ -168,30 +171,30 @@ def lines(record: Mapping[str, Any]) -> Iterator[str]:
     yield f"{counts} as pretrained: {verdict['why']}"
 
 
-def _likelihood(found: Mapping[str, Any] | None) -> str:
-    if not found:
+def _likelihood(record: Mapping[str, Any] | None) -> str:
+    if not record:
         return "none"
     from zoo_core.catalog.specs import LikelihoodKind
 
-    kind = LikelihoodKind(found["kind"], found["relation"])
-    whole = "every event once" if found["every_event"] else "drawn by the seed"
+    kind = LikelihoodKind(record["kind"], record["relation"])
+    whole = "every event once" if record["every_event"] else "drawn by the seed"
     return (
-        f"log p {kind.sign} {from_json(found['nats'], -math.inf):.3f} "
-        f"{plus_minus(found['std_err'])} nats, "
-        f"bits/dim {kind.bits_sign} {from_json(found['bits_per_dim']):.4f} "
-        f"{plus_minus(found['bits_per_dim_std_err'], '.4f')} "
-        f"({found['kind']}, n={found['n']}, {whole}, dequantization {found['dequantization']})"
+        f"log p {kind.sign} {from_json(record['nats'], -math.inf):.3f} "
+        f"{plus_minus(record['std_err'])} nats, "
+        f"bits/dim {kind.bits_sign} {from_json(record['bits_per_dim']):.4f} "
+        f"{plus_minus(record['bits_per_dim_std_err'], '.4f')} "
+        f"({record['kind']}, n={record['n']}, {whole}, dequantization {record['dequantization']})"
     )
 
 
-def _nulls(found: Mapping[str, Any]) -> Iterator[str]:
-    truth = found["truth"]
+def _baselines(record: Mapping[str, Any]) -> Iterator[str]:
+    truth = record["truth"]
     rows = [
         (n["name"], n["kind"], f"{n['nats']:.3f}", _gap(from_json(n["gap"], -math.inf), n))
-        for n in found["null"]
+        for n in record["null"]
     ]
-    if found["bdmc_gap"]:
-        gap = found["bdmc_gap"]
+    if record["bdmc_gap"]:
+        gap = record["bdmc_gap"]
         yield (
             f"on events simulated from the model AIS is at most {gap['value']:.3f} "
             f"{plus_minus(gap['std_err'])} nats below log p (BDMC)"
@@ -205,7 +208,7 @@ def _gap(value: float, record: Mapping[str, Any]) -> str:
     return f"{value:+.3f} {plus_minus(record['gap_std_err'])}"
 
 
-def _quality(found: Mapping[str, Any]) -> Iterator[str]:
+def _quality(record: Mapping[str, Any]) -> Iterator[str]:
     rows = [
         (
             s["label"],
@@ -215,20 +218,20 @@ def _quality(found: Mapping[str, Any]) -> Iterator[str]:
             ),
             s["better"],
         )
-        for s in found["scores"]
+        for s in record["scores"]
     ]
-    yield from table(("score", "model", "real", f"null ({found['null']})", "better"), rows)
+    yield from table(("score", "model", "real", f"null ({record['null']})", "better"), rows)
     yield (
-        f"{found['n']} samples, as many of {found['split']} as real; reference "
-        f"{found['reference']['n']} of {found['reference']['split']}"
+        f"{record['n']} samples, as many of {record['split']} as real; reference "
+        f"{record['reference']['n']} of {record['reference']['split']}"
     )
-    both = [n for n, over in found.get("errors_over", {}).items() if "reference" in over]
+    both = [n for n, over in record.get("errors_over", {}).items() if "reference" in over]
     if both:
         yield (
             f"errors are over other draws of the samples, those of {' and '.join(both)} over "
             "other draws of the reference as well"
         )
-    for label, why in found.get("left_out", {}).items():
+    for label, why in record.get("left_out", {}).items():
         yield f"{label} is left out: {why}"
 
 
@@ -239,15 +242,15 @@ def _flagged(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"FLAGGED: {flagged}"
 
 
-def _speed(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    evaluations = found["network_evaluations"]
+def _speed(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    evaluations = record["network_evaluations"]
     return [
-        ("images a second", f"{found['images_per_second']:.1f}"),
-        ("first image", f"{found['first_image_seconds']:.4f} s"),
+        ("images a second", f"{record['images_per_second']:.1f}"),
+        ("first image", f"{record['first_image_seconds']:.4f} s"),
         ("network evaluations", evaluations if evaluations is not None else "one fused call"),
-        ("parameters", found["parameters"]),
-        ("peak memory", f"{size_text(found['peak_bytes'])} ({found['peak_of']})"),
-        ("on", f"{found['device']}, {found['threads']} thread(s), n={found['n']}"),
+        ("parameters", record["parameters"]),
+        ("peak memory", f"{size_text(record['peak_bytes'])} ({record['peak_of']})"),
+        ("on", f"{record['device']}, {record['threads']} thread(s), n={record['n']}"),
     ]
 
 
@@ -263,38 +266,40 @@ def _dataset(
 def _verify(
     settings: Settings,
     folder: Path,
-    model: Any,
+    model: "GenerativeModel",
     data: "Dataset",
-    kept: Mapping[str, Any] | None,
+    record: Mapping[str, Any] | None,
     batch_size: int | None,
 ) -> None:
-    """Everything recorded with the weights, measured again."""
+    """Measure everything that is recorded with the weights again, and compare."""
     from zoo_core.weights.checkpoint import read_metadata
     from zoo_core.workflows import verification as records
 
     metrics = read_metadata(folder).get("metrics") or []
-    found = records.verify_metrics(model, data, metrics)
-    if kept is not None:
+    reproductions = records.verify_metrics(model, data, metrics)
+    if record is not None:
         again = records.verify(
-            model, data, kept, batch_size=batch_size, progress=settings.progress
+            model, data, record, batch_size=batch_size, progress=settings.progress
         )
-        found += again[1]
-    if not found:
+        reproductions += again[1]
+    if not reproductions:
         raise DataError(
             f"nothing that can be checked is recorded in {folder}.",
             hint=f"zoo evaluate {folder} --record",
         )
-    show(settings, [_row(c) for c in found], map(str, found))
-    wrong = [c for c in found if not c.agrees]
+    show(settings, [_row(r) for r in reproductions], map(str, reproductions))
+    wrong = [r for r in reproductions if not r.agrees]
     if wrong:
-        raise IntegrityError(f"{len(wrong)} of {len(found)} recorded numbers differ: {wrong[0]}.")
+        raise IntegrityError(
+            f"{len(wrong)} of {len(reproductions)} recorded numbers differ: {wrong[0]}."
+        )
 
 
-def _row(found: "Reproduction") -> dict[str, Any]:
+def _row(reproduction: "Reproduction") -> dict[str, Any]:
     return {
-        "what": found.what,
-        "recorded": found.recorded,
-        "now": found.now,
-        "tolerance": found.tolerance,
-        "agrees": found.agrees,
+        "what": reproduction.what,
+        "recorded": reproduction.recorded,
+        "now": reproduction.now,
+        "tolerance": reproduction.tolerance,
+        "agrees": reproduction.agrees,
     }

@@ -16,7 +16,7 @@ _SUFFIXES = (".png", ".npz")
 
 
 def check_map(path: Path, model: "GenerativeModel") -> None:
-    """Refuse what cannot be written before anything is computed."""
+    """Raise if the map cannot be computed or written, before anything is computed."""
     from zoo_core.catalog.capabilities import Conditionals
     from zoo_core.data import pictures
     from zoo_core.errors import NoCapabilityError

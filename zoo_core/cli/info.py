@@ -71,7 +71,7 @@ def _fitting(kind: str, found: ModelInfo) -> list[dict[str, Any]]:
 
 
 def _serves(spec: Any, found: ModelInfo) -> bool:
-    """Whether a likelihood is for the events of these weights; an architecture may have either."""
+    """Whether a likelihood applies to the weights' events; always for an architecture alone."""
     event = ((found.tag and found.tag.metadata) or {}).get("event")
     if not isinstance(spec, LikelihoodSpec) or not isinstance(event, Mapping):
         return True
@@ -82,12 +82,12 @@ def _component(entry: Entry[Any]) -> dict[str, Any]:
     spec = entry.spec
     kind = getattr(spec, "kind", None)
     relation = {} if kind is None else {"relation": kind.relation, "sign": kind.sign}
-    found = {"name": spec.name, "summary": spec.summary, **relation}
-    return {**found, "options": _options(spec.target)}
+    about = {"name": spec.name, "summary": spec.summary, **relation}
+    return {**about, "options": _options(spec.target)}
 
 
 def _options(target: str) -> list[dict[str, Any]] | None:
-    """The options of a Config or a component; None where torch is missing, which they import."""
+    """The options of a Config or a component; None if they need torch and it is missing."""
     try:
         return [dataclasses.asdict(field) for field in describe(import_target(target))]
     except PluginError:
@@ -102,7 +102,7 @@ def _tags(found: ModelInfo) -> list[dict[str, Any]]:
 
 
 def _weights(found: ModelInfo) -> dict[str, Any]:
-    """What only a tag has: its own config, events, metrics, source and recipe."""
+    """Fields of a tag: its config, events, metrics, source and recipe."""
     tag = found.tag
     if tag is None:
         return {}
@@ -142,7 +142,7 @@ def _overview(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[tuple[str,
     yield "likelihood", text
     yield "capabilities", value["capabilities"]
     yield "plugin", f"{value['plugin']} ({value['dist']} {value['version']})"
-    yield "parts", [f"{name} = {part}" for name, part in found.spec.parts]
+    yield "submodels", [f"{name} = {arch}" for name, arch in found.spec.parts]
     yield "paper", value["paper"]
     yield "status", value["status"]
     yield "params", value["params"]
@@ -183,8 +183,8 @@ def _default(field: Mapping[str, Any]) -> str:
     return "required" if field["required"] else str(field["default"])
 
 
-def _components(found: list[dict[str, Any]], default: str | None) -> list[str]:
-    rows = [[*_marked(c, default), _set(c), c["summary"]] for c in found]
+def _components(components: list[dict[str, Any]], default: str | None) -> list[str]:
+    rows = [[*_marked(c, default), _set(c), c["summary"]] for c in components]
     return table(("name", "", "options", ""), rows) if rows else []
 
 

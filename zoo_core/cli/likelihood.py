@@ -69,19 +69,19 @@ def command(
     from zoo_core.cli.heat_map import check_map, write_map
     from zoo_core.cli.models import dataset, load
 
-    found = dataset(settings, data, data_options)
-    events = found.split(split)
+    source = dataset(settings, data, data_options)
+    events = source.split(split)
     model = load(settings, name)
-    _check_event(found, model)
+    _check_event(source, model)
     score = resolve.likelihood(model, method, options)
     if heat_map is not None:
         check_map(heat_map, model)
     seed = settings.seed or 0
-    rows = _rows(len(events.x), limit, seed)
-    given = _condition(model, events, rows) if cond == "auto" else None
+    indices = _indices(len(events.x), limit, seed)
+    labels = _condition(model, events, indices) if cond == "auto" else None
     scored = model.log_likelihood(
-        events.x[rows],
-        cond=given,
+        events.x[indices],
+        cond=labels,
         method=score,
         seed=seed,
         batch_size=batch_size,
@@ -95,24 +95,26 @@ def command(
     lines = [_line(mean, f"{data} {split}")]
     if heat_map is not None:
         names = {"model": name, "data": data, "split": split}
-        most = write_map(heat_map, model, events.x[rows], given, names, batch_size=batch_size)
+        largest = write_map(
+            heat_map, model, events.x[indices], labels, names, batch_size=batch_size
+        )
         value["map"] = str(heat_map)
-        lines.append(f"{heat_map}: -log p of each value, at most {most:.3f} nats")
+        lines.append(f"{heat_map}: -log p of each value, at most {largest:.3f} nats")
     show(settings, value, lines)
 
 
 def _check_event(data: "Dataset", model: "GenerativeModel") -> None:
-    """Events of other shapes or levels would get a number that means nothing."""
-    have, want = data.event, model.event
-    if (have.shape, have.levels) != (want.shape, want.levels):
+    """Raise unless the data's events have the model's shape and quantization levels."""
+    event, expected = data.event, model.event
+    if (event.shape, event.levels) != (expected.shape, expected.levels):
         raise DataError(
-            f"data set {data.name!r} holds {have}; the model's events are {want}.",
+            f"data set {data.name!r} holds {event}; the model's events are {expected}.",
             hint="zoo data lists data sets; --data-option levels=K tells the levels of a file",
         )
 
 
-def _rows(size: int, limit: int | None, seed: int) -> "Tensor":
-    """Every row, or `limit` rows of a permutation that the seed fixes; never a prefix."""
+def _indices(size: int, limit: int | None, seed: int) -> "Tensor":
+    """All sample indices, or the first `limit` of a permutation by the seed."""
     import torch
 
     from zoo_core.data.shuffle import permutation
@@ -122,8 +124,8 @@ def _rows(size: int, limit: int | None, seed: int) -> "Tensor":
     return permutation(seed, size, stream="zoo likelihood --limit")[:limit]
 
 
-def _condition(model: "GenerativeModel", events: "Split", rows: "Tensor") -> "Tensor | None":
-    """The labels, for a model that is conditioned on classes."""
+def _condition(model: "GenerativeModel", events: "Split", indices: "Tensor") -> "Tensor | None":
+    """The labels, if the model is conditioned on classes."""
     condition = model.condition
     if condition.kind != "classes":
         return None
@@ -132,7 +134,7 @@ def _condition(model: "GenerativeModel", events: "Split", rows: "Tensor") -> "Te
             f"the model needs {condition}; this data set has no labels.",
             hint="zoo data lists the data sets, with their labels",
         )
-    return None if events.y is None else events.y[rows]
+    return None if events.y is None else events.y[indices]
 
 
 def _line(mean: "Mean", what: str) -> str:

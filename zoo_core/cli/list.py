@@ -37,14 +37,14 @@ def command(
     <= upper bound, ~ estimate.
     """
     registry = current()
-    found = registry.models(
+    models = registry.models(
         pattern, density=density, family=family, license=license, pretrained=pretrained
     )
-    if not found and not settings.json:
+    if not models and not settings.json:
         remark(settings, _nothing(registry, pattern))
         return
-    rows = [_cells(registry, info) for info in found]
-    show(settings, [info.row() for info in found], table(_SHOWN, rows, right="params size"))
+    rows = [_cells(registry, info) for info in models]
+    show(settings, [info.row() for info in models], table(_SHOWN, rows, right="params size"))
 
 
 def _nothing(registry: Registry, pattern: str) -> str:
@@ -63,7 +63,7 @@ def _cells(registry: Registry, info: ModelInfo) -> list[object]:
 
 
 def likelihood_text(registry: Registry, name: str | None) -> str:
-    """A likelihood's kind behind the sign of its relation to log p; `none` without one."""
+    """A likelihood's kind, preceded by the sign of its relation to log p; or `none`."""
     if name is None:
         return "none"
     kinds = [e.spec.kind for e in registry.all("likelihood") if e.spec.name == name]

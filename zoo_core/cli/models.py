@@ -16,7 +16,7 @@ __all__ = ["check_device", "dataset", "dataset_options", "load", "weights_hash"]
 
 
 def load(settings: Settings, name: str) -> "GenerativeModel":
-    """The pretrained model called `name`, on the device that was asked for."""
+    """The pretrained model `name`, on the device of `--device`."""
     import zoo_core as zoo
 
     check_device(settings.device)
@@ -24,7 +24,7 @@ def load(settings: Settings, name: str) -> "GenerativeModel":
 
 
 def dataset(settings: Settings, name: str, options: Mapping[str, Any]) -> "Dataset":
-    """The data set called `name`; with --offline one that could be downloaded is not."""
+    """The data set `name`; with --offline nothing is downloaded."""
     import zoo_core as zoo
 
     if settings.offline and any(f.name == "offline" for f in dataset_options(name)):
@@ -72,12 +72,12 @@ def _devices() -> list[str]:
 
 
 def weights_hash(settings: Settings, name: str) -> str | None:
-    """The SHA-256 of the model's weights, as its zoo.json records it; of others', if one file."""
+    """The SHA-256 of a model's weights: as zoo.json records it, or of the one third-party file."""
     from zoo_core.weights import checkpoint
     from zoo_core.weights.locate import find
 
-    found = find(name, settings.access)
-    if found.converter is None:
-        return checkpoint.weights_hash(found.folder)
-    weights = [file for file in found.files if file.endswith(".safetensors")]
-    return checkpoint.sha256(found.folder / weights[0]) if len(weights) == 1 else None
+    location = find(name, settings.access)
+    if location.converter is None:
+        return checkpoint.weights_hash(location.folder)
+    weights = [file for file in location.files if file.endswith(".safetensors")]
+    return checkpoint.sha256(location.folder / weights[0]) if len(weights) == 1 else None

@@ -29,7 +29,7 @@ Count = click.IntRange(min=1)
 
 
 class OutFile(click.Path):
-    """A file to write. Its folder must be there: a misspelt one would be made without a word."""
+    """A file to write, in a folder that exists: a misspelt folder is not created silently."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -56,23 +56,23 @@ def check_place(path: Path) -> Path:
 
 
 def refuse_unused(ctx: click.Context, why: str, *names: str) -> None:
-    """Raise `UsageError` for an option that was given and would do nothing here."""
-    given = click.core.ParameterSource.COMMANDLINE
+    """Raise `UsageError` for an option that was set and would have no effect."""
+    command_line = click.core.ParameterSource.COMMANDLINE
     for param in ctx.command.params:
-        if param.name in names and ctx.get_parameter_source(param.name) is given:
+        if param.name in names and ctx.get_parameter_source(param.name) is command_line:
             raise UsageError(f"{param.opts[0]} {why}.", hint=f"drop {param.opts[0]}")
 
 
-def _split(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for text in given:
+def _split(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for text in values:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise click.BadParameter(f"{text!r} is not NAME=VALUE.", ctx, param)
-        if name in values:
+        if name in settings:
             raise click.BadParameter(f"{name!r} is given twice.", ctx, param)
-        values[name] = literal(value)
-    return values
+        settings[name] = literal(value)
+    return settings
 
 
 def settings_option(what: str, flag: str = "--set", argument: str = "options") -> Callable[[F], F]:
@@ -112,7 +112,7 @@ _HUB = {
 
 
 def hub_options(*names: str) -> Callable[[F], F]:
-    """The options that say how the Hub is reached, all or the named ones; kept in the Settings."""
+    """Options for access to the Hub, all or the named ones; stored in the `Settings`."""
 
     def add(f: F) -> F:
         for name in reversed(names or tuple(_HUB)):

@@ -20,8 +20,8 @@ from zoo_core.installing import manifest
 from zoo_core.installing.environment import here
 from zoo_core.installing.installer import Options, installed, run, shown, uninstall_command
 from zoo_core.installing.plan import Plan, make_plan
-from zoo_core.installing.post_install import Outcome, admit, plugins_of
-from zoo_core.installing.requirements import normalized, wanted
+from zoo_core.installing.post_install import InstalledPlugin, admit, plugins_of
+from zoo_core.installing.requirements import normalized, parse_requirement
 
 __all__ = ["install", "sync", "uninstall"]
 
@@ -51,7 +51,7 @@ def install(
     hashes: tuple[str, ...],
     dry_run: bool,
     yes: bool,
-    **given: Any,
+    **flags: Any,
 ) -> None:
     """Install plugins into this interpreter, and check them.
 
@@ -66,17 +66,17 @@ def install(
         )
     if hashes and len(names) + len(folders) != 1:
         raise UsageError("--hash is about one NAME.", hint="install them one by one")
-    given["find_links"] = tuple(map(_absolute, given["find_links"]))
-    options = Options(no_index=settings.offline, **given)
-    wants = [wanted(n, hashes=hashes) for n in names]
-    wants += [wanted(f, editable=True, hashes=hashes) for f in folders]
-    plan = make_plan(here(), wants, options)
+    flags["find_links"] = tuple(map(_absolute, flags["find_links"]))
+    options = Options(no_index=settings.offline, **flags)
+    requirements = [parse_requirement(n, hashes=hashes) for n in names]
+    requirements += [parse_requirement(f, editable=True, hashes=hashes) for f in folders]
+    plan = make_plan(here(), requirements, options)
     _announce(settings, [plan], dry_run=dry_run)
-    if dry_run or not _go(settings, [plan], yes):
+    if dry_run or not _confirm_plans(settings, [plan], yes):
         return
-    outcomes = _carry_out(settings, plan)
-    show(settings, [o.record() for o in outcomes], _report(outcomes))
-    _end(outcomes)
+    installed_plugins = _install(settings, plan)
+    show(settings, [o.record() for o in installed_plugins], _report(installed_plugins))
+    _end(installed_plugins)
 
 
 @click.command("uninstall", cls=Command)
@@ -103,7 +103,7 @@ def uninstall(settings: Settings, /, name: str, dry_run: bool, yes: bool) -> Non
         )
     if dry_run or not settings.json:
         show(settings, value, text)
-    if dry_run or not _sure(settings, yes):
+    if dry_run or not _confirm(settings, yes):
         return
     if version:
         run(command, quiet=settings.quiet)
@@ -123,44 +123,44 @@ def sync(settings: Settings, /, dry_run: bool, yes: bool) -> None:
     missing = {d: e for d, e in manifest.entries().items() if installed(d) is None}
     plans, failures = _plans(settings, missing)
     _announce(settings, plans, dry_run=dry_run)
-    outcomes: list[Outcome] = []
-    if not dry_run and plans and _go(settings, plans, yes):
+    installed_plugins: list[InstalledPlugin] = []
+    if not dry_run and plans and _confirm_plans(settings, plans, yes):
         for plan in plans:
             try:
-                outcomes += _carry_out(settings, plan)
+                installed_plugins += _install(settings, plan)
             except ZooError as error:
-                failures[plan.wanted[0].requirement] = str(error)
-    found = {
+                failures[plan.requirements[0].requirement] = str(error)
+    result = {
         "missing": sorted(missing),
-        "plugins": [o.record() for o in outcomes],
+        "plugins": [o.record() for o in installed_plugins],
         "failures": failures,
     }
-    lines = [*_report(outcomes), *(f"{name}: {why}" for name, why in failures.items())]
+    lines = [*_report(installed_plugins), *(f"{name}: {why}" for name, why in failures.items())]
     if not dry_run or failures:
-        show(settings, found, lines or ["every plugin of the manifest is installed"])
+        show(settings, result, lines or ["every plugin of the manifest is installed"])
     elif not plans:
-        show(settings, found, ["every plugin of the manifest is installed"])
+        show(settings, result, ["every plugin of the manifest is installed"])
     if failures:
         raise click.exceptions.Exit(PluginError.exit_code)
-    _end(outcomes)
+    _end(installed_plugins)
 
 
 def _plans(
     settings: Settings, missing: dict[str, dict[str, Any]]
 ) -> tuple[list[Plan], dict[str, str]]:
-    """A plan for each missing distribution; one that has none costs itself alone."""
+    """A plan for each missing distribution, and the errors of those that have none."""
     plans, failures = [], {}
     for dist, entry in missing.items():
         try:
             options = manifest.options_of(entry, no_index=settings.offline)
-            plans.append(make_plan(here(), [manifest.wanted_of(entry)], options))
+            plans.append(make_plan(here(), [manifest.requirement_of(entry)], options))
         except ZooError as error:
             failures[dist] = str(error)
     return plans, failures
 
 
 def _announce(settings: Settings, plans: Sequence[Plan], *, dry_run: bool) -> None:
-    """The plan, on stdout where it is the answer and on stderr where it is the question."""
+    """Print the plans: on stdout with --dry-run, otherwise on stderr before asking."""
     lines = [line for plan in plans for line in plan.lines()]
     if dry_run and plans:
         records = [plan.record() for plan in plans]
@@ -170,8 +170,8 @@ def _announce(settings: Settings, plans: Sequence[Plan], *, dry_run: bool) -> No
             remark(settings, line)
 
 
-def _go(settings: Settings, plans: Sequence[Plan], yes: bool) -> bool:
-    """Whether to act; where the environment has another owner, that is an error with a command."""
+def _confirm_plans(settings: Settings, plans: Sequence[Plan], yes: bool) -> bool:
+    """Whether to install; raises with a command if another tool manages the environment."""
     commands = [line for plan in plans for line in plan.advice]
     if commands:
         environment = plans[0].environment
@@ -180,10 +180,10 @@ def _go(settings: Settings, plans: Sequence[Plan], yes: bool) -> bool:
             f"zoo does not install into {environment.prefix} ({why}).",
             hint=shown([" && ".join(commands)]),
         )
-    return _sure(settings, yes)
+    return _confirm(settings, yes)
 
 
-def _sure(settings: Settings, yes: bool) -> bool:
+def _confirm(settings: Settings, yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
@@ -191,29 +191,31 @@ def _sure(settings: Settings, yes: bool) -> bool:
     return click.confirm("Go ahead?", err=True)
 
 
-def _carry_out(settings: Settings, plan: Plan) -> list[Outcome]:
+def _install(settings: Settings, plan: Plan) -> list[InstalledPlugin]:
     before = {name: r.dist for name, r in survey().items()}
     plan.act(quiet=settings.quiet or settings.json)
-    outcomes: list[Outcome] = []
-    for want in plan.wanted:
-        dist = want.dist or _newcomer(before)
+    installed_plugins: list[InstalledPlugin] = []
+    for requirement in plan.requirements:
+        dist = requirement.dist or _new_distribution(before)
         plugins = plugins_of(dist)
         if not plugins:
             raise PluginError(
                 f"{dist} is installed and declares no plugin.", hint=f"pip uninstall {dist}"
             )
-        manifest.record(dist, want, plan.options, version=installed(dist) or "?", plugins=plugins)
-        outcomes += [admit(name) for name in plugins]
-    return outcomes
+        manifest.record(
+            dist, requirement, plan.options, version=installed(dist) or "?", plugins=plugins
+        )
+        installed_plugins += [admit(name) for name in plugins]
+    return installed_plugins
 
 
 def _absolute(place: str) -> str:
-    """A folder as it is found from anywhere; URLs stay."""
+    """An absolute path; URLs stay."""
     return place if "://" in place else str(Path(place).expanduser().absolute())
 
 
-def _newcomer(before: dict[str, str]) -> str:
-    """The distribution that an anonymous URL or archive brought."""
+def _new_distribution(before: dict[str, str]) -> str:
+    """The distribution that an unnamed URL or archive installed."""
     fresh = {r.dist for name, r in survey().items() if name not in before}
     if len(fresh) != 1:
         raise PluginError(
@@ -223,32 +225,32 @@ def _newcomer(before: dict[str, str]) -> str:
     return fresh.pop()
 
 
-def _report(outcomes: Sequence[Outcome]) -> list[str]:
+def _report(installed_plugins: Sequence[InstalledPlugin]) -> list[str]:
     lines = []
-    for found in outcomes:
-        models = f"{len(found.models)} models: {', '.join(found.models[:8])}"
+    for plugin in installed_plugins:
+        models = f"{len(plugin.models)} models: {', '.join(plugin.models[:8])}"
         lines += {
-            "ok": [f"{found.plugin} is installed; {models if found.models else 'no models'}"],
+            "ok": [f"{plugin.plugin} is installed; {models if plugin.models else 'no models'}"],
             "off": [
-                f"{found.plugin} is installed and stays disabled; "
-                f"zoo plugins enable {found.plugin}"
+                f"{plugin.plugin} is installed and stays disabled; "
+                f"zoo plugins enable {plugin.plugin}"
             ],
             "disabled": [
-                f"{found.plugin} is installed, failed its check and is disabled: {found.error}",
-                f"  trace: {found.trace}",
+                f"{plugin.plugin} is installed, failed its check and is disabled: {plugin.error}",
+                f"  trace: {plugin.trace}",
             ],
-        }[found.status]
-        lines += [f"  note: {note}" for note in found.notes]
+        }[plugin.status]
+        lines += [f"  note: {note}" for note in plugin.notes]
     return lines
 
 
-def _end(outcomes: Sequence[Outcome]) -> None:
-    if any(found.status == "disabled" for found in outcomes):
+def _end(installed_plugins: Sequence[InstalledPlugin]) -> None:
+    if any(plugin.status == "disabled" for plugin in installed_plugins):
         raise click.exceptions.Exit(PluginError.exit_code)
 
 
 def _dist_of(name: str) -> str:
-    """The distribution that a plugin's name, a short name or a distribution's name means."""
+    """The distribution of a plugin's name, a short name or a distribution's name."""
     plugins = {r.name: r.dist for r in survey().values()}
     recorded = {p: d for d, e in manifest.entries().items() for p in e.get("plugins", ())}
     known = {**recorded, **plugins}

@@ -119,7 +119,7 @@ def check(settings: Settings, name: str) -> None:
         click.echo(printable_lines(answer["output"]), err=True, nl=False)
         raise PluginError(f"plugin {name!r} could not be checked: {answer['error']}.")
     results: list[dict[str, Any]] = answer["results"]
-    show(settings, results, _verdicts(name, results))
+    show(settings, results, _check_lines(name, results))
     if any(r["status"] == "failed" for r in results):
         raise click.exceptions.Exit(_TROUBLE)
 
@@ -150,20 +150,20 @@ def _record(name: str) -> dict[str, Any]:
 def _records(
     *, only: str | None = None, disabled: bool = False, builtin: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """Records of the installed plugins; those that may be imported were, in a child.
+    """Records of the installed plugins, loaded in a child process.
 
-    `disabled` ones are imported too if asked for; they keep their status.
+    With `disabled` the disabled plugins are loaded too; they keep their status.
     """
-    found = {
+    records = {
         name: {**asdict(record), "models": [], "heavy": []}
         for name, record in survey().items()
         if only in (None, name)
     }
-    wanted = ("ok", "disabled") if disabled else ("ok",)
-    names = [name for name, record in found.items() if record["status"] in wanted]
+    statuses = ("ok", "disabled") if disabled else ("ok",)
+    names = [name for name, record in records.items() if record["status"] in statuses]
     for name, loaded in probe.records(names, builtin=builtin).items():
-        found[name] = _merged(found.get(name, {}), loaded)
-    return found
+        records[name] = _merged(records.get(name, {}), loaded)
+    return records
 
 
 def _merged(before: Mapping[str, Any], loaded: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,17 +218,17 @@ def _switch(settings: Settings, name: str, enabled: bool) -> None:
         print(printable(f"zoo: {name} stays disabled: {record.error}"), file=sys.stderr)
 
 
-_MARKS = {"ok": "ok", "failed": "FAILED", "inapplicable": "-", "inconclusive": "?"}
-"""How the status of a check is printed."""
+_STATUS_TEXT = {"ok": "ok", "failed": "FAILED", "inapplicable": "-", "inconclusive": "?"}
+"""Texts for the status of a check."""
 
 
-def _verdicts(name: str, results: list[dict[str, Any]]) -> Iterator[str]:
-    """One line a check, what went wrong below it, and the sum at the end."""
+def _check_lines(name: str, results: list[dict[str, Any]]) -> Iterator[str]:
+    """One line per check, with its failure below it, and the counts at the end."""
     for r in results:
-        mark = _MARKS[r["status"]]
-        yield f"{mark:<6}  {r['subject']}  {r['check'].removeprefix('check_').replace('_', ' ')}"
+        status = _STATUS_TEXT[r["status"]]
+        yield f"{status:<6}  {r['subject']}  {r['check'].removeprefix('check_').replace('_', ' ')}"
         if r["status"] in ("failed", "inconclusive"):
             yield from (f"        {line}" for line in r["message"].splitlines())
             yield from (f"        | {line}" for line in r["traceback"].splitlines())
-    counts = {status: sum(r["status"] == status for r in results) for status in _MARKS}
+    counts = {status: sum(r["status"] == status for r in results) for status in _STATUS_TEXT}
     yield f"{name}: " + ", ".join(f"{count} {status}" for status, count in counts.items())

@@ -1,7 +1,7 @@
-"""What commands print: JSON or aligned tables on stdout, remarks on stderr.
+"""Output of the commands: JSON or aligned tables on stdout, remarks on stderr.
 
-Here text of others becomes printable, so that verbs need not think of it; a `Heading` alone keeps
-control characters: the bold type that it was given here.
+Text from files, servers and plugins is made printable here; only a `Heading` keeps the control
+characters of its bold type.
 """
 
 import json
@@ -43,7 +43,7 @@ def show(settings: Settings, value: Any, text: Iterable[str]) -> None:
 
 
 def remark(settings: Settings, text: str) -> None:
-    """A line on stderr, unless --quiet."""
+    """Print a line on stderr, unless --quiet is set."""
     if not settings.quiet:
         click.echo(printable_lines(text), err=True)
 
@@ -76,7 +76,7 @@ def fields(values: Iterable[tuple[str, Any]]) -> list[str]:
 
 
 def size_text(size: int | None) -> str | None:
-    """Bytes as people read them, e.g. 3.7 MB."""
+    """A number of bytes in decimal units, e.g. 3.7 MB."""
     if size is None or size < 1000:
         return None if size is None else f"{size} B"
     exponent = min((len(str(size)) - 1) // 3, 4)

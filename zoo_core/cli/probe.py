@@ -37,7 +37,7 @@ def _loaded(names: Sequence[str]) -> dict[str, Any]:
 def _checked(names: Sequence[str], *, whole: bool = True) -> dict[str, Any]:
     """In the child: the conformance checks of the first plugin, with the others loaded too.
 
-    The `whole` are those of its models as well.
+    With `whole` the checks of its models run as well.
     """
     from zoo_core.catalog.plugins import Plugins, discover
     from zoo_core.catalog.registry import Registry

@@ -1,4 +1,4 @@
-"""`zoo pull`: weights from the Hub into the cache, and what they were, written down."""
+"""`zoo pull`: fetch weights from the Hub into the cache, and pin their commit and hashes."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -29,24 +29,26 @@ def command(settings: Settings, names: tuple[str, ...], pin: bool) -> None:
     from zoo_core.weights.locate import pull
 
     pulled = [pull(name, access=settings.access) for name in names]
-    for found in pulled:
-        if found.repo is None:
-            remark(settings, f"{found.name} is here already, in {found.folder}: nothing to fetch")
+    for weights in pulled:
+        if weights.repo is None:
+            remark(
+                settings, f"{weights.name} is here already, in {weights.folder}: nothing to fetch"
+            )
     if pin:
         _pin(settings, pulled)
-    value = [_value(found) for found in pulled]
+    value = [_value(weights) for weights in pulled]
     show(settings, value if len(value) > 1 else value[0], _lines(value))
 
 
 def _pin(settings: Settings, pulled: "list[Pulled]") -> None:
     from zoo_core.catalog import lockfile as pins
 
-    for found in pulled:
-        if found.repo is None:
-            remark(settings, f"{found.name} is a folder here: nothing to pin")
+    for weights in pulled:
+        if weights.repo is None:
+            remark(settings, f"{weights.name} is a folder here: nothing to pin")
             continue
-        name = _bare(found.name)
-        pins.write(name, pins.Pin(found.repo, str(found.commit), found.sha256))
+        name = _bare(weights.name)
+        pins.write(name, pins.Pin(weights.repo, str(weights.commit), weights.sha256))
         remark(settings, f"{name} is pinned in {pins.path()}")
 
 
@@ -61,21 +63,21 @@ def _bare(name: str) -> str:
     return name.partition("@")[0]
 
 
-def _value(found: "Pulled") -> dict[str, Any]:
+def _value(weights: "Pulled") -> dict[str, Any]:
     return {
-        "name": found.name,
-        "repo": found.repo,
-        "commit": found.commit,
-        "folder": str(found.folder),
-        "sha256": dict(found.sha256),
-        "size": found.size,
+        "name": weights.name,
+        "repo": weights.repo,
+        "commit": weights.commit,
+        "folder": str(weights.folder),
+        "sha256": dict(weights.sha256),
+        "size": weights.size,
     }
 
 
 def _lines(value: list[dict[str, Any]]) -> list[str]:
     lines = []
-    for found in value:
-        shown = {**found, "size": size_text(found["size"]), "sha256": None}
+    for weights in value:
+        shown = {**weights, "size": size_text(weights["size"]), "sha256": None}
         lines += fields(shown.items())
-        lines += [f"  {digest}  {path}" for path, digest in found["sha256"].items()]
+        lines += [f"  {digest}  {path}" for path, digest in weights["sha256"].items()]
     return lines

@@ -22,19 +22,21 @@ __all__ = ["command"]
 
 _SUFFIXES = (".png", ".npz")
 _TRACES = (".png", ".gif")
-_MOST = (1 << 32) - 1
-"""Rows are numbered by 32 bits."""
-_REAL_BYTES = 3.5
-"""Of a float32 after compression."""
-_LEAST_BYTES = 1 / 1032
-"""Of a small integer after compression: deflate's best ratio."""
+_MAX_SAMPLES = (1 << 32) - 1
+"""Sample indices have 32 bits."""
+_FLOAT_BYTES = 3.5
+"""Size of a float32 after compression."""
+_MIN_INTEGER_BYTES = 1 / 1032
+"""Size of a small integer after compression by deflate's best ratio."""
 _LARGE = 1 << 30
-"""Bytes of a file of which is said beforehand how large it is."""
+"""Files larger than this many bytes are announced."""
 
 
 @click.command("sample", cls=Command)
 @click.argument("name")
-@click.option("-n", type=click.IntRange(1, _MOST), default=16, show_default=True, metavar="N")
+@click.option(
+    "-n", type=click.IntRange(1, _MAX_SAMPLES), default=16, show_default=True, metavar="N"
+)
 @click.option(
     "--out",
     type=OutFile(),
@@ -92,26 +94,26 @@ def command(
 
     model = load(settings, name)
     draw = resolve.sampler(model, sampler, options)
-    given = _condition(model, cond, n)
-    known = None if fixed is None else _fixed(fixed)
+    condition = _condition(model, cond, n)
+    observed = None if fixed is None else _fixed(fixed)
     out = out or _default(model.event)
     _check_space(settings, out, model.event, n)
     metadata = _metadata(settings, name, sampler or model.spec.default_sampler, draw, cond)
-    seen = None if trace is None else Trace()
+    recorder = None if trace is None else Trace()
     with writing(out, model.event, n, metadata) as put:
         for events in model.sample_batches(
             n,
             seed=metadata["seed"],
             sampler=draw,
-            cond=given,
-            fixed=known,
+            cond=condition,
+            fixed=observed,
             batch_size=batch_size,
             progress=settings.progress,
-            trace=seen,
+            trace=recorder,
         ):
             put(events)
-    if seen is not None and trace is not None:
-        seen.write(trace, model.event)
+    if recorder is not None and trace is not None:
+        recorder.write(trace, model.event)
     show(settings, {"out": str(out), "n": n, **metadata}, [f"{n:,} events of {name} in {out}"])
 
 
@@ -125,7 +127,7 @@ def _check_path(path: Path, suffixes: tuple[str, str]) -> None:
 
 
 def _check_space(settings: Settings, path: Path, event: "Event", n: int) -> None:
-    """Refuse what cannot fit on the disk: reals hardly compress, integers at most 1032 times."""
+    """Raise if the file cannot fit on the disk, by the best compression of its values."""
     import shutil
 
     if path.suffix.lower() != ".npz":
@@ -134,7 +136,7 @@ def _check_space(settings: Settings, path: Path, event: "Event", n: int) -> None
         remark(
             settings, f"{path} holds {plain:,} bytes before compression; it is written as drawn"
         )
-    need = int(n * event.dims * (_LEAST_BYTES if event.discrete else _REAL_BYTES))
+    need = int(n * event.dims * (_MIN_INTEGER_BYTES if event.discrete else _FLOAT_BYTES))
     place = next(p for p in path.absolute().parents if p.exists())
     free = shutil.disk_usage(place).free
     if need > free:
@@ -168,7 +170,7 @@ def _metadata(
 
 
 def _condition(model: "GenerativeModel", text: str | None, n: int) -> "Tensor | None":
-    """What --cond means for this model; a class for all, classes in turn, or an array's rows."""
+    """The condition of --cond: one class, classes in turn, or an array with one row per event."""
     condition = model.condition
     if text is None:
         if condition.kind != "none" and not condition.optional:

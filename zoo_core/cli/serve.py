@@ -1,4 +1,4 @@
-"""`zoo serve`: a folder of models over the Hub's protocol, for a team without the internet."""
+"""`zoo serve`: serve a folder of models by the Hub's protocol, for a network without internet."""
 
 import socket
 import sys

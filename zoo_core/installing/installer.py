@@ -21,7 +21,7 @@ from zoo_core import child
 from zoo_core.catalog.plugins import CORE
 from zoo_core.errors import NetworkError, PluginError, ZooError
 from zoo_core.installing.environment import Environment
-from zoo_core.installing.requirements import Wanted, normalized
+from zoo_core.installing.requirements import Requirement, normalized
 from zoo_core.text import printable_lines
 
 __all__ = [
@@ -117,19 +117,22 @@ def pins() -> list[str]:
 
 
 def install_command(
-    environment: Environment, wanted: Sequence[Wanted], options: Options, constraints: Path
+    environment: Environment,
+    requirements: Sequence[Requirement],
+    options: Options,
+    constraints: Path,
 ) -> list[str]:
     """The command that installs; hashes go into a requirements file beside the constraints."""
     command = [*_verb(environment, "install"), *options.flags(environment.tool or "pip")]
     command += ["-c", str(constraints)]
-    if not options.allow_source and not (environment.uv and any(w.builds for w in wanted)):
+    if not options.allow_source and not (environment.uv and any(r.builds for r in requirements)):
         command += ["--only-binary", ":all:"]  # uv would not build the folder that was asked for
-    hashed = [w for w in wanted if w.hashes]
+    hashed = [r for r in requirements if r.hashes]
     if hashed:
         command += ["-r", str(_requirements_file(constraints, hashed))]
-    for want in wanted:
-        if not want.hashes:
-            command += ["-e"] * want.editable + [want.requirement]
+    for requirement in requirements:
+        if not requirement.hashes:
+            command += ["-e"] * requirement.editable + [requirement.requirement]
     return command
 
 
@@ -144,15 +147,17 @@ def shown(command: Sequence[str]) -> str:
 
 
 def resolve(
-    environment: Environment, wanted: Sequence[Wanted], options: Options, folder: Path
+    environment: Environment, requirements: Sequence[Requirement], options: Options, folder: Path
 ) -> list[Change]:
     """What installing would change: wheels and index names by the installer's dry run.
 
     Folders are read, not built: only what they require is resolved.
     """
-    direct = [_direct(w) for w in wanted if w.builds]
-    asked = [w for w in wanted if not w.builds]
-    asked += [Wanted(r, "index") for w in wanted if w.builds for r in w.requires or ()]
+    direct = [_direct(r) for r in requirements if r.builds]
+    asked = [r for r in requirements if not r.builds]
+    asked += [
+        Requirement(text, "index") for r in requirements if r.builds for text in r.requires or ()
+    ]
     if not asked:
         return direct
     constraints = folder / "constraints.txt"
@@ -181,35 +186,35 @@ def _verb(environment: Environment, verb: str) -> list[str]:
     return [environment.python, "-P", "-m", "pip", verb, "--disable-pip-version-check"]
 
 
-def _requirements_file(constraints: Path, wanted: Sequence[Wanted]) -> Path:
+def _requirements_file(constraints: Path, requirements: Sequence[Requirement]) -> Path:
     lines = [
         " ".join(
             [
-                f"{w.dist} @ {Path(w.requirement).as_uri()}"
-                if w.kind == "wheel"
-                else w.requirement,
-                *(f"--hash={h}" for h in w.hashes),
+                f"{r.dist} @ {Path(r.requirement).as_uri()}"
+                if r.kind == "wheel"
+                else r.requirement,
+                *(f"--hash={h}" for h in r.hashes),
             ]
         )
-        for w in wanted
+        for r in requirements
     ]
     path = constraints.with_suffix(".hashes.txt")
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
-def _direct(want: Wanted) -> Change:
-    name = want.dist or want.requirement
-    before = installed(want.dist) if want.dist else None
-    return Change(name, want.version, before, want.requirement)
+def _direct(requirement: Requirement) -> Change:
+    name = requirement.dist or requirement.requirement
+    before = installed(requirement.dist) if requirement.dist else None
+    return Change(name, requirement.version, before, requirement.requirement)
 
 
-def _resolve_by_pip(command: list[str], wanted: Sequence[Wanted]) -> list[Change]:
+def _resolve_by_pip(command: list[str], requirements: Sequence[Requirement]) -> list[Change]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         done = _ask([*command, "--dry-run", "--quiet", "--report", str(report)])
         if done.returncode:
-            raise _refusal(done.stderr, wanted)
+            raise _refusal(done.stderr, requirements)
         items: list[dict[str, Any]] = json.loads(report.read_text())["install"]
     return [_reported(item) for item in items]
 
@@ -227,10 +232,10 @@ def _reported(item: dict[str, Any]) -> Change:
     )
 
 
-def _resolve_by_uv(command: list[str], wanted: Sequence[Wanted]) -> list[Change]:
+def _resolve_by_uv(command: list[str], requirements: Sequence[Requirement]) -> list[Change]:
     done = _ask([*command, "--dry-run", "--color", "never"])
     if done.returncode:
-        raise _refusal(done.stderr, wanted)
+        raise _refusal(done.stderr, requirements)
     found = _UV_LINE.findall(done.stdout + done.stderr)
     return [
         Change(normalized(name), new, installed(name), "uv's index, or the file given")
@@ -259,14 +264,14 @@ def _configuration() -> dict[str, str]:
     return {"UV_CONFIG_FILE": str(found)} if found else {"UV_NO_CONFIG": "1"}
 
 
-def _refusal(output: str, wanted: Sequence[Wanted]) -> ZooError:
+def _refusal(output: str, requirements: Sequence[Requirement]) -> ZooError:
     """Why the installer finds no way, in one line and a hint."""
     said = _said(output)
     if any(sign in output for sign in _UNREACHABLE):
         return NetworkError(
             f"the index cannot be reached: {said}", hint="--find-links FOLDER --offline, or later"
         )
-    missing = [w for w in wanted if w.dist and _lacks(output, w.dist)]
+    missing = [r for r in requirements if r.dist and _lacks(output, r.dist)]
     if missing:
         return _unpublished(missing[0], said)
     return PluginError(
@@ -296,11 +301,11 @@ def _lacks(output: str, dist: str) -> bool:
     return any(re.search(text, " ".join(output.split()), re.IGNORECASE) for text in none)
 
 
-def _unpublished(want: Wanted, said: str) -> PluginError:
-    short = f" ({want.alias!r} is short for it)" if want.alias else ""
-    folder = f"plugins/{want.alias}" if want.alias else "FOLDER"
+def _unpublished(requirement: Requirement, said: str) -> PluginError:
+    short = f" ({requirement.alias!r} is short for it)" if requirement.alias else ""
+    folder = f"plugins/{requirement.alias}" if requirement.alias else "FOLDER"
     return PluginError(
-        f"{want.dist}{short} is not published as a wheel where the installer looks: {said}",
+        f"{requirement.dist}{short} is not published as a wheel where the installer looks: {said}",
         hint=f"a folder of wheels: --find-links FOLDER; a checkout: -e {folder}; "
         "an index of your own: --index-url URL; source distributions: --allow-source",
     )

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 from zoo_core.catalog import plugin_config
 from zoo_core.installing.installer import Options
-from zoo_core.installing.requirements import Wanted, wanted
+from zoo_core.installing.requirements import Requirement, parse_requirement
 
-__all__ = ["entries", "forget", "options_of", "record", "wanted_of"]
+__all__ = ["entries", "forget", "options_of", "record", "requirement_of"]
 
 _OPTIONS = ("index_url", "find_links", "no_build_isolation", "allow_source", "pre")
 
@@ -22,17 +22,19 @@ def entries() -> dict[str, dict[str, Any]]:
     return found
 
 
-def record(dist: str, want: Wanted, options: Options, *, version: str, plugins: list[str]) -> None:
+def record(
+    dist: str, requirement: Requirement, options: Options, *, version: str, plugins: list[str]
+) -> None:
     """Note a distribution as installed; passwords in URLs are left out."""
     kept = {name: getattr(options, name) for name in _OPTIONS}
     kept |= {"index_url": _without_password(options.index_url or "")}
     kept["find_links"] = [_without_password(place) for place in options.find_links]
     entry = {
-        "requirement": _without_password(want.requirement),
+        "requirement": _without_password(requirement.requirement),
         "version": version,
         "plugins": plugins,
-        "editable": want.editable,
-        "hashes": list(want.hashes),
+        "editable": requirement.editable,
+        "hashes": list(requirement.hashes),
         **kept,
     }
     plugin_config.write(installed={**entries(), dist: {k: v for k, v in entry.items() if v}})
@@ -43,9 +45,9 @@ def forget(dist: str) -> None:
     plugin_config.write(installed=kept)
 
 
-def wanted_of(entry: Mapping[str, Any]) -> Wanted:
+def requirement_of(entry: Mapping[str, Any]) -> Requirement:
     """What to ask for, to have an entry back; raises if its file is gone."""
-    return wanted(
+    return parse_requirement(
         str(entry["requirement"]),
         editable=bool(entry.get("editable")),
         hashes=entry.get("hashes", ()),

@@ -22,7 +22,7 @@ from zoo_core.installing.installer import (
     run,
     shown,
 )
-from zoo_core.installing.requirements import Wanted, normalized
+from zoo_core.installing.requirements import Requirement, normalized
 
 __all__ = ["RIGHTS", "Plan", "make_plan"]
 
@@ -34,7 +34,7 @@ class Plan:
     """What is to be installed, what changes, by which command, and who runs it."""
 
     environment: Environment
-    wanted: tuple[Wanted, ...]
+    requirements: tuple[Requirement, ...]
     options: Options
     changes: tuple[Change, ...]
     command: tuple[str, ...]
@@ -57,12 +57,12 @@ class Plan:
     def lines(self) -> Iterator[str]:
         """The plan as text."""
         for change in self.changes:
-            yield _line(change, asked={w.dist for w in self.wanted})
+            yield _line(change, asked={r.dist for r in self.requirements})
         if not self.changes and self.resolved:
             yield "everything is installed already; --upgrade looks for newer versions"
         if not self.resolved:
             yield "what else comes with it is known only to the command below"
-        unread = [w.dist for w in self.wanted if w.builds and w.requires is None]
+        unread = [r.dist for r in self.requirements if r.builds and r.requires is None]
         if unread:
             yield f"what {', '.join(map(str, unread))} requires is known only after its build"
         yield f"into     {self.environment.prefix} ({self.environment.kind})"
@@ -77,12 +77,17 @@ class Plan:
     def act(self, *, quiet: bool = False) -> None:
         """Run the command, held to the versions that were shown."""
         with _constraints(self.changes) as path:
-            run(install_command(self.environment, self.wanted, self.options, path), quiet=quiet)
+            run(
+                install_command(self.environment, self.requirements, self.options, path),
+                quiet=quiet,
+            )
 
 
-def make_plan(environment: Environment, wanted: Sequence[Wanted], options: Options) -> Plan:
-    """Resolve what is wanted; nothing is built, imported or changed."""
-    sources = [w.requirement for w in wanted if w.kind == "source"]
+def make_plan(
+    environment: Environment, requirements: Sequence[Requirement], options: Options
+) -> Plan:
+    """Resolve the requirements; nothing is built, imported or changed."""
+    sources = [r.requirement for r in requirements if r.kind == "source"]
     if sources and not options.allow_source:
         raise UsageError(
             f"{', '.join(sources)} must be built to be looked at, which runs its code.",
@@ -92,13 +97,19 @@ def make_plan(environment: Environment, wanted: Sequence[Wanted], options: Optio
     resolved = environment.tool is not None and environment.kind != "managed"
     if resolved:
         with tempfile.TemporaryDirectory() as folder:
-            changes = resolve(environment, wanted, options, Path(folder))
+            changes = resolve(environment, requirements, options, Path(folder))
     path = _kept_constraints()
-    command = install_command(environment, wanted, options, path)
-    names = [text for w in wanted for text in ("-e", w.requirement)[not w.editable :]]
+    command = install_command(environment, requirements, options, path)
+    names = [text for r in requirements for text in ("-e", r.requirement)[not r.editable :]]
     say = [] if environment.acts else advice(environment, command, names)
     return Plan(
-        environment, tuple(wanted), options, tuple(changes), tuple(command), tuple(say), resolved
+        environment,
+        tuple(requirements),
+        options,
+        tuple(changes),
+        tuple(command),
+        tuple(say),
+        resolved,
     )
 
 

@@ -17,7 +17,7 @@ from zoo_core.catalog.plugins import set_enabled, survey
 from zoo_core.errors import PluginError
 from zoo_core.installing import probe
 
-__all__ = ["Outcome", "admit", "plugins_of"]
+__all__ = ["InstalledPlugin", "admit", "plugins_of"]
 
 _NOTES = (
     "check_plugin_imports_neither_torch_nor_numpy",
@@ -28,7 +28,7 @@ _NOTES = (
 
 
 @dataclass(frozen=True)
-class Outcome:
+class InstalledPlugin:
     """What became of a plugin that was just installed."""
 
     plugin: str
@@ -55,7 +55,7 @@ def plugins_of(dist: str) -> list[str]:
     return sorted(point.name for point in points if point.group == PROJECT)
 
 
-def admit(name: str) -> Outcome:
+def admit(name: str) -> InstalledPlugin:
     """Check one installed plugin; disable it and keep its trace if it is unsound."""
     importlib.invalidate_caches()
     kept = plugin_config.trace_path(name)
@@ -70,12 +70,14 @@ def admit(name: str) -> Outcome:
         error, trace = f"its checks ended early: {found['error']}", found["output"]
     if error:
         _disable(name, f"{error}\n\n{trace}\n")
-        return Outcome(name, "disabled", error=" ".join(error.split()), trace=str(kept))
+        return InstalledPlugin(name, "disabled", error=" ".join(error.split()), trace=str(kept))
     if kept.exists():  # it was disabled by an earlier check
         kept.unlink()
         set_enabled(name, True)
     off = name in plugin_config.read().get("disabled", [])
-    return Outcome(name, "off" if off else "ok", tuple(loaded["models"]), notes=tuple(notes))
+    return InstalledPlugin(
+        name, "off" if off else "ok", tuple(loaded["models"]), notes=tuple(notes)
+    )
 
 
 def _disable(name: str, trace: str) -> None:

@@ -21,7 +21,7 @@ from zoo_core.catalog.registry import known_plugins
 from zoo_core.errors import PluginError, UsageError, did_you_mean
 from zoo_core.reading import MAX_TEXT, read_toml
 
-__all__ = ["Wanted", "normalized", "wanted"]
+__all__ = ["Requirement", "normalized", "parse_requirement"]
 
 Kind = Literal["index", "url", "wheel", "folder", "source"]
 
@@ -43,7 +43,7 @@ _HASH = re.compile(r"(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{12
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Requirement:
     """One thing to install, as far as it is known before anything runs."""
 
     requirement: str
@@ -69,7 +69,9 @@ def normalized(dist: str) -> str:
     return re.sub(r"[-_.]+", "-", dist).lower()
 
 
-def wanted(text: str, *, editable: bool = False, hashes: Iterable[str] = ()) -> Wanted:
+def parse_requirement(
+    text: str, *, editable: bool = False, hashes: Iterable[str] = ()
+) -> Requirement:
     """Read one argument of `zoo plugins install`; raises `UsageError` or `PluginError`."""
     checked = tuple(_hash(value) for value in hashes)
     if text.startswith("-") or not text.strip() or "\n" in text:
@@ -90,7 +92,7 @@ def wanted(text: str, *, editable: bool = False, hashes: Iterable[str] = ()) -> 
         raise UsageError(
             f"{text!r} is the core, no plugin.", hint="upgrade it with pip, then zoo plugins sync"
         )
-    return Wanted(**found, editable=editable, hashes=checked)
+    return Requirement(**found, editable=editable, hashes=checked)
 
 
 def _hash(value: str) -> str:

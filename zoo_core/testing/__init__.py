@@ -1,6 +1,7 @@
-"""For authors of plugins: the conformance kit, and the guard against stray randomness.
+"""For plugin authors: the conformance kit, and a guard against torch's own randomness.
 
 from zoo_core.testing import conformance
+
 test_conformance = conformance("rings")
 """
 

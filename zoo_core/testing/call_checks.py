@@ -1,6 +1,7 @@
-"""Checks that call the rest of what a plugin adds: data sets, metrics, converters, health checks.
+"""Checks that call a plugin's data sets, metrics, converters and health checks.
 
-Nothing is downloaded: what needs a network, a file or a package that is not there is inconclusive.
+Nothing is downloaded: a check that needs the network, a missing file or a missing package is
+inconclusive.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,17 +36,19 @@ _EVENTS = (
     Event((3, 16, 16), levels=256),
     Event((1, 8, 8), low=-1.0, high=1.0),
 )
-"""Of which a feature extractor gets the first that it accepts."""
-_STRANGER = Foreign({"stranger.json": {"_class_name": "Stranger"}}, {"": {"x": torch.zeros(2)}})
+"""A feature extractor is checked on the first of these that it accepts."""
+_UNKNOWN_CHECKPOINT = Foreign(
+    {"stranger.json": {"_class_name": "Stranger"}}, {"": {"x": torch.zeros(2)}}
+)
 
 
 def check_datasets_load(subject: PluginSubject) -> None:
-    """Splits of events, the same at each call, and a known log p of one number an event."""
+    """The splits hold the same events at each call; a known log p is one number per event."""
     _each(subject, "dataset", _check_dataset)
 
 
 def check_metrics_measure(subject: PluginSubject) -> None:
-    """Features of each event by itself; scores that prefer like samples to unlike ones."""
+    """Features do not depend on the batch; scores prefer similar samples to different ones."""
     _each(
         subject,
         "metric",
@@ -54,12 +57,12 @@ def check_metrics_measure(subject: PluginSubject) -> None:
 
 
 def check_converters_refuse_strangers(subject: PluginSubject) -> None:
-    """A checkpoint of another layout is refused in words, and the architecture is known."""
+    """A checkpoint of an unknown layout is refused, and the architecture is registered."""
     _each(subject, "converter", lambda e: _check_converter(subject, e))
 
 
 def check_health_checks_answer(subject: PluginSubject) -> None:
-    """Each gives a `Check` with a status and a message, whatever state the machine is in."""
+    """Each returns a `Check` with a status and a message, whatever the machine's state."""
     _each(subject, "health check", _check_health)
 
 
@@ -84,7 +87,7 @@ def _each(subject: PluginSubject, kind: str, check: Callable[[Entry[Any]], None]
 
 @contextmanager
 def _no_network() -> Iterator[None]:
-    """Connections of this process fail at once, as they do without a network."""
+    """Inside the block connections fail at once, as they do without a network."""
 
     def refuse(*arguments: Any, **options: Any) -> Any:
         raise NetworkError("checks are made without a network.")
@@ -118,13 +121,15 @@ def _check_features(entry: Entry[Any]) -> None:
     if not accepted:
         raise Inconclusive(f"accepts none of {', '.join(map(str, _EVENTS))}")
     event = accepted[0]
-    x = _some(event)
-    found, few = extract(x, event), extract(x[:_FEW], event)
-    assert isinstance(found, Tensor) and found.is_floating_point(), f"gives {type(found)}"
-    assert found.ndim == 2 and len(found) == len(x), f"features have shape {tuple(found.shape)}"
-    assert bool(found.isfinite().all()), "features are not finite"
-    gap = float((few - found[:_FEW]).abs().max())
-    assert gap <= _CLOSE * max(1.0, float(found.abs().max())), (
+    x = _random_events(event)
+    features, few = extract(x, event), extract(x[:_FEW], event)
+    typed = isinstance(features, Tensor) and features.is_floating_point()
+    assert typed, f"gives {type(features)}"
+    shaped = features.ndim == 2 and len(features) == len(x)
+    assert shaped, f"features have shape {tuple(features.shape)}"
+    assert bool(features.isfinite().all()), "features are not finite"
+    gap = float((few - features[:_FEW]).abs().max())
+    assert gap <= _CLOSE * max(1.0, float(features.abs().max())), (
         f"features of an event change by {gap:.2g} with the others of the batch"
     )
 
@@ -137,10 +142,10 @@ def _check_score(entry: Entry[Any]) -> None:
     like, unlike = (
         score(Cloud(points), Cloud(clouds[0])) for points in (clouds[1], clouds[2] + _FAR)
     )
-    for found in (like, unlike):
-        assert isinstance(found, Estimate), f"gives {type(found).__name__}, not Estimate"
-        legal = abs(found.value) < float("inf") and found.std_err >= 0  # infinite: not known
-        assert legal, f"gives {found}"
+    for estimate in (like, unlike):
+        assert isinstance(estimate, Estimate), f"gives {type(estimate).__name__}, not Estimate"
+        legal = abs(estimate.value) < float("inf") and estimate.std_err >= 0  # inf: unknown
+        assert legal, f"gives {estimate}"
     right = like.value < unlike.value if better == "lower" else like.value > unlike.value
     assert right, f"{better} is better, but like samples have {like} and unlike ones {unlike}"
 
@@ -150,23 +155,23 @@ def _check_converter(subject: PluginSubject, entry: Entry[Any]) -> None:
     arch = entry.spec.arch.rpartition(":")[2]
     assert arch in archs, f"arch = {entry.spec.arch!r} is no registered architecture"
     try:
-        small(import_target(entry.spec.target))(_STRANGER)
+        small(import_target(entry.spec.target))(_UNKNOWN_CHECKPOINT)
     except (ZooError, KeyError):
         return
     raise AssertionError("takes a checkpoint that is of no layout it can know")
 
 
 def _check_health(entry: Entry[Any]) -> None:
-    found = import_target(entry.spec.target)()
-    assert isinstance(found, Check), f"gives {type(found).__name__}, not Check"
-    assert found.status in ("ok", "note", "problem"), f"status = {found.status!r}"
-    assert found.message, "has no message"
+    health = import_target(entry.spec.target)()
+    assert isinstance(health, Check), f"gives {type(health).__name__}, not Check"
+    assert health.status in ("ok", "note", "problem"), f"status = {health.status!r}"
+    assert health.message, "has no message"
     if entry.spec.fix is not None:
         assert callable(import_target(entry.spec.fix)), f"{entry.spec.fix} cannot be called"
 
 
-def _some(event: Event) -> Tensor:
-    """A few events."""
+def _random_events(event: Event) -> Tensor:
+    """Random events (16, *S)."""
     generator = torch.Generator().manual_seed(8)
     if event.levels is not None:
         return torch.randint(event.levels, (_ROWS, *event.shape), generator=generator)

@@ -1,7 +1,7 @@
-"""The conformance checks as plain functions: no pytest needed, each says what is wrong.
+"""The conformance checks as plain functions, which need no pytest.
 
-A check takes a subject (a plugin or one of its models) and raises AssertionError with a message,
-`Inapplicable` where it has nothing to say, or `Inconclusive` where it could not tell.
+A check takes a subject (a plugin or one of its models). It raises AssertionError with a message on
+failure, `Inapplicable` if it does not apply, and `Inconclusive` if it could not tell.
 """
 
 import time
@@ -28,18 +28,18 @@ from zoo_core.testing.subjects import (
 
 __all__ = ["CHECKS", "Case", "Result", "cases", "run_checks"]
 
-ABOUT_PLUGINS: list[Callable[..., None]] = [
+_OF_PLUGINS: list[Callable[..., None]] = [
     *PLUGIN_CHECKS,
     *COMPONENT_CHECKS,
     *CALL_CHECKS,
 ]
-ABOUT_MODELS: list[Callable[..., None]] = [
+_OF_MODELS: list[Callable[..., None]] = [
     *MODEL_CHECKS,
     *STATE_CHECKS,
     *LIKELIHOOD_CHECKS,
     *DENSITY_CHECKS,
 ]
-CHECKS: list[Callable[..., None]] = [*ABOUT_PLUGINS, *ABOUT_MODELS]
+CHECKS: list[Callable[..., None]] = [*_OF_PLUGINS, *_OF_MODELS]
 """Every check, by `__name__`."""
 
 
@@ -68,7 +68,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a case; `message` says what is wrong, or why it does not apply or tell."""
+    """The outcome of a case; `message` is the failure, or why it does not apply or cannot tell."""
 
     check: str
     subject: str
@@ -79,14 +79,14 @@ class Result:
 
 
 def cases(plugin: str, registry: Registry | None = None) -> Iterator[Case]:
-    """Every check of a plugin, and of each of its models those that concern it."""
+    """Every check of a plugin, and the checks that apply to each of its models."""
     for subject in subjects(plugin, registry or current()):
-        own = ABOUT_PLUGINS if isinstance(subject, PluginSubject) else ABOUT_MODELS
-        yield from (Case(check, subject) for check in own if _concerns(check, subject))
+        own = _OF_PLUGINS if isinstance(subject, PluginSubject) else _OF_MODELS
+        yield from (Case(check, subject) for check in own if _applies(check, subject))
 
 
-def _concerns(check: Callable[..., None], subject: PluginSubject | ModelSubject) -> bool:
-    """Whether a check marked by `only_if` is about this model."""
+def _applies(check: Callable[..., None], subject: PluginSubject | ModelSubject) -> bool:
+    """Whether a check marked by `only_if` applies to this model."""
     applies: Callable[[Any], bool] | None = getattr(check, "applies", None)
     return applies is None or applies(subject)
 
@@ -94,9 +94,9 @@ def _concerns(check: Callable[..., None], subject: PluginSubject | ModelSubject)
 def run_checks(
     plugin: str, registry: Registry | None = None, *, models: bool = True
 ) -> list[Result]:
-    """Run every check of a plugin, as `zoo plugins check` does; failures are results.
+    """Run every check of a plugin, as `zoo plugins check` does, and return the results.
 
-    Without `models`, those of the plugin itself.
+    Without `models` only the checks of the plugin itself run.
     """
     chosen = [c for c in cases(plugin, registry) if models or isinstance(c.subject, PluginSubject)]
     return [_result(case) for case in chosen]

@@ -1,7 +1,7 @@
-"""Checks that call what a plugin adds to models of others: losses, samplers and likelihoods.
+"""Checks that call a plugin's losses, samplers and likelihoods.
 
-Each is called on a model of integers and on one of reals that have what it requires and nothing
-else (`miniatures`), or, where it requires a capability of a plugin, on models of that plugin.
+Each is called on a discrete and on a continuous model with exactly the capabilities it requires
+(`miniatures`), or on registered models if it requires a capability of a plugin.
 """
 
 import dataclasses
@@ -30,48 +30,47 @@ __all__ = ["COMPONENT_CHECKS", "small"]
 
 _ROWS, _FEW = 16, 4
 _CLOSE, _SIGMAS = 1e-4, 5.0
-_ESTIMATE = 0.3
-"""How far from log p an estimate may be on average, in nats, beyond its standard errors."""
-_MOST = 16
-"""Options that count something are lowered to this, where they may be."""
+_ESTIMATE_BIAS = 0.3
+"""Mean error of an estimate of log p, in nats, that is tolerated beyond its standard error."""
+_MAX_COUNT = 16
+"""Options that count something are lowered to this, if that is legal."""
 _FILL = {float: 0.5, int: 2}
-"""Options without defaults."""
-_OF_LOG_P = {"Density", "Conditionals", "Bijection", "Encoder", "Decoder", "Energy"}
+"""Values for options without defaults."""
+_DETERMINE_LOG_P = {"Density", "Conditionals", "Bijection", "Encoder", "Decoder", "Energy"}
 """Capabilities that determine log p, whatever the events."""
 
 
 def check_samplers_draw_events(subject: PluginSubject) -> None:
-    """Events of the model, each row by itself, from rng alone."""
+    """Samplers give events of the model; each depends on its own row of rng alone."""
     _each(subject, "sampler", _check_sampler)
 
 
 def check_likelihoods_score_events(subject: PluginSubject) -> None:
-    """One number an event, of the stated kind, from rng alone, and on the stated side of log p."""
+    """One number per event, of the stated kind and relation to log p, from rng alone."""
     _each(subject, "likelihood", _check_likelihood)
 
 
 def check_losses_can_be_minimized(subject: PluginSubject) -> None:
-    """A finite scalar with gradients that are finite and not all zero."""
+    """Losses are finite scalars whose gradients are finite and not all zero."""
     _each(subject, "loss", _check_loss)
 
 
 def small(target: Any, *, lower: bool = True) -> Any:
-    """A component with its defaults, cheaper where a count may be lower.
+    """A component with its default options; large counts are lowered.
 
-    Options without defaults are filled in where they are numbers; raises `Inconclusive` where
-    they are not.
+    Numeric options without defaults are filled in; raises `Inconclusive` if others have none.
     """
     kinds = typing.get_type_hints(target)
-    blank = [f.name for f in dataclasses.fields(target) if _required(f)]
-    strange = [name for name in blank if kinds[name] not in _FILL]
-    if strange:
-        raise Inconclusive(f"nothing to give for {', '.join(strange)}, which has no default")
-    filled = {name: _FILL[kinds[name]] for name in blank}
+    required = [f.name for f in dataclasses.fields(target) if _required(f)]
+    unknown = [name for name in required if kinds[name] not in _FILL]
+    if unknown:
+        raise Inconclusive(f"nothing to give for {', '.join(unknown)}, which has no default")
+    filled = {name: _FILL[kinds[name]] for name in required}
     component = target(**filled)
     for f in dataclasses.fields(target):
         value = getattr(component, f.name)
-        if lower and type(value) is int and value > _MOST:
-            fewer = dataclasses.replace(component, **{f.name: _MOST})
+        if lower and type(value) is int and value > _MAX_COUNT:
+            fewer = dataclasses.replace(component, **{f.name: _MAX_COUNT})
             component = fewer if _legal(fewer) else component
     return component
 
@@ -89,7 +88,7 @@ def _legal(component: Any) -> bool:
 
 
 def _each(subject: PluginSubject, kind: str, check: Any) -> None:
-    """Run a check of every component of a kind; where none could be told of, say why."""
+    """Check every component of a kind; raises `Inconclusive` for those that could not be told."""
     doubts = []
     for entry in subject.declared(kind):
         try:
@@ -109,7 +108,7 @@ def _each(subject: PluginSubject, kind: str, check: Any) -> None:
 
 
 def _on_models(subject: PluginSubject, entry: Entry[Any], kind: str, check: Any) -> None:
-    """On every model at hand; one may be refused in words, but not all."""
+    """Check a component on every available model; it may refuse some with an error, not all."""
     component, refused, tried = small(import_target(entry.spec.target)), [], 0
     for model in _models(subject, entry):
         tried += 1
@@ -125,14 +124,14 @@ def _on_models(subject: PluginSubject, entry: Entry[Any], kind: str, check: Any)
 
 
 def _models(subject: PluginSubject, entry: Entry[Any]) -> Iterator[GenerativeModel]:
-    """One of integers and one of reals, where the component serves both and there are such."""
+    """A discrete and a continuous model, as far as the component supports them and they exist."""
     serves = getattr(entry.spec, "serves", None)
     for discrete in (True, False):
         if serves is not None and not serves(discrete=discrete):
             continue
-        found = _model(subject, entry, discrete)
-        if found is not None:
-            yield found
+        model = _model(subject, entry, discrete)
+        if model is not None:
+            yield model
 
 
 def _model(subject: PluginSubject, entry: Entry[Any], discrete: bool) -> GenerativeModel | None:
@@ -161,7 +160,7 @@ def _registered(subject: PluginSubject, *, only_own: bool) -> Iterator[Generativ
 
 
 def _has_players(entry: Entry[Any]) -> bool:
-    """Whether it is a loss of several players, which fits models of its own plugin."""
+    """Whether a component is a loss of several players, which fits models of its own plugin."""
     target = import_target(entry.spec.target)
     return not callable(getattr(target, "__call__", None)) or "__call__" not in dir(target)  # noqa: B004
 
@@ -192,44 +191,45 @@ def _check_likelihood(entry: Entry[Any], score: Any, model: GenerativeModel) -> 
     cond = _conditions(model, n)
     x = model.sample(n, seed=5, cond=cond)
     with forbid_torch_randomness():
-        found = model.log_likelihood(x, method=score, cond=cond)
-    assert tuple(found.nats.shape) == (n,), f"{what}: nats have shape {tuple(found.nats.shape)}"
-    finite = bool(found.nats.isfinite().all() and (found.std_err >= 0).all())
-    assert finite, f"{what}: nats are {found.nats.tolist()} +- {found.std_err.tolist()}"
-    have, want = found.kind, entry.spec.kind
-    assert (have.name, have.relation) == (want.name, want.relation), f"{what} gives {have}"
-    if isinstance(model, Miniature) and _determined(entry, model):
-        _check_side(what, found, model.exact(x).double().detach())
+        ll = model.log_likelihood(x, method=score, cond=cond)
+    assert tuple(ll.nats.shape) == (n,), f"{what}: nats have shape {tuple(ll.nats.shape)}"
+    finite = bool(ll.nats.isfinite().all() and (ll.std_err >= 0).all())
+    assert finite, f"{what}: nats are {ll.nats.tolist()} +- {ll.std_err.tolist()}"
+    kind, declared = ll.kind, entry.spec.kind
+    same = (kind.name, kind.relation) == (declared.name, declared.relation)
+    assert same, f"{what} gives {kind}"
+    if isinstance(model, Miniature) and _determines_log_p(entry, model):
+        _check_relation(what, ll, model.exact(x).double().detach())
 
 
-def _determined(entry: Entry[Any], model: GenerativeModel) -> bool:
-    """Whether what it requires determines log p.
+def _determines_log_p(entry: Entry[Any], model: GenerativeModel) -> bool:
+    """Whether the required capabilities determine log p.
 
-    An estimate from a denoiser or a score alone may be of something else, and say so by its name.
+    An estimate from a denoiser or a score alone may estimate something else.
     """
     estimate = entry.spec.kind.relation == "estimate"
     more = set() if model.event.discrete or estimate else {"Score", "Denoiser"}
-    return set(entry.spec.requires) <= _OF_LOG_P | more
+    return set(entry.spec.requires) <= _DETERMINE_LOG_P | more
 
 
-def _check_side(what: str, found: LogLikelihood, exact: Tensor) -> None:
-    """A mean of differences to log p that its relation allows.
+def _check_relation(what: str, ll: LogLikelihood, exact: Tensor) -> None:
+    """Check that the mean difference to log p fits the likelihood's relation.
 
-    Where errors are infinite, which is to say unknown, the spread of the differences serves.
+    If standard errors are unknown (infinite), the spread of the differences is used.
     """
-    gap = found.nats - exact
-    known = bool(found.std_err.isfinite().all())
-    of_sum = found.std_err.square().sum().sqrt() if known else gap.std() * len(gap) ** 0.5
+    gap = ll.nats - exact
+    known = bool(ll.std_err.isfinite().all())
+    of_sum = ll.std_err.square().sum().sqrt() if known else gap.std() * len(gap) ** 0.5
     mean, error = float(gap.mean()), float(of_sum) / len(gap)
     slack = _SIGMAS * error + 1e-3
     wrong = {
         "equal": abs(mean) > slack,
         "lower": mean > slack,
         "upper": mean < -slack,
-        "estimate": abs(mean) > slack + _ESTIMATE,
-    }[found.kind.relation]
+        "estimate": abs(mean) > slack + _ESTIMATE_BIAS,
+    }[ll.kind.relation]
     assert not wrong, (
-        f"{what} says log p {found.kind.sign} a number that is {mean:+.3g} +- {error:.2g} nats "
+        f"{what} says log p {ll.kind.sign} a number that is {mean:+.3g} +- {error:.2g} nats "
         "from log p on average"
     )
 
@@ -239,16 +239,16 @@ def _check_loss(entry: Entry[Any], loss: Any, model: GenerativeModel) -> None:
     cond = _conditions(model, _ROWS)
     batch = (model.sample(_ROWS, seed=6, cond=cond), cond)
     for player in model.train().make_players(loss).values():
-        found = player.loss(batch, Rng(0, _ROWS), 0)
-        assert isinstance(found, Loss), f"{what} gives {type(found).__name__}, not Loss"
-        finite = found.total.ndim == 0 and bool(found.total.isfinite())
-        assert finite, f"{what} is {found.total}, no finite scalar"
-        assert found.total.requires_grad, f"{what} has no gradient"
-        grads = torch.autograd.grad(found.total, list(player.parameters), allow_unused=True)
+        value = player.loss(batch, Rng(0, _ROWS), 0)
+        assert isinstance(value, Loss), f"{what} gives {type(value).__name__}, not Loss"
+        finite = value.total.ndim == 0 and bool(value.total.isfinite())
+        assert finite, f"{what} is {value.total}, no finite scalar"
+        assert value.total.requires_grad, f"{what} has no gradient"
+        grads = torch.autograd.grad(value.total, list(player.parameters), allow_unused=True)
         known = [g for g in grads if g is not None]
         assert all(bool(g.isfinite().all()) for g in known), f"{what}: gradients are not finite"
         assert any(bool(g.any()) for g in known), f"{what}: every gradient is zero"
-        carried = [name for name, term in found.terms.items() if term.requires_grad]
+        carried = [name for name, term in value.terms.items() if term.requires_grad]
         assert not carried, f"{what}: detach the terms {', '.join(carried)}"
 
 

@@ -19,22 +19,23 @@ def conformance(
 ) -> Callable[..., Any]:
     """A parametrized pytest test: every check of an installed plugin and of each of its models.
 
-    `test_conformance = conformance("rings")`. `expected_failures` maps a check, or
-    `"<arch>-<check>"` for one model, to the reason why it fails; one that passes after all is
-    reported as a failure.
+    `expected_failures` maps a check, or `"<arch>-<check>"` for one model, to the reason of its
+    failure; an expected failure that passes is reported as a failure.
+
+        test_conformance = conformance("rings")
     """
     import pytest
 
     expected = dict(expected_failures or {})
-    found = list(cases(plugin, registry))
-    _refuse_unknown(expected, found)
+    all_cases = list(cases(plugin, registry))
+    _refuse_unknown(expected, all_cases)
 
     def mark(case: Case) -> Any:
         reason = expected.get(str(case), expected.get(case.name))
         marks = [] if reason is None else [pytest.mark.xfail(reason=reason, strict=True)]
         return pytest.param(case, id=str(case), marks=marks)
 
-    @pytest.mark.parametrize("case", [mark(case) for case in found])
+    @pytest.mark.parametrize("case", [mark(case) for case in all_cases])
     def test_conformance(case: Case) -> None:
         try:
             case.run()
@@ -46,8 +47,8 @@ def conformance(
     return test_conformance
 
 
-def _refuse_unknown(expected: Mapping[str, str], found: list[Case]) -> None:
-    known = {c.__name__ for c in CHECKS} | {str(case) for case in found}
+def _refuse_unknown(expected: Mapping[str, str], all_cases: list[Case]) -> None:
+    known = {c.__name__ for c in CHECKS} | {str(case) for case in all_cases}
     for name in expected:
         if name not in known:
             raise UsageError(f"no check is called {name!r}. {did_you_mean(name, known)}".rstrip())

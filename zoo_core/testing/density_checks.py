@@ -1,10 +1,10 @@
-"""Checks of densities of reals, in any dimension: their mass, and their slope at the samples.
+"""Checks of continuous densities in any dimension: their mass, and log p's slope at samples.
 
-    E_q[p(x) / q(x)] = 1                        for a q that is nowhere too small
-    E_p[h(x_i) dlog p(x)/dx_i + h'(x_i)] = 0    for an h that is 0 where the range of x_i ends
+    E_q[p(x) / q(x)] = 1                        for a q with tails as heavy as p
+    E_p[h(x_i) dlog p(x)/dx_i + h'(x_i)] = 0    for an h that is 0 at the ends of x_i's range
 
-The second, Stein's identity, holds for samples of p alone. Both are estimates with standard
-errors: a check fails at five of them, and where it could not have told it says so.
+The second, Stein's identity, holds only for samples of p. Both are estimates: a check fails beyond
+five standard errors, and is inconclusive if it could not have detected an error.
 
 Shapes: N samples x (N, *S), D values each.
 """
@@ -26,7 +26,7 @@ from zoo_core.testing.subjects import (
     Inapplicable,
     Inconclusive,
     ModelSubject,
-    given,
+    describe_condition,
     only_if,
     repeated,
 )
@@ -37,15 +37,15 @@ _SIGMAS = 5.0
 _SAMPLES, _DRAWS, _BATCH = 2048, 1 << 14, 4096
 _MAX_DIMS = 256
 _MIN_EFFECTIVE = 100
-"""Weights of fewer effective draws have standard errors that mean little."""
-_TOLD = 0.1
-"""An error of log p by a constant that the check of the mass must be able to see, in nats."""
+"""Standard errors of fewer effective draws are unreliable."""
+_DETECTABLE = 0.1
+"""A constant error of log p, in nats, that the check of the mass must be able to detect."""
 _CHANCE = 1e-6
 """By Markov's inequality a mean of weights exceeds 1 / chance with at most that probability."""
 _ROUNDING = {"mass": 1e-3, "stein": 2e-3}
 _STEP, _JUMP, _MAX_STRAYS = 1e-2, 0.1, 1e-3
-"""Differences of a smooth log p, over a step in standard deviations, stray from its slope by less
-than a jump, in nats, at all but a few samples."""
+"""For a smooth log p, differences over a step (in standard deviations) agree with the slope to
+within a jump (in nats) at all samples but this fraction."""
 _SLOPE = 1e-4
 
 LogProb = Callable[[Tensor, Tensor | None], Tensor]
@@ -53,23 +53,23 @@ LogProb = Callable[[Tensor, Tensor | None], Tensor]
 
 @only_if(lambda subject: subject.exact_of_reals)
 def check_density_integrates_to_one(subject: ModelSubject) -> None:
-    """By importance sampling, for each of a few conditions, in up to 256 dimensions."""
-    model = _of_reals(subject)
+    """p integrates to 1: importance sampling for a few conditions, in up to 256 dimensions."""
+    model = _continuous_model(subject)
     _check_mass(subject, model, lambda x, c: _nats(model, x, c))
 
 
 @only_if(lambda subject: subject.claims("Encoder", "Decoder"))
 def check_decoder_integrates_to_one(subject: ModelSubject) -> None:
-    """The same of E_{q(z|x)}[p(x, z) / q(z|x)], which is p(x) on average."""
-    model = _of_reals(subject)
+    """E_{q(z|x)}[p(x, z) / q(z|x)], which estimates p(x), integrates to 1."""
+    model = _continuous_model(subject)
     method = IWAE(k=16)
     _check_mass(subject, model, lambda x, c: _nats(model, x, c, method=method, seed=1))
 
 
 @only_if(lambda subject: subject.exact_of_reals)
 def check_slope_of_log_p_fits_the_samples(subject: ModelSubject) -> None:
-    """Stein's identity of every coordinate; its log p may be in bits, negated or of a part."""
-    model, doubts = _of_reals(subject), []
+    """Stein's identity for every coordinate: detects a log p in bits, negated or incomplete."""
+    model, doubts = _continuous_model(subject), []
     for cond in subject.conditions():
         x = _samples(subject, model, cond)
         s = _slope(model, x, cond)
@@ -78,7 +78,7 @@ def check_slope_of_log_p_fits_the_samples(subject: ModelSubject) -> None:
         for i, mean, error in _stein(subject, x, s):
             if abs(mean) <= sigmas * error + _ROUNDING["stein"]:
                 continue
-            where = f"x_{i}{given(cond)}"
+            where = f"x_{i}{describe_condition(cond)}"
             strays = _strays(subject, model, x, s, cond, i)
             assert strays < 0.5, f"autograd has another slope of log p than differences at {where}"
             assert strays > _MAX_STRAYS, (
@@ -93,7 +93,7 @@ def check_slope_of_log_p_fits_the_samples(subject: ModelSubject) -> None:
 @only_if(lambda subject: subject.claims("Score"))
 def check_score_is_the_slope_of_log_p(subject: ModelSubject) -> None:
     """`score` is the gradient of `log_prob`, or of minus `energy`, where the model has one."""
-    model = _of_reals(subject)
+    model = _continuous_model(subject)
     assert isinstance(model, Score)
     x, cond = subject.events(16).requires_grad_(), subject.cond(16)
     with torch.enable_grad():
@@ -103,18 +103,18 @@ def check_score_is_the_slope_of_log_p(subject: ModelSubject) -> None:
             log_f = -model.energy(x, cond)
         else:
             raise Inapplicable("the model has neither log_prob nor energy to compare with")
-        (want,) = torch.autograd.grad(log_f.sum(), x)
+        (slope,) = torch.autograd.grad(log_f.sum(), x)
     with torch.no_grad():
-        found = model.score(x.detach(), cond)
-    gap = float((found - want).abs().max())
-    assert gap < _SLOPE * max(1.0, float(want.abs().max())), (
+        score = model.score(x.detach(), cond)
+    gap = float((score - slope).abs().max())
+    assert gap < _SLOPE * max(1.0, float(slope.abs().max())), (
         f"score differs by {gap:.3g} from the gradient of log p"
     )
 
 
-def _of_reals(subject: ModelSubject) -> GenerativeModel:
+def _continuous_model(subject: ModelSubject) -> GenerativeModel:
     if subject.event.discrete:
-        raise Inapplicable("integers are summed over instead")
+        raise Inapplicable("discrete events are summed over instead")
     return subject.model()
 
 
@@ -123,13 +123,13 @@ def _check_mass(subject: ModelSubject, model: GenerativeModel, log_p: LogProb) -
         raise Inconclusive(f"{subject.event.dims} dimensions; name a smaller model in `tiny`")
     doubts = []
     for cond in subject.conditions():
-        found = _mass(subject, model, log_p, cond)
-        gap, slack = abs(found.value - 1), _SIGMAS * found.error + _ROUNDING["mass"]
-        told = found.effective >= _MIN_EFFECTIVE
-        if found.value * _CHANCE > 1 or (told and gap > slack):
-            raise AssertionError(f"p integrates to {found}{given(cond)}")
-        if not told or slack > _TOLD:
-            doubts.append(f"p integrates to {found}{given(cond)}")
+        integral = _mass(subject, model, log_p, cond)
+        gap, slack = abs(integral.value - 1), _SIGMAS * integral.error + _ROUNDING["mass"]
+        reliable = integral.effective >= _MIN_EFFECTIVE
+        if integral.value * _CHANCE > 1 or (reliable and gap > slack):
+            raise AssertionError(f"p integrates to {integral}{describe_condition(cond)}")
+        if not reliable or slack > _DETECTABLE:
+            doubts.append(f"p integrates to {integral}{describe_condition(cond)}")
     if doubts:
         raise Inconclusive(f"{doubts[0]}; name a model of fewer dimensions or modes in `tiny`")
 
@@ -152,19 +152,21 @@ def _mass(
 def _samples(subject: ModelSubject, model: GenerativeModel, cond: Tensor | None) -> Tensor:
     x = model.sample(_SAMPLES, seed=5, cond=repeated(cond, _SAMPLES))
     if bool((x == x[:1]).all(0).any()):
-        raise Inconclusive("some coordinate is the same in all samples; p is no density of reals")
+        raise Inconclusive(
+            "some coordinate is the same in all samples; p is no continuous density"
+        )
     return x
 
 
 def _nats(model: GenerativeModel, x: Tensor, cond: Tensor | None, **options: Any) -> Tensor:
-    found = model.log_likelihood(
+    nats = model.log_likelihood(
         x,
         cond=repeated(cond, len(x)),
         batch_size=_BATCH,
         **options,
     ).nats
-    assert not bool(found.isnan().any()), f"log p is NaN at {int(found.isnan().sum())} events"
-    return found
+    assert not bool(nats.isnan().any()), f"log p is NaN at {int(nats.isnan().sum())} events"
+    return nats
 
 
 def _slope(model: GenerativeModel, x: Tensor, cond: Tensor | None) -> Tensor:
@@ -197,7 +199,7 @@ def _stein(subject: ModelSubject, x: Tensor, s: Tensor) -> Iterator[tuple[int, f
     )
     errors = ((squares - means.square()).clamp_min(0) / len(x)).sqrt()
     for i, (row, error) in enumerate(zip(means.tolist(), errors.tolist(), strict=True)):
-        yield from ((i, *found) for found in zip(row, error, strict=True))
+        yield from ((i, *pair) for pair in zip(row, error, strict=True))
 
 
 def _strays(
@@ -208,7 +210,7 @@ def _strays(
     cond: Tensor | None,
     i: int,
 ) -> float:
-    """The share of samples at which differences of log p over x_i are not those of its slope."""
+    """The fraction of samples whose differences of log p over x_i disagree with its slope."""
     flat = x.flatten(1)
     step = torch.zeros_like(flat)
     step[:, i] = _STEP * flat[:, i].std()
@@ -222,7 +224,7 @@ def _strays(
 
 
 def _bump(x: Tensor, low: float | None, high: float | None, sd: Tensor) -> tuple[Tensor, Tensor]:
-    """b(x) and b'(x): 0 at the ends that the range has, 1 where it has none."""
+    """b(x) and b'(x): b is 0 at the ends of the range, and 1 if it has none."""
     b, slope = torch.ones_like(x), torch.zeros_like(x)
     for end, sign in ((low, 1), (high, -1)):
         if end is not None:

@@ -1,4 +1,4 @@
-"""A guard that lets no randomness but the zoo's `Rng` into sampling and scoring."""
+"""A guard against randomness other than the zoo's `Rng` in sampling and scoring."""
 
 import pickle
 import random
@@ -19,10 +19,10 @@ _UNLIKELY = 0x5EED_CAFE
 def forbid_torch_randomness() -> Iterator[None]:
     """Raise AssertionError on any torch op that draws from torch's generators.
 
-    Factories such as `torch.randn`, in-place `normal_`, draws from a generator of one's own and
-    the draws inside `torch.distributions` count; dropout in evaluation mode does not. What seeded
-    or moved the global generators of torch, of Python's `random` or of numpy is reported at the
-    end. Afterwards these are where they were.
+    This covers factories such as `torch.randn`, in-place `normal_`, draws from an own generator
+    and draws inside `torch.distributions`, but not dropout in evaluation mode. If the global
+    generator of torch, Python's `random` or numpy was seeded or drawn from, that is reported at
+    the end. Their states are restored afterwards.
     """
     kept = _global_states()
     try:
@@ -62,15 +62,15 @@ class _Guard(TorchDispatchMode):
 def _draws(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
     """Whether a call of an op that can draw does draw: dropout only in training and at p > 0."""
     arguments = func._schema.arguments
-    given = {a.name: a.default_value for a in arguments}
-    given |= dict(zip(given, args, strict=False)) | kwargs
-    idle = [given.get("train"), given.get("training"), given.get("dropout_p")]
-    return not any(value is not None and not value for value in [*idle, _p(func, given)])
+    values = {a.name: a.default_value for a in arguments}
+    values |= dict(zip(values, args, strict=False)) | kwargs
+    idle = [values.get("train"), values.get("training"), values.get("dropout_p")]
+    return not any(value is not None and not value for value in [*idle, _p(func, values)])
 
 
-def _p(func: Any, given: dict[str, Any]) -> Any:
+def _p(func: Any, values: dict[str, Any]) -> Any:
     """The probability of dropping, where that is what `p` means."""
-    return given.get("p") if "dropout" in func.name() else None
+    return values.get("p") if "dropout" in func.name() else None
 
 
 def _seed_all(seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Checks of what an architecture says about log p(x), and of the capabilities behind it."""
+"""Checks of an architecture's likelihood, and of the capabilities behind it."""
 
 import math
 
@@ -15,7 +15,7 @@ from zoo_core.testing.subjects import (
     Inapplicable,
     Inconclusive,
     ModelSubject,
-    given,
+    describe_condition,
     only_if,
     refused,
     repeated,
@@ -24,15 +24,15 @@ from zoo_core.testing.subjects import (
 __all__ = ["LIKELIHOOD_CHECKS"]
 
 _SIGMAS = 5.0
-"""How many standard errors a statistic may stray."""
+"""Standard errors by which a statistic may deviate."""
 _BATCH = 4096
-_SUM = {True: 1e-4, False: 2e-2}
-"""How far from 1 the sum over integers, the integral over a grid of reals, may be."""
+_SUM_TOLERANCE = {True: 1e-4, False: 2e-2}
+"""Tolerance of the sum over discrete events (True) and of the integral over a grid (False)."""
 
 
 @only_if(lambda subject: not subject.scored)
 def check_absence_of_a_likelihood_is_said(subject: ModelSubject) -> None:
-    """An implicit model refuses to be scored, and says what can be measured."""
+    """A model without a likelihood raises when scored, and says what can be measured instead."""
     model = subject.model()
     with refused("log_likelihood(x) without a likelihood", NoLikelihoodError):
         model.log_likelihood(subject.events(2), cond=subject.cond(2))
@@ -44,24 +44,24 @@ def check_absence_of_a_likelihood_is_said(subject: ModelSubject) -> None:
 
 @only_if(lambda subject: subject.scored)
 def check_likelihood_is_of_the_declared_kind(subject: ModelSubject) -> None:
-    """One number an event in nats, with the kind that the likelihood's spec declares."""
-    found, n = _scored(subject, 3), 3
-    assert tuple(found.nats.shape) == (n,), f"nats have shape {tuple(found.nats.shape)}"
-    assert not bool(found.nats.isnan().any()), f"nats are {found.nats.tolist()}"
-    assert bool((found.std_err >= 0).all()), f"standard errors are {found.std_err.tolist()}"
+    """One number per event in nats, with the kind that the likelihood's spec declares."""
+    ll, n = _scored(subject, 3), 3
+    assert tuple(ll.nats.shape) == (n,), f"nats have shape {tuple(ll.nats.shape)}"
+    assert not bool(ll.nats.isnan().any()), f"nats are {ll.nats.tolist()}"
+    assert bool((ll.std_err >= 0).all()), f"standard errors are {ll.std_err.tolist()}"
     name = subject.spec.default_likelihood or ""
     kinds = {
         (e.spec.kind.name, e.spec.kind.relation) for e in subject.registry.find("likelihood", name)
     }
-    have = (found.kind.name, found.kind.relation)
-    assert have in kinds, f"the numbers are {have}; {name} is declared as {sorted(kinds)}"
-    exact = found.kind.relation == "equal"
-    assert not (exact and bool(found.std_err.any())), "exact numbers have no standard error"
+    kind = (ll.kind.name, ll.kind.relation)
+    assert kind in kinds, f"the numbers are {kind}; {name} is declared as {sorted(kinds)}"
+    exact = ll.kind.relation == "equal"
+    assert not (exact and bool(ll.std_err.any())), "exact numbers have no standard error"
 
 
 @only_if(lambda subject: subject.scored)
 def check_likelihood_of_a_row_is_its_own(subject: ModelSubject) -> None:
-    """It changes neither with the batch nor from run to run."""
+    """The score of an event depends neither on the batch nor on the run."""
     whole, again = _scored(subject, 5), _scored(subject, 5)
     assert torch.equal(whole.nats, again.nats), "two runs with one seed differ"
     apart = _scored(subject, 5, batch_size=2)
@@ -101,16 +101,16 @@ def check_wrong_events_are_refused(subject: ModelSubject) -> None:
 
 @only_if(lambda subject: subject.exact)
 def check_probabilities_sum_to_one(subject: ModelSubject) -> None:
-    """Over every event where they are few integers, or over a grid of one or two reals."""
+    """Sum over discrete events if they are few; integrate over a grid in 1 or 2 dimensions."""
     model = subject.model()
     for cond in subject.conditions():
         total, n = _total(subject, model, cond)
-        if abs(total - 1) < _SUM[subject.event.discrete]:
+        if abs(total - 1) < _SUM_TOLERANCE[subject.event.discrete]:
             continue
         rough, _ = _total(subject, model, cond, coarse=True)
-        if abs(rough - total) > _SUM[False]:
+        if abs(rough - total) > _SUM_TOLERANCE[False]:
             raise Inconclusive(f"p sums to {rough:.4f} on half as fine a grid, else {total:.4f}")
-        raise AssertionError(f"p sums to {total:.6f} over {n} points{given(cond)}")
+        raise AssertionError(f"p sums to {total:.6f} over {n} points{describe_condition(cond)}")
 
 
 @only_if(lambda subject: subject.exact)
@@ -131,31 +131,35 @@ def check_samples_follow_the_likelihood(subject: ModelSubject) -> None:
         off = [names[i] for i in (gap > slack).nonzero()]
         assert not off, (
             f"means of {', '.join(off[:5])} differ by {gap.max():.3g} from the model's own"
-            f"{given(cond)}"
+            f"{describe_condition(cond)}"
         )
 
 
 @only_if(lambda subject: subject.claims("Encoder", "Decoder"))
 def check_importance_weights_sum_to_one(subject: ModelSubject) -> None:
-    """For an encoder and a decoder of few integers: sum_x E_q[p(x, z) / q(z|x)] = 1."""
+    """For an encoder and a decoder of few discrete events: sum_x E_q[p(x, z) / q(z|x)] = 1."""
     model = subject.model()
     if not subject.event.discrete:
-        raise Inapplicable("reals cannot be enumerated")
+        raise Inapplicable("continuous events cannot be enumerated")
     for cond in subject.conditions():
         x, _ = subject.support(model, cond)
         method = IWAE(k=256)
-        found = model.log_likelihood(x, cond=repeated(cond, len(x)), method=method, seed=1)
-        p, error = found.nats.exp(), found.nats.exp() * found.std_err
+        ll = model.log_likelihood(x, cond=repeated(cond, len(x)), method=method, seed=1)
+        p, error = ll.nats.exp(), ll.nats.exp() * ll.std_err
         total, slack = float(p.sum()), _SIGMAS * float(error.square().sum().sqrt()) + 1e-4
-        assert abs(total - 1) < slack, f"p sums to {total:.4f}, not 1 +- {slack:.4f}{given(cond)}"
+        assert abs(total - 1) < slack, (
+            f"p sums to {total:.4f}, not 1 +- {slack:.4f}{describe_condition(cond)}"
+        )
 
 
 @only_if(lambda subject: subject.claims("Bijection"))
 def check_bijection_inverts_and_tells_its_jacobian(subject: ModelSubject) -> None:
-    """x -> z -> x, and log |det dz/dx| as autograd has it."""
+    """x -> z -> x is the identity, and log |det dz/dx| is that of autograd."""
     model = subject.model().double()
     if subject.event.dims > 64 or subject.event.discrete:
-        raise Inapplicable("events of at most 64 reals have a Jacobian to compare with")
+        raise Inapplicable(
+            "the Jacobian is compared for continuous events of at most 64 dimensions"
+        )
     x, cond = subject.events(3).double(), subject.cond(3)
     assert isinstance(model, Bijection)
     with torch.no_grad():
@@ -172,7 +176,7 @@ def check_bijection_inverts_and_tells_its_jacobian(subject: ModelSubject) -> Non
 
 @only_if(lambda subject: subject.claims("Conditionals"))
 def check_conditionals_are_causal_and_make_log_prob(subject: ModelSubject) -> None:
-    """Logits of x_i ignore x_i and what follows; their product is log p(x); the cache agrees."""
+    """Logits of x_i ignore x_i and later values; they multiply to p(x); the cache agrees."""
     model = subject.model()
     assert isinstance(model, Conditionals)
     x, cond = subject.events(3), subject.cond(3)
@@ -182,14 +186,16 @@ def check_conditionals_are_causal_and_make_log_prob(subject: ModelSubject) -> No
         log_p = _conditional_log_p(model, x, cond)
         chosen = log_p.gather(-1, x.flatten(1).unsqueeze(-1)).squeeze(-1).sum(1)
         cache, known = model.begin(len(x), cond), torch.zeros_like(x)
-        for i, place in enumerate(order):
-            later = _conditional_log_p(model, known, cond)[:, place]
-            gap = float((later - log_p[:, place]).abs().max())
-            assert gap < 1e-4, f"logits of position {place} change with later values by {gap:.2g}"
+        for i, position in enumerate(order):
+            later = _conditional_log_p(model, known, cond)[:, position]
+            gap = float((later - log_p[:, position]).abs().max())
+            assert gap < 1e-4, (
+                f"logits of position {position} change with later values by {gap:.2g}"
+            )
             one, cache = model.conditional(known, i, cache)
-            gap = float((one.log_softmax(-1) - log_p[:, place]).abs().max())
+            gap = float((one.log_softmax(-1) - log_p[:, position]).abs().max())
             assert gap < 1e-4, f"conditional({i}) differs from logits() by {gap:.2g}"
-            known.flatten(1)[:, place] = x.flatten(1)[:, place]
+            known.flatten(1)[:, position] = x.flatten(1)[:, position]
         if isinstance(model, Density):
             gap = float((chosen - model.log_prob(x, cond)).abs().max())
             assert gap < 1e-3, f"log_prob differs from the conditionals by {gap:.2g} nats"
@@ -203,7 +209,7 @@ def _scored(subject: ModelSubject, n: int, *, batch_size: int | None = None) -> 
 def _total(
     subject: ModelSubject, model: GenerativeModel, cond: Tensor | None, *, coarse: bool = False
 ) -> tuple[float, int]:
-    """The sum of p, and over how many points."""
+    """The sum of p over the support, and the number of points."""
     x, cell = subject.support(model, cond, coarse=coarse)
     return float((_log_p(model, x, cond).exp() * cell).sum()), len(x)
 

@@ -1,8 +1,8 @@
-"""Small models that have just the capabilities one names, of integers or of reals.
+"""Small discrete or continuous models with a chosen set of capabilities.
 
 Every coordinate is independent: x_i ~ N(m_i, s_i^2) of shape (2,), or one of K levels, of shape
-(1, 2, 2). So each capability has a closed form, and so has log p(x), against which a likelihood
-can be held. Of integers a score, a denoiser and a generator see N(m, s^2) on their scale.
+(1, 2, 2). So every capability and log p(x) have closed forms to compare with. For discrete events
+score, denoiser and generator are those of N(m, s^2) on the network's scale.
 
 Shapes: B batch, S the event's shape, K levels.
 """
@@ -24,7 +24,7 @@ from zoo_core.spaces import Event
 __all__ = ["Miniature", "miniature"]
 
 _LEVELS, _SHARE = 3, 0.6
-"""Number of levels, and how much of a real's deviation the latent accounts for."""
+"""Quantization levels, and the fraction of the standard deviation due to the latent."""
 _QUARTER = 0.99 * math.pi / 2
 
 
@@ -34,7 +34,7 @@ class _Config:
 
 
 class Miniature(GenerativeModel):
-    """The distribution, whatever capabilities are mixed in; it samples by itself."""
+    """The distribution, with sampling but no capability; those are mixed in."""
 
     def __init__(self, levels: int | None) -> None:
         shape = (2,) if levels is None else (1, 2, 2)
@@ -107,7 +107,7 @@ class _Prior:
 
 
 class _Encoder:
-    """Not the posterior, so that bounds are below log p."""
+    """Not the true posterior, so bounds are strictly below log p."""
 
     def encode(self: Any, x: Tensor, cond: Tensor | None = None) -> Normal:
         seen = self.event.to_network(x, self.dtype)
@@ -115,7 +115,7 @@ class _Encoder:
 
 
 class _Decoder(_Prior):
-    """x = m + s (a z + sqrt(1 - a^2) e); integers do not depend on z."""
+    """x = m + s (a z + sqrt(1 - a^2) e); discrete x does not depend on z."""
 
     def decode(self: Any, z: Tensor, cond: Tensor | None = None) -> Normal | Categorical:
         law = self._law(len(z))
@@ -137,7 +137,7 @@ class _Score:
 
 
 class _Cosine:
-    """alpha_t = cos(c t), sigma_t = sin(c t), of c a little below pi / 2: noise keeps a trace."""
+    """alpha_t = cos(c t), sigma_t = sin(c t), with c slightly below pi / 2, so alpha_1 > 0."""
 
     def alpha(self, t: Tensor) -> Tensor:
         return torch.cos(_QUARTER * t)
@@ -160,7 +160,7 @@ class _Denoiser:
         return self.mean + gain * (x_t - a * self.mean)
 
 
-_PARTS: dict[str, type] = {
+_MIXINS: dict[str, type] = {
     "Density": _Density,
     "Energy": _Energy,
     "Conditionals": _Conditionals,
@@ -172,19 +172,19 @@ _PARTS: dict[str, type] = {
     "Denoiser": _Denoiser,
 }
 _MEANINGLESS = {True: {"Bijection"}, False: {"Conditionals"}}
-"""Capabilities that integers, and reals, cannot have."""
+"""Capabilities that discrete (True) and continuous (False) models cannot have."""
 
 
 def miniature(capabilities: Iterable[str], *, discrete: bool) -> Miniature:
-    """A model of integers or of reals with exactly these capabilities of the core's.
+    """A discrete or continuous model with exactly these capabilities of the core.
 
-    Raises `NoCapabilityError` where there is none.
+    Raises `NoCapabilityError` for a capability that such a model cannot have.
     """
     names = sorted(set(capabilities))
-    lacking = [n for n in names if n not in _PARTS or n in _MEANINGLESS[discrete]]
+    lacking = [n for n in names if n not in _MIXINS or n in _MEANINGLESS[discrete]]
     if lacking:
-        what = "integers" if discrete else "reals"
-        raise NoCapabilityError(f"no miniature of {what} has {', '.join(lacking)}.")
-    cls = type("Miniature", (*(_PARTS[name] for name in names), Miniature), {})
+        kind = "discrete" if discrete else "continuous"
+        raise NoCapabilityError(f"no {kind} miniature has {', '.join(lacking)}.")
+    cls = type("Miniature", (*(_MIXINS[name] for name in names), Miniature), {})
     model: Miniature = cls(_LEVELS if discrete else None)
     return model.eval()

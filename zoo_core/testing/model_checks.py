@@ -1,4 +1,4 @@
-"""Checks of an architecture: what it declares, how it is built, trained, saved and sampled."""
+"""Checks of an architecture: its declarations, building, training, saving and sampling."""
 
 import json
 import tempfile
@@ -26,7 +26,7 @@ from zoo_core.weights import golden
 __all__ = ["MODEL_CHECKS"]
 
 _CLOSE = 1e-4
-"""How far reals may move with the batch size, relative to the larger of 1 and their size."""
+"""Tolerance of continuous samples across batch sizes, relative to the larger of 1 and them."""
 
 
 def check_targets_are_a_model_and_its_config(subject: ModelSubject) -> None:
@@ -38,7 +38,7 @@ def check_targets_are_a_model_and_its_config(subject: ModelSubject) -> None:
 
 
 def check_builds_from_defaults(subject: ModelSubject) -> None:
-    """The Config's defaults are legal and make a model; so do the tiny values."""
+    """The Config's defaults make a model, and so do the values of `tiny`."""
     with torch.random.fork_rng(devices=[]):
         build(subject.spec, {})
     subject.model()
@@ -56,7 +56,7 @@ def check_unknown_options_are_refused(subject: ModelSubject) -> None:
 
 
 def check_capabilities_are_kept(subject: ModelSubject) -> None:
-    """Every declared capability's methods are there, and no other of the core's."""
+    """The model has the methods of every declared capability, and of no other."""
     model, declared = subject.model(), set(subject.spec.capabilities)
     missing = [name for name in sorted(declared) if not capabilities.has(model, name)]
     assert not missing, f"{subject.spec.target} lacks the methods of {', '.join(missing)}"
@@ -78,8 +78,8 @@ def check_gradients_reach_every_parameter(subject: ModelSubject) -> None:
 
 
 def check_a_loss_sets_no_parameter(subject: ModelSubject) -> None:
-    """A pass in training mode is no start: what depends on data is set by
-    `data_dependent_init`, so that a shape check or a part of a batch decides nothing."""
+    """A forward pass sets no parameters: only `data_dependent_init` does, so that a shape check
+    or a microbatch does not change a model."""
     model = subject.model().train()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for player in model.players().values():
@@ -121,18 +121,20 @@ def check_samples_are_events(subject: ModelSubject) -> None:
     """They have the shape, dtype and range that the model declares, on the CPU."""
     x = _sample(subject, 16)
     assert x.device.type == "cpu" and not x.requires_grad, f"samples are on {x.device}"
-    wanted = (16, *subject.event.shape)
-    assert tuple(x.shape) == wanted, f"samples have shape {tuple(x.shape)}, not {wanted}"
+    shape = (16, *subject.event.shape)
+    assert tuple(x.shape) == shape, f"samples have shape {tuple(x.shape)}, not {shape}"
     if subject.event.discrete:
         assert x.dtype == torch.int64, f"samples are {x.dtype}, not int64"
-    parts = {"the sample": x}
-    if subject.spec.default_sampler == "direct":  # the driver takes reals from other samplers
+    samples = {"the sample": x}
+    if (
+        subject.spec.default_sampler == "direct"
+    ):  # other samplers may give floats, which the driver maps
         model = subject.model()
         with evaluating(model):
-            parts["what sample_rows gives"] = model.sample_rows(Rng(0, 4), subject.cond(4))
-    for name, part in parts.items():
+            samples["what sample_rows gives"] = model.sample_rows(Rng(0, 4), subject.cond(4))
+    for name, events in samples.items():
         try:
-            subject.event.check(part, name=name)
+            subject.event.check(events, name=name)
         except ZooError as error:
             raise AssertionError(str(error)) from None
 
@@ -144,7 +146,7 @@ def check_sampling_draws_from_rng_alone(subject: ModelSubject) -> None:
 
 
 def check_sampling_leaves_the_model_as_it_was(subject: ModelSubject) -> None:
-    """Mode, parameters and buffers."""
+    """Sampling changes neither mode nor parameters nor buffers."""
     model = subject.model().train()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     model.sample(2, cond=subject.cond(2))
@@ -185,7 +187,7 @@ def check_wrong_conditions_are_refused(subject: ModelSubject) -> None:
 
 
 def check_saves_and_loads_the_same_model(subject: ModelSubject) -> None:
-    """Config, parameters, samples and scores, bit for bit, of a model that has been in use."""
+    """Config, parameters, samples and scores of a model in use come back bit for bit."""
     model = subject.used()
     with tempfile.TemporaryDirectory() as folder:
         again = loading.load(str(model.save(Path(folder) / "model")))
@@ -197,8 +199,8 @@ def check_saves_and_loads_the_same_model(subject: ModelSubject) -> None:
         "the loaded model draws different samples"
     )
     if subject.scored:
-        found = [m.log_likelihood(subject.events(8), cond=cond).nats for m in (again, model)]
-        assert torch.equal(*found), "the loaded model scores events differently"
+        nats = [m.log_likelihood(subject.events(8), cond=cond).nats for m in (again, model)]
+        assert torch.equal(*nats), "the loaded model scores events differently"
 
 
 @only_if(lambda subject: bool(subject.bundled))
@@ -223,14 +225,14 @@ def _check_gradients(
     batch: tuple[Tensor, Tensor | None],
     model: GenerativeModel,
 ) -> None:
-    found = player.loss(batch, Rng(0, len(batch[0])), 0)
-    assert found.total.ndim == 0 and bool(found.total.isfinite()), (
-        f"the loss of {name} is {found.total}, no finite scalar"
+    value = player.loss(batch, Rng(0, len(batch[0])), 0)
+    assert value.total.ndim == 0 and bool(value.total.isfinite()), (
+        f"the loss of {name} is {value.total}, no finite scalar"
     )
-    carried = [k for k, v in found.terms.items() if v.requires_grad]
+    carried = [k for k, v in value.terms.items() if v.requires_grad]
     assert not carried, f"terms {', '.join(carried)} of {name} are to be logged; detach them"
     parameters = list(player.parameters)
-    grads = torch.autograd.grad(found.total, parameters, allow_unused=True)
+    grads = torch.autograd.grad(value.total, parameters, allow_unused=True)
     lost = [names.get(p, "?") for p, g in zip(parameters, grads, strict=True) if g is None]
     assert not lost, f"the loss of {name} does not reach {', '.join(lost[:5])}"
     wild = [
@@ -242,13 +244,13 @@ def _check_gradients(
     assert any(bool(g.any()) for g in grads if g is not None), f"every gradient of {name} is zero"
 
 
-def _check_same(have: Tensor, want: Tensor, what: str) -> None:
-    """Equal integers; reals within `_CLOSE`."""
-    if have.is_floating_point():
-        same = torch.allclose(have, want, rtol=_CLOSE, atol=_CLOSE)
+def _check_same(actual: Tensor, expected: Tensor, what: str) -> None:
+    """Integers must be equal, floats agree within `_CLOSE`."""
+    if actual.is_floating_point():
+        same = torch.allclose(actual, expected, rtol=_CLOSE, atol=_CLOSE)
     else:
-        same = torch.equal(have, want)
-    assert same, f"{what} differ in {int((have != want).flatten(1).any(1).sum())} rows"
+        same = torch.equal(actual, expected)
+    assert same, f"{what} differ in {int((actual != expected).flatten(1).any(1).sum())} rows"
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Checks of a plugin as such: its module, its specs and what they point at."""
+"""Checks of a plugin itself: its module, its specs and their targets."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ KINDS = (
     "health check",
 )
 _LOAD_SECONDS, _HANGS_SECONDS, _TRIES = 0.2, 60.0, 4
-_MARK = "what the import took: "
+_SEPARATOR = "what the import took: "
 _CHILD = """
 import importlib, json, os, sys, time
 import zoo_core.catalog.hookspecs
@@ -48,12 +48,12 @@ seconds = time.perf_counter() - start - (queued() - waited)
 sys.stdout.flush()
 print(sys.argv[2] + json.dumps([seconds, [m for m in ("torch", "numpy") if m in sys.modules]]))
 """
-"""Time by the clock, sleep included, less what this thread waited for a processor."""
+"""Wall-clock time, sleep included, minus the time this thread waited for a processor."""
 
 
 @dataclass(frozen=True)
 class Import:
-    """What the import of a module took, brought along and printed, in a fresh interpreter."""
+    """An import in a fresh interpreter: its time, heavy modules it imports, and its output."""
 
     seconds: float
     heavy: list[str]
@@ -61,7 +61,7 @@ class Import:
 
 
 def check_plugin_loads(subject: PluginSubject) -> None:
-    """The plugin loaded, and none of its hooks or specs was found wanting."""
+    """The plugin loads, and its hooks and specs have no problems."""
     plugin = subject.plugin
     assert plugin.status == "ok", f"{plugin.status}: {plugin.error}"
     assert not plugin.problems, "; ".join(plugin.problems)
@@ -77,7 +77,7 @@ def check_plugin_imports_neither_torch_nor_numpy(subject: PluginSubject) -> None
 
 
 def check_plugin_loads_in_200_ms(subject: PluginSubject) -> None:
-    """By the clock, waiting for a processor apart, the best of four."""
+    """The best of four wall-clock times, without waiting for a processor."""
     module = subject.plugin.module
     best, heavy = _first_import(module).seconds, _first_import(module).heavy
     if heavy:
@@ -88,13 +88,13 @@ def check_plugin_loads_in_200_ms(subject: PluginSubject) -> None:
 
 
 def check_plugin_prints_nothing(subject: PluginSubject) -> None:
-    """Every command imports it, and some print JSON that others read."""
+    """Every command imports the plugin, and some print JSON for other programs."""
     printed = _first_import(subject.plugin.module).printed
     assert not printed, f"importing {subject.plugin.module} prints {printed[:200]!r}"
 
 
 def check_specs_are_json(subject: PluginSubject) -> None:
-    """`zoo list --json` and the weights' metadata write them."""
+    """`zoo list --json` and the weights' metadata write specs as JSON."""
     for kind in KINDS:
         for entry in subject.declared(kind):
             try:
@@ -118,7 +118,7 @@ def check_names_are_its_own(subject: PluginSubject) -> None:
 
 
 def check_components_are_frozen_dataclasses(subject: PluginSubject) -> None:
-    """Targets import; samplers, losses and likelihoods are frozen dataclasses of legal options."""
+    """Samplers, losses and likelihoods import, and are frozen dataclasses with legal options."""
     for kind in ("sampler", "loss", "likelihood"):
         for entry in subject.declared(kind):
             for name in entry.spec.requires:
@@ -127,17 +127,17 @@ def check_components_are_frozen_dataclasses(subject: PluginSubject) -> None:
 
 
 def check_other_targets_import(subject: PluginSubject) -> None:
-    """Data sets, metrics, converters and health checks point at something that can be called."""
+    """The targets of data sets, metrics, converters and health checks are callable."""
     for kind in ("dataset", "metric", "converter", "health check"):
         for entry in subject.declared(kind):
-            found = import_target(entry.spec.target)
-            assert callable(found), (
+            target = import_target(entry.spec.target)
+            assert callable(target), (
                 f"{kind} {entry.spec.name!r}: {entry.spec.target} is no callable"
             )
 
 
 def check_tags_state_what_they_are(subject: PluginSubject) -> None:
-    """Weights have a licence, a source, a recipe or a paper, and numbers of a stated kind."""
+    """Weights state a licence, a source, a recipe or paper, and the kind of their numbers."""
     for entry in subject.declared("model"):
         for tag in tags_of(entry.spec):
             name = f"{tag.arch}.{tag.tag}"
@@ -177,9 +177,9 @@ def _check_component(kind: str, spec: Any) -> None:
     if component is not None:
         configs.validate(component, where=f"{spec.name}.")
     if kind == "likelihood" and component is not None:
-        have, want = component.kind, spec.kind
-        same = (have.name, have.relation) == (want.name, want.relation)
-        assert same, f"{where} is of kind {have} ({have.relation}); its spec says {want}"
+        stated, declared = component.kind, spec.kind
+        same = (stated.name, stated.relation) == (declared.name, declared.relation)
+        assert same, f"{where} is of kind {stated} ({stated.relation}); its spec says {declared}"
 
 
 def is_frozen_dataclass(cls: Any) -> bool:
@@ -190,13 +190,15 @@ def is_frozen_dataclass(cls: Any) -> bool:
 def _import(module: str) -> Import:
     """Import a module in a fresh interpreter."""
     path = os.pathsep.join(p for p in sys.path if p)
-    found = {"PYTHONPATH": path}
+    variables = {"PYTHONPATH": path}
     try:
-        done = python("-c", _CHILD, module, _MARK, timeout=_HANGS_SECONDS, variables=found)
+        done = python(
+            "-c", _CHILD, module, _SEPARATOR, timeout=_HANGS_SECONDS, variables=variables
+        )
     except TimeoutExpired:
         raise AssertionError(f"{module} is not imported after {_HANGS_SECONDS:g} s") from None
     assert done.returncode == 0, f"{module} does not import: {done.stderr[-500:]}"
-    before, _, rest = done.stdout.partition(_MARK)
+    before, _, rest = done.stdout.partition(_SEPARATOR)
     result, _, after = rest.partition("\n")
     seconds, heavy = json.loads(result)
     return Import(seconds, heavy, (before + after + done.stderr).strip())

@@ -1,10 +1,10 @@
-"""Proposals for integrals over reals: fitted to samples, wider than they are, in any dimension.
+"""Proposals for importance sampling of continuous densities, fitted to samples but wider.
 
     q = sum_j a_j t_j(u; m, C),  degrees of freedom infinity, 3 and 1
 
-with mean m and covariance C of the samples. The first component is most of the mass; the others
-have tails heavier than any density with a mean. Where an event's range ends, u is a coordinate of
-the whole line (a logit or a logarithm), so that q lies within the range.
+with mean m and covariance C of the samples. The first component has most of the mass; the others
+have heavier tails than any density with a mean. If an event's range is bounded, u is a logit or a
+logarithm, so that q lies within the range.
 
 Shapes: N points, D values an event, u (N, D).
 """
@@ -21,17 +21,17 @@ from zoo_core.spaces import Event
 __all__ = ["Chart", "Mass", "Proposal", "fit", "mass"]
 
 _SHARES = {math.inf: 0.6, 3: 0.2, 1: 0.2}
-"""Share of each component, by its degrees of freedom."""
+"""Weight of each component, by its degrees of freedom."""
 _WIDER = 1.1
-"""How much wider than the samples the normal component is, lest its tails be too light."""
+"""Scale of the normal component relative to the samples, so its tails are not too light."""
 _EDGE = 1e-6
-"""How near to the ends of its range, relative to it, an event may come: floats have no more."""
+"""Smallest distance of an event to the ends of its range, relative to the range."""
 _RIDGE = 1e-9
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Events of reals as points of the whole space, coordinate by coordinate."""
+    """Maps continuous events to unbounded points and back, coordinate by coordinate."""
 
     event: Event
 
@@ -71,12 +71,12 @@ class Proposal:
     def draw(self, n: int, seed: int) -> Tensor:
         """n points (n, D)."""
         generator = torch.Generator().manual_seed(seed)
-        parts: list[Tensor] = []
+        draws: list[Tensor] = []
         for freedom, share in _SHARES.items():
-            size = n - sum(len(part) for part in parts) if freedom == 1 else round(share * n)
+            size = n - sum(map(len, draws)) if freedom == 1 else round(share * n)
             z = torch.randn(size, len(self.mean), generator=generator, dtype=torch.float64)
-            parts.append(z * _spread(freedom, size, generator)[:, None])
-        return self.mean + torch.cat(parts) @ self.root.mT
+            draws.append(z * _spread(freedom, size, generator)[:, None])
+        return self.mean + torch.cat(draws) @ self.root.mT
 
     def log_prob(self, u: Tensor) -> Tensor:
         """log q(u), (N,)."""
@@ -84,16 +84,16 @@ class Proposal:
         z = torch.linalg.solve_triangular(self.root, (u - self.mean).mT, upper=False)
         square = z.square().sum(0)
         scale = self.root.diagonal().log().sum()
-        parts = [math.log(a) + _log_t(square, d, v) for v, a in _SHARES.items()]
-        return torch.stack(parts).logsumexp(0) - scale
+        terms = [math.log(a) + _log_t(square, d, v) for v, a in _SHARES.items()]
+        return torch.stack(terms).logsumexp(0) - scale
 
 
 def fit(u: Tensor) -> Proposal:
     """The proposal for points that follow samples u (N, D)."""
     centre = u.median(0).values
     width = (u.quantile(0.9, 0) - u.quantile(0.1, 0)).clamp_min(_EDGE)
-    usual = u[((u - centre).abs() < 10 * width).all(1)]  # heavy tails would make C arbitrary
-    kept = usual if len(usual) > len(u) // 2 else u
+    central = u[((u - centre).abs() < 10 * width).all(1)]  # heavy tails would make C arbitrary
+    kept = central if len(central) > len(u) // 2 else u
     scale = kept.std(0).clamp_min(_EDGE)
     correlation = ((kept - kept.mean(0)) / scale).mT.cov().view(len(scale), len(scale))
     eye = torch.eye(len(scale), dtype=u.dtype)
@@ -139,7 +139,7 @@ def _softplus_inverse(y: Tensor) -> Tensor:
 
 
 def _spread(freedom: float, n: int, generator: torch.Generator) -> Tensor:
-    """What normals are multiplied by, (n,): sqrt(v / chi^2_v), or a constant."""
+    """Factors of normal draws, (n,): sqrt(v / chi^2_v), or a constant."""
     if freedom == math.inf:
         return torch.full((n,), _WIDER, dtype=torch.float64)
     z = torch.randn(n, int(freedom), generator=generator, dtype=torch.float64)

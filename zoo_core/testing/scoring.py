@@ -1,4 +1,4 @@
-"""Scores as a model's default likelihood gives them, before the driver has touched them."""
+"""Scores of a model's default likelihood before the driver processes them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,15 +19,15 @@ __all__ = ["raw_nats", "training_without_noise"]
 
 def raw_nats(model: GenerativeModel, x: Tensor, cond: Tensor | None) -> Tensor:
     """Nats (B,) of events (B, *S), in the model's present mode and the likelihood's own dtype."""
-    found = likelihood(model, None, {})(model, x, cond, Rng(0, len(x)))
-    if isinstance(found, Scores):
-        return found.nats
-    return found[0] if isinstance(found, tuple) else found
+    scores = likelihood(model, None, {})(model, x, cond, Rng(0, len(x)))
+    if isinstance(scores, Scores):
+        return scores.nats
+    return scores[0] if isinstance(scores, tuple) else scores
 
 
 @contextmanager
 def training_without_noise(model: GenerativeModel) -> Iterator[None]:
-    """Training mode, but for what is meant to differ in it: dropout and batch normalization."""
+    """Training mode without dropout and batch statistics, which are meant to differ in it."""
     model.train()
     for module in model.modules():
         if isinstance(module, _BatchNorm):

@@ -1,4 +1,4 @@
-"""Checks of what scores must not depend on, and of the state that a model must keep."""
+"""Checks of the precision and independence of scores, and of a model's state."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from zoo_core.testing.subjects import Inconclusive, ModelSubject, only_if
 __all__ = ["STATE_CHECKS"]
 
 _PRECISION = 1e-4
-"""How far scores in float32 may be from those in float64, relative to the larger of 1 and them;
-half precision is off by up to 5e-4."""
+"""Tolerance between scores in float32 and float64, relative to the larger of 1 and them; half
+precision is off by up to 5e-4."""
 _ROWS, _MANY, _KEPT = 24, 64, 3
 _STEP, _STEPS, _HALVINGS = 1e-4, 24, 20
 
@@ -25,9 +25,9 @@ def check_scores_have_the_models_precision(subject: ModelSubject) -> None:
     """Nats are float32 or float64, change little in float64, and jump with no parameter."""
     model, x, cond = subject.model(), subject.events(_MANY), subject.cond(_MANY)
     with torch.no_grad():
-        found = raw_nats(model, x[:_ROWS], None if cond is None else cond[:_ROWS])
-        assert found.dtype in (torch.float32, torch.float64), (
-            f"log p is {found.dtype}; compute and return it in float32 or float64"
+        nats = raw_nats(model, x[:_ROWS], None if cond is None else cond[:_ROWS])
+        assert nats.dtype in (torch.float32, torch.float64), (
+            f"log p is {nats.dtype}; compute and return it in float32 or float64"
         )
         try:
             model, x = model.double(), x.double() if x.is_floating_point() else x
@@ -35,7 +35,7 @@ def check_scores_have_the_models_precision(subject: ModelSubject) -> None:
             want = raw_nats(model, x[:_ROWS], None if cond is None else cond[:_ROWS]).double()
         except Exception as error:
             raise Inconclusive(f"no scores in float64 to compare with: {error}") from error
-        _check_gap(found.double() - want, want)
+        _check_gap(nats.double() - want, want)
         if subject.claims("Density"):
             _check_gap(_largest_jump(model, x, cond), want)
 
@@ -46,9 +46,9 @@ def _check_gap(gap: Tensor, of: Tensor) -> None:
 
 
 def _largest_jump(model: GenerativeModel, x: Tensor, cond: Tensor | None) -> Tensor:
-    """By how much log p jumps, scalar, as the parameters move along a line by about 1e-3.
+    """The largest jump of log p, a scalar, as the parameters move along a line by about 1e-3.
 
-    The step whose change is least like the others' is halved until nothing smooth is left in it.
+    The step whose change differs most from the others' is bisected until only a jump is left.
     """
     generator, start = torch.Generator().manual_seed(4), [p.clone() for p in model.parameters()]
     line = [torch.randn(p.shape, generator=generator) for p in start]
@@ -80,7 +80,7 @@ def check_scores_do_not_depend_on_the_mode(subject: ModelSubject) -> None:
     model, x, cond = subject.model(), subject.events(_ROWS), subject.cond(_ROWS)
     with torch.no_grad():
         with training_without_noise(model):
-            raw_nats(model, x, cond)  # what sets itself by its first batch does so here
+            raw_nats(model, x, cond)  # state that the first batch sets is set here
             training = raw_nats(model, x, cond).double()
         gap = float((raw_nats(model, x, cond).double() - training).abs().max())
     assert gap < _PRECISION * max(1.0, float(training.abs().max())), (
@@ -90,7 +90,7 @@ def check_scores_do_not_depend_on_the_mode(subject: ModelSubject) -> None:
 
 @only_if(lambda subject: subject.scored)
 def check_scores_do_not_depend_on_other_rows(subject: ModelSubject) -> None:
-    """Neither on what the other events of the batch are, nor on how many."""
+    """Scores depend neither on the other events of the batch nor on their number."""
     model, x, cond = subject.model(), subject.events(_ROWS), subject.cond(_ROWS)
     kept = torch.arange(_KEPT)
     batches = {
@@ -113,7 +113,7 @@ def check_scores_do_not_depend_on_other_rows(subject: ModelSubject) -> None:
 
 
 def check_tensors_are_parameters_or_buffers(subject: ModelSubject) -> None:
-    """Others neither move with the model nor are saved; after sampling, scoring and a loss."""
+    """Other tensors would neither move with the model nor be saved; checked after use."""
     model = subject.used()
     stray = [
         f"{name}.{key}".removeprefix(".")
@@ -128,11 +128,11 @@ def check_tensors_are_parameters_or_buffers(subject: ModelSubject) -> None:
 
 
 def _holds_tensor(value: Any) -> bool:
-    return any(isinstance(part, Tensor) for part in _parts(value))
+    return any(isinstance(item, Tensor) for item in _contents(value))
 
 
-def _parts(value: Any) -> Iterator[Any]:
-    """A value and what containers and dataclasses hold, modules excepted: they are walked."""
+def _contents(value: Any) -> Iterator[Any]:
+    """A value and the contents of containers and dataclasses; modules are visited separately."""
     yield value
     inner: Any = ()
     if isinstance(value, dict):
@@ -141,8 +141,8 @@ def _parts(value: Any) -> Iterator[Any]:
         inner = value
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         inner = vars(value).values() if hasattr(value, "__dict__") else ()
-    for part in inner:
-        yield from _parts(part)
+    for item in inner:
+        yield from _contents(item)
 
 
 STATE_CHECKS = [

@@ -1,4 +1,4 @@
-"""What the checks look at: a plugin, and each of its models at a tiny size."""
+"""Subjects of the checks: a plugin, and each of its models at a tiny size."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,37 +25,37 @@ __all__ = [
     "Inconclusive",
     "ModelSubject",
     "PluginSubject",
-    "given",
+    "describe_condition",
     "only_if",
     "refused",
     "repeated",
     "subjects",
 ]
 
-STATES = 1 << 12
-"""The most events that a check enumerates."""
+MAX_STATES = 1 << 12
+"""Largest number of events that a check enumerates."""
 _GRID = {1: 20_001, 2: 301}
 _PERTURBATION = 0.05
 _CONDITIONS = 3
 _ROWS = 64
-"""torch's draws of few numbers are not the first of its draws of many."""
+"""Events drawn at once: torch's few draws are not the first of many draws."""
 
 
 class Inapplicable(Exception):
-    """Raised by a check that has nothing to say about a subject; the message says why."""
+    """Raised by a check that does not apply to a subject; the message says why."""
 
 
 class Inconclusive(Inapplicable):
-    """Raised by a check that could not tell; the message says why, and what would help."""
+    """Raised by a check without a verdict; the message says why, and what would help."""
 
 
 Function = TypeVar("Function", bound=Callable[..., None])
 
 
 def only_if(applies: "Callable[[ModelSubject], bool]") -> Callable[[Function], Function]:
-    """Mark a check that concerns only the models of which `applies(subject)` is true.
+    """Mark a check that applies only to models with `applies(subject)`.
 
-    It is told from the spec, so that what does not concern a model is not listed for it.
+    It is decided from the spec, so the check is not listed for other models.
     """
 
     def mark(check: Function) -> Function:
@@ -105,16 +105,16 @@ class ModelSubject:
 
     @property
     def exact_of_reals(self) -> bool:
-        """The same, where that likelihood is not for integers alone."""
+        """Whether its likelihood claims to be equal to log p for continuous events."""
         return self.exact and any(spec.serves(discrete=False) for spec in self._likelihoods)
 
     @property
     def _likelihoods(self) -> list[LikelihoodSpec]:
         try:
-            found = self.registry.find("likelihood", self.spec.default_likelihood or "none")
+            entries = self.registry.find("likelihood", self.spec.default_likelihood or "none")
         except UnknownNameError:
             return []  # scoring fails, and says so
-        return [entry.spec for entry in found]
+        return [entry.spec for entry in entries]
 
     def claims(self, *capabilities: str) -> bool:
         return set(capabilities) <= set(self.spec.capabilities)
@@ -129,7 +129,7 @@ class ModelSubject:
     def model(self) -> GenerativeModel:
         """A model in evaluation mode, the same at each call.
 
-        Its parameters are shifted a little, lest zeros at initialization hide what is wrong.
+        Its parameters are perturbed, so that zeros at initialization hide no fault.
         """
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(0)
@@ -155,7 +155,7 @@ class ModelSubject:
         return self.model().event
 
     def events(self, n: int) -> Tensor:
-        """Legal events (n, *shape): the first n of the same ones at each call."""
+        """Legal events (n, *shape), the same ones at each call."""
         event, generator = self.event, torch.Generator().manual_seed(1)
         shape = (max(n, _ROWS), *event.shape)
         if event.levels is not None:
@@ -167,7 +167,7 @@ class ModelSubject:
         return event.low + (event.high - event.low) * x
 
     def cond(self, n: int) -> Tensor | None:
-        """Legal conditions of n events, likewise; None where the model takes none."""
+        """Legal conditions of n events, the same at each call; None if the model takes none."""
         condition = self.model().condition
         generator = torch.Generator().manual_seed(2)
         if condition.kind == "none":
@@ -178,15 +178,15 @@ class ModelSubject:
         return torch.randn(shape, generator=generator)[:n]
 
     def conditions(self) -> list[Tensor | None]:
-        """A few conditions (1, ...), all different; None where there may be none."""
+        """A few different conditions (1, ...), with None if the model can do without."""
         condition = self.model().condition
         if condition.classes is not None and not condition.shape:
-            given = torch.arange(min(_CONDITIONS, condition.classes))[:, None]
+            conditions = torch.arange(min(_CONDITIONS, condition.classes))[:, None]
         else:
             many = self.cond(_CONDITIONS)
-            given = torch.empty(0) if many is None else many[:, None]
+            conditions = torch.empty(0) if many is None else many[:, None]
         free: list[Tensor | None] = [None] if self._unconditional else []
-        return [*free, *given]
+        return [*free, *conditions]
 
     @property
     def _unconditional(self) -> bool:
@@ -198,8 +198,8 @@ class ModelSubject:
     ) -> tuple[Tensor, Tensor]:
         """All events (N, *shape) and the volume (N,) that each stands for, given a condition.
 
-        Every state of few integers, or a grid over the reals of one or two dimensions, with half
-        as many points an axis if `coarse`.
+        Every state of a small discrete event, or a grid over a continuous one of one or two
+        dimensions, with half as many points per axis if `coarse`.
         """
         event = self.event
         if event.levels is not None:
@@ -216,15 +216,15 @@ def repeated(cond: Tensor | None, n: int) -> Tensor | None:
     return None if cond is None else cond.expand(n, *cond.shape[1:])
 
 
-def given(cond: Tensor | None) -> str:
-    """What a message says of the condition (1, ...) that it is about."""
+def describe_condition(cond: Tensor | None) -> str:
+    """The condition (1, ...) as text for a message."""
     return "" if cond is None else f", given {cond[0].tolist()}"
 
 
 def tiny(spec: ModelSpec) -> GenerativeModel:
-    """A fresh model of the tiny size, with tiny parts."""
-    parts = {name: tiny(current().model(part).spec) for name, part in spec.parts}
-    return build(spec, {**parts, **dict(spec.tiny)})
+    """A fresh model at its tiny size, with tiny submodels."""
+    submodels = {name: tiny(current().model(arch).spec) for name, arch in spec.parts}
+    return build(spec, {**submodels, **dict(spec.tiny)})
 
 
 def subjects(plugin: str, registry: Registry) -> Sequence[PluginSubject | ModelSubject]:
@@ -242,7 +242,7 @@ def subjects(plugin: str, registry: Registry) -> Sequence[PluginSubject | ModelS
 
 @contextmanager
 def refused(what: str, error: type[ZooError] = ZooError) -> Iterator[None]:
-    """Demand that the block raises a `ZooError`; `what` was given."""
+    """Assert that the block raises `error`; `what` names the argument it is about."""
     try:
         yield
     except error:
@@ -256,8 +256,8 @@ def refused(what: str, error: type[ZooError] = ZooError) -> Iterator[None]:
 
 def _states(event: Event) -> Tensor:
     levels, dims = event.levels or 0, event.dims
-    if dims > 64 or levels**dims > STATES:
-        raise Inapplicable(f"{event}: more than {STATES} states; make `tiny` smaller")
+    if dims > 64 or levels**dims > MAX_STATES:
+        raise Inapplicable(f"{event}: more than {MAX_STATES} states; make `tiny` smaller")
     digits = torch.cartesian_prod(*[torch.arange(levels)] * dims).view(-1, *event.shape)
     return digits
 
@@ -267,7 +267,7 @@ def _grid(event: Event, samples: Tensor, n: int) -> tuple[Tensor, Tensor]:
 
         u = m + s sinh(v) on each axis, v equally spaced
 
-    over thrice the range of the samples, in the coordinates of `Chart`.
+    over three times the range of the samples, in the coordinates of `Chart`.
     """
     chart = Chart(event)
     axes, widths = [], []

@@ -119,16 +119,16 @@ def test_a_model_of_classes_takes_the_datas_labels(zoo):
 
 
 def test_a_limit_takes_a_permutation_by_the_seed_and_says_so(zoo):
-    from zoo_core.cli.likelihood import _rows
+    from zoo_core.cli.likelihood import _indices
 
     done = zoo("likelihood", "dice.fair", "--data", "digits", "--limit", 50, "--seed", 3)
     assert "n=50" in done.out
     assert "50 of 360" in done.err and "seed 3" in done.err
-    first, again, other = _rows(360, 50, 3), _rows(360, 50, 3), _rows(360, 50, 4)
+    first, again, other = _indices(360, 50, 3), _indices(360, 50, 3), _indices(360, 50, 4)
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert len(set(first.tolist())) == 50
     assert first.tolist() != list(range(50))
-    assert torch.equal(_rows(360, 80, 3)[:50], first)
+    assert torch.equal(_indices(360, 80, 3)[:50], first)
     assert "50 of" not in zoo("likelihood", "dice.fair", "--data", "digits", "--quiet").err
 
 

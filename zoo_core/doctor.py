@@ -1,7 +1,7 @@
-"""Health checks: what runs here and what does not. `zoo doctor` shows them, plugins add to them.
+"""Health checks of the installation, which `zoo doctor` shows; plugins add their own.
 
-A check is a function without arguments that returns a `Check`; a fix is one that mends what its
-check complains about, or raises.
+A check is a function without arguments that returns a `Check`. A fix is a function that repairs
+what its check reports, or raises.
 """
 
 import os
@@ -40,7 +40,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Finding:
-    """What one health check found, and whether its fix was run."""
+    """The result of a health check, and whether its fix has repaired it."""
 
     name: str
     plugin: str
@@ -49,18 +49,18 @@ class Finding:
 
 
 def examine(*, fix: bool = False) -> Iterator[Finding]:
-    """Run every registered health check; with `fix`, mend what can be mended and look again."""
+    """Run every registered health check; with `fix`, run the fixes and check again."""
     for entry in current().all("health check"):
         spec: HealthCheck = entry.spec
-        found = _run(entry)
-        mend = fix and spec.fix is not None and found.status != "ok"
-        if mend:
-            found = _fixed(entry)
-        yield Finding(spec.name, entry.plugin.name, found, fixed=mend and found.status == "ok")
+        check = _run(entry)
+        repair = fix and spec.fix is not None and check.status != "ok"
+        if repair:
+            check = _fixed(entry)
+        yield Finding(spec.name, entry.plugin.name, check, fixed=repair and check.status == "ok")
 
 
 def _run(entry: Entry[HealthCheck]) -> Check:
-    """The check's verdict; one that raises is a problem, not the end of the examination."""
+    """The result of a check; an exception becomes a problem."""
     try:
         check: Check = import_target(entry.spec.target)()
     except Exception as error:
@@ -86,7 +86,7 @@ def python() -> Check:
 
 
 def no_torch() -> str | None:
-    """Why torch cannot be imported; None where it can."""
+    """The reason why torch cannot be imported; None if it can."""
     try:
         import torch  # noqa: F401
     except (ImportError, OSError) as error:  # OSError: a library that it links to is missing
@@ -111,23 +111,23 @@ def torch() -> Check:
 
 def triton() -> Check:
     """The compiler of the GPU kernels."""
-    found = _version("triton")
-    if found is None:
+    installed = _version("triton")
+    if installed is None:
         return Check("note", "not installed; GPU tensors take the reference path")
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
-    return Check("ok", f"{found}{', interpreted on the CPU' if interpreted else ''}")
+    return Check("ok", f"{installed}{', interpreted on the CPU' if interpreted else ''}")
 
 
 def accelerate() -> Check:
     """Training on several devices goes through accelerate."""
-    found = _version("accelerate")
-    if found is None:
+    installed = _version("accelerate")
+    if installed is None:
         return Check("problem", "accelerate is not installed", "pip install accelerate")
-    return Check("ok", found)
+    return Check("ok", installed)
 
 
 def kernel_table() -> list["BackendStatus"]:
-    """What serves each op on this machine, and why the rest does not; without torch nothing."""
+    """The backends of each op on this machine, with reasons; empty without torch."""
     if no_torch():
         return []
     import zoo_kernels
@@ -136,7 +136,7 @@ def kernel_table() -> list["BackendStatus"]:
 
 
 def kernels() -> Check:
-    """Whether the compiled kernels serve; without them everything takes the reference path."""
+    """Whether the compiled kernels are used; without them ops take the reference path."""
     rows = kernel_table()
     if not rows:
         return Check("note", "none without torch")
@@ -167,7 +167,7 @@ def compile_kernels() -> None:
 
 
 def plugins() -> Check:
-    """Whether every plugin that should load does."""
+    """Whether every enabled plugin loads."""
     records = [r for r in current().plugins.records.values() if r.name != "builtin"]
     broken = [r.name for r in records if r.problems or r.status not in ("ok", "disabled")]
     loaded = [r.name for r in records if r.status == "ok"]

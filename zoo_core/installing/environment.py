@@ -71,7 +71,7 @@ def advice(environment: Environment, command: Sequence[str], names: Sequence[str
 
     `names` are the requirements, `-e` among them where they are editable.
     """
-    given = shlex.join(names)
+    arguments = shlex.join(names)
     if environment.kind == "pipx":
         flags = "--editable " if "-e" in names else ""
         return [f"pipx inject density-zoo {flags}{shlex.join(n for n in names if n != '-e')}"]
@@ -82,7 +82,7 @@ def advice(environment: Environment, command: Sequence[str], names: Sequence[str
     if environment.kind == "managed":
         return [
             "python3 -m venv ~/.venvs/zoo",
-            f"~/.venvs/zoo/bin/python -m pip install density-zoo {given}",
+            f"~/.venvs/zoo/bin/python -m pip install density-zoo {arguments}",
         ]
     if environment.tool is None:
         return [f"{shlex.quote(environment.python)} -m ensurepip", shlex.join(command)]

@@ -113,7 +113,7 @@ def pins() -> list[str]:
             f"{CORE} runs from a folder and is not installed in {sys.prefix}.",
             hint="install it first: pip install density-zoo",
         )
-    return [f"{dist}=={found}" for dist in KEPT if (found := installed(dist))]
+    return [f"{dist}=={version}" for dist in KEPT if (version := installed(dist))]
 
 
 def install_command(
@@ -236,10 +236,10 @@ def _resolve_by_uv(command: list[str], requirements: Sequence[Requirement]) -> l
     done = _ask([*command, "--dry-run", "--color", "never"])
     if done.returncode:
         raise _refusal(done.stderr, requirements)
-    found = _UV_LINE.findall(done.stdout + done.stderr)
+    lines = _UV_LINE.findall(done.stdout + done.stderr)
     return [
         Change(normalized(name), new, installed(name), "uv's index, or the file given")
-        for sign, name, new in found
+        for sign, name, new in lines
         if sign == "+"
     ]
 
@@ -260,8 +260,8 @@ def _configuration() -> dict[str, str]:
         return {}
     user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     places = [folder / "uv" / "uv.toml" for folder in (user, Path("/etc"))]
-    found = next((place for place in places if place.is_file()), None)
-    return {"UV_CONFIG_FILE": str(found)} if found else {"UV_NO_CONFIG": "1"}
+    config = next((place for place in places if place.is_file()), None)
+    return {"UV_CONFIG_FILE": str(config)} if config else {"UV_NO_CONFIG": "1"}
 
 
 def _refusal(output: str, requirements: Sequence[Requirement]) -> ZooError:

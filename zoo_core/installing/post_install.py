@@ -1,8 +1,8 @@
 """After an installation: each new plugin is checked in a child process, or disabled.
 
 A plugin that does not load, whose hooks or specs are wrong or whose targets do not import is
-disabled with its trace kept. One that is slow, imports torch too early or declares a name that
-another has as well is told of and stays.
+disabled and its traceback is kept. A plugin that is slow, imports torch too early or declares a
+name of another plugin is reported and stays enabled.
 """
 
 import importlib
@@ -24,12 +24,12 @@ _NOTES = (
     "check_plugin_loads_in_200_ms",
     "check_names_are_its_own",
 )
-"""Checks whose failure is told and disables nothing."""
+"""Checks whose failure is reported without disabling the plugin."""
 
 
 @dataclass(frozen=True)
 class InstalledPlugin:
-    """What became of a plugin that was just installed."""
+    """A plugin that was just installed, and the result of its check."""
 
     plugin: str
     status: Literal["ok", "disabled", "off"]
@@ -62,12 +62,12 @@ def admit(name: str) -> InstalledPlugin:
     others = [r.name for r in survey().values() if r.status == "ok" and r.name != name]
     loaded = probe.records([name])[name]
     error, trace = _fault(loaded)
-    found: dict[str, Any] = {} if error else probe.plugin_checks(name, others)
-    notes, failures = _failed(found.get("results", ()))
+    checked: dict[str, Any] = {} if error else probe.plugin_checks(name, others)
+    notes, failures = _failed(checked.get("results", ()))
     if failures and not error:
         error, trace = failures[0][0], "\n\n".join(f"{m}\n{t}" for m, t in failures)
-    if not error and "error" in found:
-        error, trace = f"its checks ended early: {found['error']}", found["output"]
+    if not error and "error" in checked:
+        error, trace = f"its checks ended early: {checked['error']}", checked["output"]
     if error:
         _disable(name, f"{error}\n\n{trace}\n")
         return InstalledPlugin(name, "disabled", error=" ".join(error.split()), trace=str(kept))
@@ -96,7 +96,7 @@ def _fault(loaded: dict[str, Any]) -> tuple[str, str]:
 
 
 def _failed(results: Sequence[dict[str, Any]]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Failed checks: those that are only told, and (message, trace) of the others."""
+    """Failed checks: messages of those only reported, and (message, trace) of the others."""
     failed = [r for r in results if r["status"] == "failed"]
     notes = [r["message"] for r in failed if r["check"] in _NOTES]
     return notes, [(r["message"], r["traceback"]) for r in failed if r["check"] not in _NOTES]

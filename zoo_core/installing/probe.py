@@ -1,4 +1,4 @@
-"""What plugins do when they are imported, found out in a process of its own.
+"""Import plugins in a child process, and report what they do there.
 
 `zoo plugins` never imports plugin code in its own process: a plugin that raises, prints, hangs or
 kills its interpreter costs one row. The child is `zoo_core.cli.probe`, which prints one JSON
@@ -25,11 +25,11 @@ def records(names: Sequence[str], *, builtin: bool = False) -> dict[str, dict[st
     All are loaded in one child; if that one dies or hangs, each is loaded in one of its own.
     """
     names = [*(["builtin"] if builtin else []), *names]
-    found = ask("load", *names) if names else {}
-    if "error" not in found:
-        return found
+    answer = ask("load", *names) if names else {}
+    if "error" not in answer:
+        return answer
     if len(names) == 1:
-        return {names[0]: found}
+        return {names[0]: answer}
     return {name: record for one in names for name, record in records([one]).items()}
 
 
@@ -38,8 +38,8 @@ def checks(name: str, others: Sequence[str]) -> dict[str, Any]:
 
     The others are loaded beside it, as in use, unless that ends the child.
     """
-    found = ask("check", name, *others, timeout=CHECK_TIMEOUT)
-    return found if "results" in found else ask("check", name, timeout=CHECK_TIMEOUT)
+    answer = ask("check", name, *others, timeout=CHECK_TIMEOUT)
+    return answer if "results" in answer else ask("check", name, timeout=CHECK_TIMEOUT)
 
 
 def plugin_checks(name: str, others: Sequence[str]) -> dict[str, Any]:

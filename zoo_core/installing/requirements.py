@@ -1,6 +1,6 @@
-"""What a user asks to be installed: a short name, a requirement, a wheel or a folder.
+"""Requirements of `zoo plugins install`: a short name, a requirement, a wheel or a folder.
 
-Nothing is downloaded, built or imported to find out what it is.
+Parsing them downloads, builds and imports nothing.
 """
 
 import re
@@ -44,16 +44,16 @@ _HASH = re.compile(r"(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{12
 
 @dataclass(frozen=True)
 class Requirement:
-    """One thing to install, as far as it is known before anything runs."""
+    """One requirement to install, as far as it is known before the installer runs."""
 
     requirement: str
-    """What the installer is told: a requirement, a URL or an absolute path."""
+    """The installer's argument: a requirement, a URL or an absolute path."""
     kind: Kind
     dist: str | None = None
     version: str | None = None
     alias: str | None = None
     plugins: tuple[str, ...] | None = None
-    """Names of its plugins; None where only the installed distribution tells."""
+    """Names of its plugins; None if only the installed distribution tells them."""
     requires: tuple[str, ...] | None = None
     editable: bool = False
     hashes: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ def normalized(dist: str) -> str:
 def parse_requirement(
     text: str, *, editable: bool = False, hashes: Iterable[str] = ()
 ) -> Requirement:
-    """Read one argument of `zoo plugins install`; raises `UsageError` or `PluginError`."""
+    """Parse one argument of `zoo plugins install`; raises `UsageError` or `PluginError`."""
     checked = tuple(_hash(value) for value in hashes)
     if text.startswith("-") or not text.strip() or "\n" in text:
         raise UsageError(f"{text!r} is no requirement.", hint="a name, a wheel or -e FOLDER")
@@ -82,17 +82,17 @@ def parse_requirement(
         or text.endswith((".whl", ".tar.gz", ".zip"))
         and "//" not in text
     ):
-        found = _file(Path(text).expanduser().absolute(), editable)
+        fields = _file(Path(text).expanduser().absolute(), editable)
     elif "://" in text.partition("@")[0]:
         kind: Kind = "url" if text.partition("#")[0].endswith(".whl") else "source"
-        found = {"requirement": text, "kind": kind}
+        fields = {"requirement": text, "kind": kind}
     else:
-        found = _named(text)
-    if found.get("dist") == CORE:
+        fields = _named(text)
+    if fields.get("dist") == CORE:
         raise UsageError(
             f"{text!r} is the core, no plugin.", hint="upgrade it with pip, then zoo plugins sync"
         )
-    return Requirement(**found, editable=editable, hashes=checked)
+    return Requirement(**fields, editable=editable, hashes=checked)
 
 
 def _hash(value: str) -> str:
@@ -139,7 +139,7 @@ def _file(path: Path, editable: bool) -> dict[str, Any]:
 
 
 def _wheel(path: Path) -> dict[str, Any]:
-    """What a wheel's own metadata says."""
+    """The fields that a wheel's metadata states."""
     try:
         with zipfile.ZipFile(path) as archive:
             (where,) = {
@@ -176,7 +176,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> str:
 
 
 def _folder(path: Path) -> dict[str, Any]:
-    """What a folder's pyproject.toml states; its build is not run."""
+    """The fields that a folder's pyproject.toml states; its build is not run."""
     try:
         project = read_toml(path / "pyproject.toml").get("project", {})
         dist = normalized(project["name"])

@@ -65,11 +65,11 @@ def _largest_jump(model: GenerativeModel, x: Tensor, cond: Tensor | None) -> Ten
     (a, b), (low, high) = times[k : k + 2], values[k : k + 2, row]
     for _ in range(_HALVINGS):
         middle = (a + b) / 2
-        found = at(middle)[row]
-        if (found - low).abs() > (high - found).abs():
-            b, high = middle, found
+        value = at(middle)[row]
+        if (value - low).abs() > (high - value).abs():
+            b, high = middle, value
         else:
-            a, low = middle, found
+            a, low = middle, value
     jump: Tensor = (high - low).abs()
     return jump
 
@@ -100,14 +100,14 @@ def check_scores_do_not_depend_on_other_rows(subject: ModelSubject) -> None:
         "with others yet": torch.cat((kept, torch.arange(_ROWS - 1, _ROWS // 2, -1))),
     }
     with torch.no_grad():
-        found = {
+        scores = {
             what: raw_nats(model, x[rows], None if cond is None else cond[rows])[:_KEPT].double()
             for what, rows in batches.items()
         }
-    want = found.pop("alone")
-    for what, nats in found.items():
-        gap = float((nats - want).abs().max())
-        assert gap < _PRECISION * max(1.0, float(want.abs().max())), (
+    alone = scores.pop("alone")
+    for what, nats in scores.items():
+        gap = float((nats - alone).abs().max())
+        assert gap < _PRECISION * max(1.0, float(alone.abs().max())), (
             f"log p of an event alone and {what} in the batch differ by {gap:.3g} nats"
         )
 

@@ -1,12 +1,11 @@
-"""Child processes, all that the zoo starts: none runs code of the current folder or sees a secret.
+"""Start child processes that run no code of the current folder and see no credentials.
 
 `python -m` and `python -c` put the current folder first on `sys.path`, where a `json.py` that came
-with somebody's weights would run. `-P` keeps the folder off the path, and PYTHONSAFEPATH does so
-in what the child starts in its turn, pip's builds among them.
+with somebody's weights would run. `-P` keeps the folder off the path, and PYTHONSAFEPATH does the
+same in grandchildren, such as pip's builds.
 
-No child needs the Hub's token, or any other, so variables that look like credentials are left
-out. That is no sandbox: a child has the user's rights and could read the user's files, for
-example the token that `hf auth login` keeps in a file.
+No child needs a token, so variables that look like credentials are removed. This is no sandbox: a
+child has the user's rights and can read the user's files, e.g. the token of `hf auth login`.
 """
 
 import os
@@ -22,15 +21,15 @@ __all__ = ["CompletedProcess", "TimeoutExpired", "environment", "python", "run"]
 _SECRET = re.compile(
     r"TOKEN|SECRET|PASS|KEY|CRED|AUTH|COOKIE|BEARER|JWT|_PWD$|(^|_)(PAT|DSN)$", re.IGNORECASE
 )
-"""In a variable's name. PWD is the current folder; MYSQL_PWD is a password."""
+"""Names of variables with credentials. PWD is the current folder; MYSQL_PWD is a password."""
 _USER_IN_URL = re.compile(r"://[^/\s@]+@")
-"""In a variable's value, e.g. of a proxy or a data base."""
+"""Values of variables with credentials, e.g. the URL of a proxy or a database."""
 
 
 def environment(keep: str | None = None) -> dict[str, str]:
-    """This process's variables without credentials, and with safe paths.
+    """This process's variables without credentials and with safe paths.
 
-    `keep` is a pattern, in any case, for the start of the names of those to pass on nevertheless.
+    Variables whose names start with the pattern `keep`, in any case, are passed on nevertheless.
     """
     kept = {
         name: value
@@ -57,10 +56,10 @@ def run(
     stdin: int | None = subprocess.DEVNULL,
     out: int | IO[str] = subprocess.PIPE,
 ) -> CompletedProcess[str]:
-    """Run a command to its end, its output captured unless `out` says where it goes.
+    """Run a command and capture its output, unless `out` redirects it.
 
-    `variables` are added to `environment(keep)`. Raises `TimeoutExpired` after that many seconds;
-    a caller that sets no timeout says why, and one that starts a Python gives it `-P`.
+    `variables` are added to `environment(keep)`. Raises `TimeoutExpired` after `timeout` seconds.
+    A caller without a timeout says why, and one that starts Python passes `-P`.
     """
     return subprocess.run(
         command,
@@ -82,6 +81,6 @@ def _is_secret(name: str, value: str) -> bool:
 def _without_empty(path: str) -> str:
     """A search path without its empty entries: they mean the current folder, even with `-P`.
 
-    They are slips (`$PYTHONPATH:/x` where it is unset). A relative folder was meant and stays.
+    Empty entries are accidents (`$PYTHONPATH:/x` with an unset variable); relative folders stay.
     """
     return os.pathsep.join(filter(None, path.split(os.pathsep)))

@@ -1,6 +1,6 @@
-"""Publishing a model's folder: one commit, so that a repository is what it was or what it will be.
+"""Publish a model's folder on the Hub in one commit.
 
-The folder is loaded and reproduces its golden tensors before anything is sent.
+The model is loaded and must reproduce its golden tensors before anything is sent.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class Pushed:
-    """What was published, or would be: sizes by path, the card, and where it is."""
+    """A published model, or a dry run: file sizes by path, the model card, and the commit."""
 
     repo: str
     files: dict[str, int]
@@ -43,8 +43,8 @@ def push(
 ) -> Pushed:
     """Upload a model's folder to `org/name`, which is created if it does not exist; as `zoo.push`.
 
-    `dry_run` makes no request. Raises `IntegrityError` where the folder is no sound model, and
-    `NetworkError` where it cannot be uploaded.
+    `dry_run` makes no request. Raises `IntegrityError` if the folder is damaged or its golden
+    tensors differ, and `NetworkError` if the upload fails.
     """
     folder, repo, access = Path(folder), repo.removeprefix("hf://"), access or Access()
     check_repo(repo)
@@ -69,7 +69,7 @@ def push(
 def _send(
     paths: dict[str, Path], planned: Pushed, access: Access, private: bool, create_pr: bool
 ) -> Any:
-    """Create the repository if need be, then everything in one commit onto its head."""
+    """Create the repository if it does not exist, and add one commit to its head."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api = HfApi(endpoint=access.url, token=access.secret or False)
@@ -89,7 +89,7 @@ def _send(
 
 
 def _guarded(repo: str, access: Access, send: Any) -> Any:
-    """Errors of the client as ours; what is on the Hub then is whole, the old or the new."""
+    """Translate the client's errors; the repository is in the old state or the new one."""
     from huggingface_hub.errors import HfHubHTTPError
 
     token = access.secret

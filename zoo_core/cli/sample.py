@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from zoo_core.contracts import Sampler
     from zoo_core.model import GenerativeModel
     from zoo_core.spaces import Event
 
@@ -154,7 +155,7 @@ def _default(event: "Event") -> Path:
 
 
 def _metadata(
-    settings: Settings, name: str, sampler: str, draw: Any, cond: str | None
+    settings: Settings, name: str, sampler: str, draw: "Sampler", cond: str | None
 ) -> dict[str, Any]:
     from zoo_core.cli.models import weights_hash
     from zoo_core.config import to_dict

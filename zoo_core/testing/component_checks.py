@@ -16,7 +16,7 @@ from zoo_core import config as configs
 from zoo_core.catalog.capabilities import CORE, has
 from zoo_core.catalog.registry import Entry
 from zoo_core.catalog.specs import import_target
-from zoo_core.contracts import Loss
+from zoo_core.contracts import Likelihood, Loss, Sampler
 from zoo_core.errors import ConfigError, NoCapabilityError
 from zoo_core.likelihood import LogLikelihood
 from zoo_core.model import GenerativeModel
@@ -165,7 +165,7 @@ def _has_players(entry: Entry[Any]) -> bool:
     return not callable(getattr(target, "__call__", None)) or "__call__" not in dir(target)  # noqa: B004
 
 
-def _check_sampler(entry: Entry[Any], draw: Any, model: GenerativeModel) -> None:
+def _check_sampler(entry: Entry[Any], draw: Sampler, model: GenerativeModel) -> None:
     what = f"sampler {entry.spec.name!r} on {model.event}"
     cond = _conditions(model, _ROWS)
     with evaluating(model):
@@ -185,7 +185,7 @@ def _check_sampler(entry: Entry[Any], draw: Any, model: GenerativeModel) -> None
     assert not torch.equal(whole, other), f"{what}: seeds 3 and 4 give the same events"
 
 
-def _check_likelihood(entry: Entry[Any], score: Any, model: GenerativeModel) -> None:
+def _check_likelihood(entry: Entry[Any], score: Likelihood, model: GenerativeModel) -> None:
     what = f"likelihood {entry.spec.name!r} on {model.event}"
     n = _ROWS if isinstance(model, Miniature) else _FEW
     cond = _conditions(model, n)

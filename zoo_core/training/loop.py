@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zoo_core.catalog import components as resolve
-from zoo_core.contracts import Diagnoses, LossFunction
+from zoo_core.contracts import Diagnoses
 from zoo_core.data.batches import check_fit
 from zoo_core.data.dataset import Dataset
 from zoo_core.errors import ConfigError, OutputError, UsageError
@@ -70,7 +70,7 @@ def train(
     dataset: Dataset,
     config: TrainConfig | None = None,
     *,
-    loss: LossFunction | str | None = None,
+    loss: Any = None,
     players: Mapping[str, Mapping[str, Any]] | None = None,
     parameters: Sequence[str] = ("*",),
     out: str | Path | None = None,

@@ -50,7 +50,7 @@ class Finding:
 
 def examine(*, fix: bool = False) -> Iterator[Finding]:
     """Run every registered health check; with `fix`, mend what can be mended and look again."""
-    for entry in current().all("health check"):
+    for entry in current().health_checks:
         spec: HealthCheck = entry.spec
         found = _run(entry)
         mend = fix and spec.fix is not None and found.status != "ok"

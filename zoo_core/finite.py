@@ -4,13 +4,15 @@ NaN compares as false, so that unchecked it would pass for a number wherever num
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from zoo_core.compat import moved_attribute
 from zoo_core.errors import NotFiniteError
 
-__all__ = ["check_nats", "check_parameters", "check_reals", "check_rows"]
+__all__ = ["check_finite", "check_nats", "check_parameters", "check_rows"]
 
 _SHOWN = 3
 
@@ -23,7 +25,7 @@ def check_nats(nats: Tensor, what: str = "log p") -> None:
     check_rows(~(nats.isnan() | (nats == torch.inf)), what, nats.dtype)
 
 
-def check_reals(x: Tensor, what: str) -> None:
+def check_finite(x: Tensor, what: str) -> None:
     """Raise `NotFiniteError` unless every value of every row is finite."""
     check_rows(x.isfinite().flatten(1).all(1) if x.ndim > 1 else x.isfinite(), what, x.dtype)
 
@@ -63,3 +65,7 @@ def _non_finite(state: Mapping[str, Tensor]) -> list[str]:
     if all(bool(norm.isfinite()) for norm in norms):
         return []
     return [name for name, tensor in reals.items() if not bool(tensor.isfinite().all())]
+
+
+def __getattr__(name: str) -> Any:
+    return moved_attribute(__name__, name)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["Condition", "Event", "ordinal"]
+__all__ = ["Condition", "Event", "rescale_levels"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Event:
         import torch
 
         dtype = dtype or torch.get_default_dtype()
-        return x.to(dtype) if self.levels is None else ordinal(x, self.levels, dtype)
+        return x.to(dtype) if self.levels is None else rescale_levels(x, self.levels, dtype)
 
     def from_network(self, y: "Tensor") -> "Tensor":
         """The nearest events of reals y (B, *S) on the network's scale.
@@ -171,6 +171,6 @@ def _shape(shape: tuple[int | str, ...]) -> str:
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
 
 
-def ordinal(x: "Tensor", levels: int, dtype: "torch.dtype") -> "Tensor":
+def rescale_levels(x: "Tensor", levels: int, dtype: "torch.dtype") -> "Tensor":
     """Integers 0..K-1 as equally spaced reals from -1 to 1."""
     return x.to(dtype) * (2 / (levels - 1)) - 1

@@ -28,7 +28,7 @@ def load_dataset(name: str, **options: Any) -> "Dataset":
     from zoo_core.data.dataset import Dataset
 
     known, path = parse_data(name)
-    spec = current().one("dataset", known).spec
+    spec = current().datasets.one(known).spec
     cls = import_target(spec.target)
     options = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in options.items()}
     if path is not None:
@@ -48,7 +48,7 @@ def parse_data(text: str) -> tuple[str, str | None]:
         raise UnknownNameError(f"{text!r} is not a data set name.", hint="a name is a string")
     if is_path(text):
         return _reader(text), text
-    names = {e.spec.name for e in current().all("dataset")}
+    names = {e.spec.name for e in current().datasets}
     parts = text.split(":")
     for k in (1, 2):
         if len(parts) > k and parts[k - 1] in names:

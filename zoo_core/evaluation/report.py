@@ -16,7 +16,7 @@ from zoo_core.catalog.significance import memorized
 from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.data.pictures import grid, grid_layout, shade
 from zoo_core.evaluation import charts
-from zoo_core.evaluation.compare import Comparison, Entry, headline_scores
+from zoo_core.evaluation.compare import ComparedModel, Comparison, headline_scores
 from zoo_core.evaluation.quality import MEMORIZATION
 from zoo_core.spaces import Event
 from zoo_core.uncertainty import from_json, plus_minus
@@ -132,20 +132,20 @@ def _trade_off(c: Comparison) -> Iterator[str]:
     first = next(scores["frechet"] for scores in measured if "frechet" in scores)
     levels = [("real data", first.real.value)]
     worst = max(p.y + p.bar for p in points)
-    if first.null.value < 3 * worst:  # further away it would press the models together
-        levels.append(("null baseline", first.null.value))
+    if first.baseline.value < 3 * worst:  # further away it would press the models together
+        levels.append(("null baseline", first.baseline.value))
     yield "<h2>Quality against sampling time</h2>"
     yield charts.scatter(
         points, x_label="seconds an image, in batches", y_label=first.label, levels=levels
     )
     yield (
         '<p class="note">Down and to the left is better. The dashed line is what held-out real '
-        f"data get from as many events; the null baseline gets {first.null.value:.4g}.</p>"
+        f"data get from as many events; the null baseline gets {first.baseline.value:.4g}.</p>"
     )
 
 
 def _histograms(c: Comparison) -> Iterator[str]:
-    found = [(e, e.evaluation.scored) for e in c.entries]
+    found = [(e, e.evaluation.likelihood) for e in c.entries]
     samples = [
         (
             f"{e.name} ({s.mean.kind.bits_sign} {s.mean.kind.name})",
@@ -233,7 +233,7 @@ def _figure(picture: np.ndarray, caption: str) -> str:
     )
 
 
-def _row(c: Comparison, e: Entry) -> tuple[str, ...]:
+def _row(c: Comparison, e: ComparedModel) -> tuple[str, ...]:
     found, speed = e.likelihood, e.evaluation.speed
     scores = headline_scores(e) if e.evaluation.quality else {}
     verdict = e.record["verdict"]
@@ -251,7 +251,7 @@ def _row(c: Comparison, e: Entry) -> tuple[str, ...]:
         "-" if not speed else f"{speed.first_image_seconds:.3g} s",
         "-" if not speed or speed.network_evaluations is None else f"{speed.network_evaluations}",
         f"{e.record['model']['parameters']:,}",
-        e.codes,
+        e.latents,
     )
 
 
@@ -260,7 +260,7 @@ def _score(scores: dict, name: str) -> str:  # type: ignore[type-arg]
     return "-" if q is None else f"{q.value.value:.3g} (real {q.real.value:.3g})"
 
 
-def _memorization(e: Entry) -> str:
+def _memorization(e: ComparedModel) -> str:
     """The largest of all features, for the verdict goes by any of them."""
     found = [q for q in e.evaluation.quality if q.score == MEMORIZATION]
     if not found:

@@ -1,7 +1,11 @@
-"""Distributions with the batch first, drawn from an `Rng` and scored row by row.
+"""Batches of distributions, as encoders, decoders and priors return them.
 
-What encoders, decoders and priors return (`zoo_core.catalog.capabilities.Distribution`). Shapes:
-B batch, S any event shape. Log-densities are in nats, summed over S.
+Draws are from an `Rng`; log-densities are in nats, summed over S, one per row. Shapes: B batch, S
+any event shape. The protocol is `zoo_core.catalog.capabilities.Distribution`.
+
+>>> q = Normal(torch.zeros(1, 2), torch.zeros(1, 2))
+>>> q.log_prob(torch.zeros(1, 2)).item() == -math.log(2 * math.pi)
+True
 """
 
 import math
@@ -11,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo_core.compat import renamed_fields
 from zoo_core.rng import Rng
 from zoo_kernels import mixture_logistics
 
@@ -27,9 +32,9 @@ __all__ = [
 
 _LOG_2PI = math.log(2 * math.pi)
 _FAR = 1e3
-"""Standard deviations at which a normal tail is none."""
-_MOST_LOG_SCALE = 40.0
-"""Beyond which all of a logistic lies in the outer bins, and e^x is soon too large for float32."""
+"""Number of standard deviations beyond which a normal tail is zero."""
+_MAX_LOG_SCALE = 40.0
+"""Above it a logistic lies in the outer bins alone, and e^x soon overflows float32."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Normal:
         return cls(zeros, zeros)
 
     def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
-        """mean + std eps, (B, *S), differentiable in both."""
+        """A draw mean + std eps, (B, *S), differentiable in both."""
         eps = rng.normal(self.mean.shape[1:], stream=stream, step=step)
         return self.mean + self.log_std.exp() * eps.to(self.mean.dtype)
 
@@ -58,11 +63,11 @@ class Normal:
 
 @dataclass(frozen=True)
 class RoundedNormal:
-    """round(N(mean, std^2)), held in 0..K-1: integers (B, *S) for reals `mean` (B, *S).
+    """round(N(mean, std^2)), clipped to 0..K-1: integers (B, *S) for reals `mean` (B, *S).
 
         P(k) = Phi((k + 1/2 - mean) / std) - Phi((k - 1/2 - mean) / std)
 
-    with the tails in the first and the last level.
+    and the first and last of the K quantization levels hold the tails.
     """
 
     mean: Tensor
@@ -70,7 +75,7 @@ class RoundedNormal:
     levels: int
 
     def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
-        """int64 (B, *S)."""
+        """A draw, int64 (B, *S)."""
         eps = rng.normal(self.mean.shape[1:], stream=stream, step=step)
         noisy = self.mean.double() + self.std * eps
         return noisy.round().clamp(0, self.levels - 1).long()
@@ -100,7 +105,7 @@ class Bernoulli:
         return self.logits.sigmoid()
 
     def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
-        """int64 (B, *S)."""
+        """A draw, int64 (B, *S)."""
         return rng.bernoulli(self.logits, stream=stream, step=step)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -122,7 +127,7 @@ class Categorical:
         return p @ torch.arange(p.shape[-1], device=p.device, dtype=p.dtype)
 
     def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
-        """int64 (B, *S)."""
+        """A draw, int64 (B, *S)."""
         return rng.categorical(self.logits, stream=stream, step=step)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -133,11 +138,12 @@ class Categorical:
 
 @dataclass(frozen=True)
 class DiscretizedLogistic:
-    """The mass of a logistic in the bins of K levels; `location` and `log_scale` are (B, *S).
+    """A logistic, discretized to K quantization levels; `location`, `log_scale` are (B, *S).
 
-    Level k lies at v = 2k/(K-1) - 1, its bin reaches half way to the next levels, and the outer
-    bins hold all that lies beyond: p(k) = sigmoid((v + 1/(K-1) - m)/s) - sigmoid((v - 1/(K-1) -
-    m)/s). Kingma et al., 2016, https://arxiv.org/abs/1606.04934, section 5.2.
+        p(k) = sigmoid((v + 1/(K-1) - m)/s) - sigmoid((v - 1/(K-1) - m)/s),   v = 2k/(K-1) - 1
+
+    and the first and last levels hold the tails. Kingma et al., 2016,
+    https://arxiv.org/abs/1606.04934, section 5.2.
     """
 
     location: Tensor
@@ -155,7 +161,7 @@ class DiscretizedLogistic:
         return total
 
     def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
-        """int64 (B, *S): the bin in which a draw of the logistic falls."""
+        """Levels, int64 (B, *S): a draw of the logistic, rounded to the nearest."""
         u = rng.uniform(self.location.shape[1:], stream=stream, step=step).to(self.location.dtype)
         v = self.location + self._log_scale.exp() * u.logit()
         top = self.levels - 1
@@ -169,36 +175,37 @@ class DiscretizedLogistic:
 
     @property
     def _log_scale(self) -> Tensor:
-        """What a draw is made with: neither end of it overflows."""
-        return self.log_scale.clamp(mixture_logistics.reference.MIN_LOG_SCALE, _MOST_LOG_SCALE)
+        """`log_scale`, clipped so that draws do not overflow."""
+        return self.log_scale.clamp(mixture_logistics.reference.MIN_LOG_SCALE, _MAX_LOG_SCALE)
 
 
+@renamed_fields(parts="factors")
 @dataclass(frozen=True)
 class Product:
-    """Independent normals of several shapes over codes z (B, Z), their flat draws side by side."""
+    """Independent normals of several shapes; z (B, Z) concatenates their flat draws."""
 
-    parts: tuple[Normal, ...]
+    factors: tuple[Normal, ...]
 
     @property
     def mean(self) -> Tensor:
-        """(B, Z)."""
-        return torch.cat([part.mean.flatten(1) for part in self.parts], 1)
+        """The mean, (B, Z)."""
+        return torch.cat([factor.mean.flatten(1) for factor in self.factors], 1)
 
     def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
-        """(B, Z), differentiable."""
-        draws = [p.sample(rng, stream=f"{stream}{l}", step=step) for l, p in enumerate(self.parts)]
+        """A draw, (B, Z), differentiable."""
+        draws = [
+            factor.sample(rng, stream=f"{stream}{l}", step=step)
+            for l, factor in enumerate(self.factors)
+        ]
         return torch.cat([draw.flatten(1) for draw in draws], 1)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density of x (B, Z), (B,)."""
-        shapes = [part.mean.shape[1:] for part in self.parts]
-        split = torch.split(x, [shape.numel() for shape in shapes], 1)
-        return torch.stack(
-            [
-                p.log_prob(z.reshape(-1, *s))
-                for p, z, s in zip(self.parts, split, shapes, strict=True)
-            ]
-        ).sum(0)
+        shapes = [factor.mean.shape[1:] for factor in self.factors]
+        flat = torch.split(x, [shape.numel() for shape in shapes], 1)
+        events = [z.reshape(-1, *shape) for z, shape in zip(flat, shapes, strict=True)]
+        log_p = [f.log_prob(z) for f, z in zip(self.factors, events, strict=True)]
+        return torch.stack(log_p).sum(0)
 
 
 def kl(q: Normal, p: Normal) -> Tensor:
@@ -207,7 +214,7 @@ def kl(q: Normal, p: Normal) -> Tensor:
 
 
 def kl_by_unit(q: Normal, p: Normal) -> Tensor:
-    """KL(q_i || p_i) of each coordinate, (B, *S)."""
+    """KL(q_i || p_i) of each unit, (B, *S)."""
     var_ratio = (2 * (q.log_std - p.log_std)).exp()
     gap = (q.mean - p.mean) * (-p.log_std).exp()
     return 0.5 * (var_ratio + gap.square() - 1) + p.log_std - q.log_std

@@ -1,4 +1,4 @@
-"""Linear maps that keep an order, for the autoregressive parts of any family."""
+"""Masked linear layers, for autoregressive networks of any family."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,8 +9,8 @@ __all__ = ["MaskedLinear"]
 class MaskedLinear(nn.Linear):
     """y = b + (W * M) x, M[k, d] = 1 where output k may see input d.
 
-    That is where the degrees say g_in[d] <= g_out[k], or g_in[d] < g_out[k] if `strict`. Each of
-    g_out stands for `copies` outputs in a row.
+    It may if the degrees satisfy g_in[d] <= g_out[k], or g_in[d] < g_out[k] if `strict`. Each
+    degree of g_out is that of `copies` adjacent outputs.
     MADE (Germain et al., 2015), https://arxiv.org/abs/1502.03509, eqs. 8 and 9.
     """
 
@@ -28,5 +28,5 @@ class MaskedLinear(nn.Linear):
         return F.linear(x, self.weight * self.mask, self.bias)
 
     def part(self, x: Tensor, rows: slice) -> Tensor:
-        """Outputs `rows` of inputs x (B, n), where they see exactly the first n inputs."""
+        """Outputs `rows` from the first n inputs x (B, n), which must be all that they see."""
         return F.linear(x, self.weight[rows, : x.shape[1]], self.bias[rows])

@@ -51,7 +51,7 @@ def check_likelihood_is_of_the_declared_kind(subject: ModelSubject) -> None:
     assert bool((found.std_err >= 0).all()), f"standard errors are {found.std_err.tolist()}"
     name = subject.spec.default_likelihood or ""
     kinds = {(e.spec.kind.name, e.spec.kind.relation)
-             for e in subject.registry.find("likelihood", name)}  # fmt: skip
+             for e in subject.registry.likelihoods.find(name)}  # fmt: skip
     have = (found.kind.name, found.kind.relation)
     assert have in kinds, f"the numbers are {have}; {name} is declared as {sorted(kinds)}"
     exact = found.kind.relation == "equal"

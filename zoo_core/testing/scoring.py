@@ -1,4 +1,4 @@
-"""Scores as a model's default likelihood gives them, before the driver has touched them."""
+"""Log-likelihoods as a model's default method returns them, before the driver changes them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from zoo_core.catalog.components import likelihood
-from zoo_core.contracts import Scores
+from zoo_core.contracts import LikelihoodResult
 from zoo_core.model import GenerativeModel
 from zoo_core.rng import Rng
 
@@ -20,7 +20,7 @@ __all__ = ["raw_nats", "training_without_noise"]
 def raw_nats(model: GenerativeModel, x: Tensor, cond: Tensor | None) -> Tensor:
     """Nats (B,) of events (B, *S), in the model's present mode and the likelihood's own dtype."""
     found = likelihood(model, None, {})(model, x, cond, Rng(0, len(x)))
-    if isinstance(found, Scores):
+    if isinstance(found, LikelihoodResult):
         return found.nats
     return found[0] if isinstance(found, tuple) else found
 

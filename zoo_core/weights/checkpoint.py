@@ -38,6 +38,7 @@ __all__ = [
     "GOLDEN",
     "METADATA",
     "WEIGHTS",
+    "check_arch",
     "counts",
     "file_entry",
     "listed",
@@ -91,13 +92,28 @@ def listed(
     return own & set(verified) if own else set(verified)
 
 
-def spec_of(metadata: Mapping[str, Any]) -> ModelSpec:
-    """The architecture; where several plugins have one of that name, the one that wrote it."""
-    found = current().find("model", metadata["arch"])
-    own = [e for e in found if e.plugin.dist == metadata.get("plugin")]
-    entry = own[0] if len(found) > 1 and own else current().one("model", metadata["arch"])
-    spec: ModelSpec = entry.spec
-    return spec
+def spec_of(metadata: Mapping[str, Any], named: ModelSpec | None = None) -> ModelSpec:
+    """The architecture: the one that was `named`, else the one that `zoo.json` states.
+
+    Of several plugins with an architecture of that name, it is the plugin's that wrote the
+    folder. Raises `IntegrityError` if the folder holds another architecture than was named.
+    """
+    if named is not None:
+        check_arch(metadata["arch"], named)
+        return named
+    entries = current().models.find(metadata["arch"])
+    own = [e for e in entries if e.plugin.dist == metadata.get("plugin")]
+    entry = own[0] if len(entries) > 1 and own else current().models.one(metadata["arch"])
+    return entry.spec
+
+
+def check_arch(arch: str, named: ModelSpec) -> None:
+    """Raise `IntegrityError` unless weights are of the architecture that was named."""
+    if arch != named.arch:
+        raise IntegrityError(
+            f"the weights are of arch {arch!r}; the name asks for {named.arch!r}.",
+            hint="zoo cache verify checks downloads; report this to whoever published the tag",
+        )
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
@@ -159,7 +175,7 @@ def counts(path: Path) -> bool:
 def weights_hash(folder: Path) -> str | None:
     """The SHA-256 that names a model's weights, parts included; None where it is not recorded."""
     metadata = read_metadata(folder)
-    parts = {name: weights_hash(folder / name) for name, _ in spec_of(metadata).parts}
+    parts = {name: weights_hash(folder / name) for name, _ in spec_of(metadata).submodels}
     return joint_hash(metadata["files"], parts)
 
 
@@ -188,7 +204,7 @@ def _write(
     stored: torch.dtype | None,
     metadata: Mapping[str, Any],
 ) -> None:
-    parts = [name for name, _ in spec.parts]
+    parts = [name for name, _ in spec.submodels]
     for name in parts:
         part = cast("GenerativeModel", model.get_submodule(name))
         (folder / name).mkdir()
@@ -236,7 +252,7 @@ def _describe(model: "GenerativeModel", spec: ModelSpec) -> dict[str, Any]:
 
 def refuse_foreign(path: Path, spec: ModelSpec) -> None:
     """Raise `OutputError` for a path that holds files which are not a model's."""
-    ours = {METADATA, WEIGHTS, GOLDEN, EVALUATION, *(name for name, _ in spec.parts)}
+    ours = {METADATA, WEIGHTS, GOLDEN, EVALUATION, *(name for name, _ in spec.submodels)}
     if path.is_file():
         raise OutputError(f"{path} is a file; a model is saved as a folder.", hint="name a folder")
     foreign = sorted(p.name for p in path.glob("*") if p.name not in ours) if path.exists() else []

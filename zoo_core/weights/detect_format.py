@@ -24,7 +24,7 @@ def converter_of(folder: Path) -> str | None:
     """
     if (folder / METADATA).exists() or not (classes := _classes(folder)):
         return None
-    specs = [entry.spec for entry in current().all("converter")]
+    specs = [entry.spec for entry in current().converters]
     fit = [s.name for s in specs if any(set(one) <= classes for one in s.reads)]
     if len(fit) == 1:
         return str(fit[0])

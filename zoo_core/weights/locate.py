@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from zoo_core.catalog.names import HubName, Name
 from zoo_core.catalog.references import parse_model
 from zoo_core.catalog.registry import current
-from zoo_core.catalog.specs import Pretrained
+from zoo_core.catalog.specs import ModelSpec, Pretrained
 from zoo_core.errors import UnknownNameError, UsageError
 from zoo_core.weights.hub.access import Access
 
@@ -62,11 +62,13 @@ def _check_here(name: str, found: "Found") -> None:
 
 @dataclass(frozen=True)
 class Found:
-    """The folder of a pretrained model, and the files on the Hub that it is."""
+    """The folder of a pretrained model, and the snapshot of the Hub that it belongs to."""
 
     folder: Path
     snapshot: "Snapshot | None" = None
     converter: str | None = None
+    spec: ModelSpec | None = None
+    """The architecture, if a registered name was asked for."""
 
     @property
     def origin(self) -> str | None:
@@ -83,14 +85,14 @@ class Found:
         return [file.path for file in self.snapshot.files]
 
 
-def find(name: str, access: Access | None = None) -> Found:
-    """Where the weights of a name are; those on the Hub are fetched."""
+def find(name: str | Name | HubName | Path, access: Access | None = None) -> Found:
+    """Find the weights of a name; those on the Hub are fetched."""
     access = access or Access()
-    parsed = parse_model(name)
+    parsed = parse_model(name) if isinstance(name, str) else name
     if isinstance(parsed, Path):
         from zoo_core.weights.detect_format import converter_of
 
-        _refuse_revision(name, access)
+        _refuse_revision(str(name), access)
         return Found(parsed, converter=converter_of(parsed))
     if isinstance(parsed, HubName):
         return _repository(parsed, access)
@@ -98,28 +100,28 @@ def find(name: str, access: Access | None = None) -> Found:
 
 
 def _tagged(name: Name, access: Access) -> Found:
-    found = current().model(str(name))
-    if found.tag is None:
-        tags = [row.name for row in current().models(f"{name.name}.*", pretrained=True)]
+    info = current().model(name)
+    if info.tag is None:
+        tags = [row.name for row in current().list_models(f"{name.name}.*", pretrained=True)]
         raise UnknownNameError(
             f"{str(name)!r} names an architecture; pretrained: {', '.join(tags) or 'none'}.",
             hint=f"zoo.create({str(name)!r}) makes fresh parameters",
             command=_training(name.name),
         )
-    if found.tag.hub is not None:
-        return _pinned(found.tag.hub, name, access)
+    if info.tag.hub is not None:
+        return replace(_pinned(info.tag.hub, name, access), spec=info.spec)
     _refuse_revision(str(name), access)
-    if found.tag.folder is None:
+    if info.tag.folder is None:
         raise UnknownNameError(
-            f"{found.name} is a recipe; its weights exist nowhere yet.",
-            hint=f"zoo train --recipe {found.name}",
+            f"{info.name} is a recipe; its weights exist nowhere yet.",
+            hint=f"zoo train --recipe {info.name}",
         )
-    return Found(found.tag.folder)
+    return Found(info.tag.folder, spec=info.spec)
 
 
 def _training(arch: str) -> str:
     """How the command makes weights of an architecture."""
-    known = [row for row in current().models(f"{arch}.*") if row.tag and row.tag.recipe]
+    known = [row for row in current().list_models(f"{arch}.*") if row.tag and row.tag.recipe]
     return f"zoo train --recipe {known[0].name if known else './my.toml'} trains one"
 
 

@@ -146,7 +146,7 @@ PROBLEMS = {
 def contestants(tag: str, wanted: Sequence[str] | None = None) -> dict[str, ModelInfo]:
     """The model of each family for a problem: the one that is wanted, else the first by name."""
     found: dict[str, ModelInfo] = {}
-    for info in current().models(f"*.{tag}"):
+    for info in current().list_models(f"*.{tag}"):
         chosen = wanted is not None and info.spec.arch in wanted
         if info.tag is not None and info.tag.recipe and (chosen or info.spec.family not in found):
             found[info.spec.family] = info
@@ -165,7 +165,7 @@ def run_study(
     `minutes` are CPU minutes of training for each model."""
     if not 0 < minutes <= 60:
         raise UsageError(f"minutes = {minutes}; give CPU minutes for each model, up to 60.")
-    archs = {i.spec.arch for tag in PROBLEMS for i in current().models(f"*.{tag}")}
+    archs = {i.spec.arch for tag in PROBLEMS for i in current().list_models(f"*.{tag}")}
     for arch in wanted or ():
         if arch not in archs:
             raise UnknownNameError(
@@ -184,7 +184,7 @@ def _problem(
     truth = load_dataset(name, **options)
     found = contestants(tag, wanted)
     outcomes = [_outcome(info, truth, minutes, n, seed, progress) for info in found.values()]
-    families = {e.spec.family for e in current().all("model")}
+    families = {e.spec.family for e in current().models}
     return Problem(tag, title, truth, outcomes, sorted(families - found.keys()))
 
 

@@ -17,7 +17,7 @@ from zoo_core.data import load_dataset
 from zoo_core.data.dataset import Dataset
 from zoo_core.errors import DataError, IntegrityError
 from zoo_core.evaluation import scoring
-from zoo_core.evaluation.evaluate import SCHEMA, Evaluation, evaluate
+from zoo_core.evaluation.evaluate import MEASUREMENTS, SCHEMA, Evaluation, evaluate
 from zoo_core.files import write_json
 from zoo_core.model import GenerativeModel
 from zoo_core.reading import read_json
@@ -132,12 +132,12 @@ def verify(
 ) -> tuple[Evaluation, list[Comparison]]:
     """Evaluate anew as recorded; numbers agree if they are within the recorded standard error."""
     likelihood, quality = record["likelihood"], record["quality"]
-    parts = [p for p in ("likelihood", "quality") if record[p]]
+    measurements = [m for m in MEASUREMENTS if record.get(m) and m != "speed"]
     found = evaluate(
         model,
         data,
         split=record["data"]["split"],
-        parts=parts,  # type: ignore[arg-type]
+        measurements=measurements,
         method=likelihood["method"] if likelihood else None,
         options=record["options"],
         limit=record["limit"],

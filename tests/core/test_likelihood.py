@@ -196,7 +196,7 @@ def test_log_mean_exp_takes_the_mean_inside_and_knows_its_error():
 def test_elbo_weighs_the_divergence():
     q = Normal(torch.ones(2, 1), torch.zeros(2, 1))
     prior = Normal.standard(2, 1, like=q.mean)
-    p, x = Bernoulli(torch.zeros(2, 4)), torch.ones(2, 4)
+    p, x = Bernoulli(torch.zeros(2, 4)), torch.ones(2, 4, dtype=torch.long)
     for beta in (0.0, 1.0, 4.0):
         found = elbo(x, q.mean, q=q, prior=prior, p=p, beta=beta)
         torch.testing.assert_close(found, torch.full((2,), -4 * math.log(2) - beta / 2))

@@ -8,8 +8,11 @@ any event shape. The protocol is `zoo_core.catalog.capabilities.Distribution`.
 True
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,6 +21,9 @@ from torch.nn import functional as F
 from zoo_core.compat import renamed_fields
 from zoo_core.rng import Rng
 from zoo_kernels import mixture_logistics
+
+if TYPE_CHECKING:  # annotations only; the tests check them (tests/shapes.py)
+    from jaxtyping import Float, Int, Integer
 
 __all__ = [
     "Bernoulli",
@@ -39,23 +45,23 @@ _MAX_LOG_SCALE = 40.0
 
 @dataclass(frozen=True)
 class Normal:
-    """N(mean, diag exp(2 log_std)) over reals; `mean` and `log_std` are (B, *S)."""
+    """N(mean, diag exp(2 log_std)) over reals; `mean` is (B, *S), to which `log_std` broadcasts."""
 
-    mean: Tensor
-    log_std: Tensor
+    mean: Float[Tensor, "B *S"]
+    log_std: Float[Tensor, "#B *#S"]
 
     @classmethod
-    def standard(cls, *shape: int, like: Tensor) -> "Normal":
+    def standard(cls, *shape: int, like: Tensor) -> Normal:
         """N(0, 1) of shape (B, *S), on the device and in the dtype of `like`."""
         zeros = torch.zeros(shape, device=like.device, dtype=like.dtype)
         return cls(zeros, zeros)
 
-    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
+    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Float[Tensor, "B *S"]:
         """A draw mean + std eps, (B, *S), differentiable in both."""
         eps = rng.normal(self.mean.shape[1:], stream=stream, step=step)
         return self.mean + self.log_std.exp() * eps.to(self.mean.dtype)
 
-    def log_prob(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B"]:
         """Log-density of x (B, *S), (B,)."""
         z = (x - self.mean) * (-self.log_std).exp()
         return _sum(-0.5 * (z.square() + _LOG_2PI) - self.log_std)
@@ -70,17 +76,17 @@ class RoundedNormal:
     and the first and last of the K quantization levels hold the tails.
     """
 
-    mean: Tensor
+    mean: Float[Tensor, "B *S"]
     std: float
     levels: int
 
-    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
+    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Int[Tensor, "B *S"]:
         """A draw, int64 (B, *S)."""
         eps = rng.normal(self.mean.shape[1:], stream=stream, step=step)
         noisy = self.mean.double() + self.std * eps
         return noisy.round().clamp(0, self.levels - 1).long()
 
-    def log_prob(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Integer[Tensor, "B *S"]) -> Float[Tensor, "B"]:
         """Log-probability of x (B, *S), (B,)."""
         far = torch.tensor(_FAR, dtype=torch.float64, device=x.device)
         mean = self.mean.double()
@@ -97,18 +103,18 @@ class RoundedNormal:
 class Bernoulli:
     """P(x_i = 1) = sigmoid(logits_i), x in {0, 1}; `logits` are (B, *S)."""
 
-    logits: Tensor
+    logits: Float[Tensor, "B *S"]
 
     @property
-    def mean(self) -> Tensor:
+    def mean(self) -> Float[Tensor, "B *S"]:
         """P(x_i = 1), (B, *S)."""
         return self.logits.sigmoid()
 
-    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
+    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Int[Tensor, "B *S"]:
         """A draw, int64 (B, *S)."""
         return rng.bernoulli(self.logits, stream=stream, step=step)
 
-    def log_prob(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Integer[Tensor, "B *S"]) -> Float[Tensor, "B"]:
         """Log-probability of x (B, *S), sum_i x_i l_i - log(1 + exp l_i), (B,)."""
         l = self.logits.flatten(1)
         return (x.flatten(1).to(l.dtype) * l).sum(1) - F.softplus(l).sum(1)
@@ -118,19 +124,19 @@ class Bernoulli:
 class Categorical:
     """P(x_i = k) = softmax(logits_i)_k, x in 0..K-1; `logits` are (B, *S, K)."""
 
-    logits: Tensor
+    logits: Float[Tensor, "B *S K"]
 
     @property
-    def mean(self) -> Tensor:
+    def mean(self) -> Float[Tensor, "B *S"]:
         """sum_k k P(x_i = k), (B, *S)."""
         p = self.logits.softmax(-1)
         return p @ torch.arange(p.shape[-1], device=p.device, dtype=p.dtype)
 
-    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
+    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Int[Tensor, "B *S"]:
         """A draw, int64 (B, *S)."""
         return rng.categorical(self.logits, stream=stream, step=step)
 
-    def log_prob(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Integer[Tensor, "B *S"]) -> Float[Tensor, "B"]:
         """Log-probability of x (B, *S), (B,)."""
         log_p = self.logits.log_softmax(-1)
         return _sum(log_p.gather(-1, x.long().unsqueeze(-1)).squeeze(-1))
@@ -146,12 +152,12 @@ class DiscretizedLogistic:
     https://arxiv.org/abs/1606.04934, section 5.2.
     """
 
-    location: Tensor
-    log_scale: Tensor
+    location: Float[Tensor, "B *S"]
+    log_scale: Float[Tensor, "B *S"]
     levels: int
 
     @property
-    def mean(self) -> Tensor:
+    def mean(self) -> Float[Tensor, "B *S"]:
         """sum_k k p(k) = sum_{k >= 1} P(x >= k), (B, *S)."""
         rate = (-self._log_scale).exp()
         total = torch.zeros_like(self.location)
@@ -160,14 +166,14 @@ class DiscretizedLogistic:
             total += ((self.location - edge) * rate).sigmoid()
         return total
 
-    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
+    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Int[Tensor, "B *S"]:
         """Levels, int64 (B, *S): a draw of the logistic, rounded to the nearest."""
         u = rng.uniform(self.location.shape[1:], stream=stream, step=step).to(self.location.dtype)
         v = self.location + self._log_scale.exp() * u.logit()
         top = self.levels - 1
         return ((v + 1) * (top / 2)).round().clamp(0, top).long()
 
-    def log_prob(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Integer[Tensor, "B *S"]) -> Float[Tensor, "B"]:
         """Log-probability of x (B, *S), (B,)."""
         location, log_scale = self.location.flatten(1), self.log_scale.flatten(1)
         params = torch.stack((torch.zeros_like(location), location, log_scale), 1)
@@ -187,11 +193,11 @@ class Product:
     factors: tuple[Normal, ...]
 
     @property
-    def mean(self) -> Tensor:
+    def mean(self) -> Float[Tensor, "B Z"]:
         """The mean, (B, Z)."""
         return torch.cat([factor.mean.flatten(1) for factor in self.factors], 1)
 
-    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
+    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Float[Tensor, "B Z"]:
         """A draw, (B, Z), differentiable."""
         draws = [
             factor.sample(rng, stream=f"{stream}{l}", step=step)
@@ -199,7 +205,7 @@ class Product:
         ]
         return torch.cat([draw.flatten(1) for draw in draws], 1)
 
-    def log_prob(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Float[Tensor, "B Z"]) -> Float[Tensor, "B"]:
         """Log-density of x (B, Z), (B,)."""
         shapes = [factor.mean.shape[1:] for factor in self.factors]
         flat = torch.split(x, [shape.numel() for shape in shapes], 1)
@@ -208,12 +214,12 @@ class Product:
         return torch.stack(log_p).sum(0)
 
 
-def kl(q: Normal, p: Normal) -> Tensor:
+def kl(q: Normal, p: Normal) -> Float[Tensor, "B"]:
     """KL(q || p) in closed form, summed over S: (B,)."""
     return _sum(kl_by_unit(q, p))
 
 
-def kl_by_unit(q: Normal, p: Normal) -> Tensor:
+def kl_by_unit(q: Normal, p: Normal) -> Float[Tensor, "B *S"]:
     """KL(q_i || p_i) of each unit, (B, *S)."""
     var_ratio = (2 * (q.log_std - p.log_std)).exp()
     gap = (q.mean - p.mean) * (-p.log_std).exp()

@@ -9,9 +9,10 @@ import warnings
 from collections.abc import Callable, Container, Mapping
 from functools import wraps
 from importlib import import_module
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 __all__ = [
     "ATTRIBUTES",
@@ -194,7 +195,7 @@ class _Moved:
     def find_spec(
         self, name: str, path: object = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        return ModuleSpec(name, self) if name in MODULES else None  # type: ignore[arg-type]
+        return ModuleSpec(name, cast(Loader, self)) if name in MODULES else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         warn_renamed(spec.name, MODULES[spec.name])

@@ -71,9 +71,9 @@ def test_generator_walks_between_draws_of_its_prior_but_encodes_nothing():
     a, b = (model.prior(3).sample(zoo.Rng(seed, 3), stream="z") for seed in (0, 1))
     walk = latent.decode(model, latent.interpolate(a, b, steps=4).flatten(0, 1))
     assert walk.shape == (12, 2)
-    with pytest.raises(NoCapabilityError, match="MiniGAN gives events no codes"):
+    with pytest.raises(NoCapabilityError, match="MiniGAN gives events no latents"):
         latent.encode(model, walk)
-    with pytest.raises(NoCapabilityError, match="MiniAR has no map from codes to events"):
+    with pytest.raises(NoCapabilityError, match="MiniAR has no map from latents to events"):
         latent.decode(zoo.create("mini_ar"), a)
 
 

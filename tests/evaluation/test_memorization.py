@@ -95,8 +95,10 @@ def test_samples_that_share_a_neighbour_count_as_one_toss():
 
 def made_up(train, **held):
     splits = {"train": train, **held}
-    events = {k: Split(torch.randn(n, 2, generator=torch.Generator().manual_seed(n)))
-              for k, n in splits.items()}  # fmt: skip
+    events = {
+        k: Split(torch.randn(n, 2, generator=torch.Generator().manual_seed(n)))
+        for k, n in splits.items()
+    }
     return Dataset("made up", Event((2,)), Condition(), events, "none", "a test")
 
 

@@ -40,7 +40,7 @@ S = TypeVar("S", bound=Spec)
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """An architecture under a tag, as `zoo list` and `zoo info` show it."""
+    """An architecture, with a tag or without, as `zoo list` and `zoo info` show it."""
 
     name: str
     spec: ModelSpec
@@ -55,7 +55,7 @@ class ModelInfo:
         )
 
     def row(self) -> dict[str, Any]:
-        """The JSON form of one row of `zoo list`."""
+        """The JSON form of a row of `zoo list`."""
         tag = self.tag
         event = ((tag.metadata if tag else None) or {}).get("event")
         discrete = isinstance(event, dict) and event.get("levels") is not None
@@ -125,11 +125,11 @@ class Registry:
         return ModelInfo(str(name), entry.spec, entry.plugin, tags[name.tag])
 
     def spec_of(self, cls: type) -> ModelSpec:
-        """The spec whose target is this class."""
+        """The spec of a model class; raises `UnknownNameError` if it has none."""
         return self.entry_of(cls).spec
 
     def entry_of(self, cls: type) -> Entry[ModelSpec]:
-        """The spec whose target is this class, and the plugin that declared it."""
+        """The spec of a model class, and the plugin that declared it."""
         target = f"{cls.__module__}:{cls.__qualname__}"
         for entry in self.models:
             if entry.spec.target == target:
@@ -167,7 +167,7 @@ class Registry:
         return sorted(filter(fits, rows), key=lambda row: row.name)
 
     def tags(self, entry: Entry[ModelSpec]) -> list[Tag]:
-        """The tags of an architecture; an unreadable one costs its plugin a line, not the list."""
+        """The tags of an architecture; [] and a report on the plugin if one is unreadable."""
         try:
             return tags_of(entry.spec)
         except (OSError, ValueError, AttributeError) as error:
@@ -201,7 +201,7 @@ class Registry:
                 )
 
     def _refuse_twice(self, kind: str, entries: list[Entry[S]]) -> None:
-        """Two declarations of one plugin under one (name, requires) are that plugin's mistake."""
+        """Drop what a plugin declares twice under one (name, requires), and report it."""
         seen: set[tuple[Any, ...]] = set()
         for entry in entries[:]:
             key = (entry.plugin.name, entry.spec.name, getattr(entry.spec, "requires", ()))
@@ -224,7 +224,7 @@ class Registry:
         )
 
     def _absent(self, arch: str, alias: str, dist: str) -> UnknownNameError | PluginError:
-        """Why an architecture of an official plugin is not there."""
+        """The error for an architecture of an official plugin that is not in use."""
         record = self.plugins.records.get(alias)
         if record is None:
             return PluginError(
@@ -252,7 +252,7 @@ def _refuse_revision(name: Name) -> None:
 
 
 def _malformed(spec: Any, cls: type) -> str:
-    """What is wrong with a spec; lists for tuples would break the lookup of everybody's."""
+    """What is wrong with a spec, or an empty string; unhashable ones would break lookups."""
     if not isinstance(spec, cls):
         return f"{spec!r}, not a {cls.__name__}"
     try:
@@ -268,7 +268,7 @@ def _where_to_look(kind: str, known: Sequence[str]) -> str:
 
 
 def _uninstalled(arch: str) -> tuple[str, str] | None:
-    """(alias, distribution) of the official plugin that has an architecture."""
+    """The (alias, distribution) of the official plugin that has an architecture."""
     for alias, plugin in known_plugins().items():
         if arch in plugin["archs"]:
             return alias, plugin["dist"]
@@ -277,7 +277,7 @@ def _uninstalled(arch: str) -> tuple[str, str] | None:
 
 @cache
 def known_plugins() -> dict[str, Any]:
-    """The official plugins by alias: their distribution and architectures."""
+    """The official plugins by alias, with their distributions and architectures."""
     text = files("zoo_core").joinpath("known_plugins.json").read_text()
     plugins: dict[str, Any] = json.loads(text)
     return plugins

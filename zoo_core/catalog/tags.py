@@ -1,7 +1,7 @@
-"""Tags of an architecture: weights bundled in its plugin, recipes, and weights on the Hub.
+"""Tags of an architecture: bundled weights, recipes, and weights on the Hub.
 
-A plugin's package holds `weights/<arch>.<tag>/zoo.json` with `model.safetensors` beside it, and
-`recipes/<arch>.<tag>.toml`. Listing reads the JSON; neither torch nor the network is needed.
+The package of a plugin holds `weights/<arch>.<tag>/`, with `zoo.json` and `model.safetensors`, and
+`recipes/<arch>.<tag>.toml`. Listing tags reads the JSON, without torch or the network.
 """
 
 import json
@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from zoo_core.catalog import lockfile as pins
+from zoo_core.catalog import lockfile
 from zoo_core.catalog.layout import EVALUATION, METADATA, joint_hash
 from zoo_core.catalog.significance import significance_of
 from zoo_core.catalog.specs import ModelSpec, Pretrained
@@ -24,7 +24,7 @@ Status = Literal["bundled", "pinned", "unpinned", "recipe"]
 
 @dataclass(frozen=True)
 class Tag:
-    """One set of weights of an architecture, or the recipe for it."""
+    """A set of weights of an architecture, or a recipe for one."""
 
     arch: str
     tag: str
@@ -75,8 +75,8 @@ def package_folder(spec: ModelSpec) -> Path | None:
 
 
 def _hub(spec: ModelSpec) -> Iterator[Tag]:
-    for declared in spec.pretrained:
-        weights = pins.applied(f"{spec.arch}.{declared.tag}", declared)
+    for pretrained in spec.pretrained:
+        weights = lockfile.applied(f"{spec.arch}.{pretrained.tag}", pretrained)
         yield Tag(
             spec.arch,
             weights.tag,

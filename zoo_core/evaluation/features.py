@@ -197,9 +197,7 @@ def _hidden(name: str, x: Tensor) -> Tensor:
 @cache
 def _inception(weights: str | None) -> Any:
     try:
-        from torch_fidelity.feature_extractor_inceptionv3 import (  # type: ignore[import-not-found]
-            FeatureExtractorInceptionV3,
-        )
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError:
         raise NoCapabilityError(
             "Inception features need torch-fidelity.", hint="pip install density-zoo[fid]"

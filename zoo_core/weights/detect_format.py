@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo_core.catalog.layout import METADATA, foreign
+from zoo_core.catalog.layout import METADATA, third_party_files
 from zoo_core.catalog.registry import current
 from zoo_core.catalog.specs import ConverterSpec
 from zoo_core.errors import UsageError
@@ -62,7 +62,7 @@ def _hint(
 def files_of(folder: Path, converter: str) -> list[str]:
     """What a converter may read of a folder: JSON and safetensors; raises if these are missing."""
     names = [path.relative_to(folder).as_posix() for path in _paths(folder)]
-    return foreign(names, hint=f"zoo convert {folder} OUT --converter {converter}")
+    return third_party_files(names, hint=f"zoo convert {folder} OUT --converter {converter}")
 
 
 def _classes(folder: Path) -> set[str]:

@@ -137,10 +137,10 @@ def _repository(name: HubName, access: Access) -> Found:
 
 def _pinned(weights: Pretrained, name: Name, access: Access) -> Found:
     """A registered tag: its hashes hold for its own revision."""
-    wanted = _revision(name.revision, access) or weights.revision
-    pins = dict(weights.sha256) if wanted == weights.revision else {}
+    revision = _revision(name.revision, access) or weights.revision
+    pins = dict(weights.sha256) if revision == weights.revision else {}
     access = replace(access, revision=None)
-    return _fetched(weights.repo, wanted, access, str(name), pins, weights.converter)
+    return _fetched(weights.repo, revision, access, str(name), pins, weights.converter)
 
 
 def _fetched(
@@ -155,9 +155,11 @@ def _fetched(
     from zoo_core.weights.hub.snapshot import snapshot
 
     by_hand = f"zoo convert hf://{repo} FOLDER --converter {converter}"
-    wanted = layout.wanted if converter is None else partial(layout.foreign, hint=by_hand)
+    select = layout.zoo_files
+    if converter is not None:
+        select = partial(layout.third_party_files, hint=by_hand)
     revision = _revision(revision, access)
-    got = snapshot(repo, wanted, access, revision=revision, pins=pins or None, name=name)
+    got = snapshot(repo, select, access, revision=revision, pins=pins or None, name=name)
     return Found(got.folder, got, converter)
 
 

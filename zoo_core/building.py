@@ -44,15 +44,17 @@ def build(spec: ModelSpec, options: Mapping[str, Any]) -> GenerativeModel:
     return model
 
 
-def load_found(found: Found) -> GenerativeModel:
-    """The pretrained model whose weights `find` has found."""
-    if found.converter is None:
-        verified = found.snapshot.verified if found.snapshot else None
-        return load_folder(found.folder, origin=found.origin, verified=verified, spec=found.spec)
-    model = convert(third_party.read(found.folder, files=found.files), found.converter, {})
-    if found.spec is not None:
-        checkpoint.check_arch(model.spec.arch, found.spec)
-    model.origin = found.origin
+def load_found(located: Found) -> GenerativeModel:
+    """The pretrained model whose weights `find` has located."""
+    if located.converter is None:
+        verified = located.snapshot.verified if located.snapshot else None
+        return load_folder(
+            located.folder, origin=located.origin, verified=verified, spec=located.spec
+        )
+    model = convert(third_party.read(located.folder, files=located.files), located.converter, {})
+    if located.spec is not None:
+        checkpoint.check_arch(model.spec.arch, located.spec)
+    model.origin = located.origin
     return model
 
 

@@ -91,7 +91,7 @@ def load(
     are not what they claim to be.
     """
     access = Access(offline, revision, token, cache_dir, endpoint, progress)
-    found = find(name, access)  # a wrong name is answered before torch is imported
+    located = find(name, access)  # a wrong name is answered before torch is imported
     from zoo_core.building import load_found
 
-    return load_found(found).to(device=device, dtype=dtype)
+    return load_found(located).to(device=device, dtype=dtype)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from zoo_core.catalog.layout import third_party_files
 from zoo_core.weights.hub.access import Access
 from zoo_core.weights.hub.snapshot import snapshot
 

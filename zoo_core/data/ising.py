@@ -3,8 +3,8 @@ r"""Binary lattice images with an exact log p(x): the two-dimensional Ising mode
     log p(x) = J \sum_<ij> s_i s_j + h \sum_i s_i - log Z,    s = 2 x - 1
 
 The transfer-matrix method (Kramers and Wannier, 1941) over rows r_1 .. r_H of W spins: w(r) are
-the terms within a row and T(r, r') = exp(J r . r') w(r'), so that Z = \sum w(r_1) T ... T with free
-boundaries and tr T^H with periodic ones. The messages that sum over rows k+1 .. H give
+the terms within a row and T(r, r') = exp(J r . r') w(r'), so that Z = \sum w(r_1) T ... T with
+free boundaries and tr T^H with periodic ones. The messages that sum over rows k+1 .. H give
 p(r_k | r_1 .. r_{k-1}), and so exact samples, row by row. All is in float64; a row has 2^W states.
 """
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core.catalog.capabilities import has
+from zoo_core.catalog.capabilities import Bijection, Decoder, Encoder, Generator
 from zoo_core.data.batches import to_model
 from zoo_core.errors import NoCapabilityError, UsageError
 from zoo_core.memory import require_memory
@@ -114,10 +114,10 @@ def plane(z: Tensor, *, side: int = 16, axes: tuple[int, int] = (0, 1)) -> Tenso
     return grid.view(-1, *z.shape)
 
 
-def _encoder(model: Any) -> Callable[[Tensor, Tensor | None], Tensor]:
-    if has(model, "Bijection"):
+def _encoder(model: GenerativeModel) -> Callable[[Tensor, Tensor | None], Tensor]:
+    if isinstance(model, Bijection):
         return lambda x, cond: model.forward_and_ladj(x, cond)[0]
-    if has(model, "Encoder"):
+    if isinstance(model, Encoder):
         return lambda x, cond: model.encode(x, cond).mean
     raise NoCapabilityError(
         f"{type(model).__name__} gives events no latents.",
@@ -125,12 +125,12 @@ def _encoder(model: Any) -> Callable[[Tensor, Tensor | None], Tensor]:
     )
 
 
-def _decoder(model: Any) -> Callable[[Tensor, Tensor | None], Tensor]:
-    if has(model, "Bijection"):
+def _decoder(model: GenerativeModel) -> Callable[[Tensor, Tensor | None], Tensor]:
+    if isinstance(model, Bijection):
         return lambda z, cond: model.inverse_and_ladj(z, cond)[0]
-    if has(model, "Decoder"):
+    if isinstance(model, Decoder):
         return lambda z, cond: model.decode(z, cond).mean
-    if has(model, "Generator"):
+    if isinstance(model, Generator):
         return lambda z, cond: model.generate(z, cond)
     raise NoCapabilityError(
         f"{type(model).__name__} has no map from latents to events.",

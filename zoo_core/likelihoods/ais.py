@@ -33,7 +33,6 @@ from zoo_core.errors import NoCapabilityError
 from zoo_core.likelihoods.iwae import LogMeanExp
 from zoo_core.nn.distributions import Normal, RoundedNormal
 from zoo_core.rng import Rng
-from zoo_core.spaces import Event
 from zoo_core.uncertainty import mean_error
 
 __all__ = ["AIS", "Bracket", "Bracketed", "GeneratorAIS", "temperatures"]
@@ -50,10 +49,6 @@ Decode = Callable[[Tensor, Tensor | None], Distribution]
 
 class _HasPrior(Protocol):
     def prior(self, batch: int, cond: Tensor | None = None) -> Distribution: ...
-
-
-class _EventGenerator(Generator, Protocol):
-    event: Event
 
 
 @dataclass(frozen=True)
@@ -130,15 +125,15 @@ class GeneratorAIS:
         return LikelihoodKind("ais", "lower", detail)
 
     def __call__(
-        self, model: _EventGenerator, x: Tensor, cond: Tensor | None, rng: Rng
+        self, model: Generator, x: Tensor, cond: Tensor | None, rng: Rng
     ) -> tuple[Tensor, Tensor]:
         return _score(self, model, self._decoder(model), x, cond, rng)
 
-    def bracket(self, model: _EventGenerator, rng: Rng, cond: Tensor | None = None) -> Bracket:
+    def bracket(self, model: Generator, rng: Rng, cond: Tensor | None = None) -> Bracket:
         """Bounds on log p(x) of one event per row of `rng`, simulated with the noise."""
         return _bracket(self, model, self._decoder(model), rng, cond)
 
-    def _decoder(self, model: _EventGenerator) -> Decode:
+    def _decoder(self, model: Generator) -> Decode:
         levels = model.event.levels
 
         def decode(z: Tensor, cond: Tensor | None) -> Distribution:

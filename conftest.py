@@ -14,6 +14,9 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     from budget import Costs
+    from shapes import check_shapes
+
+    check_shapes()
 
     if config.option.costs:
         config.pluginmanager.register(Costs(config))

@@ -73,7 +73,7 @@ def by_architecture(spent):
     """
     from zoo_core.catalog.registry import current
 
-    archs = {entry.spec.arch for entry in current().all("model")}
+    archs = {entry.spec.arch for entry in current().models}
     found = Counter()
     for name, seconds in spent.items():
         if name.startswith("tests/kernels/"):

@@ -67,7 +67,7 @@ def registry_of():
     from zoo_core.catalog.registry import Registry
 
     def build(*points, disabled=(), **options):
-        return Registry(Plugins(found=points, disabled=disabled, **options))
+        return Registry(Plugins(entry_points=points, disabled=disabled, **options))
 
     return build
 

@@ -32,7 +32,7 @@ def text() -> str:
     known = {
         name: {
             "dist": dist,
-            "archs": [e.spec.arch for e in registry.all("model") if e.plugin.name == name],
+            "archs": [e.spec.arch for e in registry.models if e.plugin.name == name],
         }
         for name, dist in dists.items()
     }

@@ -4,7 +4,7 @@ from . import latent as latent
 from .catalog.registry import ModelInfo as ModelInfo
 from .catalog.specs import DensityType as DensityType
 from .catalog.specs import LikelihoodKind as LikelihoodKind
-from .contracts import Fixed as Fixed
+from .contracts import Inpainting as Inpainting
 from .data.dataset import Dataset as Dataset
 from .data.dataset import Split as Split
 from .data.loading import load_dataset as load_dataset

@@ -1,7 +1,7 @@
 """Models from specs, from folders of weights, and from the checkpoints of others.
 
-A model is built no larger than the weights it is for, and filled strictly: every tensor's name,
-shape and type must fit. Submodels are models of their own, given as objects or by name.
+A model is built no larger than its weights, and loading is strict: every tensor's name, shape and
+type must fit. Submodels are models of their own, given as objects or by name.
 """
 
 import logging
@@ -36,23 +36,27 @@ _logger = logging.getLogger(__name__)
 def build(spec: ModelSpec, options: Mapping[str, Any]) -> GenerativeModel:
     """A model with fresh parameters; raises `ConfigError` for options that do not fit.
 
-    A submodel (`ModelSpec.parts`) may be given as an option of its name: a model, or its name.
+    An option of a submodel's name (`ModelSpec.submodels`) is a model, or the name of one.
     """
-    defaults = dict(spec.parts)
-    parts = {name: _submodel(options.get(name, defaults[name])) for name in defaults}
+    defaults = dict(spec.submodels)
+    submodels = {name: _submodel(options.get(name, defaults[name])) for name in defaults}
     values = {k: v for k, v in options.items() if k not in defaults}
     config = configs.from_dict(import_target(spec.config), values, where=f"{spec.arch}.")
-    model: GenerativeModel = import_target(spec.target)(config, **parts)
+    model: GenerativeModel = import_target(spec.target)(config, **submodels)
     return model
 
 
-def load_found(found: WeightsLocation) -> GenerativeModel:
-    """A pretrained model from where `find` found its weights."""
-    if found.converter is None:
-        verified = found.snapshot.verified if found.snapshot else None
-        return load_folder(found.folder, origin=found.origin, verified=verified)
-    model = convert(third_party.read(found.folder, files=found.files), found.converter, {})
-    model.origin = found.origin
+def load_found(located: WeightsLocation) -> GenerativeModel:
+    """The pretrained model whose weights `find` has located."""
+    if located.converter is None:
+        verified = located.snapshot.verified if located.snapshot else None
+        return load_folder(
+            located.folder, origin=located.origin, verified=verified, spec=located.spec
+        )
+    model = convert(third_party.read(located.folder, files=located.files), located.converter, {})
+    if located.spec is not None:
+        checkpoint.check_arch(model.spec.arch, located.spec)
+    model.origin = located.origin
     return model
 
 
@@ -61,29 +65,31 @@ def load_folder(
     *,
     origin: str | None = None,
     verified: Mapping[Path, str | None] | None = None,
+    spec: ModelSpec | None = None,
 ) -> GenerativeModel:
-    """A model's folder; raises `IntegrityError` or `ConfigError` naming file and remedy.
+    """The model in a folder; raises `IntegrityError` or `ConfigError` with file and remedy.
 
-    `origin` is the commit on the Hub that the folder is, which saving records; `verified` are
-    the files of that commit, and nothing else is read. Those with their SHA-256 were hashed just
-    now and are not hashed again.
+    `spec` is the architecture that was asked for, by default the one that `zoo.json` states.
+    `origin` is the commit on the Hub that the folder holds, which saving records, and `verified`
+    the files of that commit: nothing else is read. Files with a SHA-256 were hashed just now and
+    are not hashed again.
     """
     if verified is not None and folder / METADATA not in verified:
         raise IntegrityError(f"{folder / METADATA} is in no list of the model's files.")
     metadata = checkpoint.read_metadata(folder)
-    spec = checkpoint.spec_of(metadata)
-    parts = {name: load_folder(folder / name, verified=verified) for name, _ in spec.parts}
+    spec = checkpoint.spec_of(metadata, spec)
+    submodels = {name: load_folder(folder / name, verified=verified) for name, _ in spec.submodels}
     weights = weight_files(folder, checkpoint.model_files(folder, metadata, verified))
     index = [] if weights == [folder / WEIGHTS] else [folder / INDEX]
     for path in index + weights:
         checkpoint.verify(path, metadata, verified.get(path) if verified else None)
-    kept = checkpoint.stored_dtype(folder, metadata)
+    stored = checkpoint.stored_dtype(folder, metadata)
     with (
         torch.random.fork_rng(devices=[]),
         memory_guard(*count_elements(weights), str(folder / METADATA)),
     ):
-        model = build(spec, {**metadata["config"], **parts}).to(kept)
-    load_state(model, weights, skip=tuple(parts))
+        model = build(spec, {**metadata["config"], **submodels}).to(stored)
+    load_state(model, weights, skip=tuple(submodels))
     recorded = metadata.get("origin")
     model.origin = origin or (recorded if isinstance(recorded, str) else None)
     return model.eval()
@@ -94,38 +100,37 @@ def _log(remark: str) -> None:
 
 
 def convert(
-    given: Foreign,
+    checkpoint_files: Foreign,
     converter: str,
     options: Mapping[str, Any],
     *,
     say: Callable[[str], None] = _log,
 ) -> GenerativeModel:
-    """A model of our own from a checkpoint of others, by a registered converter; strict.
+    """A model of the zoo from a checkpoint of another library, by a registered converter.
 
-    `say` gets the converter's remarks; by default they are logged.
+    Raises unless every tensor and every config key maps. `say` gets the converter's remarks; by
+    default they are logged.
     """
-    spec = current().one("converter", converter).spec
-    made: Converted = configs.from_dict(
-        import_target(spec.target), options, where=f"{converter}."
-    )(given)
-    target = current().one("model", spec.arch).spec
+    spec = current().converters.one(converter).spec
+    make = configs.from_dict(import_target(spec.target), options, where=f"{converter}.")
+    converted: Converted = make(checkpoint_files)
+    target = current().models.one(spec.arch).spec
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "converted.safetensors"
-        save_file({k: v.contiguous().clone() for k, v in made.tensors.items()}, path)
+        save_file({k: v.contiguous().clone() for k, v in converted.tensors.items()}, path)
         with torch.random.fork_rng(devices=[]), memory_guard(*count_elements([path]), converter):
-            model = build(target, made.options)
+            model = build(target, converted.options)
         load_state(model, path)
-    for remark in made.remarks:
+    for remark in converted.remarks:
         say(remark)
     return model.eval()
 
 
-def _submodel(wanted: str | GenerativeModel) -> GenerativeModel:
-    """A submodel as it is given; by name a fresh one of an architecture, or a pretrained one."""
-    if not isinstance(wanted, str):
-        return wanted
-    if isinstance(parse_model(wanted), Name):
-        known = current().model(wanted)
-        if known.tag is None:
-            return build(known.spec, {})
-    return load_found(find(wanted))
+def _submodel(model: str | GenerativeModel) -> GenerativeModel:
+    """A model as it is; by name, a fresh model of an architecture or a pretrained one."""
+    if not isinstance(model, str):
+        return model
+    name = parse_model(model)
+    if isinstance(name, Name) and name.tag is None:
+        return build(current().model(name).spec, {})
+    return load_found(find(name))

@@ -6,14 +6,29 @@ name; nothing is looked up twice or copied. What is here goes away one minor rel
 
 import sys
 import warnings
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
+from functools import wraps
 from importlib import import_module
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["ATTRIBUTES", "MODULES", "OPTIONS", "install", "moved_attribute", "renamed_options"]
+__all__ = [
+    "ATTRIBUTES",
+    "MODULES",
+    "OPTIONS",
+    "install",
+    "moved_attribute",
+    "renamed_arguments",
+    "renamed_fields",
+    "renamed_options",
+    "warn_renamed",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
 
 MODULES = {
     "zoo_core.capabilities": "zoo_core.catalog.capabilities",
@@ -56,7 +71,8 @@ MODULES = {
 """Modules by their old names."""
 
 ATTRIBUTES = {
-    "zoo_core": dict.fromkeys(
+    "zoo_core": {"Fixed": "zoo_core.contracts:Inpainting"}
+    | dict.fromkeys(
         (
             "ZOO_API",
             "Batch",
@@ -77,10 +93,18 @@ ATTRIBUTES = {
         ),
         "zoo_core.plugin",
     ),
+    "zoo_core.contracts": {
+        "Completes": "zoo_core.contracts:SupportsInpainting",
+        "Fixed": "zoo_core.contracts:Inpainting",
+        "Scores": "zoo_core.contracts:LikelihoodResult",
+    },
+    "zoo_core.evaluation.feature_set": {"Cloud": "zoo_core.evaluation.feature_set:FeatureSet"},
+    "zoo_core.finite": {"check_reals": "zoo_core.finite:check_finite"},
     "zoo_core.likelihoods.elbo": dict.fromkeys(
         ("Draw", "Joint"), "zoo_core.likelihoods.posterior"
     ),
     "zoo_core.model": dict.fromkeys(("Loss", "LossFunction"), "zoo_core.contracts"),
+    "zoo_core.nn.inputs": {"ordinal": "zoo_core.spaces:rescale_levels"},
     "zoo_core.training": dict.fromkeys(
         ("Recipe", "load_recipe", "run_recipe"), "zoo_core.workflows"
     ),
@@ -89,7 +113,8 @@ ATTRIBUTES = {
     ),
     "zoo_core.weights.third_party": {"convert": "zoo_core.building"},
 }
-"""Names that a module had and no longer imports itself: the modules that have them now."""
+"""Names that a module no longer has: the module where they are now, as `module:name` if the name
+itself is another one."""
 
 
 OPTIONS = {
@@ -115,17 +140,55 @@ def _renamed(name: str, values: Mapping[str, Any], known: Container[str]) -> str
     new = OPTIONS.get(name)
     if name in known or new is None or new not in known or new in values:
         return name
-    _warn(f"option {name}", new, stacklevel=5)
+    warn_renamed(f"option {name}", new, stacklevel=5)
     return new
 
 
 def moved_attribute(module: str, name: str) -> Any:
     """What `module.name` is now, for the `__getattr__` of that module."""
-    home = ATTRIBUTES[module].get(name)
-    if home is None:
+    if name not in ATTRIBUTES[module]:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
-    _warn(f"{module}.{name}", f"{home}.{name}", stacklevel=4)
-    return getattr(import_module(home), name)
+    home, _, new = ATTRIBUTES[module][name].partition(":")
+    new = new or name
+    warn_renamed(f"{module}.{name}", f"{home}.{new}", stacklevel=4)
+    return getattr(import_module(home), new)
+
+
+def renamed_arguments(**new_names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function take keywords by their old names: `@renamed_arguments(old="new")`."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            for old in new_names.keys() & kwargs.keys():
+                new = new_names[old]
+                warn_renamed(f"{function.__qualname__}({old}=...)", f"{new}=...")
+                kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def renamed_fields(**new_names: str) -> Callable[[type[T]], type[T]]:
+    """Let a dataclass take and give fields by their old names: `@renamed_fields(old="new")`."""
+
+    def decorate(cls: type[T]) -> type[T]:
+        setattr(cls, "__init__", renamed_arguments(**new_names)(cls.__init__))  # noqa: B010
+        for old, new in new_names.items():
+            setattr(cls, old, _renamed_property(old, new))
+        return cls
+
+    return decorate
+
+
+def _renamed_property(old: str, new: str) -> property:
+    def get(self: Any) -> Any:
+        warn_renamed(f"{type(self).__name__}.{old}", new)
+        return getattr(self, new)
+
+    return property(get)
 
 
 class _Moved(Loader):
@@ -137,7 +200,7 @@ class _Moved(Loader):
         return ModuleSpec(name, self) if name in MODULES else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        _warn(spec.name, MODULES[spec.name])
+        warn_renamed(spec.name, MODULES[spec.name])
         module = import_module(MODULES[spec.name])
         spec.loader_state = module.__spec__
         return module
@@ -154,5 +217,6 @@ def install() -> None:
         sys.meta_path.append(_Moved())
 
 
-def _warn(old: str, new: str, *, stacklevel: int = 3) -> None:
+def warn_renamed(old: str, new: str, *, stacklevel: int = 3) -> None:
+    """Warn, from the caller of the caller by default, that `old` is now called `new`."""
     warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=stacklevel)

@@ -1,8 +1,8 @@
-"""Frozen dataclasses as configs: built from JSON or `--set`, checked, written back.
+"""Configs as frozen dataclasses: built from JSON or `--set`, validated, written back.
 
 A Config holds ints, floats, bools, strings, `Literal`s, tuples, optional values and further
-frozen Configs. Where a field offers several Configs, each has a class variable `type` that
-tells them apart in JSON. Bounds are part of the type: `Annotated[int, Range(1, 64)]`.
+Configs. If a field may be one of several Configs, each has a class variable `type` that
+distinguishes them in JSON. Bounds are part of the type: `Annotated[int, Range(1, 64)]`.
 """
 
 import dataclasses
@@ -32,13 +32,17 @@ __all__ = ["Range", "from_dict", "from_strings", "to_dict", "validate"]
 T = TypeVar("T")
 
 
-_MOST = 1024
-"""Entries of a list; each may stand for a module that is built."""
+_MAX_ENTRIES = 1024
+"""Most entries of a list, since a module may be built for each."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """Bounds of a number, both included unless `open`."""
+    """Bounds of a number, both included unless `open`.
+
+    >>> 64 in Range(1, 64), 0.0 in Range(0, 1, open=True)
+    (True, False)
+    """
 
     low: float = -math.inf
     high: float = math.inf
@@ -53,43 +57,44 @@ class Range:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The JSON form of a config; `from_dict` reads it back to an equal one."""
+    """The JSON form of a config, which `from_dict` reads back."""
     fields = {f.name: _dump(getattr(config, f.name)) for f in dataclasses.fields(config)}
     kind = getattr(type(config), "type", None)
     return {"type": kind, **fields} if isinstance(kind, str) else fields
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "") -> T:
-    """Build `cls` from a mapping; unknown, missing and ill-typed values raise `ConfigError`.
+    """Build the dataclass `cls` from a mapping of its fields.
 
-    `where` prefixes the field's name in messages, e.g. `made.`.
+    Raises `ConfigError` for unknown, missing, ill-typed and out-of-range values. `where` is put
+    before the field's name in messages, e.g. `made.`.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where.rstrip('.') or cls.__name__}: expected a table, got {values!r}")
     hints = _hints(cast(Hashable, cls))
-    given = {k: v for k, v in values.items() if k != "type" or "type" in hints}
-    given = renamed_options(given, hints)
-    for name in given:
+    options = {k: v for k, v in values.items() if k != "type" or "type" in hints}
+    options = renamed_options(options, hints)
+    for name in options:
         if name not in hints:
             listing = ", ".join(hints) or "none"
             raise ConfigError(
                 f"unknown option {where}{name:.80}; options: {listing}.",
                 hint=did_you_mean(str(name)[:80], hints) or None,
             )
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+    for field in dataclasses.fields(cast(Any, cls)):
         has_default = (field.default, field.default_factory) != (dataclasses.MISSING,) * 2
-        if field.name not in given and not has_default:
+        if field.name not in options and not has_default:
             raise ConfigError(f"option {where}{field.name} is required.")
-    return cls(**{k: _convert(v, hints[k], f"{where}{k}") for k, v in given.items()})
+    return cls(**{k: _convert(v, hints[k], f"{where}{k}") for k, v in options.items()})
 
 
 def from_strings(cls: type[T], values: Mapping[str, str], *, where: str = "") -> T:
-    """Build `cls` from `--set name=value` strings; values are JSON, or else plain strings."""
+    """Build `cls` from strings, as of `--set name=value`; values are JSON, else plain strings."""
     return from_dict(cls, {k: literal(v) for k, v in values.items()}, where=where)
 
 
 def validate(config: Any, *, where: str = "") -> None:
-    """Check a config built in Python by the same rules; raises `ConfigError`."""
+    """Check a config that was built in Python by the same rules; raises `ConfigError`."""
     for name, hint in _hints(cast(Hashable, type(config))).items():
         _convert(getattr(config, name), hint, f"{where}{name}")
 
@@ -164,8 +169,10 @@ def _choice(value: Any, options: tuple[Any, ...], where: str) -> Any:
 def _tuple(value: Any, items: tuple[Any, ...], where: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise ConfigError(f"{where} = {shown(value)}; it must be a list.")
-    if len(value) > _MOST:
-        raise ConfigError(f"{where} has {len(value):,} entries; a list has at most {_MOST:,}.")
+    if len(value) > _MAX_ENTRIES:
+        raise ConfigError(
+            f"{where} has {len(value):,} entries; a list has at most {_MAX_ENTRIES:,}."
+        )
     if len(items) == 2 and items[1] is Ellipsis:
         items = (items[0],) * len(value)
     if len(items) != len(value):

@@ -1,7 +1,6 @@
-"""What the parts of the zoo agree on: batches, losses, players, samplers and likelihoods.
+"""The types that drivers are written against: batches, losses, players, samplers, likelihoods.
 
-Drivers are written against these types; a plugin's component is anything that has their form.
-Shapes: B batch, S the event's shape.
+A plugin's component is any object of the same form. Shapes: B batch, S the event's shape.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.catalog.specs import LikelihoodKind
+from zoo_core.compat import moved_attribute, renamed_fields
 from zoo_core.rng import Rng
 
 if TYPE_CHECKING:
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch",
-    "Completes",
     "Diagnoses",
     "Diagnosis",
-    "Fixed",
+    "Inpainting",
     "Likelihood",
+    "LikelihoodResult",
     "Loss",
     "LossFunction",
     "Player",
     "Sampler",
-    "Scores",
+    "SupportsInpainting",
 ]
 
 Batch = tuple[Tensor, Tensor | None]
-"""Events (B, *S) and their conditions (B, ...) or None."""
+"""Events (B, *S) and their conditions (B, ...), or None."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ LossFunction = Callable[[Batch, Rng, int], Loss]
 
 @dataclass(frozen=True)
 class Player:
-    """Who is trained: parameters, the loss they minimize, and how often.
+    """One trained part of a model: its parameters, the loss they minimize, and how often.
 
-    The player acts in every `every`-th round, with `steps` optimizer steps of fresh batches.
+    The player acts in every `every`-th round, with `steps` optimizer steps on fresh batches.
     """
 
     parameters: Sequence[nn.Parameter]
@@ -75,65 +75,75 @@ class Diagnosis:
 
 @runtime_checkable
 class Diagnoses(Protocol):
-    """A loss that can tell how a training goes."""
+    """A loss that can say how training goes."""
 
     def diagnose(self, model: "GenerativeModel", split: "Split") -> Diagnosis:
-        """From a model in evaluation mode, without gradients, and the validation split."""
+        """Diagnose a model in evaluation mode, without gradients, on the validation split."""
         ...
 
 
+@renamed_fields(values="observed")
 @dataclass(frozen=True)
-class Fixed:
-    """Known values for completion: where `mask` is true, the event must equal `values`.
+class Inpainting:
+    """Observed values and their mask: where `mask` is true, an event equals `observed`.
 
-    Both broadcast to (n, *shape).
+    Both are (n, *S) in a driver and (B, *S) in a sampler; what `observed` holds elsewhere does not
+    count.
     """
 
-    values: Tensor
+    observed: Tensor
     mask: Tensor
 
-    def rows(self, rows: Tensor, device: torch.device) -> "Fixed":
-        return Fixed(self.values[rows].to(device), self.mask[rows].to(device))
+    def rows(self, rows: Tensor, device: torch.device) -> "Inpainting":
+        """The inpainting of some of the n events, by their indices."""
+        return Inpainting(self.observed[rows].to(device), self.mask[rows].to(device))
 
-    def distinct(self) -> "Fixed":
-        """One row where all are one row expanded."""
-        rows = 1 if self.mask.stride(0) == self.values.stride(0) == 0 else len(self.mask)
-        return Fixed(self.values[:rows], self.mask[:rows])
+    def distinct(self) -> "Inpainting":
+        """A single row if all rows are one row expanded, else the whole."""
+        rows = 1 if self.mask.stride(0) == self.observed.stride(0) == 0 else len(self.mask)
+        return Inpainting(self.observed[:rows], self.mask[:rows])
 
     def apply(self, x: Tensor) -> Tensor:
-        return torch.where(self.mask, self.values.to(x.dtype), x)
+        """Events x (B, *S) with the observed values in place."""
+        return torch.where(self.mask, self.observed.to(x.dtype), x)
 
 
 class Sampler(Protocol):
     """A way to draw events: a frozen dataclass whose fields are its options.
 
-    A sampler that can complete partly known events takes a further keyword `fixed: Fixed | None`;
-    one that does not condition on all of them says so by `Completes`. One that can show its work
-    takes `trace`, a callable `(step, x)`.
+    A sampler that can inpaint takes a further keyword `fixed: Inpainting | None`, and implements
+    `SupportsInpainting` if it does not condition on all observed values. One that can show its
+    steps takes `trace`, a callable `(step, x)`.
     """
 
     def __call__(self, model: Any, rng: Rng, cond: Tensor | None) -> Tensor:
-        """Events (B, *S) for the B rows of `rng`; of integers, also reals for `from_network`."""
+        """Events (B, *S), one for each row of `rng`.
+
+        A sampler of integer events may return them as reals on the network's scale, which
+        `Event.from_network` maps to the nearest integers.
+        """
         ...
 
 
 @runtime_checkable
-class Completes(Protocol):
-    """A sampler that says which known values its completion does not condition on."""
+class SupportsInpainting(Protocol):
+    """A sampler that can inpaint, and says which observed values it does not condition on."""
 
-    def ignored(self, model: Any, fixed: Fixed) -> str | None:
-        """A sentence for a warning; None where all known values count. Rows may be fewer than
-        the events: those that differ."""
+    def ignored(self, model: Any, fixed: Inpainting) -> str | None:
+        """The sentence of a warning; None if the draws are conditioned on all observed values.
+
+        `fixed` holds distinct rows only, which may be fewer than the events.
+        """
         ...
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What a likelihood may return where nats (B,) alone do not say enough.
+class LikelihoodResult:
+    """What a likelihood returns where nats (B,) alone do not say enough.
 
-    `std_err` (B,) are their Monte Carlo errors: infinite where those are not known (a single
-    draw), None where nothing is random. `terms` (B,) each are nats that add up to them, and
-    `evaluations` (B,) counts the calls of the network.
+    `std_err` (B,) are the Monte Carlo errors of the nats: infinite where they are not known (a
+    single draw), None where nothing is random. `terms` (B,) each are nats that add up to `nats`,
+    and `evaluations` (B,) counts the calls of the network.
     """
 
     nats: Tensor
@@ -152,9 +162,13 @@ class Likelihood(Protocol):
 
     def __call__(
         self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng
-    ) -> Tensor | tuple[Tensor, Tensor] | Scores:
-        """Nats (B,), with their standard errors (B,) where the method is random, or `Scores`.
+    ) -> Tensor | tuple[Tensor, Tensor] | LikelihoodResult:
+        """Nats (B,); with standard errors (B,) if the method is random, or a `LikelihoodResult`.
 
-        -inf is the value of events that have probability zero; NaN and +inf are refused.
+        An event of probability zero has -inf nats; NaN and +inf are refused.
         """
         ...
+
+
+def __getattr__(name: str) -> Any:
+    return moved_attribute(__name__, name)

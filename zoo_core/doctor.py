@@ -50,7 +50,7 @@ class Finding:
 
 def examine(*, fix: bool = False) -> Iterator[Finding]:
     """Run every registered health check; with `fix`, run the fixes and check again."""
-    for entry in current().all("health check"):
+    for entry in current().health_checks:
         spec: HealthCheck = entry.spec
         check = _run(entry)
         repair = fix and spec.fix is not None and check.status != "ok"

@@ -1,8 +1,8 @@
-"""Errors a user can act on: what was given, what is possible, what to do.
+"""Errors that a user can act on: they say what was given, what is possible and what to do.
 
-Every error the zoo raises on purpose is a `ZooError`. Its class fixes the exit code of the
-command (`zoo --help` lists them); its `hint`, where there is one, is what to do next. A hint that
-speaks Python has a `command` beside it: the same for those who have no program but the command.
+All errors that the zoo raises on purpose are `ZooError`s. The class determines the exit code of
+the command (`zoo --help` lists them); `hint`, if any, says what to do next. If the hint speaks
+Python, `command` is the same advice for users of the command.
 """
 
 import sys
@@ -32,7 +32,10 @@ __all__ = [
 
 
 class ZooError(Exception):
-    """Base of all errors raised on purpose; what they quote of others is made printable."""
+    """The base of all errors that are raised on purpose; untrusted text in them is made printable.
+
+    `command` replaces `hint` in the output of the command.
+    """
 
     exit_code = 1
 
@@ -67,7 +70,7 @@ class PluginError(ZooError):
 
 
 class NetworkError(ZooError):
-    """Something that would have to be downloaded and cannot be."""
+    """A download that is needed and fails, or is not allowed."""
 
     exit_code = 5
 
@@ -89,9 +92,9 @@ class ConfigError(DataError):
 
 
 class NotFiniteError(ZooError):
-    """A density, a sample or a parameter that is NaN, or infinite where that is no value.
+    """A density, a sample or a parameter that is NaN or infinite.
 
-    Log-densities may be -inf, of events that a model excludes, and nothing else may.
+    Only log-densities may be -inf, for events of probability zero.
     """
 
     exit_code = 7
@@ -104,19 +107,19 @@ class OutputError(ZooError):
 
 
 class NoCapabilityError(UsageError):
-    """A model was asked for something its kind cannot do."""
+    """A model or component that lacks the capability for what was asked."""
 
 
 class NoLikelihoodError(NoCapabilityError):
-    """A model has no likelihood; the message names what can be measured instead."""
+    """A model without a likelihood; the message says what can be measured instead."""
 
 
 class ZooWarning(UserWarning):
-    """What was done as asked, and may not be what was meant; the command prints it on stderr."""
+    """Something was done as asked, but may not be what was meant; the command prints it."""
 
 
 def warn(text: str) -> None:
-    """Warn from the line outside the core that called it."""
+    """Issue a `ZooWarning` that points at the first caller outside the core."""
     frame, level = sys._getframe(1), 2
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "zoo_core":
         frame, level = frame.f_back, level + 1
@@ -124,6 +127,10 @@ def warn(text: str) -> None:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`Did you mean a or b?`, or the empty string when nothing known is close."""
+    """`Did you mean a or b?`, or an empty string if no known name is close.
+
+    >>> did_you_mean("ddmp", ["ddpm", "made"])
+    'Did you mean ddpm?'
+    """
     close = get_close_matches(name, list(known), n=3, cutoff=0.6)
     return f"Did you mean {' or '.join(close)}?" if close else ""

@@ -1,35 +1,37 @@
-"""What is not finite and must be: scores, samples and parameters, each refused by name.
+"""Checks that log-likelihoods, samples and parameters are finite.
 
-NaN compares as false, so that unchecked it would pass for a number wherever numbers are compared.
+All comparisons with NaN are false, so that unchecked it would pass the tests on numbers.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from zoo_core.compat import moved_attribute
 from zoo_core.errors import NotFiniteError
 
-__all__ = ["check_nats", "check_parameters", "check_reals", "check_rows"]
+__all__ = ["check_finite", "check_nats", "check_parameters", "check_rows"]
 
 _SHOWN = 3
 
 
 def check_nats(nats: Tensor, what: str = "log p") -> None:
-    """Raise `NotFiniteError` if a log-likelihood is NaN or +inf; -inf is a value.
+    """Raise `NotFiniteError` if a log-likelihood is NaN or +inf.
 
-    It is the value of an event that has probability zero.
+    -inf is allowed: it is the value of an event of probability zero.
     """
     check_rows(~(nats.isnan() | (nats == torch.inf)), what, nats.dtype)
 
 
-def check_reals(x: Tensor, what: str) -> None:
-    """Raise `NotFiniteError` unless every value of every row is finite."""
+def check_finite(x: Tensor, what: str) -> None:
+    """Raise `NotFiniteError` unless all values of x (N, ...) are finite; `what` names them."""
     check_rows(x.isfinite().flatten(1).all(1) if x.ndim > 1 else x.isfinite(), what, x.dtype)
 
 
 def check_rows(good: Tensor, what: str, dtype: torch.dtype) -> None:
-    """Raise `NotFiniteError` unless all rows (N,) are good; it says how many are not."""
+    """Raise `NotFiniteError`, with the number of bad rows, unless all of `good` (N,) are true."""
     if not bool(good.all()):
         raise NotFiniteError(
             f"{what} of {int((~good).sum())} of {len(good)} events is not finite in {dtype}: "
@@ -39,9 +41,9 @@ def check_rows(good: Tensor, what: str, dtype: torch.dtype) -> None:
 
 
 def check_parameters(state: Mapping[str, Tensor], what: str) -> None:
-    """Raise `NotFiniteError` where tensors of a state dict hold NaN or infinite values.
+    """Raise `NotFiniteError` if a tensor of a state dict holds NaN or infinite values.
 
-    `what` cannot be done with them.
+    `what` is the sentence that says what cannot be done, for the message.
     """
     names = _non_finite(state)
     if names:
@@ -54,7 +56,7 @@ def check_parameters(state: Mapping[str, Tensor], what: str) -> None:
 
 
 def _non_finite(state: Mapping[str, Tensor]) -> list[str]:
-    """Names of tensors; they are looked at one by one only if their norms are not finite."""
+    """Names of the tensors that are not finite; values are read only if a norm is not finite."""
     reals = {k: v for k, v in state.items() if v.is_floating_point() and v.numel()}
     by_device: dict[torch.device, list[Tensor]] = {}
     for tensor in reals.values():
@@ -63,3 +65,7 @@ def _non_finite(state: Mapping[str, Tensor]) -> list[str]:
     if all(bool(norm.isfinite()) for norm in norms):
         return []
     return [name for name, tensor in reals.items() if not bool(tensor.isfinite().all())]
+
+
+def __getattr__(name: str) -> Any:
+    return moved_attribute(__name__, name)

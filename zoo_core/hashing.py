@@ -13,9 +13,9 @@ __all__ = ["absorb"]
 _ROWS = 4096
 
 
-def absorb(found: "_Hash", x: Tensor) -> None:
+def absorb(sha256: "_Hash", x: Tensor) -> None:
     """Feed a tensor to a hash, in pieces, so that nothing large is copied at once."""
-    found.update(f"{x.dtype}{tuple(x.shape)}".encode())
+    sha256.update(f"{x.dtype}{tuple(x.shape)}".encode())
     rows = x.detach() if x.ndim else x.detach().reshape(1)
     for part in torch.split(rows, _ROWS):
-        found.update(part.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        sha256.update(part.cpu().contiguous().flatten().view(torch.uint8).numpy().data)

@@ -1,11 +1,11 @@
-"""Codes of events and ways through latent space, for every family whose events have codes.
+"""Latents of events: encoding, decoding, interpolation, for every family that has latents.
 
-A code z is what an encoder (`Encoder`, the mean of q(z|x)) or a bijection (`Bijection`) makes of
-an event, or a draw of the prior; a decoder (`Decoder`, the mean of p(x|z)), a generator
-(`Generator`) or a bijection takes it back. Paths and planes are plain tensors, so that whatever
-else maps codes to events, such as a deterministic sampler from its noise, can walk them too.
+The latents z of an event are the mean of q(z|x) of an `Encoder`, or its image under a `Bijection`.
+A `Decoder` (the mean of p(x|z)), a `Generator` or a `Bijection` maps them to events. Draws of the
+prior are latents too. Paths and planes are plain tensors, so that they also work with other maps
+from latents to events, such as a deterministic sampler from its noise.
 
-Shapes: B codes, T points of a path, Z a code's shape, S an event's.
+Shapes: B latents, T points of a path, Z the shape of one latent, S an event's.
 """
 
 import math
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core.catalog.capabilities import has
+from zoo_core.catalog.capabilities import Bijection, Decoder, Encoder, Generator
 from zoo_core.data.batches import to_model
 from zoo_core.errors import NoCapabilityError, UsageError
 from zoo_core.memory import require_memory
@@ -25,45 +25,49 @@ from zoo_core.sampling import batches, evaluating
 __all__ = ["decode", "encode", "interpolate", "lerp", "plane", "reconstruct", "slerp"]
 
 Path = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From codes a and b, (B, *Z) each, at times t (T,) to codes (B, T, *Z)."""
+"""From latents a and b, (B, *Z) each, and times t (T,) to latents (B, T, *Z)."""
 
 _PARALLEL = 1e-6
-"""Sine of the angle below which an arc is a line."""
+"""Sine of the angle below which `slerp` uses the straight line."""
 
 
 def encode(model: GenerativeModel, x: Any, *, cond: Any = None) -> Tensor:
-    """The codes of events x (B, *S), on the CPU: (B, *Z)."""
+    """The latents of events x (B, *S), (B, *Z), on the CPU.
+
+    Raises `NoCapabilityError` unless the model is an `Encoder` or a `Bijection`.
+    """
     x = model.event.check(x)
     return _in_batches(model, _encoder(model), x, model.condition.check(cond, len(x)))
 
 
 def decode(model: GenerativeModel, z: Tensor, *, cond: Any = None) -> Tensor:
-    """What codes z (B, *Z) stand for, on the CPU: (B, *S).
+    """The events of latents z (B, *Z), (B, *S), on the CPU.
 
-    From a decoder these are the means of p(x|z), reals even where events are integers.
+    A decoder gives the means of p(x|z), which are reals even if events are integers. Raises
+    `NoCapabilityError` unless the model is a `Decoder`, a `Generator` or a `Bijection`.
     """
     return _in_batches(model, _decoder(model), z, model.condition.check(cond, len(z)))
 
 
 def reconstruct(model: GenerativeModel, x: Any, *, cond: Any = None) -> Tensor:
-    """Events x (B, *S) through their codes and back: (B, *S), as `decode` gives them."""
+    """Encode and decode events x (B, *S): (B, *S), as `decode` returns them."""
     return decode(model, encode(model, x, cond=cond), cond=cond)
 
 
 def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """The straight line (1 - t) a + t b from codes a to b, (B, *Z) each: (B, T, *Z)."""
+    """Linear interpolation (1 - t) a + t b of latents a and b, (B, *Z) each: (B, T, *Z)."""
     a, b, t = _rows(a, b, t)
     return (1 - t) * a + t * b
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """The arc from codes a to b, (B, *Z) each: (B, T, *Z).
+    """Spherical linear interpolation of latents a and b, (B, *Z) each: (B, T, *Z).
 
         (sin((1 - t) w) a + sin(t w) b) / sin w,   cos w = a b / (|a| |b|)
 
-    Between draws of a Gaussian prior it keeps to the shell where the draws are, where a line
-    would pass through the middle. Codes on one line through the origin have the line for an arc.
-    Animating rotation with quaternion curves (Shoemake, 1985).
+    Between draws of a Gaussian prior it stays on the shell where the draws are; a straight line
+    would leave it. If a and b are on one line through the origin, it is `lerp`. Animating Rotation
+    with Quaternion Curves (Shoemake, 1985).
     """
     line = lerp(a, b, t)
     a, b, t = _rows(a.double(), b.double(), t)
@@ -73,10 +77,10 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def interpolate(a: Tensor, b: Tensor, *, steps: int = 8, path: Path = slerp) -> Tensor:
-    """Codes at `steps` even times from a to b, both included: (B, *Z) each -> (B, steps, *Z)."""
+    """Latents at even times from a to b, ends included: (B, *Z) each -> (B, steps, *Z)."""
     if a.shape != b.shape or a.ndim < 2:
         raise UsageError(
-            f"a and b have shapes {tuple(a.shape)} and {tuple(b.shape)}; expected codes (B, *Z)."
+            f"a and b have shapes {tuple(a.shape)} and {tuple(b.shape)}; expected latents (B, *Z)."
         )
     if steps < 2:
         raise UsageError(f"steps = {steps}; a path has at least its two ends.")
@@ -89,47 +93,47 @@ def interpolate(a: Tensor, b: Tensor, *, steps: int = 8, path: Path = slerp) -> 
     return path(a, b, times.to(a.device, a.dtype))
 
 
-def plane(code: Tensor, *, side: int = 16, axes: tuple[int, int] = (0, 1)) -> Tensor:
-    """Codes on a grid in the plane of two coordinates through `code` (*Z): (side^2, *Z).
+def plane(z: Tensor, *, side: int = 16, axes: tuple[int, int] = (0, 1)) -> Tensor:
+    """A grid of latents in the plane of two coordinates through z (*Z): (side^2, *Z).
 
     Coordinate `axes[0]` falls from row to row and `axes[1]` rises from column to column, over the
-    quantiles (i + 1/2) / side of N(0, 1): each cell has the same prior probability (Kingma &
-    Welling, 2014, figure 4). The others stay as they are in `code`.
+    quantiles (i + 1/2) / side of N(0, 1), so that all cells have the same prior probability
+    (Kingma & Welling, 2014, figure 4). The other coordinates are those of z.
     """
-    d = code.numel()
+    d = z.numel()
     if len({i % d for i in axes if -d <= i < d}) != 2:
         raise UsageError(f"axes = {axes}; give two different coordinates of {d}.")
     require_memory(
-        side * side * d * code.element_size(), f"{side:,} x {side:,} codes", hint="a smaller side"
+        side * side * d * z.element_size(), f"{side:,} x {side:,} latents", hint="a smaller side"
     )
     quantiles = (torch.arange(side, dtype=torch.float64) + 0.5) / side
-    ticks = (math.sqrt(2) * torch.erfinv(2 * quantiles - 1)).to(code)
-    codes = code.reshape(1, d).repeat(side * side, 1)
-    codes[:, axes[0]] = ticks.flip(0).repeat_interleave(side)
-    codes[:, axes[1]] = ticks.repeat(side)
-    return codes.view(-1, *code.shape)
+    ticks = (math.sqrt(2) * torch.erfinv(2 * quantiles - 1)).to(z)
+    grid = z.reshape(1, d).repeat(side * side, 1)
+    grid[:, axes[0]] = ticks.flip(0).repeat_interleave(side)
+    grid[:, axes[1]] = ticks.repeat(side)
+    return grid.view(-1, *z.shape)
 
 
-def _encoder(model: Any) -> Callable[[Tensor, Tensor | None], Tensor]:
-    if has(model, "Bijection"):
+def _encoder(model: GenerativeModel) -> Callable[[Tensor, Tensor | None], Tensor]:
+    if isinstance(model, Bijection):
         return lambda x, cond: model.forward_and_ladj(x, cond)[0]
-    if has(model, "Encoder"):
+    if isinstance(model, Encoder):
         return lambda x, cond: model.encode(x, cond).mean
     raise NoCapabilityError(
-        f"{type(model).__name__} gives events no codes.",
-        hint="models with the capability Encoder or Bijection do; a prior's draws are codes too",
+        f"{type(model).__name__} gives events no latents.",
+        hint="models with the capability Encoder or Bijection do; a prior's draws are latents too",
     )
 
 
-def _decoder(model: Any) -> Callable[[Tensor, Tensor | None], Tensor]:
-    if has(model, "Bijection"):
+def _decoder(model: GenerativeModel) -> Callable[[Tensor, Tensor | None], Tensor]:
+    if isinstance(model, Bijection):
         return lambda z, cond: model.inverse_and_ladj(z, cond)[0]
-    if has(model, "Decoder"):
+    if isinstance(model, Decoder):
         return lambda z, cond: model.decode(z, cond).mean
-    if has(model, "Generator"):
+    if isinstance(model, Generator):
         return lambda z, cond: model.generate(z, cond)
     raise NoCapabilityError(
-        f"{type(model).__name__} has no map from codes to events.",
+        f"{type(model).__name__} has no map from latents to events.",
         hint="models with the capability Decoder, Generator or Bijection have one",
     )
 

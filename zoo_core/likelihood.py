@@ -1,11 +1,12 @@
-"""Log-likelihoods that say what kind they are, and the driver that computes them in batches.
+"""Log-likelihoods that state their kind, and the driver that computes them in batches.
 
 Values are nats per event. `bits_per_dim = -nats / (D ln 2)`; discrete probabilities need no
 offset, so 0 bits is a perfect model of integer data (protocol: Theis et al., 2016).
 
--inf nats are a value: of an event that has probability zero. Their mean is -inf with an unknown
+An event of probability zero has -inf nats. The mean over events is then -inf with an unknown
 error; in JSON it is null, and `impossible` counts the events. NaN and +inf are errors.
-Standard errors that are not known are infinite (`zoo_core.uncertainty`).
+Unknown standard errors are infinite (`zoo_core.uncertainty`). `log_likelihood` is a method of
+`GenerativeModel`.
 """
 
 import math
@@ -18,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zoo_core.catalog.specs import LikelihoodKind
-from zoo_core.contracts import Likelihood, Scores
+from zoo_core.contracts import Likelihood, LikelihoodResult
 from zoo_core.data.batches import to_model
 from zoo_core.finite import check_nats
 from zoo_core.rng import Rng
@@ -36,7 +37,7 @@ __all__ = ["LogLikelihood", "Mean", "log_likelihood", "log_mean_exp"]
 class Mean:
     """The mean of n log-likelihoods, with the standard error of that mean.
 
-    `std_err` is infinite where it is not known: of a single event, or if one has probability zero.
+    `std_err` is infinite if it is unknown: for a single event, or if one has probability zero.
     """
 
     nats: float
@@ -49,14 +50,16 @@ class Mean:
 
     @property
     def bits_per_dim(self) -> float:
+        """-nats / (D ln 2)."""
         return -self.nats / (self.dims * math.log(2))
 
     @property
     def bits_per_dim_std_err(self) -> float:
+        """The standard error of `bits_per_dim`."""
         return self.std_err / (self.dims * math.log(2))
 
     def record(self) -> dict[str, Any]:
-        """The JSON form: null is an unknown error, and nats of -inf, beside `impossible`."""
+        """The JSON form, with null for an unknown error and for nats of -inf."""
         numbers = {
             "nats": self.nats,
             "std_err": self.std_err,
@@ -82,9 +85,9 @@ class Mean:
 class LogLikelihood:
     """Per-event log-likelihoods (B,) in nats, their kind, and their own standard errors (B,).
 
-    `std_err` is the error of each number itself (Monte Carlo): 0 where nothing is random, as for
-    exact values, and infinite where it is not known. Where the method says so, `terms` (B,) each
-    are nats that add up to `nats`, and `evaluations` (B,) counts the calls of the network.
+    `std_err` is the Monte Carlo error of each number: 0 if the method is not random, as for exact
+    values, and infinite if it is unknown. Some methods give `terms`, (B,) each, which are nats
+    that add up to `nats`, and `evaluations` (B,), the number of network calls.
     """
 
     nats: Tensor
@@ -95,14 +98,14 @@ class LogLikelihood:
     evaluations: Tensor | None = None
 
     def bits_per_dim(self, term: str | None = None) -> Tensor:
-        """-nats / (D ln 2) of the whole or of one term, (B,)."""
+        """-nats / (D ln 2), (B,), of the whole or of one of the `terms`."""
         nats = self.nats if term is None else self.terms[term]
         return -nats / (self.event.dims * math.log(2))
 
     def mean(self) -> Mean:
-        """The mean over events; its error counts the spread between events.
+        """The mean over events, with the standard error from the spread between events.
 
-        A single event has no spread to tell it by, however exact its own number is.
+        The error for a single event is unknown, however exact its own number is.
         """
         n, nats = len(self.nats), self.nats.double()
         impossible = int((nats == -math.inf).sum())
@@ -112,7 +115,7 @@ class LogLikelihood:
 
 def log_likelihood(
     model: "GenerativeModel",
-    x: Tensor,
+    x: Any,
     *,
     cond: Any = None,
     method: "str | Likelihood | None" = None,
@@ -121,53 +124,62 @@ def log_likelihood(
     progress: bool = False,
     **options: Any,
 ) -> LogLikelihood:
-    """Score events by a likelihood method; see `GenerativeModel.log_likelihood`."""
+    """Score events x (B, *S): nats (B,) with their kind and standard errors.
+
+        model.log_likelihood(x, method=IWAE(k=5000)).mean().bits_per_dim
+
+    `method` is an object or a registered name, whose fields are then `options`; by default it is
+    the architecture's. Row i draws with (seed, i), whatever `batch_size` is.
+
+    Raises `NoLikelihoodError` for implicit models, `DataError` for events that do not fit, and
+    `NotFiniteError` if a value is NaN or +inf.
+    """
     from zoo_core.catalog.components import likelihood
 
     score = likelihood(model, method, options)
     x = model.event.check(x)
     cond = model.condition.check(cond, len(x))
-    parts = []
+    results = []
     with (
         evaluating(model),
         tqdm(total=len(x), unit="event", disable=None if progress else True) as bar,
     ):
         for rows in batches(len(x), model.event, batch_size):
-            parts.append(_score(model, score, x, cond, Rng(seed, rows)))
+            results.append(_score(model, score, x, cond, Rng(seed, rows)))
             bar.update(len(rows))
-    nats, errors = torch.cat([p.nats for p in parts]), torch.cat([_error(p) for p in parts])
-    terms = {name: torch.cat([p.terms[name] for p in parts]) for name in parts[0].terms}
-    counts = [p.evaluations for p in parts if p.evaluations is not None]
+    nats, errors = torch.cat([r.nats for r in results]), torch.cat([_error(r) for r in results])
+    terms = {name: torch.cat([r.terms[name] for r in results]) for name in results[0].terms}
+    counts = [r.evaluations for r in results if r.evaluations is not None]
     evaluations = torch.cat(counts) if counts else None
     return LogLikelihood(nats, score.kind, errors, model.event, terms, evaluations)
 
 
 def _score(
     model: "GenerativeModel", score: Likelihood, x: Tensor, cond: Tensor | None, rng: Rng
-) -> Scores:
-    """The scores of the events that `rng.rows` names, in float64 on the CPU.
+) -> LikelihoodResult:
+    """Score the events with the indices `rng.rows`; the result is float64 on the CPU.
 
-    Raises `NotFiniteError` if one is NaN or +inf.
+    Raises `NotFiniteError` if a value is NaN or +inf.
     """
     x = to_model(x[rng.rows], model)
     cond = None if cond is None else to_model(cond[rng.rows], model)
-    found = score(model, x, cond, rng.to(model.device))
-    if not isinstance(found, Scores):
-        found = Scores(*found) if isinstance(found, tuple) else Scores(found)
-    check_nats(found.nats, "log p")
-    return Scores(
-        found.nats.double().cpu(),
-        None if found.std_err is None else found.std_err.double().cpu(),
-        {name: term.double().cpu() for name, term in found.terms.items()},
-        None if found.evaluations is None else found.evaluations.cpu(),
+    result = score(model, x, cond, rng.to(model.device))
+    if not isinstance(result, LikelihoodResult):
+        result = LikelihoodResult(*(result if isinstance(result, tuple) else (result,)))
+    check_nats(result.nats, "log p")
+    return LikelihoodResult(
+        result.nats.double().cpu(),
+        None if result.std_err is None else result.std_err.double().cpu(),
+        {name: term.double().cpu() for name, term in result.terms.items()},
+        None if result.evaluations is None else result.evaluations.cpu(),
     )
 
 
-def _error(found: Scores) -> Tensor:
-    """NaN, which is what formulas give beside -inf nats, is no error that is known."""
-    if found.std_err is None:
-        return torch.zeros_like(found.nats)
-    return found.std_err.nan_to_num(nan=UNKNOWN, posinf=UNKNOWN)
+def _error(result: LikelihoodResult) -> Tensor:
+    """Standard errors (B,); NaN, as formulas give for -inf nats, is an unknown error."""
+    if result.std_err is None:
+        return torch.zeros_like(result.nats)
+    return result.std_err.nan_to_num(nan=UNKNOWN, posinf=UNKNOWN)
 
 
 def log_mean_exp(x: Tensor, dim: int) -> Tensor:

@@ -26,17 +26,17 @@ def list_models(
 ) -> list[str]:
     """Names of architectures and their tags that match; needs neither torch nor the network.
 
-    `pattern`, `density`, `family` and `license` are shell patterns; `pretrained=True` keeps tags
-    with weights, `False` what has none.
+    `pattern`, `density`, `family` and `license` are shell patterns. `pretrained=True` keeps tags
+    with weights, and `False` keeps the rest.
     """
-    rows = current().models(
+    rows = current().list_models(
         pattern, density=density, family=family, license=license, pretrained=pretrained
     )
     return [row.name for row in rows]
 
 
 def info(name: str) -> ModelInfo:
-    """What is known of an architecture or of a tag, without loading it."""
+    """The spec, plugin and tag of a name, without loading the model."""
     return current().model(name)
 
 
@@ -47,17 +47,24 @@ def create(
     dtype: "torch.dtype | None" = None,
     **options: Any,
 ) -> "GenerativeModel":
-    """A model with fresh parameters, drawn from torch's generator; `options` are its Config's."""
+    """A model with fresh parameters, drawn from torch's generator.
+
+        zoo.create("made", shape=(1, 8, 8), levels=17)
+
+    `options` are the fields of the architecture's Config, and its submodels by name. Raises
+    `UnknownNameError` for a name that no plugin declares, and `ConfigError` for options that do
+    not fit.
+    """
     from zoo_core.building import build
 
-    found = current().model(name)
-    if found.tag is not None:
+    known = current().model(name)
+    if known.tag is not None:
         raise UnknownNameError(
             f"{name!r} names weights; create() makes fresh parameters.",
-            hint=f"zoo.load({name!r}) or zoo.create({found.spec.arch!r})",
-            command=f"name the architecture, {found.spec.arch}",
+            hint=f"zoo.load({name!r}) or zoo.create({known.spec.arch!r})",
+            command=f"name the architecture, {known.spec.arch}",
         )
-    return build(found.spec, options).to(device=device, dtype=dtype)
+    return build(known.spec, options).to(device=device, dtype=dtype)
 
 
 def load(
@@ -74,12 +81,17 @@ def load(
 ) -> "GenerativeModel":
     """A pretrained model in evaluation mode, by name, path or Hub repository.
 
-    The rest concerns weights on the Hub. `offline` makes no request; `revision` is a branch, tag
-    or commit; `token`, `cache_dir` and `endpoint` go before `HF_TOKEN`, `HF_HUB_CACHE` and
-    `HF_ENDPOINT`; `progress` shows a bar for each file that is downloaded, on a terminal.
+        zoo.load("made.digits"), zoo.load("./runs/made/model"), zoo.load("hf://org/name@revision")
+
+    The other options concern weights on the Hub. `offline=True` makes no request; `revision` is a
+    branch, tag or commit; `token`, `cache_dir` and `endpoint` override `HF_TOKEN`, `HF_HUB_CACHE`
+    and `HF_ENDPOINT`; `progress` shows a bar for each download, on a terminal.
+
+    Raises `UnknownNameError`, `NetworkError` if a download fails, and `IntegrityError` if files
+    are not what they claim to be.
     """
     access = Access(offline, revision, token, cache_dir, endpoint, progress)
-    found = find(name, access)  # a wrong name is answered before torch is imported
+    located = find(name, access)  # a wrong name is answered before torch is imported
     from zoo_core.building import load_found
 
-    return load_found(found).to(device=device, dtype=dtype)
+    return load_found(located).to(device=device, dtype=dtype)

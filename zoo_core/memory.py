@@ -1,4 +1,4 @@
-"""Whether something fits into memory, asked before the work that would fill it."""
+"""Checks that something fits into memory, before it is allocated."""
 
 import os
 from pathlib import Path
@@ -9,14 +9,14 @@ __all__ = ["available", "require_memory"]
 
 _MEMINFO = Path("/proc/meminfo")
 _CONTAINER = Path("/sys/fs/cgroup")
-"""Of version 2: a container sees its own limit here."""
+"""Control groups, version 2: the limits of a container."""
 
 
 def available() -> int | None:
-    """Bytes that can still be used without swapping; None where the system does not say.
+    """Bytes that can be used without swapping; None if the system does not say.
 
-    Linux states them, for the machine and for a container; elsewhere it is all the memory that
-    the machine has.
+    Linux states them for the machine and for a container. On other systems it is all memory of
+    the machine.
     """
     free = [n for n in (_of_machine(), _of_container()) if n is not None]
     return min(free, default=None)
@@ -43,7 +43,7 @@ def _of_container() -> int | None:
 
 
 def require_memory(need: int, what: str, *, hint: str) -> None:
-    """Raise `UsageError` if `what` takes more bytes than there are."""
+    """Raise `UsageError` if `what` takes more bytes than are available."""
     free = available()
     if free is not None and need > free:
         raise UsageError(

@@ -1,9 +1,9 @@
 """`GenerativeModel`: what a family implements, and what the zoo derives from it.
 
-A family says what its events are (`event`, `condition`), implements the methods of the
-capabilities it has (`zoo_core.catalog.capabilities`), and either `sample_rows` or nothing if a
+A family states what its events are (`event`, `condition`) and implements the methods of its
+capabilities (`zoo_core.catalog.capabilities`). It implements `sample_rows` too, unless a
 registered sampler serves it. Sampling in batches, seeding, likelihood bookkeeping, saving and
-loading follow.
+loading are derived.
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core import config as configs
+from zoo_core import likelihood, sampling
 from zoo_core.compat import moved_attribute
 from zoo_core.contracts import Batch, Player
 from zoo_core.errors import NoCapabilityError
@@ -23,8 +24,6 @@ from zoo_core.spaces import Condition, Event
 
 if TYPE_CHECKING:
     from zoo_core.catalog.specs import ModelSpec
-    from zoo_core.contracts import Likelihood, Sampler
-    from zoo_core.likelihood import LogLikelihood
 
 __all__ = ["GenerativeModel"]
 
@@ -43,12 +42,12 @@ class GenerativeModel(nn.Module):
         self.event = event
         self.condition = condition or Condition()
         self.origin: str | None = None
-        """The commit on the Hub that the weights are from: `hf://org/name@<commit>`."""
+        """The commit on the Hub that the weights come from, `hf://org/name@<commit>`."""
 
-    # What a family implements.
+    # A family implements:
 
     def sample_rows(self, rng: Rng, cond: Tensor | None = None) -> Tensor:
-        """One event per row of `rng`, (B, *S), in one pass; every draw comes from `rng`."""
+        """Draw one event per row of `rng` in one pass, (B, *S); all randomness is from `rng`."""
         raise NoCapabilityError(
             f"{type(self).__name__} does not sample by itself.",
             hint="name a sampler: model.sample(n, sampler=...)",
@@ -56,18 +55,18 @@ class GenerativeModel(nn.Module):
         )
 
     def make_players(self, loss: Any) -> dict[str, Player]:
-        """Who is trained by the loss object: by default one player with every parameter."""
+        """The players that a loss object trains; by default one, with all parameters."""
         return {"model": Player(tuple(self.parameters()), partial(loss, self))}
 
     def data_dependent_init(self, batch: Batch, rng: Rng) -> None:
-        """Set fresh parameters from data, where some start so (actnorm); by default none do.
+        """Initialize parameters from a batch of data, as actnorm does; by default none.
 
-        Our loop calls it once, before the first step; a loop of your own may, with a batch that
-        is large enough, or the parameters stay as they are. It is the only place for this: no
-        forward pass sets parameters. A second call changes nothing.
+        The training loop calls it once, before the first step. In a loop of your own, call it
+        with a large batch, or the parameters keep their first values. A second call changes
+        nothing, and no forward pass sets parameters.
         """
 
-    # What follows from it.
+    # The zoo derives:
 
     @property
     def spec(self) -> "ModelSpec":
@@ -78,101 +77,41 @@ class GenerativeModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are; the CPU if there are none."""
+        """The device of the parameters; the CPU if there are none."""
         return next((t.device for t in self._tensors()), torch.device("cpu"))
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the floating-point parameters; torch's default if there are none."""
-        found = (t.dtype for t in self._tensors() if t.is_floating_point())
-        return next(found, torch.get_default_dtype())
+        """The dtype of the floating-point parameters; torch's default if there are none."""
+        dtypes = (t.dtype for t in self._tensors() if t.is_floating_point())
+        return next(dtypes, torch.get_default_dtype())
 
     def _tensors(self) -> Iterator[Tensor]:
         yield from self.parameters()
         yield from self.buffers()
 
     def players(self, loss: Any = None, **options: Any) -> dict[str, Player]:
-        """Who is trained, and by which loss: all that a training loop needs to know.
+        """The players by name: their parameters and losses are all that a training loop needs.
 
-        `loss` is a registered name or an object such as `ELBOLoss(beta=2.0)`; by default the
-        architecture's own. `options` are the fields of the named one.
+            for player in model.players(ELBOLoss(beta=2.0)).values(): ...
+
+        `loss` is an object or a registered name, whose fields are then `options`; by default it
+        is the architecture's.
         """
-        from zoo_core.catalog import components as resolve
+        from zoo_core.catalog import components
 
-        return self.make_players(resolve.loss(self, loss, options))
+        return self.make_players(components.loss(self, loss, options))
 
-    def sample(
-        self,
-        n: int,
-        *,
-        seed: int = 0,
-        first_row: int = 0,
-        sampler: "str | Sampler | None" = None,
-        cond: Any = None,
-        fixed: tuple[Any, Any] | None = None,
-        batch_size: int | None = None,
-        progress: bool = False,
-        **options: Any,
-    ) -> Tensor:
-        """Draw n events (n, *shape), on the CPU.
-
-        Row i depends on (seed, i) alone: neither n nor the batch size changes it. `sampler` is a
-        registered name or an object such as `DDIM(steps=50)`; `options` are the fields of the
-        named one. `cond` is one condition for all or one per event. `fixed=(values, mask)` holds
-        known values, where the sampler can; it warns of those that it does not condition on.
-        """
-        from zoo_core import sampling
-
-        return sampling.sample(
-            self,
-            n,
-            seed=seed,
-            first_row=first_row,
-            sampler=sampler,
-            cond=cond,
-            fixed=fixed,
-            batch_size=batch_size,
-            progress=progress,
-            **options,
-        )
-
-    def sample_batches(self, n: int, **arguments: Any) -> Iterator[Tensor]:
-        """The same draws as `sample`, a batch at a time."""
-        from zoo_core import sampling
-
-        return sampling.sample_batches(self, n, **arguments)
-
-    def log_likelihood(
-        self,
-        x: Any,
-        *,
-        cond: Any = None,
-        method: "str | Likelihood | None" = None,
-        seed: int = 0,
-        batch_size: int | None = None,
-        progress: bool = False,
-        **options: Any,
-    ) -> "LogLikelihood":
-        """Score events x (B, *shape): nats (B,) with their kind and standard errors.
-
-        `method` is a registered name or an object such as `IWAE(k=5000)`; by default the
-        architecture's own. Raises `NoLikelihoodError` for implicit models.
-        """
-        from zoo_core import likelihood
-
-        return likelihood.log_likelihood(
-            self,
-            x,
-            cond=cond,
-            method=method,
-            seed=seed,
-            batch_size=batch_size,
-            progress=progress,
-            **options,
-        )
+    sample = sampling.sample
+    sample_batches = sampling.sample_batches
+    log_likelihood = likelihood.log_likelihood
 
     def save(self, path: str | Path, **metadata: Any) -> Path:
-        """Write a folder with `model.safetensors` and `zoo.json` that `zoo.load` reads."""
+        """Write a folder that `zoo.load` reads, with `model.safetensors` and `zoo.json`.
+
+        `metadata` (license, source, metrics, ...) goes into `zoo.json`. Raises `OutputError` if
+        the folder cannot be written, and `NotFiniteError` if a parameter is NaN or infinite.
+        """
         from zoo_core.weights import checkpoint
 
         return checkpoint.save(self, Path(path), **metadata)

@@ -9,6 +9,7 @@ from .catalog.capabilities import Distribution as Distribution
 from .catalog.capabilities import Encoder as Encoder
 from .catalog.capabilities import Energy as Energy
 from .catalog.capabilities import Generator as Generator
+from .catalog.capabilities import LatentVariableModel as LatentVariableModel
 from .catalog.capabilities import Schedule as Schedule
 from .catalog.capabilities import Score as Score
 from .catalog.capabilities import has as has
@@ -29,13 +30,13 @@ from .catalog.specs import SamplerSpec as SamplerSpec
 from .config import Range as Range
 from .contracts import Batch as Batch
 from .contracts import Diagnosis as Diagnosis
-from .contracts import Fixed as Fixed
+from .contracts import Inpainting as Inpainting
 from .contracts import Likelihood as Likelihood
+from .contracts import LikelihoodResult as LikelihoodResult
 from .contracts import Loss as Loss
 from .contracts import LossFunction as LossFunction
 from .contracts import Player as Player
 from .contracts import Sampler as Sampler
-from .contracts import Scores as Scores
 from .data.batches import take as take
 from .data.batches import to_model as to_model
 from .data.dataset import Dataset as Dataset
@@ -51,9 +52,9 @@ from .errors import UnknownNameError as UnknownNameError
 from .errors import UsageError as UsageError
 from .errors import ZooError as ZooError
 from .errors import ZooWarning as ZooWarning
-from .evaluation.feature_set import Cloud as Cloud
 from .evaluation.feature_set import Estimate as Estimate
-from .finite import check_reals as check_reals
+from .evaluation.feature_set import FeatureSet as FeatureSet
+from .finite import check_finite as check_finite
 from .lazy import attach as attach
 from .likelihoods.iwae import LogMeanExp as LogMeanExp
 from .likelihoods.posterior import Draw as Draw
@@ -71,7 +72,7 @@ from .rng import Rng as Rng
 from .sampling import evaluating as evaluating
 from .spaces import Condition as Condition
 from .spaces import Event as Event
-from .spaces import ordinal as ordinal
+from .spaces import rescale_levels as rescale_levels
 from .uncertainty import UNKNOWN as UNKNOWN
 from .weights.third_party import Converted as Converted
 from .weights.third_party import Foreign as Foreign

@@ -54,7 +54,9 @@ def push(
         golden.check(model, folder)
     text = card(repo, model.spec, metadata)
     names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
-    paths = {n: folder / n for n in layout.wanted(names) if checkpoint.is_model_file(folder / n)}
+    paths = {
+        n: folder / n for n in layout.zoo_files(names) if checkpoint.is_model_file(folder / n)
+    }
     sizes = {name: path.stat().st_size for name, path in paths.items()}
     planned = Pushed(repo, {**sizes, CARD: len(text.encode())}, text)
     if dry_run:

@@ -1,7 +1,7 @@
-"""Small files of which nothing is known yet: a regular file, of so many bytes, nested so deeply.
+"""Reads small files that are not trusted: regular files only, of bounded size and depth.
 
-The bounds are looked at before the work that they bound. What does not keep them raises `OSError`
-or `ValueError`, which each caller turns into an error that names the file and the remedy.
+Bounds are checked before the work that they limit. Files that exceed them raise `OSError` or
+`ValueError`, which callers turn into an error with the file's name and a remedy.
 """
 
 import errno
@@ -28,55 +28,55 @@ __all__ = [
 ]
 
 MAX_TEXT = 1 << 20
-"""Bytes of a text file that is read whole."""
+"""Largest text file that is read, in bytes."""
 
 _MAX_DEPTH = 64
 _MAX_KEY = 64
-"""Parts of a dotted key of TOML, whose cost is the square of their number."""
+"""Most names in a dotted key of TOML, whose cost is quadratic."""
 _PART = r"""(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
 _LONG_KEY = re.compile(rf"(?<![\w-])(?:{_PART}[ \t]*+\.[ \t]*+){{{_MAX_KEY}}}")
 
 
 class _TooDeepError(ValueError):
-    """Brackets in brackets, more than any config has."""
+    """Nested more deeply than any config is."""
 
     def __init__(self) -> None:
         super().__init__(f"it is nested more than {_MAX_DEPTH} deep")
 
 
 def regular(path: Path) -> int:
-    """The bytes of a regular file; `OSError` for anything else, which might never end.
+    """The size in bytes of a regular file; raises `OSError` for anything else.
 
-    Opening a FIFO waits for somebody to write to it, and a device may have no end.
+    Opening a FIFO would block, and reading a device may never end.
     """
-    found = path.stat()
-    if stat.S_ISDIR(found.st_mode):
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return found.st_size
+    return status.st_size
 
 
-def read_text(path: Path, most: int = MAX_TEXT) -> str:
-    """A text file in UTF-8 of at most `most` bytes."""
-    if regular(path) > most:
-        raise ValueError(f"it is larger than {most:,} bytes")
+def read_text(path: Path, max_bytes: int = MAX_TEXT) -> str:
+    """A text file in UTF-8 of at most `max_bytes` bytes."""
+    if regular(path) > max_bytes:
+        raise ValueError(f"it is larger than {max_bytes:,} bytes")
     with path.open("rb") as file:
-        return file.read(most).decode()
+        return file.read(max_bytes).decode()
 
 
-def read_json(path: Path, most: int = MAX_TEXT) -> Any:
-    """A JSON file of at most `most` bytes."""
-    return parse_json(read_text(path, most))
+def read_json(path: Path, max_bytes: int = MAX_TEXT) -> Any:
+    """A JSON file of at most `max_bytes` bytes."""
+    return parse_json(read_text(path, max_bytes))
 
 
-def read_toml(path: Path, most: int = MAX_TEXT) -> dict[str, Any]:
-    """A TOML file of at most `most` bytes."""
-    return parse_toml(read_text(path, most))
+def read_toml(path: Path, max_bytes: int = MAX_TEXT) -> dict[str, Any]:
+    """A TOML file of at most `max_bytes` bytes."""
+    return parse_toml(read_text(path, max_bytes))
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text; `ValueError` if it is none or is nested too deeply."""
+    """The value of a JSON text; raises `ValueError` if it is invalid or nested too deeply."""
     try:
         return _shallow(json.loads(text))
     except RecursionError:
@@ -84,7 +84,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The table of a TOML text; `ValueError` if it is none or is nested too deeply."""
+    """The table of a TOML text; raises `ValueError` if it is invalid or nested too deeply."""
     if _LONG_KEY.search(text):
         raise ValueError(f"a key of it has more than {_MAX_KEY} parts")
     try:
@@ -95,7 +95,11 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def literal(text: str) -> Any:
-    """What an option `name=value` says: JSON (`5`, `0.5`, `true`, `[1,2]`), or else a string."""
+    """The value of an option `name=value`: JSON (`5`, `0.5`, `true`, `[1,2]`), else a string.
+
+    >>> literal("0.5"), literal("raster")
+    (0.5, 'raster')
+    """
     try:
         return parse_json(text)
     except _TooDeepError as error:
@@ -104,14 +108,14 @@ def literal(text: str) -> Any:
         return text
 
 
-def shown(value: Any, most: int = 200) -> str:
-    """`repr(value)` for a message, cut where it is long."""
+def shown(value: Any, max_chars: int = 200) -> str:
+    """`repr(value)` for a message, cut if it is long."""
     text = repr(value)
-    return text if len(text) <= most else f"{text[:most]}..."
+    return text if len(text) <= max_chars else f"{text[:max_chars]}..."
 
 
 def _shallow(value: Any) -> Any:
-    """A value as it is, once its lists and tables were seen to end, level by level."""
+    """`value`, unchanged; raises if its lists and tables are nested too deeply."""
     level = [value]
     for _ in range(_MAX_DEPTH):
         level = [inner for outer in level for inner in _inside(outer)]

@@ -1,7 +1,7 @@
-"""Random numbers of a batch: row i of seed s is the same whatever else is drawn.
+"""Random numbers for a batch, in which row i of a seed is the same whatever else is drawn.
 
-Philox 4x32-10 (Salmon et al., 2011) with the seed as key and (block, step, stream, row) as
-counter. Nothing else may be a source of randomness while sampling or scoring.
+Philox 4x32-10 (Salmon et al., 2011), a counter-based generator: the seed is the key, and (block,
+step, stream, row) the counter. Sampling and scoring use no other source of randomness.
 """
 
 import hashlib
@@ -22,14 +22,22 @@ _ROWS = 1 << 32
 
 
 class Rng:
-    """Draws for the rows of a batch.
+    """Random draws for the rows of a batch.
 
-    `stream` names what is drawn and `step` counts repetitions of it; the same (seed, row,
-    stream, step) gives the same bits on every backend, in any batch.
+    `stream` names a draw and `step` counts its repetitions. The same (seed, row, stream, step)
+    gives the same bits in any batch, on every backend.
+
+    >>> whole, last = Rng(0, 4).normal(stream="z"), Rng(0, [3]).normal(stream="z")
+    >>> bool(whole[3] == last[0])
+    True
     """
 
     def __init__(self, seed: int, rows: Tensor | Sequence[int] | int, *, scope: str = "") -> None:
-        """`rows`: int64 row numbers (B,), or a count n for rows 0..n-1."""
+        """`rows` are row indices (B,) in [0, 2^32), or their number n for rows 0..n-1.
+
+        `scope` is put before the name of every stream. Raises `UsageError` for a seed outside
+        [0, 2^64).
+        """
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < _SEEDS:
             raise UsageError(f"seed = {seed!r}; it must be an integer in [0, 2^64).")
         rows = torch.arange(rows) if isinstance(rows, int) else torch.as_tensor(rows)
@@ -44,17 +52,19 @@ class Rng:
 
     @property
     def device(self) -> torch.device:
+        """The device of the draws."""
         return self.rows.device
 
     def __getitem__(self, rows: slice) -> "Rng":
-        """A part of the batch; its rows draw what they drew in the whole."""
+        """Some rows of the batch, whose draws stay the same."""
         return self._copy(self.rows[rows], self._scope)
 
     def scope(self, name: str) -> "Rng":
-        """The same rows, with `name` put before every stream's name."""
+        """The same rows with `name/` before the name of every stream, which gives new draws."""
         return self._copy(self.rows, f"{self._scope}{name}/")
 
     def to(self, device: torch.device | str) -> "Rng":
+        """The same rows, drawing on another device."""
         return self._copy(self.rows.to(device), self._scope)
 
     def normal(self, shape: Sequence[int] = (), *, stream: str, step: int = 0) -> Tensor:
@@ -65,7 +75,7 @@ class Rng:
         return draws.view(len(self), *shape)
 
     def uniform(self, shape: Sequence[int] = (), *, stream: str, step: int = 0) -> Tensor:
-        """Uniforms in [0, 1) on a grid of 2^-24, (B, *shape), float32."""
+        """Uniforms in [0, 1), multiples of 2^-24, (B, *shape), float32."""
         draws = philox.uniform(
             self.seed, self.rows, prod(shape), stream=self.stream(stream), step=step
         )
@@ -88,7 +98,7 @@ class Rng:
         return copy
 
     def stream(self, name: str) -> int:
-        """The number of a stream, for kernels that draw from (seed, rows, stream, step) inside."""
+        """The number of a stream, for kernels that draw from (seed, rows, stream, step)."""
         return _hash(f"{self._scope}{name}")
 
 

@@ -1,11 +1,11 @@
 """The sampling driver: rows, batches, seeds and progress, for every sampler alike.
 
-A sampler draws one batch; this file asks it for rows 0..n-1 in batches of bounded memory. Row i
-depends on (seed, i) alone.
+A sampler draws one batch; the driver asks it for rows 0..n-1 in batches of bounded memory. Row i
+depends on (seed, i) alone. `sample` and `sample_batches` are the methods of `GenerativeModel`.
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from zoo_core.contracts import Completes, Fixed, Sampler
+from zoo_core.contracts import Inpainting, Sampler, SupportsInpainting
 from zoo_core.data.batches import to_model
 from zoo_core.errors import DataError, NoCapabilityError, UsageError, warn
-from zoo_core.finite import check_parameters, check_reals
+from zoo_core.finite import check_finite, check_parameters
 from zoo_core.memory import require_memory
 from zoo_core.rng import Rng
 from zoo_core.spaces import Event
@@ -46,24 +46,59 @@ class Direct:
         return model.sample_rows(rng, cond)
 
 
-def sample(model: "GenerativeModel", n: int, **arguments: Any) -> Tensor:
-    """Draw n events (n, *shape) on the CPU; see `GenerativeModel.sample`."""
-    parts = sample_batches(model, n, **arguments)
-    kind = torch.int64 if model.event.discrete else model.dtype
+def sample(
+    model: "GenerativeModel",
+    n: int,
+    *,
+    seed: int = 0,
+    first_row: int = 0,
+    sampler: "str | Sampler | None" = None,
+    cond: Any = None,
+    fixed: tuple[Any, Any] | None = None,
+    batch_size: int | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> Tensor:
+    """Draw n events (n, *S), on the CPU.
+
+        model.sample(16, seed=0, sampler=DDIM(steps=50))
+
+    Row i depends on (seed, first_row + i) alone: neither n nor `batch_size` changes it. `sampler`
+    is an object or a registered name, whose fields are then `options`; by default it is the
+    architecture's. `cond` is one condition for all events or one for each. `fixed=(values, mask)`
+    asks for inpainting: events equal `values` where `mask` is true, both broadcast to (n, *S). A
+    `ZooWarning` says which of these values the sampler does not condition on.
+
+    Raises `UsageError` or `DataError` for arguments that do not fit the model, and
+    `NoCapabilityError` if the model or the sampler cannot do what is asked.
+    """
+    drawn = sample_batches(
+        model,
+        n,
+        seed=seed,
+        first_row=first_row,
+        sampler=sampler,
+        cond=cond,
+        fixed=fixed,
+        batch_size=batch_size,
+        progress=progress,
+        **options,
+    )
+    dtype = torch.int64 if model.event.discrete else model.dtype
     require_memory(
-        n * event_bytes(model.event, kind),
+        n * event_bytes(model.event, dtype),
         f"{n:,} events of shape {model.event.shape}",
         hint="iterate over sample_batches(...) instead, or write npz with zoo sample",
     )
-    first = next(parts)
+    first = next(drawn)
     if len(first) == n:
         return first
     out = first.new_empty((n, *model.event.shape))
     out[: len(first)] = first
     done = len(first)
-    for part in parts:
-        out[done : done + len(part)] = part
-        done += len(part)
+    for batch in drawn:
+        out[done : done + len(batch)] = batch
+        done += len(batch)
     return out
 
 
@@ -78,26 +113,29 @@ def sample_batches(
     fixed: tuple[Any, Any] | None = None,
     batch_size: int | None = None,
     progress: bool = False,
-    trace: Any = None,
+    trace: Callable[[int, Tensor], None] | None = None,
     **options: Any,
 ) -> Iterator[Tensor]:
-    """Yield n events in batches of bounded memory; see `GenerativeModel.sample`."""
+    """Yield the draws of `sample` in batches (B, *S) of bounded memory.
+
+    `trace(step, x)` is called at each step of a sampler that takes it, once for every batch.
+    """
     from zoo_core.catalog.components import sampler as resolve_sampler
 
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise UsageError(f"n = {n!r}; it must be an integer of at least 1.")
     draw = resolve_sampler(model, sampler, options)
     cond = model.condition.check(cond, n)
-    known = None if fixed is None else check_fixed(model.event, fixed, n)
-    extras = _extras(draw, fixed=known, trace=trace)
+    inpainting = None if fixed is None else _inpainting(model.event, fixed, n)
+    extras = _optional_keywords(draw, fixed=inpainting, trace=trace)
     if model.event.discrete:  # draws from NaN are integers like any others
         check_parameters(model.state_dict(), "the model cannot be drawn from")
-    if known is not None and isinstance(draw, Completes):
-        remark = draw.ignored(model, known.distinct())
-        if remark is not None:
-            warn(remark)
+    if inpainting is not None and isinstance(draw, SupportsInpainting):
+        warning = draw.ignored(model, inpainting.distinct())
+        if warning is not None:
+            warn(warning)
     return _draw_batches(
-        model, draw, n, seed, first_row, cond, known, extras, batch_size, progress
+        model, draw, n, seed, first_row, cond, inpainting, extras, batch_size, progress
     )
 
 
@@ -108,7 +146,7 @@ def _draw_batches(
     seed: int,
     first_row: int,
     cond: Tensor | None,
-    fixed: Fixed | None,
+    inpainting: Inpainting | None,
     extras: dict[str, Any],
     batch_size: int | None,
     progress: bool,
@@ -117,8 +155,8 @@ def _draw_batches(
     cond = None if cond is None else to_model(cond, model)
     with tqdm(total=n, unit="event", disable=None if progress else True) as bar:
         for rows in batches(n, model.event, batch_size):
-            if fixed is not None:
-                extras["fixed"] = fixed.rows(rows, device)
+            if inpainting is not None:
+                extras["fixed"] = inpainting.rows(rows, device)
             rng = Rng(seed, rows + first_row).to(device)
             with evaluating(model):
                 x = draw(model, rng, None if cond is None else cond[rows], **extras)
@@ -127,51 +165,51 @@ def _draw_batches(
 
 
 def _events(event: Event, x: Tensor, n: int, *, name: str) -> Tensor:
-    """What a sampler drew as n events on the CPU; raises `DataError` where it cannot be any,
-    and `NotFiniteError` for NaN and infinite values.
+    """What a sampler returned, as n events on the CPU.
 
-    Reals are on the network's scale, which for events of reals is their own.
+    Floating point is on the network's scale, which for events of reals is their own. Raises
+    `DataError` if `x` cannot be n events, and `NotFiniteError` for NaN and infinite values.
     """
     if not isinstance(x, Tensor) or x.ndim == 0:
         raise DataError(f"{name} is a {type(x).__name__}, not a batch of events: {event}.")
     if x.is_floating_point():
-        check_reals(x, name)
+        check_finite(x, name)
         x = event.from_network(x)
     if len(x) != n:
         raise DataError(f"{name} has {len(x)} rows; {n} were asked for.")
     return event.check(x.cpu(), name=name)
 
 
-def _extras(draw: Sampler, **given: Any) -> dict[str, Any]:
-    """The optional keywords that were given; refuses those the sampler does not take."""
-    takes = inspect.signature(draw.__call__).parameters
-    wanted = {k: v for k, v in given.items() if v is not None}
-    for name in wanted:
-        if name not in takes:
+def _optional_keywords(draw: Sampler, **values: Any) -> dict[str, Any]:
+    """The optional keywords that are not None; raises if the sampler does not take one."""
+    parameters = inspect.signature(draw.__call__).parameters
+    keywords = {k: v for k, v in values.items() if v is not None}
+    for name in keywords:
+        if name not in parameters:
             raise NoCapabilityError(
                 f"sampler {type(draw).__name__} takes no {name}=.",
                 hint="zoo info MODEL lists its samplers",
             )
-    return wanted
+    return keywords
 
 
-def check_fixed(event: Event, fixed: tuple[Any, Any], n: int) -> Fixed:
-    """Known (values, mask) as tensors (n, *shape); raises `DataError` if they do not fit."""
+def _inpainting(event: Event, fixed: tuple[Any, Any], n: int) -> Inpainting:
+    """`fixed=(values, mask)` as tensors (n, *S); raises `DataError` if they do not fit."""
     try:
         values, mask = fixed
         shape = (n, *event.shape)
         values, mask = torch.as_tensor(values), torch.as_tensor(mask, dtype=torch.bool)
-        known = torch.where(mask, values, torch.zeros_like(values))
-        known = known + known.new_zeros(1, *event.shape)
+        observed = torch.where(mask, values, torch.zeros_like(values))
+        observed = observed + observed.new_zeros(1, *event.shape)
         values, mask = values.expand(shape), mask.expand(shape)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"fixed does not fit {event} ({error}); give (values, mask).") from None
-    event.check(known, name="fixed values")
-    return Fixed(values, mask)
+    event.check(observed, name="fixed values")
+    return Inpainting(values, mask)
 
 
 def batches(n: int, event: Event, batch_size: int | None) -> Iterator[Tensor]:
-    """Row numbers 0..n-1 in batches; without a size, as many as a bounded memory holds."""
+    """Yield indices 0..n-1 in batches, by default as many as a bounded memory holds."""
     if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
         raise UsageError(f"batch_size = {batch_size!r}; it must be an integer of at least 1.")
     size = batch_size or max(1, min(_MAX_BATCH, _BATCH_VALUES // max(1, event.dims)))
@@ -185,16 +223,16 @@ def batches(n: int, event: Event, batch_size: int | None) -> Iterator[Tensor]:
 
 
 def event_bytes(event: Event, dtype: torch.dtype) -> int:
-    """What one event takes in memory."""
+    """Bytes of one event in memory."""
     return max(1, event.dims) * dtype.itemsize
 
 
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; the modules' own modes come back afterwards.
+    """Evaluation mode without gradients; each module's own mode is restored afterwards.
 
-    It is `no_grad`, not `inference_mode` (which measures no faster), so that a sampler or a
-    likelihood that differentiates says `torch.enable_grad()` and nothing else.
+    It uses `no_grad`, not `inference_mode` (which measures no faster), so that a sampler or a
+    likelihood that differentiates needs `torch.enable_grad()` and nothing else.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -54,8 +54,8 @@ def read(path: Path) -> tuple[str, dict[str, Tensor]]:
 
 
 def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
-    found = hashlib.sha256(f"{len(text)} {text}".encode())
+    sha256 = hashlib.sha256(f"{len(text)} {text}".encode())
     for name in sorted(tensors):
-        found.update(f"{len(name)} {name}".encode())
-        absorb(found, tensors[name])
-    return found.hexdigest()
+        sha256.update(f"{len(name)} {name}".encode())
+        absorb(sha256, tensors[name])
+    return sha256.hexdigest()

@@ -1,7 +1,7 @@
-"""What a model is a distribution over, and what it may be conditioned on.
+"""Spaces of models: events, over which they are distributions, and conditions.
 
-An event is one x: integers 0..K-1 or reals in a range, of a fixed shape. Batches put B first.
-Images are (C, H, W). Checks run at the public boundary and say no to everything else.
+An event is one x of a fixed shape: integers 0..K-1, or reals in a range. The batch B comes first;
+images are (C, H, W). Public functions check what they get against them.
 """
 
 import math
@@ -14,14 +14,17 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["Condition", "Event", "ordinal"]
+__all__ = ["Condition", "Event", "rescale_levels"]
 
 
 @dataclass(frozen=True)
 class Event:
-    """Shape and values of one x.
+    """The shape and values of one x: integers 0..K-1 with `levels` K, else reals in [low, high].
 
-    With `levels` K the values are integers 0..K-1; without, reals in [low, high].
+    >>> Event((1, 28, 28), levels=256).dims
+    784
+    >>> print(Event((2,), low=0.0))
+    reals in [0, inf] of shape 2
     """
 
     shape: tuple[int, ...]
@@ -31,11 +34,12 @@ class Event:
 
     @property
     def discrete(self) -> bool:
+        """Whether the values are integers."""
         return self.levels is not None
 
     @property
     def dims(self) -> int:
-        """Number D of scalar values in one event."""
+        """The number D of values in an event."""
         return math.prod(self.shape)
 
     def __str__(self) -> str:
@@ -47,21 +51,21 @@ class Event:
         return f"reals in [{low}, {high}] of shape {shape}"
 
     def to_network(self, x: "Tensor", dtype: "torch.dtype | None" = None) -> "Tensor":
-        """Events (B, *S) as networks see them: 2 x / (K - 1) - 1 of integers, reals as they are.
+        """Events (B, *S) on the scale of networks: integers as 2 x / (K - 1) - 1, reals unchanged.
 
-        In `dtype`, by default torch's own.
+        The result is in `dtype`, by default torch's default.
         """
         import torch
 
         dtype = dtype or torch.get_default_dtype()
-        return x.to(dtype) if self.levels is None else ordinal(x, self.levels, dtype)
+        return x.to(dtype) if self.levels is None else rescale_levels(x, self.levels, dtype)
 
     def from_network(self, y: "Tensor") -> "Tensor":
-        """The nearest events of reals y (B, *S) on the network's scale.
+        """The nearest events to y (B, *S) on the scale of networks, the inverse of `to_network`.
 
-            x = round((y + 1) (K - 1) / 2), held in 0..K-1
+            x = round((y + 1) (K - 1) / 2), clipped to 0..K-1
 
-        of integers; of reals, which have no other scale, y held in [low, high].
+        for integers; y clipped to [low, high] for reals.
         """
         if self.levels is not None:
             top = self.levels - 1
@@ -69,14 +73,15 @@ class Event:
         return y if self.low is None and self.high is None else y.clamp(self.low, self.high)
 
     def check(self, x: Any, *, device: "torch.device | str" = "cpu", name: str = "x") -> "Tensor":
-        """`x` as a tensor (B, *shape) of this event: int64 if discrete, else floating point.
+        """`x` as a tensor (B, *shape) of such events: int64 if discrete, else floating point.
 
-        Raises `DataError` for any other shape, dtype or value, and for an empty batch.
+        Raises `DataError` if it has another shape, dtype or value, or is empty. `name` is what
+        messages call it.
         """
         x = _tensor(x, name)
         if tuple(x.shape[1:]) != self.shape or x.ndim != len(self.shape) + 1:
-            want: tuple[int | str, ...] = ("B", *self.shape)
-            raise DataError(f"{name} has shape {tuple(x.shape)}; expected {_shape(want)}: {self}.")
+            expected = _shape(("B", *self.shape))
+            raise DataError(f"{name} has shape {tuple(x.shape)}; expected {expected}: {self}.")
         if len(x) == 0:
             raise DataError(f"{name} is an empty batch; give at least one event: {self}.")
         return (self._integers(x, name) if self.discrete else self._reals(x, name)).to(device)
@@ -112,7 +117,10 @@ class Event:
 class Condition:
     """What a model is conditioned on: nothing, one of K classes, a vector or an image.
 
-    An `optional` condition may be left out (classifier-free guidance, completion).
+    An `optional` condition may be left out, as classifier-free guidance does.
+
+    >>> print(Condition("classes", classes=10))
+    a class 0..9
     """
 
     kind: Literal["none", "classes", "vector", "image"] = "none"
@@ -132,7 +140,10 @@ class Condition:
     def check(
         self, cond: Any, batch: int, *, device: "torch.device | str" = "cpu"
     ) -> "Tensor | None":
-        """`cond` for `batch` events; one condition is repeated for all. Raises `DataError`."""
+        """`cond` as a tensor of `batch` conditions, for which a single one is repeated.
+
+        Raises `DataError` if it does not fit, or is missing and not optional.
+        """
         if cond is None:
             if self.kind == "none" or self.optional:
                 return None
@@ -149,10 +160,10 @@ class Condition:
             )
         cond = _tensor(cond, "cond")
         if tuple(cond.shape) not in (self.shape, (batch, *self.shape)):
-            want = _shape((batch, *self.shape))
-            raise DataError(f"cond has shape {tuple(cond.shape)}; expected {want}: {self}.")
+            expected = _shape((batch, *self.shape))
+            raise DataError(f"cond has shape {tuple(cond.shape)}; expected {expected}: {self}.")
         values = Event(self.shape, levels=self.classes)
-        if tuple(cond.shape) == self.shape:  # checked once, however many it serves
+        if tuple(cond.shape) == self.shape:  # one check is enough for all
             one = values.check(cond.unsqueeze(0), device=device, name="cond")
             return one.expand(batch, *self.shape)
         return values.check(cond, device=device, name="cond")
@@ -171,6 +182,11 @@ def _shape(shape: tuple[int | str, ...]) -> str:
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
 
 
-def ordinal(x: "Tensor", levels: int, dtype: "torch.dtype") -> "Tensor":
-    """Integers 0..K-1 as equally spaced reals from -1 to 1."""
+def rescale_levels(x: "Tensor", levels: int, dtype: "torch.dtype") -> "Tensor":
+    """Quantization levels 0..K-1 as equally spaced reals from -1 to 1.
+
+    >>> import torch
+    >>> rescale_levels(torch.tensor([0, 2, 4]), 5, torch.float32).tolist()
+    [-1.0, 0.0, 1.0]
+    """
     return x.to(dtype) * (2 / (levels - 1)) - 1

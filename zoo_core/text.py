@@ -1,7 +1,7 @@
-r"""Text of others as it may be printed: a terminal must not obey what a file or a server wrote.
+r"""Makes untrusted text printable: a terminal must not obey what a file or a server wrote.
 
-Names of tensors, listings of the Hub, metadata of plugins and errors of libraries are not ours.
-Whatever prints calls `printable` for one line, or `printable_lines` for several.
+Names of tensors, listings of the Hub, metadata of plugins and errors of libraries are untrusted.
+All that is printed goes through `printable` (one line) or `printable_lines`.
 """
 
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ __all__ = ["cell", "printable", "printable_lines", "table"]
 
 
 def printable(text: str) -> str:
-    r"""One line whose control characters are visible escapes; the rest stays as it is.
+    r"""The text with all characters that are not printable as visible escapes.
 
-    These are the characters that `str.isprintable` denies: C0 and C1 controls, line breaks,
-    directions of writing, zero-width and other invisible characters, lone surrogates.
+    These are C0 and C1 controls, line breaks, bidirectional controls, zero-width and other
+    invisible characters, and lone surrogates (`str.isprintable`).
 
     >>> print(printable("red \x1b[31m\r"))
     red \x1b[31m\r
@@ -25,12 +25,12 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    r"""The same of a text whose line breaks and tabs are meant, such as a traceback."""
+    r"""`printable` for text with intended line breaks and tabs, such as a traceback."""
     return "\n".join(map(printable, text.expandtabs().replace("\r\n", "\n").split("\n")))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]], right: str = "") -> list[str]:
-    """Aligned columns, the header first; `right` names the columns to align to the right."""
+    """The lines of a table with a header; `right` names the columns to align to the right."""
     cells = [[cell(value) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
     flush = [name in right.split() for name in header]
@@ -46,7 +46,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], right: str = "")
 
 
 def cell(value: Any) -> str:
-    """A value as a table shows it."""
+    """A value as text in a table."""
     if value is None:
         return "-"
     if isinstance(value, bool):

@@ -1,7 +1,7 @@
-"""Standard errors that are known and that are not, as numbers, as text and in JSON.
+"""Standard errors, known and unknown: as numbers, in text and in JSON.
 
-An error that is not known is infinite: whatever is divided by it shows nothing, and whatever it
-bounds is not bounded. It prints as `?` and is null in JSON, which has no infinite numbers.
+An unknown standard error is infinite, so that a difference divided by it is never significant. It
+prints as `?`, and is null in JSON, which has no infinite numbers.
 """
 
 import math
@@ -16,9 +16,9 @@ UNKNOWN = math.inf
 
 
 def mean_error(values: "Tensor") -> float:
-    """Standard error of the mean of independent values (N,); unknown of fewer than two.
+    """The standard error of the mean of independent values (N,).
 
-    It is unknown as well where the values have no finite spread, for one of them is infinite.
+    It is unknown for fewer than two values, and if a value is infinite.
     """
     if len(values) < 2 or not bool(values.isfinite().all()):
         return UNKNOWN
@@ -26,12 +26,16 @@ def mean_error(values: "Tensor") -> float:
 
 
 def plus_minus(error: float | None, form: str = ".3f") -> str:
-    """`+- 0.012`, or `+- ?` where the error is not known (None is how JSON says it)."""
+    """`+- 0.012`, or `+- ?` if the error is unknown, which is None in JSON.
+
+    >>> plus_minus(0.0123), plus_minus(UNKNOWN)
+    ('+- 0.012', '+- ?')
+    """
     return f"+- {error:{form}}" if error is not None and math.isfinite(error) else "+- ?"
 
 
 def finite_or_null(value: Any) -> Any:
-    """The JSON form of numbers, also within lists and mappings: null for what is not finite."""
+    """The JSON form of numbers, also inside lists and dicts: None if they are not finite."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -40,5 +44,5 @@ def finite_or_null(value: Any) -> Any:
 
 
 def from_json(value: float | None, null: float = UNKNOWN) -> float:
-    """A number as it was recorded; `null` is what a missing one stands for."""
+    """A recorded number; `null` is the value of a missing one."""
     return null if value is None else float(value)

@@ -100,7 +100,7 @@ def models(folder: Path, registry: Registry) -> None:
     """Every architecture at its tiny size, then the variants."""
     from zoo_core.testing.subjects import ModelSubject
 
-    for entry in registry.all("model"):
+    for entry in registry.models:
         subject = ModelSubject(entry.spec, entry.plugin, registry)
         keep(subject.model, folder / subject.name)
     for name, (arch, options) in VARIANTS.items():
@@ -154,7 +154,7 @@ def training(folder: Path) -> None:
         shutil.copytree(run_recipe(recipe, Path(scratch), progress=False), folder / "model")
     model, data = zoo.load(str(folder / "model")), data_of(folder / "model")
     about = {"name": "nsf_coupling.tiny", "weights": weights_hash(folder / "model")}
-    found = evaluate(model, data, parts=["likelihood", "quality"], n=32, about=about)
+    found = evaluate(model, data, measurements=["likelihood", "quality"], n=32, about=about)
     write_record(folder / "model", found.record)
 
 

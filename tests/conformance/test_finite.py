@@ -9,13 +9,13 @@ import zoo_core as zoo
 from zoo_core.catalog.registry import current
 from zoo_core.testing.subjects import ModelSubject
 
-ARCHITECTURES = sorted(e.spec.arch for e in current().all("model"))
+ARCHITECTURES = sorted(e.spec.arch for e in current().models)
 
 
 @pytest.fixture(params=ARCHITECTURES)
 def poisoned(request):
     """A model of which every parameter is NaN, and its subject."""
-    entry = next(e for e in current().all("model") if e.spec.arch == request.param)
+    entry = next(e for e in current().models if e.spec.arch == request.param)
     subject = ModelSubject(entry.spec, entry.plugin, current())
     model = subject.model()
     with torch.no_grad():

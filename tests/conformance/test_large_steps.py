@@ -14,7 +14,7 @@ from zoo_core.training.loop import train
 from zoo_core.workflows import load_recipe
 
 RECIPES = sorted(
-    r.name for r in current().models() if r.tag is not None and r.name.endswith(".digits")
+    r.name for r in current().list_models() if r.tag is not None and r.name.endswith(".digits")
 )
 
 

@@ -12,7 +12,7 @@ from zoo_core.data.dataset import Dataset, Split
 from zoo_core.training.loop import train
 from zoo_core.workflows import load_recipe
 
-RECIPES = sorted(r.name for r in current().models() if r.tag is not None and r.tag.recipe)
+RECIPES = sorted(r.name for r in current().list_models() if r.tag is not None and r.tag.recipe)
 _UNET = {"type": "unet", "channels": [8, 16], "down": ["plain", "attention"], "groups": 8}
 SMALLER = {  # what would take seconds a step here: the same architecture with less of it
     "ddpm.binarized_mnist": {"network": {**_UNET, "layers": 1}},

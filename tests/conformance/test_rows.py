@@ -19,13 +19,13 @@ OPTIONS["ode"] = {"rtol": 1e-2, "atol": 1e-2}
 
 
 def bundled():
-    rows = current().models("*.digits", pretrained=True)
+    rows = current().list_models("*.digits", pretrained=True)
     return [row for row in rows if row.tag.status == "bundled"]
 
 
 def samplers(row):
     """The model's own, and the registered ones whose capabilities it has."""
-    entries = current().all("sampler")
+    entries = current().samplers
     able = [e.spec for e in entries if {*e.spec.requires} <= {*row.spec.capabilities}]
     named = {spec.name for spec in able if spec.requires}
     return sorted(named | {row.spec.default_sampler} - {None}) or [None]

@@ -120,10 +120,17 @@ def test_child_processes_are_started_in_one_place():
 
 @pytest.mark.parametrize(
     "line",
-    ["import subprocess", "from subprocess import run", "import os; os.system('ls')",
-     "from os import execv", "import multiprocessing.pool", "from torch import multiprocessing",
-     "from concurrent.futures import ProcessPoolExecutor", "asyncio.create_subprocess_exec('ls')"],
-)  # fmt: skip
+    [
+        "import subprocess",
+        "from subprocess import run",
+        "import os; os.system('ls')",
+        "from os import execv",
+        "import multiprocessing.pool",
+        "from torch import multiprocessing",
+        "from concurrent.futures import ProcessPoolExecutor",
+        "asyncio.create_subprocess_exec('ls')",
+    ],
+)
 def test_the_search_for_child_processes_finds_them(line, tmp_path):
     (tmp_path / "module.py").write_text(line)
     assert list(starters(tmp_path / "module.py"))

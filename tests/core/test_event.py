@@ -33,9 +33,12 @@ WRONG = [
     (REALS, torch.full((1, 2), math.nan), "x holds NaN or infinite values"),
     (REALS, torch.full((1, 2), math.inf), "x holds NaN or infinite values"),
     (REALS, torch.full((1, 2), 1.5), "x has values from 1.5 to 1.5; expected reals in [-1, 1]"),
-    (Event(()), torch.zeros(()), "x has shape (); expected (B,): reals in [-inf, inf] of shape "
-     "scalar"),
-]  # fmt: skip
+    (
+        Event(()),
+        torch.zeros(()),
+        "x has shape (); expected (B,): reals in [-inf, inf] of shape scalar",
+    ),
+]
 
 
 @pytest.mark.parametrize(("event", "x", "message"), WRONG)

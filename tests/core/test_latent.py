@@ -1,4 +1,4 @@
-"""Latent space tools serve every family: codes, back from codes, and ways between them."""
+"""Latents of every family with latents: encoding, decoding, and paths between them."""
 
 import math
 
@@ -21,17 +21,17 @@ def ends():
 @pytest.mark.parametrize("path", [latent.lerp, latent.slerp])
 def test_paths_begin_and_end_at_their_codes(ends, path):
     a, b = ends
-    codes = latent.interpolate(a, b, steps=7, path=path)
-    assert codes.shape == (5, 7, 3, 4)
-    torch.testing.assert_close(codes[:, 0], a)
-    torch.testing.assert_close(codes[:, -1], b)
+    latents = latent.interpolate(a, b, steps=7, path=path)
+    assert latents.shape == (5, 7, 3, 4)
+    torch.testing.assert_close(latents[:, 0], a)
+    torch.testing.assert_close(latents[:, -1], b)
 
 
 def test_slerp_stays_on_the_sphere_at_equal_angles(ends):
     a, b = (c / c.flatten(1).norm(dim=1).view(-1, 1, 1) for c in ends)
-    codes = latent.interpolate(a, b, steps=9).flatten(2)
-    torch.testing.assert_close(codes.norm(dim=2), torch.ones(5, 9, dtype=torch.float64))
-    cosines = (codes[:, 1:] * codes[:, :-1]).sum(2)
+    latents = latent.interpolate(a, b, steps=9).flatten(2)
+    torch.testing.assert_close(latents.norm(dim=2), torch.ones(5, 9, dtype=torch.float64))
+    cosines = (latents[:, 1:] * latents[:, :-1]).sum(2)
     torch.testing.assert_close(cosines, cosines[:, :1].expand_as(cosines))
 
 
@@ -43,10 +43,10 @@ def test_slerp_of_codes_on_one_line_is_that_line(ends, factor):
 
 
 def test_plane_has_the_quantiles_of_the_prior_on_its_axes_and_keeps_the_rest():
-    code = torch.arange(4.0)
-    codes = latent.plane(code, side=8, axes=(3, 1)).view(8, 8, 4)
-    assert torch.equal(codes[..., (0, 2)], code[[0, 2]].expand(8, 8, 2))
-    cdf = 0.5 * (1 + torch.erf(codes[..., (3, 1)] / math.sqrt(2)))
+    z = torch.arange(4.0)
+    latents = latent.plane(z, side=8, axes=(3, 1)).view(8, 8, 4)
+    assert torch.equal(latents[..., (0, 2)], z[[0, 2]].expand(8, 8, 2))
+    cdf = 0.5 * (1 + torch.erf(latents[..., (3, 1)] / math.sqrt(2)))
     want = (torch.arange(8) + 0.5) / 8
     torch.testing.assert_close(cdf[:, 0, 0], want.flip(0))
     torch.testing.assert_close(cdf[0, :, 1], want)
@@ -71,15 +71,15 @@ def test_generator_walks_between_draws_of_its_prior_but_encodes_nothing():
     a, b = (model.prior(3).sample(zoo.Rng(seed, 3), stream="z") for seed in (0, 1))
     walk = latent.decode(model, latent.interpolate(a, b, steps=4).flatten(0, 1))
     assert walk.shape == (12, 2)
-    with pytest.raises(NoCapabilityError, match="MiniGAN gives events no codes"):
+    with pytest.raises(NoCapabilityError, match="MiniGAN gives events no latents"):
         latent.encode(model, walk)
-    with pytest.raises(NoCapabilityError, match="MiniAR has no map from codes to events"):
+    with pytest.raises(NoCapabilityError, match="MiniAR has no map from latents to events"):
         latent.decode(zoo.create("mini_ar"), a)
 
 
 def test_what_is_no_path_and_no_plane_is_refused(ends):
     a, b = ends
-    with pytest.raises(UsageError, match="expected codes"):
+    with pytest.raises(UsageError, match="expected latents"):
         latent.interpolate(a, b[:2])
     with pytest.raises(UsageError, match="steps = 1"):
         latent.interpolate(a, b, steps=1)

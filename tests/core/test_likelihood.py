@@ -196,7 +196,7 @@ def test_log_mean_exp_takes_the_mean_inside_and_knows_its_error():
 def test_elbo_weighs_the_divergence():
     q = Normal(torch.ones(2, 1), torch.zeros(2, 1))
     prior = Normal.standard(2, 1, like=q.mean)
-    p, x = Bernoulli(torch.zeros(2, 4)), torch.ones(2, 4)
+    p, x = Bernoulli(torch.zeros(2, 4)), torch.ones(2, 4, dtype=torch.long)
     for beta in (0.0, 1.0, 4.0):
         found = elbo(x, q.mean, q=q, prior=prior, p=p, beta=beta)
         torch.testing.assert_close(found, torch.full((2,), -4 * math.log(2) - beta / 2))
@@ -213,8 +213,9 @@ def test_distributions_are_those_of_torch():
     g = torch.Generator().manual_seed(0)
     mean, log_std, x = (torch.randn(4, 2, 3, generator=g) for _ in range(3))
     other = Normal(torch.randn(4, 2, 3, generator=g), torch.randn(4, 2, 3, generator=g))
-    torch_q, torch_p = (torch.distributions.Normal(d.mean, d.log_std.exp())
-                        for d in (Normal(mean, log_std), other))  # fmt: skip
+    torch_q, torch_p = (
+        torch.distributions.Normal(d.mean, d.log_std.exp()) for d in (Normal(mean, log_std), other)
+    )
     torch.testing.assert_close(Normal(mean, log_std).log_prob(x), torch_q.log_prob(x).sum((1, 2)))
     want = torch.distributions.kl_divergence(torch_q, torch_p).sum((1, 2))
     torch.testing.assert_close(kl(Normal(mean, log_std), other), want)
@@ -247,8 +248,12 @@ def kind(relation, detail=""):
     [("equal", "=", "="), ("lower", ">=", "<="), ("upper", "<=", ">="), ("estimate", "~", "~")],
 )
 def test_the_printed_signs_follow_the_relation_and_turn_round_for_bits(relation, sign, bits_sign):
-    found = LogLikelihood(torch.tensor([-1.0, -3.0]), kind(relation, "k=3"), torch.zeros(2),
-                          zoo.Event((2, 2), levels=2)).mean()  # fmt: skip
+    found = LogLikelihood(
+        torch.tensor([-1.0, -3.0]),
+        kind(relation, "k=3"),
+        torch.zeros(2),
+        zoo.Event((2, 2), levels=2),
+    ).mean()
     said = f"log p {sign} -2.000 +- 1.000 nats (bits/dim {bits_sign} 0.7213) [some(k=3), n=2]"
     assert str(found) == said
 

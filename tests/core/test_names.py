@@ -91,18 +91,30 @@ def test_a_malformed_name_is_refused_with_the_spellings_that_work(text, message)
 
 
 UNKNOWN = [
-    ("mini_flw", "unknown model 'mini_flw'. Did you mean mini_flow or mini_ar or mini_vae? "
-     "[zoo list]"),
+    (
+        "mini_flw",
+        "unknown model 'mini_flw'. Did you mean mini_flow or mini_ar or mini_vae? [zoo list]",
+    ),
     ("zzz", "unknown model 'zzz'. [zoo list]"),
-    ("mini_flow.digits", "'mini_flow.digits': mini_flow has no tag 'digits'; tags: none."
-     " [zoo list]"),
-    ("nobody:mini_flow", "unknown model 'nobody:mini_flow'. Did you mean mini_flow or mini_ar or "
-     "mini_diffusion? [zoo list]"),
-    ("glow", "arch 'glow' is in density-zoo-flows, which is not installed. "
-     "[zoo plugins install flows]"),
-    ("mini_flow@v2", "'mini_flow@v2': only weights on the Hub have revisions. [drop @v2; the "
-     "version of the plugin fixes the rest]"),
-]  # fmt: skip
+    (
+        "mini_flow.digits",
+        "'mini_flow.digits': mini_flow has no tag 'digits'; tags: none. [zoo list]",
+    ),
+    (
+        "nobody:mini_flow",
+        "unknown model 'nobody:mini_flow'. Did you mean mini_flow or mini_ar or "
+        "mini_diffusion? [zoo list]",
+    ),
+    (
+        "glow",
+        "arch 'glow' is in density-zoo-flows, which is not installed. [zoo plugins install flows]",
+    ),
+    (
+        "mini_flow@v2",
+        "'mini_flow@v2': only weights on the Hub have revisions. [drop @v2; the "
+        "version of the plugin fixes the rest]",
+    ),
+]
 
 
 @pytest.mark.usefixtures("minis")

@@ -6,13 +6,18 @@ import warnings
 from dataclasses import make_dataclass
 
 import pytest
+import torch
 
-from zoo_core import config
-from zoo_core.compat import ATTRIBUTES, MODULES, OPTIONS
+from zoo_core import Inpainting, config
+from zoo_core.catalog.registry import current
+from zoo_core.compat import ATTRIBUTES, MODULES, OPTIONS, renamed_arguments
 from zoo_core.errors import ConfigError
+from zoo_core.plugin import ModelSpec
 
 MOVED = [
-    (module, name, home) for module, names in ATTRIBUTES.items() for name, home in names.items()
+    (module, name, *(home.split(":") if ":" in home else (home, name)))
+    for module, names in ATTRIBUTES.items()
+    for name, home in names.items()
 ]
 
 
@@ -28,11 +33,11 @@ def test_an_old_module_is_the_new_one_and_warns_where_it_is_imported(old, new, m
         assert importlib.import_module(old) is found  # the second import says nothing
 
 
-@pytest.mark.parametrize(("module", "name", "home"), MOVED)
-def test_an_old_attribute_is_the_new_one_and_warns(module, name, home):
-    with pytest.warns(DeprecationWarning, match=rf"{module}\.{name} is now {home}\.{name}"):
-        found = getattr(importlib.import_module(module), name)
-    assert found is getattr(importlib.import_module(home), name)
+@pytest.mark.parametrize(("module", "name", "home", "new"), MOVED)
+def test_an_old_attribute_is_the_new_one_and_warns(module, name, home, new):
+    with pytest.warns(DeprecationWarning, match=rf"{module}\.{name} is now {home}\.{new}"):
+        value = getattr(importlib.import_module(module), name)
+    assert value is getattr(importlib.import_module(home), new)
 
 
 @pytest.mark.parametrize("module", ATTRIBUTES)
@@ -52,3 +57,35 @@ def test_an_old_option_means_the_new_one_where_a_config_has_that(old, new):
         assert config.from_dict(unchanged, {old: 2}) == unchanged(2, 0)
         with pytest.raises(ConfigError, match=f"unknown option {old}"):
             config.from_dict(renamed, {old: 2, new: 3})  # which one is meant?
+
+
+def test_an_old_keyword_means_the_new_one():
+    @renamed_arguments(old="new")
+    def function(*, new):
+        return new
+
+    with pytest.warns(DeprecationWarning, match=r"function\(old=\.\.\.\) is now new="):
+        assert function(old=1) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert function(new=2) == 2
+
+
+def test_observed_values_are_found_under_their_old_name():
+    inpainting = Inpainting(torch.ones(1, 2), torch.tensor([True, False]))
+    with pytest.warns(DeprecationWarning, match=r"Inpainting\.values is now observed"):
+        assert inpainting.values is inpainting.observed
+
+
+def test_a_spec_takes_and_gives_its_submodels_under_their_old_name():
+    names = {name: "x" for name in ("arch", "family", "density", "target", "config")}
+    with pytest.warns(DeprecationWarning, match=r"parts=\.\.\.\) is now submodels="):
+        spec = ModelSpec(**names, parts=(("prior", "made"),))
+    assert spec.submodels == (("prior", "made"),)
+    with pytest.warns(DeprecationWarning, match=r"ModelSpec\.parts is now submodels"):
+        assert spec.parts == spec.submodels
+
+
+def test_the_registry_gives_a_kind_by_its_old_spelling():
+    with pytest.warns(DeprecationWarning, match=r"registry\.all\('health check'\) is now"):
+        assert current().health_checks is current().health_checks

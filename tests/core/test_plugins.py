@@ -44,10 +44,10 @@ def test_a_broken_plugin_costs_one_line_and_nothing_else(install, registry_of, c
     records = registry.plugins.records
     assert (records["bad"].status, records["good"].status) == (status, "ok")
     assert error in records["bad"].error
-    assert [e.spec.name for e in registry.all("density type") if "good" in e.spec.name] == [
+    assert [e.spec.name for e in registry.density_types if "good" in e.spec.name] == [
         "explicit/good"
     ]
-    assert [e.plugin.name for e in registry.all("density type") if e.plugin.name == "bad"] == []
+    assert [e.plugin.name for e in registry.density_types if e.plugin.name == "bad"] == []
     (line,) = caplog.messages
     assert line.startswith(f"plugin 'bad' {status} (")
     assert line.endswith("; see: zoo plugins doctor bad")
@@ -103,8 +103,8 @@ def test_a_hook_that_is_wrong_loses_only_itself(install, registry_of, caplog, fa
     record = registry.plugins.records["half"]
     assert record.status == "ok"
     assert any(problem in text for text in record.problems), record.problems
-    assert "explicit/still_there" in [e.spec.name for e in registry.all("density type")]
-    assert "direct" in [e.spec.name for e in registry.all("sampler")]
+    assert "explicit/still_there" in [e.spec.name for e in registry.density_types]
+    assert "direct" in [e.spec.name for e in registry.samplers]
     (line,) = caplog.messages
     assert line.startswith("plugin 'half' ")
 
@@ -210,5 +210,5 @@ def test_a_damaged_config_is_an_error_that_names_the_file(text):
 def test_specs_that_plugins_give_reach_the_registry_as_they_are(install, registry_of):
     source = good("new") + "@hookimpl\ndef zoo_samplers(): return [SamplerSpec('s', 'm:S')]"
     registry = registry_of(install(source))
-    found = {e.spec for kind in ("density type", "sampler") for e in registry.all(kind)}
+    found = {e.spec for kind in ("density type", "sampler") for e in registry.by_kind[kind]}
     assert {DensityType("explicit/new", "s", "l", "s"), SamplerSpec("s", "m:S")} <= found

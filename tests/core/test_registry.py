@@ -146,8 +146,12 @@ def test_models_are_listed_by_patterns():
     assert zoo.list_models("mini_a*") == ["mini_ar"]
     assert zoo.list_models(density="implicit") == ["mini_gan"]
     assert zoo.list_models(family="MINI*", density="explicit/*") == [
-        "mini_ar", "mini_diffusion", "mini_flow", "mini_stack", "mini_vae",
-    ]  # fmt: skip
+        "mini_ar",
+        "mini_diffusion",
+        "mini_flow",
+        "mini_stack",
+        "mini_vae",
+    ]
     assert zoo.list_models(pretrained=True) == []
     row = zoo.info("mini_vae").row()
     assert (row["likelihood"], row["density"], row["tag"]) == (

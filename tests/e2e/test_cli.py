@@ -159,7 +159,7 @@ def test_a_traceback_appears_on_request(zoo):
 
 
 def test_an_unexpected_error_is_one_line_that_says_how_to_report_it(zoo, monkeypatch):
-    monkeypatch.setattr("zoo_core.catalog.registry.Registry.models", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("zoo_core.catalog.registry.Registry.list_models", lambda *a, **k: 1 / 0)
     done = zoo("list")
     assert done.code == 1
     assert "unexpected ZeroDivisionError" in done.err

@@ -41,7 +41,7 @@ def test_plugin_of_the_readme_is_the_one_in_examples():
 
 
 def test_density_types_of_the_readme_are_those_of_the_core():
-    names = [entry.spec.name for entry in Registry(Plugins([])).all("density type")]
+    names = [entry.spec.name for entry in Registry(Plugins([])).density_types]
     table = re.findall(r"^\| `([a-z/]+)` \|", README, re.MULTILINE)
     assert sorted(table) == sorted(names)
 
@@ -70,7 +70,7 @@ def in_bits(tag):
 def test_numbers_of_the_readme_are_those_recorded_with_the_weights():
     row = r"^\| `(\S+)` \| ([\d,]+) \| (?:≤ )?([\d.]+) ± ([\d.]+) \|"
     rows = re.findall(row, README, re.MULTILINE)
-    infos = Registry(Plugins()).models(pretrained=True)
+    infos = Registry(Plugins()).list_models(pretrained=True)
     bundled = [info for info in infos if info.tag.status == "bundled" and in_bits(info.tag)]
     assert sorted(row[0] for row in rows) == [info.name for info in bundled]
     for (_, params, value, error), info in zip(sorted(rows), bundled, strict=True):

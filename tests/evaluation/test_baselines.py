@@ -9,7 +9,12 @@ import torch
 
 import zoo_core as zoo
 from zoo_core.data.dataset import Dataset, Split
-from zoo_core.evaluation.baselines import Gaussian, Independent, candidates, null_baseline
+from zoo_core.evaluation.baselines import (
+    Gaussian,
+    Independent,
+    fitted_baselines,
+    strongest_baseline,
+)
 from zoo_core.rng import Rng
 from zoo_core.spaces import Condition, Event
 
@@ -55,7 +60,7 @@ def test_told_the_class_a_baseline_scores_better_and_draws_that_class():
 
 def test_the_gaussian_of_reals_is_the_fitted_density():
     moons = zoo.load_dataset("moons")
-    fitted = null_baseline(moons)
+    fitted = strongest_baseline(moons)
     assert (fitted.name, str(fitted.kind)) == ("gaussian", "exact_density")
     x, train = moons.split("test").x.double(), moons.split("train").x.double()
     cov = torch.from_numpy(np.cov(train.T.numpy(), bias=True))
@@ -80,22 +85,25 @@ def test_the_gaussian_of_integers_is_a_lower_bound_that_says_so():
 
 
 def test_the_null_is_the_candidate_that_is_best_on_valid():
-    assert [b.name for b in candidates(zoo.load_dataset("digits"))] == ["independent", "gaussian"]
-    assert null_baseline(dataset()).name == "gaussian"  # its values move together
-    told = null_baseline(dataset(labels=True), conditional=True)
+    assert [b.name for b in fitted_baselines(zoo.load_dataset("digits"))] == [
+        "independent",
+        "gaussian",
+    ]
+    assert strongest_baseline(dataset()).name == "gaussian"  # its values move together
+    told = strongest_baseline(dataset(labels=True), conditional=True)
     assert len(told.table) == 2
 
 
 def test_independent_pixels_of_digits_score_the_published_number():
     digits = zoo.load_dataset("digits")
-    nats = null_baseline(digits).log_prob(digits.split("test").x, None)
+    nats = strongest_baseline(digits).log_prob(digits.split("test").x, None)
     assert float(-nats.mean() / (64 * math.log(2))) == pytest.approx(2.423, abs=2e-3)
 
 
 def test_draws_are_events_of_the_data_set():
     for name in ("digits", "ising", "moons"):
         data = zoo.load_dataset(name)
-        for baseline in candidates(data):
+        for baseline in fitted_baselines(data):
             drawn = baseline.sample(Rng(0, 20), None)
             assert len(data.event.check(drawn)) == 20
             torch.testing.assert_close(baseline.sample(Rng(0, 30), None)[:20], drawn)

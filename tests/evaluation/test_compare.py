@@ -14,7 +14,7 @@ from PIL import Image
 
 import zoo_core as zoo
 from zoo_core.evaluation import charts
-from zoo_core.evaluation.compare import Budget, Comparison, Entry, compare, warnings
+from zoo_core.evaluation.compare import Budget, ComparedModel, Comparison, compare, warnings
 from zoo_core.evaluation.report import COLUMNS, html, markdown, rows
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -60,13 +60,13 @@ def test_every_model_is_measured_on_the_same_events_with_the_same_seed(found):
     assert [r["data"]["sha256"] for r in records] == [records[0]["data"]["sha256"]] * 2
     assert {r["seed"] for r in records} == {0}
     assert {r["quality"]["n"] for r in records} == {150}
-    assert [e.codes for e in found.entries] == ["exact", "prior only"]
+    assert [e.latents for e in found.entries] == ["exact", "prior only"]
     assert found.record()["models"][1]["rank"] == "-"
 
 
 def test_likelihoods_are_ranked_among_their_own_relation_alone(found):
     def entry(name, nats, relation):
-        fake = Entry(name, found.entries[0].evaluation, Budget(1), "none")
+        fake = ComparedModel(name, found.entries[0].evaluation, Budget(1), "none")
         likelihood = {"nats": nats, "relation": relation, "kind": "k"}
         object.__setattr__(fake, "evaluation", _With(likelihood))
         return fake
@@ -85,7 +85,7 @@ class _With:
 
 def test_unequal_budgets_are_pointed_out(found):
     def said(*budgets):
-        entries = [Entry(f"m{i}", None, b, "none") for i, b in enumerate(budgets)]
+        entries = [ComparedModel(f"m{i}", None, b, "none") for i, b in enumerate(budgets)]
         return " / ".join(warnings(entries))
 
     equal = Budget(1000, "digits", 60.0)
@@ -124,7 +124,7 @@ def test_maps_sum_to_the_likelihood(lattice):
     for entry in lattice.entries:
         bits = entry.maps.flatten(1).sum(1)
         rows_ = torch.isin(torch.arange(120), _shown(lattice))
-        nats = entry.evaluation.scored.nats[rows_]
+        nats = entry.evaluation.likelihood.nats[rows_]
         torch.testing.assert_close(bits.double() * np.log(2), -nats, atol=1e-4, rtol=1e-4)
 
 

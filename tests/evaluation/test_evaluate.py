@@ -10,7 +10,7 @@ import zoo_core as zoo
 from zoo_core.cli.app import run
 from zoo_core.errors import IntegrityError
 from zoo_core.evaluation import scoring
-from zoo_core.evaluation.baselines import candidates
+from zoo_core.evaluation.baselines import fitted_baselines
 from zoo_core.evaluation.evaluate import evaluate
 from zoo_core.evaluation.speed import first_image
 from zoo_core.weights.checkpoint import weights_hash
@@ -66,7 +66,7 @@ def test_a_trained_model_beats_the_null_and_comes_near_the_truth(trained, ising)
 
 
 def test_fresh_parameters_are_not_pretrained(minis, ising):
-    found = evaluate(zoo.create("mini_ar", side=3), ising, parts=["likelihood"])
+    found = evaluate(zoo.create("mini_ar", side=3), ising, measurements=["likelihood"])
     assert not found.verdict.pretrained
     assert found.quality == [] and found.speed is None and found.samples is None
 
@@ -77,7 +77,9 @@ def test_gaps_are_paired(trained, ising):
     x = ising.split("test").x
     nats = model.log_likelihood(x.long()).nats
     found = scoring.score(model, ising)
-    for baseline, (name, _, mean, gap) in zip(candidates(ising), found.nulls, strict=True):
+    for baseline, (name, _, mean, gap) in zip(
+        fitted_baselines(ising), found.baselines, strict=True
+    ):
         difference = nats - baseline.log_prob(x, None)
         assert name == baseline.name
         assert gap.value == pytest.approx(float(difference.mean()))
@@ -103,7 +105,7 @@ def test_a_sampler_without_likelihood_is_judged_by_its_samples(minis):
 def test_a_conditional_model_competes_with_a_null_that_is_told_the_class(minis):
     moons = zoo.load_dataset("moons", train=300, valid=100, test=60)
     model = zoo.create("mini_diffusion", classes=2)
-    found = evaluate(model, moons, parts=["quality"])
+    found = evaluate(model, moons, measurements=["quality"])
     assert found.record["quality"]["null"] == "gaussian"
     assert len(found.samples) == 60
 
@@ -145,7 +147,9 @@ def test_a_record_is_kept_beside_its_weights_and_of_no_others(trained, ising):
 def test_everything_recorded_is_measured_again(trained, ising):
     model = zoo.load(str(trained))
     about = {"name": "x", "weights": weights_hash(trained)}
-    record = evaluate(model, ising, n=100, parts=["likelihood", "quality"], about=about).record
+    record = evaluate(
+        model, ising, n=100, measurements=["likelihood", "quality"], about=about
+    ).record
     _, compared = records.verify(model, ising, json.loads(json.dumps(record)))
     assert {c.what for c in compared} >= {"exact of test, nats", "gap to gaussian", "fd_pixels"}
     assert all(c.agrees for c in compared)

@@ -99,7 +99,7 @@ def plugin(install, registry_of):
 
 
 def test_a_plugins_score_is_measured_and_its_broken_ones_cost_one_line_each(plugin, moons, caplog):
-    found = evaluate(zoo.create("mini_gan"), moons, parts=["quality"])
+    found = evaluate(zoo.create("mini_gan"), moons, measurements=["quality"])
     scores = {q.score for q in found.quality}
     assert {"spread", "coverage", "frechet", "memorization"} <= scores
     assert not scores & {"slow", "broken", "untyped", "missing"}  # optional, or failing
@@ -116,13 +116,13 @@ def test_a_plugins_score_is_measured_and_its_broken_ones_cost_one_line_each(plug
 
 def test_what_is_asked_for_by_name_is_all_there_is_or_an_error(plugin, moons):
     model = zoo.create("mini_gan")
-    found = evaluate(model, moons, parts=["quality"], scores=["spread", "slow"])
+    found = evaluate(model, moons, measurements=["quality"], scores=["spread", "slow"])
     assert [q.score for q in found.quality] == ["spread", "slow"]
     assert not found.verdict.pretrained
     with pytest.raises(PluginError, match="'acme'.*'broken'.*no such layer"):
-        evaluate(model, moons, parts=["quality"], scores=["broken"])
+        evaluate(model, moons, measurements=["quality"], scores=["broken"])
     with pytest.raises(PluginError, match="weights are gone"):
-        evaluate(model, moons, parts=["quality"], features=["raising"])
+        evaluate(model, moons, measurements=["quality"], features=["raising"])
     with pytest.raises(UnknownNameError, match="spraed"):
         SampleQuality(moons, scores=["spraed"])
     with pytest.raises(UsageError, match="feature extractor, no score"):
@@ -131,7 +131,7 @@ def test_what_is_asked_for_by_name_is_all_there_is_or_an_error(plugin, moons):
 
 def test_what_was_measured_by_a_plugin_is_verified_by_it(plugin, moons):
     model = zoo.create("mini_gan")
-    record = evaluate(model, moons, parts=["quality"], scores=["spread"]).record
+    record = evaluate(model, moons, measurements=["quality"], scores=["spread"]).record
     _, compared = verify(model, moons, record)
     assert [c.what for c in compared] == ["spread_pixels"] and compared[0].agrees
 

@@ -7,7 +7,7 @@ from PIL import Image
 import zoo_core as zoo
 from zoo_core.data import photos as module
 from zoo_core.errors import DataError
-from zoo_core.evaluation.baselines import candidates
+from zoo_core.evaluation.baselines import fitted_baselines
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_train_overlaps_and_the_others_do_not(photos):
 
 @pytest.mark.slow
 def test_the_gaussian_beats_independent_pixels_by_far(photos):
-    best, worst = candidates(photos)
+    best, worst = fitted_baselines(photos)
     assert (best.name, worst.name) == ("gaussian", "independent")
     x = photos.split("test").x
     bits = [-float(b.log_prob(x, None).mean()) / (768 * 0.6931471805599453) for b in (best, worst)]

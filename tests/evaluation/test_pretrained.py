@@ -1,7 +1,7 @@
 """Every tag that counts as pretrained beats its null baseline by five standard errors.
 
 The default tier reads what was recorded beside the weights, holds it against the weights' hash,
-recomputes the verdict, and reproduces the scores of a few events. A tag without a record is
+recomputes the significance, and reproduces the scores of a few events. A tag without a record is
 measured on the spot by what its `zoo.json` says. The slow tier measures everything again, but
 for static MNIST, which `make test-records` measures.
 """
@@ -13,23 +13,23 @@ import pytest
 
 import zoo_core as zoo
 from zoo_core.catalog.registry import current
-from zoo_core.catalog.significance import SIGMAS, verdict
+from zoo_core.catalog.significance import SIGMAS, significance_of
 from zoo_core.catalog.specs import import_target
 from zoo_core.data.dataset import Dataset
 from zoo_core.errors import NetworkError
-from zoo_core.evaluation.baselines import candidates
+from zoo_core.evaluation.baselines import fitted_baselines
 from zoo_core.evaluation.evaluate import evaluate
 from zoo_core.workflows import verification as records
 
 
 def bundled():
-    rows = current().models()
+    rows = current().list_models()
     return [row for row in rows if row.tag is not None and row.tag.status == "bundled"]
 
 
 def data_of(folder) -> Dataset:
     """Never a download in a test: what is not here is skipped with the reason."""
-    spec = current().one("dataset", records.recipe_of(folder).data).spec
+    spec = current().datasets.one(records.recipe_of(folder).data).spec
     fields = {f.name for f in dataclasses.fields(import_target(spec.target))}
     try:
         return records.data_of(folder, **({"offline": True} if "offline" in fields else {}))
@@ -42,7 +42,7 @@ def test_a_bundled_tag_beats_its_null_baseline(info):
     record = records.read_record(info.tag.folder)
     if record is None:
         return by_what_training_recorded(info)
-    found = verdict(record)
+    found = significance_of(record)
     assert info.pretrained is found.pretrained
     if not found.pretrained:
         pytest.skip(f"{info.name} does not count as pretrained, and is not listed so: {found.why}")
@@ -56,14 +56,14 @@ def by_what_training_recorded(info):
     data = data_of(info.tag.folder)
     metrics = [m for m in info.tag.metrics if "nats" in m]
     if not metrics:
-        found = evaluate(zoo.load(info.name), data, parts=["quality"])
+        found = evaluate(zoo.load(info.name), data, measurements=["quality"])
         assert found.verdict.pretrained, f"{info.name}: {found.verdict}"
         return
     metric = metrics[-1]
     assert metric["relation"] != "upper"
     split = data.split(metric["split"])
     told = info.tag.metadata["condition"]["kind"] == "classes"
-    for baseline in candidates(data, conditional=told):
+    for baseline in fitted_baselines(data, conditional=told):
         nats = baseline.log_prob(split.x, split.y if told else None)
         error = math.hypot(metric["std_err"], float(nats.std()) / math.sqrt(len(nats)))
         sigmas = (metric["nats"] - float(nats.mean())) / error

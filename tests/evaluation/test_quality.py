@@ -13,7 +13,14 @@ from zoo_core.data.dataset import Dataset, Split
 from zoo_core.errors import ConfigError, NoCapabilityError, UsageError
 from zoo_core.evaluation import features, reference_cache
 from zoo_core.evaluation.classifier import bundled
-from zoo_core.evaluation.features import Digits, Inception, Pixels, extractor, fitting, to_event
+from zoo_core.evaluation.features import (
+    DigitsFeatures,
+    Inception,
+    Pixels,
+    extractor,
+    fitting,
+    to_event,
+)
 from zoo_core.evaluation.quality import Quality, SampleQuality
 from zoo_core.rng import Rng
 from zoo_core.spaces import Condition, Event
@@ -46,16 +53,16 @@ def test_train_images_pass_for_real_and_the_null_does_not(protocol, digits):
     for name in (("frechet", "digits"), ("coverage", "digits"), ("coverage", "pixels")):
         q = found[name]
         better = 1 if q.better == "higher" else -1
-        covers_nothing = q.score == "coverage" and q.null.value == 0  # of an unknown error
-        error = math.hypot(q.real.std_err, 0.0 if covers_nothing else q.null.std_err)
-        assert better * (q.real.value - q.null.value) > 5 * error
+        covers_nothing = q.score == "coverage" and q.baseline.value == 0  # of an unknown error
+        error = math.hypot(q.real.std_err, 0.0 if covers_nothing else q.baseline.std_err)
+        assert better * (q.real.value - q.baseline.value) > 5 * error
 
 
 def test_draws_of_the_null_score_as_the_null(protocol):
-    drawn = protocol.null.sample(Rng(5, 200), None)
+    drawn = protocol.baseline.sample(Rng(5, 200), None)
     for q in protocol(drawn):
-        error = math.hypot(q.value.std_err, q.null.std_err)
-        assert abs(q.value.value - q.null.value) < 5 * error + 1e-9, str(q)
+        error = math.hypot(q.value.std_err, q.baseline.std_err)
+        assert abs(q.value.value - q.baseline.value) < 5 * error + 1e-9, str(q)
 
 
 def test_a_collapsed_sampler_keeps_precision_and_loses_coverage(protocol, digits):
@@ -82,13 +89,13 @@ def test_counts_that_differ_are_refused(protocol, digits):
 def test_a_record_reads_back_to_the_same_row(protocol, digits):
     q = protocol(digits.split("train").x[:200])[0]
     assert Quality.from_record(q.record()) == q
-    assert "real" in str(q) and "null" in str(q) and "n=200" in str(q)
+    assert "real" in str(q) and "baseline" in str(q) and "n=200" in str(q)
 
 
 def test_conditional_comparisons_have_the_classes_of_the_real_events(digits):
     protocol = SampleQuality(digits, n=60, conditional=True)
     assert torch.equal(protocol.classes, digits.split("test").y[protocol.rows])
-    assert len(protocol.null.table) == 10
+    assert len(protocol.baseline.table) == 10
 
 
 def test_the_description_says_what_is_needed_to_repeat_it(protocol):
@@ -112,11 +119,11 @@ def test_reference_features_are_computed_once_and_kept_by_the_hash_of_the_data(t
             return Pixels()(x, event)
 
     x = digits.split("train").x[:100]
-    clouds = [reference_cache.reference_cloud(x, digits.event, Counting()) for _ in range(2)]
+    clouds = [reference_cache.reference_features(x, digits.event, Counting()) for _ in range(2)]
     assert calls == [100]
     torch.testing.assert_close(clouds[0].points, clouds[1].points)
     torch.testing.assert_close(clouds[0].radii(3), clouds[1].radii(3))
-    reference_cache.reference_cloud(x.flip(0), digits.event, Counting())
+    reference_cache.reference_features(x.flip(0), digits.event, Counting())
     assert calls == [100, 100]
     paths = sorted((reference_cache.cache_dir() / "features").iterdir())
     whole = [path.read_bytes() for path in paths]
@@ -125,7 +132,7 @@ def test_reference_features_are_computed_once_and_kept_by_the_hash_of_the_data(t
         for path, data in zip(paths, damaged, strict=True):
             path.write_bytes(data)
         calls.clear()
-        again = reference_cache.reference_cloud(x, digits.event, Counting())
+        again = reference_cache.reference_features(x, digits.event, Counting())
         assert calls == [100] and torch.equal(again.points, clouds[0].points)
         assert torch.equal(again.radii(3), clouds[0].radii(3))
 
@@ -153,8 +160,8 @@ def test_the_classifiers_know_digits(digits):
 def test_features_of_reals_are_those_of_the_levels_they_stand_for(digits):
     x = digits.split("test").x[:5]
     reals = x.float() / 8 - 1
-    want = Digits()(x, digits.event)
-    torch.testing.assert_close(Digits()(reals, Event((1, 8, 8), low=-1, high=1)), want)
+    want = DigitsFeatures()(x, digits.event)
+    torch.testing.assert_close(DigitsFeatures()(reals, Event((1, 8, 8), low=-1, high=1)), want)
     assert torch.equal(to_event(reals, Event((1, 8, 8), low=-1, high=1), digits.event), x.long())
     with pytest.raises(NoCapabilityError, match="cannot be compared"):
         to_event(reals, Event((1, 8, 8)), digits.event)

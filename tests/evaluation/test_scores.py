@@ -6,17 +6,17 @@ import pytest
 import torch
 
 from zoo_core.errors import UsageError
-from zoo_core.evaluation.feature_set import Cloud, distance_blocks
+from zoo_core.evaluation.feature_set import FeatureSet, distance_blocks
 from zoo_core.evaluation.frechet import Frechet
-from zoo_core.evaluation.kid import Kernel
-from zoo_core.evaluation.prdc import Coverage, Density, Precision, Recall
+from zoo_core.evaluation.kid import KernelDistance
+from zoo_core.evaluation.prdc import Coverage, DensityMetric, Precision, Recall
 
-ALL = [Frechet(), Kernel(), Precision(), Recall(), Density(), Coverage()]
+ALL = [Frechet(), KernelDistance(), Precision(), Recall(), DensityMetric(), Coverage()]
 
 
 def normal(n, dims, seed=0, shift=0.0, scale=1.0):
     generator = torch.Generator().manual_seed(seed)
-    return Cloud(shift + scale * torch.randn(n, dims, generator=generator))
+    return FeatureSet(shift + scale * torch.randn(n, dims, generator=generator))
 
 
 def whitened(n, dims, mean, root, seed=0):
@@ -25,7 +25,7 @@ def whitened(n, dims, mean, root, seed=0):
     x = x - x.mean(0)
     factor = torch.linalg.cholesky(x.T @ x / (n - 1))
     z = torch.linalg.solve_triangular(factor, x.T, upper=False).T
-    return Cloud(mean + z @ root.T)
+    return FeatureSet(mean + z @ root.T)
 
 
 def test_frechet_is_the_closed_form_of_gaussians():
@@ -50,29 +50,37 @@ def test_kernel_distance_is_the_mean_over_pairs():
     k = torch.tensor(k)
     xx = (k[:7, :7].sum() - k[:7, :7].diagonal().sum()) / (7 * 6)
     yy = (k[7:, 7:].sum() - k[7:, 7:].diagonal().sum()) / (9 * 8)
-    found = Kernel()(Cloud(x), Cloud(y))
+    found = KernelDistance()(FeatureSet(x), FeatureSet(y))
     assert found.value == pytest.approx(float(xx + yy - 2 * k[:7, 7:].mean()), rel=1e-9)
 
 
 def test_the_jackknife_error_is_that_of_leaving_out_each_point():
     x, y = normal(8, 2).points, normal(6, 2, 1, 0.7).points
-    left = [Kernel()(Cloud(x[torch.arange(8) != i]), Cloud(y)).value for i in range(8)]
-    right = [Kernel()(Cloud(x), Cloud(y[torch.arange(6) != i])).value for i in range(6)]
+    left = [
+        KernelDistance()(FeatureSet(x[torch.arange(8) != i]), FeatureSet(y)).value
+        for i in range(8)
+    ]
+    right = [
+        KernelDistance()(FeatureSet(x), FeatureSet(y[torch.arange(6) != i])).value
+        for i in range(6)
+    ]
     total = sum(
         (len(v) - 1) / len(v) * float((torch.tensor(v).double() - sum(v) / len(v)).square().sum())
         for v in (left, right)
     )
-    assert Kernel()(Cloud(x), Cloud(y)).std_err == pytest.approx(math.sqrt(total), rel=1e-6)
+    assert KernelDistance()(FeatureSet(x), FeatureSet(y)).std_err == pytest.approx(
+        math.sqrt(total), rel=1e-6
+    )
 
 
 def test_scores_by_neighbours_count_by_hand():
     """Reference points 0, 1, 2, 3 (radius 1 at k = 1); generated points 0.5, 10 and 11."""
-    reference = Cloud(torch.tensor([[0.0], [1.0], [2.0], [3.0]]))
-    generated = Cloud(torch.tensor([[0.5], [10.0], [11.0]]))
-    scores = (Precision(k=1), Density(k=1), Coverage(k=1))
+    reference = FeatureSet(torch.tensor([[0.0], [1.0], [2.0], [3.0]]))
+    generated = FeatureSet(torch.tensor([[0.5], [10.0], [11.0]]))
+    scores = (Precision(k=1), DensityMetric(k=1), Coverage(k=1))
     found = [score(generated, reference).value for score in scores]
     assert found == pytest.approx([1 / 3, 2 / 3, 2 / 4])
-    near = Cloud(torch.tensor([[0.5], [1.5], [11.0]]))  # radii 1, 1 and 9.5
+    near = FeatureSet(torch.tensor([[0.5], [1.5], [11.0]]))  # radii 1, 1 and 9.5
     assert Recall(k=1)(near, reference).value == 1.0
     assert Recall(k=1)(generated, reference).value == 0.0 + 1.0  # the ball of 0.5 reaches 9.5
 
@@ -80,8 +88,8 @@ def test_scores_by_neighbours_count_by_hand():
 def test_equal_distances_of_integers_do_not_fall_apart():
     """On a lattice many distances are equal; rounding must not push points out of a ball."""
     axis = torch.arange(6.0)
-    reference = Cloud(torch.cartesian_prod(axis, axis))
-    apart = Cloud(reference.points + torch.tensor([1.0, 0.0]))
+    reference = FeatureSet(torch.cartesian_prod(axis, axis))
+    apart = FeatureSet(reference.points + torch.tensor([1.0, 0.0]))
     inside = Precision(k=1)(apart, reference).value
     assert inside == 1.0  # each moved point is a lattice point or 1 from one, the radius at k = 1
 
@@ -91,9 +99,9 @@ def test_scores_tell_shift_and_collapse_from_the_real_thing(score):
     reference, real = normal(800, 4), normal(400, 4, 1)
     worst = {
         Frechet: normal(400, 4, 2, 1.5),
-        Kernel: normal(400, 4, 2, 1.5),
+        KernelDistance: normal(400, 4, 2, 1.5),
         Precision: normal(400, 4, 2, 0.0, 4.0),
-        Density: normal(400, 4, 2, 0.0, 4.0),
+        DensityMetric: normal(400, 4, 2, 0.0, 4.0),
         Recall: normal(400, 4, 2, 0.0, 0.1),
         Coverage: normal(400, 4, 2, 0.0, 0.1),
     }[type(score)]
@@ -121,7 +129,7 @@ def test_leaving_a_point_out_is_what_the_jackknife_of_recall_says():
     generated, reference = normal(12, 2), normal(30, 2, 1)
     left = torch.tensor(
         [
-            Recall()(Cloud(generated.points[torch.arange(12) != i]), reference).value
+            Recall()(FeatureSet(generated.points[torch.arange(12) != i]), reference).value
             for i in range(12)
         ]
     )
@@ -135,7 +143,7 @@ def test_coverage_and_density_of_a_cloud_by_itself_are_what_they_must_be():
     assert Precision()(cloud, cloud).value == 1.0
     assert Frechet()(cloud, cloud).value == pytest.approx(0, abs=1e-9)
     k = 5  # each point lies in its own ball and, on average, in k others
-    assert Density(k=k)(cloud, cloud).value == pytest.approx((k + 1) / k, rel=1e-9)
+    assert DensityMetric(k=k)(cloud, cloud).value == pytest.approx((k + 1) / k, rel=1e-9)
 
 
 def test_frechet_of_fewer_points_than_dimensions_is_finite_and_has_an_error():
@@ -152,25 +160,25 @@ def test_blocks_of_distances_are_the_distances():
 
 def test_clouds_that_no_score_is_defined_for_are_refused():
     with pytest.raises(UsageError, match="expected \\(N, F\\)"):
-        Cloud(torch.zeros(3))
+        FeatureSet(torch.zeros(3))
     with pytest.raises(UsageError, match="NaN"):
-        Cloud(torch.full((3, 2), torch.nan))
+        FeatureSet(torch.full((3, 2), torch.nan))
     with pytest.raises(UsageError, match="k = 3"):
-        Cloud(torch.zeros(3, 2)).radii(3)
+        FeatureSet(torch.zeros(3, 2)).radii(3)
 
 
 def test_copies_of_a_sample_set_do_not_make_errors_smaller():
     g = torch.Generator().manual_seed(0)
     x, reference = (torch.randn(120, 2, generator=g) for _ in range(2))
-    x, reference = 2 * x, Cloud(reference)
-    for score in (Frechet(), Kernel(), Precision(), Density(), Coverage()):
-        once, twice = score(Cloud(x), reference), score(Cloud(x.repeat(3, 1)), reference)
+    x, reference = 2 * x, FeatureSet(reference)
+    for score in (Frechet(), KernelDistance(), Precision(), DensityMetric(), Coverage()):
+        once, twice = score(FeatureSet(x), reference), score(FeatureSet(x.repeat(3, 1)), reference)
         assert 0.8 * once.std_err < twice.std_err < 1.3 * once.std_err, score
-    assert math.isinf(Recall()(Cloud(x.repeat(3, 1)), reference).std_err)
+    assert math.isinf(Recall()(FeatureSet(x.repeat(3, 1)), reference).std_err)
 
 
 def test_one_point_many_times_tells_no_error():
-    reference = Cloud(torch.randn(50, 2, generator=torch.Generator().manual_seed(0)))
-    same = Cloud(torch.zeros(30, 2))
-    for score in (Frechet(), Kernel(), Precision(), Recall(), Density(), Coverage()):
+    reference = FeatureSet(torch.randn(50, 2, generator=torch.Generator().manual_seed(0)))
+    same = FeatureSet(torch.zeros(30, 2))
+    for score in (Frechet(), KernelDistance(), Precision(), Recall(), DensityMetric(), Coverage()):
         assert str(score(same, reference)).endswith("+- ?"), score

@@ -74,7 +74,7 @@ def test_what_is_wrong_with_samples_shows():
 def test_each_family_has_one_model_of_equal_size():
     for tag in TASKS:
         found = candidates(tag)
-        families = {e.spec.family for e in current().all("model")}
+        families = {e.spec.family for e in current().models}
         assert found.keys() == families & found.keys() and len(found) >= 1
         sizes = {}
         for family, info in found.items():
@@ -86,7 +86,7 @@ def test_each_family_has_one_model_of_equal_size():
 
 def test_a_wanted_architecture_takes_the_place_of_its_family():
     tag = "toy_ising"
-    archs = {i.spec.arch: i.spec.family for i in current().models(f"*.{tag}")}
+    archs = {i.spec.arch: i.spec.family for i in current().list_models(f"*.{tag}")}
     for arch, family in archs.items():
         assert candidates(tag, [arch])[family].spec.arch == arch
     with pytest.raises(UnknownNameError, match="no recipe for the study"):

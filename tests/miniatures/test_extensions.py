@@ -148,7 +148,7 @@ def test_installed_plugins_are_found_by_their_metadata_in_a_fresh_process(instal
     install(SAMPLER, name="walk", dist="zoo-walk", code=LANGEVIN)
     code = (
         "from zoo_core.catalog.registry import current\n"
-        "entry = current().one('sampler', 'zoo-walk:langevin')\n"
+        "entry = current().samplers.one('zoo-walk:langevin')\n"
         "print(entry.plugin.name, entry.plugin.version, entry.plugin.status)"
     )
     path = os.pathsep.join(p for p in sys.path if p)

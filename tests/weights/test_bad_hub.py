@@ -16,7 +16,7 @@ import time
 import pytest
 
 import zoo_core as zoo
-from zoo_core.catalog.layout import wanted
+from zoo_core.catalog.layout import zoo_files
 from zoo_core.errors import (
     IntegrityError,
     NetworkError,
@@ -342,7 +342,7 @@ def test_a_revision_that_is_none_is_refused_here(hub, commit, text):
 @pytest.mark.parametrize("repo", ["me/..", "me/a--b", "../me", "me", "me/a/b", ".me/x"])
 def test_a_repository_name_that_is_none_is_refused_here(hub, repo):
     with pytest.raises(UnknownNameError, match="repository name"):
-        snapshot(repo, wanted, Access())
+        snapshot(repo, zoo_files, Access())
     assert hub.asked == []
 
 
@@ -450,7 +450,7 @@ def in_a_child(action):
 
 
 def fetch(hub, cache):
-    return snapshot("me/mini", wanted, Access(endpoint=hub.url, cache_dir=cache))
+    return snapshot("me/mini", zoo_files, Access(endpoint=hub.url, cache_dir=cache))
 
 
 def test_a_full_disk_is_an_output_error_and_leaves_no_part(hub, commit, cache):
@@ -483,7 +483,7 @@ def test_a_read_only_cache_serves_what_it_has(hub, commit, files, tmp_path_facto
         _lose_rights()
         assert not os.access(cache, os.W_OK)
         access = Access(endpoint=hub.url, cache_dir=cache)
-        snapshot("me/mini", wanted, access, revision=commit)
+        snapshot("me/mini", zoo_files, access, revision=commit)
 
     hub.add("me/mini", files | {METADATA: b"{}"})
     assert in_a_child(cached) == "ok"

@@ -64,7 +64,7 @@ def metadata(arch, config):
     ("arch", "option"), [("vae", "hidden"), ("vae", "channels"), ("hvae", "blocks")]
 )
 def test_a_long_list_is_refused_before_a_module_is_built(attack, arch, option):
-    import_target(current().one("model", arch).spec.target)  # importing it is not measured
+    import_target(current().models.one(arch).spec.target)  # importing it is not measured
     error = attack(metadata(arch, {option: [1] * 100_000}))
     assert isinstance(error, ConfigError)
     assert "100,000 entries" in error.message
@@ -72,7 +72,7 @@ def test_a_long_list_is_refused_before_a_module_is_built(attack, arch, option):
 
 def _options():
     """(arch, option, values) for every list and every bounded integer of every architecture."""
-    for entry in current().all("model"):
+    for entry in current().models:
         for name, hint in configs._hints(_config(import_target(entry.spec.target))).items():
             if _lists(hint):
                 yield from ((entry.spec.arch, name, [1] * n) for n in (1024, 100_000))
@@ -135,7 +135,7 @@ FILES = {
 @linux
 @pytest.mark.parametrize("text", FILES.values(), ids=FILES)
 def test_metadata_of_any_kind_are_refused_at_once(attack, text):
-    import_target(current().one("model", "vae").spec.target)
+    import_target(current().models.one("vae").spec.target)
     attack(text)
 
 

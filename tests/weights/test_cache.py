@@ -197,7 +197,7 @@ def test_list_and_info_show_status_source_licence_and_size(hub, commit, files, z
     from zoo_core.catalog.tags import tags_of
 
     weights = Pretrained("far", "me/mini", "CC0-1.0", "a paper", size=1_500_000)
-    entry = current().one("model", "mini_ar")
+    entry = current().models.one("mini_ar")
     spec = dataclasses.replace(entry.spec, pretrained=(weights,))
     (tag,) = tags_of(spec)
     row = ModelInfo("mini_ar.far", spec, entry.plugin, tag).row()

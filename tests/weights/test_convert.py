@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import zoo_core as zoo
 from zoo_core import building
-from zoo_core.catalog.layout import foreign as foreign_files
+from zoo_core.catalog.layout import third_party_files as foreign_files
 from zoo_core.catalog.registry import use
 from zoo_core.errors import ConfigError, IntegrityError, UnknownNameError, UsageError
 from zoo_core.weights import third_party, unpickle

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from zoo_core.catalog.layout import foreign
+from zoo_core.catalog.layout import third_party_files
 from zoo_core.weights.hub.access import Access
 from zoo_core.weights.hub.snapshot import snapshot
 
@@ -142,5 +142,5 @@ def test_what_diffusers_refuses_or_keeps_wrongly(published, net, tmp_path, monke
         published.fail(f"GET .*{NET}", "corrupt")
         assert ask(tmp_path / "bad")["sum"] != pytest.approx(net[1], abs=1e-9)
         access = Access(endpoint=published.url, cache_dir=tmp_path / "bad")
-        assert NET in [file.path for file in snapshot("me/net", foreign, access).files]
+        assert NET in [file.path for file in snapshot("me/net", third_party_files, access).files]
         assert ask(tmp_path / "bad") == {"sum": pytest.approx(net[1], abs=1e-9)}

@@ -85,7 +85,7 @@ VALUES = (
 
 
 def entries(kind):
-    return current().all(kind)
+    return current().by_kind[kind]
 
 
 def architectures():
@@ -150,7 +150,7 @@ def test_any_config_of_an_architecture_makes_a_model_that_works_or_is_refused(ar
     entry = next(e for e in entries("model") if e.spec.arch == arch)
     spec = entry.spec
     subject = ModelSubject(spec, entry.plugin, current())
-    parts = {name: tiny(current().model(part).spec) for name, part in spec.parts}
+    parts = {name: tiny(current().model(part).spec) for name, part in spec.submodels}
     hints = hints_of(import_target(spec.config))
     options = configs.to_dict(subject.model().config)
     for draw in seeds(arch, 0.8 / len(architectures())):
@@ -197,7 +197,7 @@ def test_empty_lists_and_types_that_are_no_names_are_refused_in_our_words(arch, 
     entry = next(e for e in entries("model") if e.spec.arch == arch)
     spec = entry.spec
     options = configs.to_dict(ModelSubject(spec, entry.plugin, current()).model().config)
-    parts = {name: tiny(current().model(part).spec) for name, part in spec.parts}
+    parts = {name: tiny(current().model(part).spec) for name, part in spec.submodels}
     for name in options:
         ours(
             f"{arch} of {name} = {value}",

@@ -325,8 +325,8 @@ PULL = """
 import sys
 from zoo_core.weights.hub.access import Access
 from zoo_core.weights.hub.snapshot import snapshot
-from zoo_core.catalog.layout import wanted
-got = snapshot("me/mini", wanted, Access(endpoint=sys.argv[1], cache_dir=sys.argv[2]))
+from zoo_core.catalog.layout import zoo_files
+got = snapshot("me/mini", zoo_files, Access(endpoint=sys.argv[1], cache_dir=sys.argv[2]))
 print(got.commit)
 """
 

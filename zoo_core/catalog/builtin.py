@@ -1,6 +1,6 @@
 """The core's own plugin: density types, generic losses, samplers, likelihoods and data sets.
 
-It goes through the same hooks as everybody's.
+It uses the same hooks as any other plugin.
 """
 
 from zoo_core.catalog.hookspecs import ZOO_API, hookimpl
@@ -205,7 +205,7 @@ def zoo_metrics() -> list[MetricSpec]:
         MetricSpec("pixels", f"{home}.features:Pixels", "features", summary="the raw values"),
         MetricSpec(
             "digits",
-            f"{home}.features:Digits",
+            f"{home}.features:DigitsFeatures",
             "features",
             summary="hidden layer of a classifier of 8x8 digits, bundled",
         ),
@@ -223,11 +223,13 @@ def zoo_metrics() -> list[MetricSpec]:
             summary="pool3 of FID's Inception network, through torch-fidelity (extra fid)",
         ),
         MetricSpec("frechet", f"{home}.frechet:Frechet", summary="Frechet distance of Gaussians"),
-        MetricSpec("kernel", f"{home}.kernel:Kernel", summary="kernel distance, unbiased MMD^2"),
-        MetricSpec("precision", f"{home}.manifold:Precision", summary="samples that look real"),
-        MetricSpec("recall", f"{home}.manifold:Recall", summary="real events that are reached"),
-        MetricSpec("density", f"{home}.manifold:Density", summary="how typical samples are"),
-        MetricSpec("coverage", f"{home}.manifold:Coverage", summary="neighbourhoods reached"),
+        MetricSpec(
+            "kernel", f"{home}.kid:KernelDistance", summary="kernel distance, unbiased MMD^2"
+        ),
+        MetricSpec("precision", f"{home}.prdc:Precision", summary="samples that look real"),
+        MetricSpec("recall", f"{home}.prdc:Recall", summary="real events that are reached"),
+        MetricSpec("density", f"{home}.prdc:DensityMetric", summary="how typical samples are"),
+        MetricSpec("coverage", f"{home}.prdc:Coverage", summary="neighbourhoods reached"),
     ]
 
 

@@ -1,9 +1,9 @@
-"""Capabilities: the typed protocols at which models, samplers and likelihoods meet.
+"""Capabilities: typed protocols that models offer, and samplers, losses and likelihoods require.
 
-A model has a capability when it has its methods; `ModelSpec.capabilities` says so without an
-import, and the conformance kit holds the two against each other. A sampler, loss or likelihood
-names the capabilities it requires, so a Langevin sampler that needs `Score` serves every family
-that offers one. A plugin adds a capability of its own by naming it `"package.module:Protocol"`.
+A model has a capability if it has its methods. `ModelSpec.capabilities` states it without an
+import, and the conformance kit checks that both agree. A sampler, loss or likelihood names the
+capabilities it requires: a Langevin sampler that requires `Score` works with every family that
+has one. A plugin adds a capability of its own by naming it `"package.module:Protocol"`.
 
 Shapes: B batch, S the event's shape. Log-densities are in nats, summed over the event.
 """
@@ -30,6 +30,7 @@ __all__ = [
     "Encoder",
     "Energy",
     "Generator",
+    "LatentVariableModel",
     "Schedule",
     "Score",
     "capability",
@@ -48,7 +49,7 @@ CORE = (
     "Score",
     "Energy",
 )
-"""Names of the capabilities that the core defines."""
+"""The capabilities of the core, by name."""
 
 
 class Model(Protocol):
@@ -69,7 +70,7 @@ class Model(Protocol):
 
 @runtime_checkable
 class Density(Protocol):
-    """A normalized log p(x) that can be computed: a pmf for integers, a density for reals."""
+    """A normalized log p(x): of a probability mass for integers, of a density for reals."""
 
     def log_prob(self, x: "Tensor", cond: "Tensor | None" = None) -> "Tensor":
         """log p(x | cond), (B, *S) -> (B,)."""
@@ -78,22 +79,23 @@ class Density(Protocol):
 
 @runtime_checkable
 class Conditionals(Protocol):
-    """log p(x) = sum_i log p(x_i | x_<i) over integers 0..K-1, in a stated order."""
+    """log p(x) = sum_i log p(x_i | x_<i) over integers 0..K-1, in the order of generation."""
 
     def order(self) -> "Tensor":
-        """Flat positions in the order of generation, int64 (D,)."""
+        """The flat positions in the order of generation, int64 (D,)."""
         ...
 
     def logits(self, x: "Tensor", cond: "Tensor | None" = None) -> "Tensor":
-        """All conditionals in one pass, (B, *S) -> (B, *S, K), unnormalized."""
+        """Logits of all conditionals in one pass, (B, *S) -> (B, *S, K), unnormalized."""
         ...
 
     def begin(self, batch: int, cond: "Tensor | None" = None) -> Any:
-        """An empty cache for incremental evaluation."""
+        """An empty cache for incremental decoding of B events."""
         ...
 
     def conditional(self, x: "Tensor", i: int, cache: Any) -> "tuple[Tensor, Any]":
-        """Logits (B, K) of position `order()[i]`, given the earlier ones in x (B, *S)."""
+        """Logits (B, K) of position `order()[i]` given the earlier values of x (B, *S), and the
+        cache for position i + 1."""
         ...
 
 
@@ -119,7 +121,7 @@ class Distribution(Protocol):
 
     @property
     def mean(self) -> "Tensor":
-        """The mean, (B, ...), of integers as a real."""
+        """The mean, (B, ...), in floating point also for integers."""
         ...
 
     def sample(self, rng: "Rng", *, stream: str, step: int = 0) -> "Tensor":
@@ -135,35 +137,51 @@ class Distribution(Protocol):
 class Encoder(Model, Protocol):
     """An approximate posterior q(z|x)."""
 
-    def encode(self, x: "Tensor", cond: "Tensor | None" = None) -> Distribution: ...
+    def encode(self, x: "Tensor", cond: "Tensor | None" = None) -> Distribution:
+        """q(z|x) for events x (B, *S)."""
+        ...
 
 
 @runtime_checkable
 class Decoder(Model, Protocol):
     """A latent-variable model: a prior p(z) and a likelihood p(x|z)."""
 
-    def prior(self, batch: int, cond: "Tensor | None" = None) -> Distribution: ...
+    def prior(self, batch: int, cond: "Tensor | None" = None) -> Distribution:
+        """p(z), `batch` times."""
+        ...
 
-    def decode(self, z: "Tensor", cond: "Tensor | None" = None) -> Distribution: ...
+    def decode(self, z: "Tensor", cond: "Tensor | None" = None) -> Distribution:
+        """p(x|z) for latents z (B, ...)."""
+        ...
+
+
+class LatentVariableModel(Encoder, Decoder, Protocol):
+    """An encoder and a decoder: what bounds on log p(x) over latents need."""
 
 
 @runtime_checkable
 class Generator(Model, Protocol):
-    """A map from latent codes to events, without a density of x."""
+    """A map from latents to events, without a density of x."""
 
-    def prior(self, batch: int, cond: "Tensor | None" = None) -> Distribution: ...
+    def prior(self, batch: int, cond: "Tensor | None" = None) -> Distribution:
+        """p(z), `batch` times."""
+        ...
 
     def generate(self, z: "Tensor", cond: "Tensor | None" = None) -> "Tensor":
-        """z (B, ...) -> x (B, *S), differentiable."""
+        """Events x (B, *S) of latents z (B, ...), differentiable."""
         ...
 
 
 class Schedule(Protocol):
     """A noise schedule: x_t = alpha_t x_0 + sigma_t eps, t from 0 (data) to 1 (noise)."""
 
-    def alpha(self, t: "Tensor") -> "Tensor": ...
+    def alpha(self, t: "Tensor") -> "Tensor":
+        """alpha_t at times t (...)."""
+        ...
 
-    def sigma(self, t: "Tensor") -> "Tensor": ...
+    def sigma(self, t: "Tensor") -> "Tensor":
+        """sigma_t at times t (...)."""
+        ...
 
 
 @runtime_checkable
@@ -173,7 +191,7 @@ class Denoiser(Model, Protocol):
     schedule: Schedule
 
     def denoise(self, x_t: "Tensor", t: "Tensor", cond: "Tensor | None" = None) -> "Tensor":
-        """x_t (B, *S), t (B,) in [0, 1] -> x_0 (B, *S)."""
+        """E[x_0 | x_t] (B, *S) at noisy x_t (B, *S) and times t (B,) in [0, 1]."""
         ...
 
 
@@ -181,18 +199,25 @@ class Denoiser(Model, Protocol):
 class Score(Model, Protocol):
     """The score grad_x log p(x)."""
 
-    def score(self, x: "Tensor", cond: "Tensor | None" = None) -> "Tensor": ...
+    def score(self, x: "Tensor", cond: "Tensor | None" = None) -> "Tensor":
+        """grad_x log p(x | cond), (B, *S) -> (B, *S)."""
+        ...
 
 
 @runtime_checkable
 class Energy(Model, Protocol):
     """An unnormalized density: log p(x) = -energy(x) - log Z."""
 
-    def energy(self, x: "Tensor", cond: "Tensor | None" = None) -> "Tensor": ...
+    def energy(self, x: "Tensor", cond: "Tensor | None" = None) -> "Tensor":
+        """The energy of each event, (B, *S) -> (B,)."""
+        ...
 
 
 def capability(name: str) -> Any:
-    """The protocol called `name`: one of the core's, or a plugin's `"package.module:attr"`."""
+    """The protocol of a capability: a name of `CORE`, or `"package.module:Protocol"`.
+
+    Raises `PluginError` if there is none.
+    """
     if ":" in name:
         return import_target(name)
     if name not in CORE:
@@ -204,9 +229,9 @@ def capability(name: str) -> Any:
 
 
 def has(model: object, name: str) -> bool:
-    """Whether a model's class has the methods of a capability, and the model its attributes.
+    """Whether a model has a capability: its class has the methods, and the model the attributes.
 
-    A submodule that happens to be called `score` is not the method `score`.
+    A submodule that is called `score` does not count as the method `score`.
     """
     methods, attributes = _members(capability(name))
     return all(callable(getattr(type(model), m, None)) for m in methods) and all(
@@ -215,7 +240,7 @@ def has(model: object, name: str) -> bool:
 
 
 def _members(protocol: type) -> tuple[list[str], list[str]]:
-    """Names of the methods and of the attributes that a protocol asks for."""
+    """The names of a protocol's methods, and of its attributes."""
     bases = [b for b in protocol.__mro__ if b not in (object, Protocol, Generic)]
     methods = [n for b in bases for n, v in vars(b).items() if callable(v) and n[0] != "_"]
     return methods, [n for b in bases for n in vars(b).get("__annotations__", {}) if n[0] != "_"]

@@ -1,17 +1,24 @@
-"""Names and options to the objects that do the work: samplers, losses, likelihoods.
+"""Samplers, losses and likelihoods from names and options.
 
 An object passed in place of a name is used as it is and needs no registry.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo_core import config as configs
 from zoo_core.catalog.capabilities import has
+from zoo_core.catalog.entries import Components, Entry
 from zoo_core.catalog.plugins import CORE
-from zoo_core.catalog.registry import Entry, current
-from zoo_core.catalog.specs import import_target
+from zoo_core.catalog.registry import current
+from zoo_core.catalog.specs import (
+    LikelihoodSpec,
+    LossSpec,
+    ModelSpec,
+    SamplerSpec,
+    import_target,
+)
 from zoo_core.errors import (
     NoCapabilityError,
     NoLikelihoodError,
@@ -26,130 +33,163 @@ if TYPE_CHECKING:
 
 __all__ = ["fitting", "likelihood", "loss", "sampler"]
 
+S = TypeVar("S", SamplerSpec, LossSpec, LikelihoodSpec)
+
 
 def sampler(
-    model: "GenerativeModel", wanted: "str | Sampler | None", options: Mapping[str, Any]
+    model: "GenerativeModel", requested: "str | Sampler | None", options: Mapping[str, Any]
 ) -> "Sampler":
-    """The sampler called `wanted`, or the architecture's default."""
-    wanted = wanted if wanted is not None else _default("sampler", model, otherwise="direct")
-    return _component("sampler", model, wanted, options)  # type: ignore[no-any-return]
+    """The sampler that is requested by name or as an object; by default the architecture's."""
+    samplers = current().samplers
+    if requested is None:
+        requested = _default(samplers, model, lambda s: s.default_sampler, unregistered="direct")
+    made: Sampler = _component(samplers, model, requested, options)
+    return made
 
 
-def loss(model: "GenerativeModel", wanted: Any, options: Mapping[str, Any]) -> Any:
-    """The loss called `wanted`, or the architecture's default."""
-    wanted = wanted if wanted is not None else _default("loss", model, otherwise="nll")
-    if wanted is None:
-        names = sorted({e.spec.name for e in fitting("loss", model)})
+def loss(model: "GenerativeModel", requested: Any, options: Mapping[str, Any]) -> Any:
+    """The loss that is requested by name or as an object; by default the architecture's."""
+    losses = current().losses
+    if requested is None:
+        requested = _default(losses, model, lambda s: s.default_loss, unregistered="nll")
+    if requested is None:
         raise NoCapabilityError(
             f"{type(model).__name__} names no loss to be trained by.",
-            hint=f"name one; losses that fit: {', '.join(names) or 'none'}",
+            hint=f"name one; losses that fit: {_names(fitting(losses, model))}",
         )
-    return _component("loss", model, wanted, options)
+    return _component(losses, model, requested, options)
 
 
 def likelihood(
-    model: "GenerativeModel", wanted: "str | Likelihood | None", options: Mapping[str, Any]
+    model: "GenerativeModel", requested: "str | Likelihood | None", options: Mapping[str, Any]
 ) -> "Likelihood":
-    """The likelihood called `wanted`, or the architecture's default."""
-    wanted = wanted if wanted is not None else _default("likelihood", model, otherwise=None)
-    if wanted is None:
+    """The likelihood that is requested by name or as an object; by default the architecture's."""
+    likelihoods = current().likelihoods
+    if requested is None:
+        requested = _default(
+            likelihoods,
+            model,
+            lambda s: s.likelihood_of(discrete=model.event.discrete),
+            unregistered=None,
+        )
+    if requested is None:
         raise _no_likelihood(model)
-    return _component("likelihood", model, wanted, options)  # type: ignore[no-any-return]
+    made: Likelihood = _component(likelihoods, model, requested, options)
+    return made
 
 
-def fitting(kind: str, model: "GenerativeModel") -> list[Entry[Any]]:
-    """The registered components of a kind whose required capabilities the model has."""
-    return [e for e in current().all(kind) if _serves(model, e) and _fits_if_whole(model, e)]
+def fitting(components: Components[S], model: "GenerativeModel") -> list[Entry[S]]:
+    """The components whose required capabilities the model has, for events such as its own."""
+    return [
+        e for e in components if _scores_events_of(model, e.spec) and _fits_or_report(model, e)
+    ]
 
 
-def _fits_if_whole(model: "GenerativeModel", entry: Entry[Any]) -> bool:
-    """Whether it fits; one that requires what cannot be imported costs its plugin a line."""
+def _fits_or_report(model: "GenerativeModel", entry: Entry[S]) -> bool:
+    """Whether a component fits; if what it requires cannot be imported, its plugin is reported."""
     try:
-        return _fits(model, entry)
+        return _fits(model, entry.spec)
     except PluginError as error:
         current().plugins.problem(entry.plugin, f"{entry.spec.name!r} requires {error}")
         return False
 
 
-def _fits(model: "GenerativeModel", entry: Entry[Any]) -> bool:
-    return all(has(model, c) for c in entry.spec.requires)
+def _fits(model: "GenerativeModel", spec: SamplerSpec | LossSpec | LikelihoodSpec) -> bool:
+    return all(has(model, capability) for capability in spec.requires)
 
 
-def _serves(model: "GenerativeModel", entry: Entry[Any]) -> bool:
-    """Whether a likelihood is for the model's events; everything else is for all."""
-    serves = getattr(entry.spec, "serves", None)
-    return serves is None or serves(discrete=model.event.discrete)
+def _scores_events_of(
+    model: "GenerativeModel", spec: SamplerSpec | LossSpec | LikelihoodSpec
+) -> bool:
+    """Whether a likelihood is for the model's events; samplers and losses are for all."""
+    return not isinstance(spec, LikelihoodSpec) or spec.serves(discrete=model.event.discrete)
 
 
-def _default(kind: str, model: "GenerativeModel", *, otherwise: str | None) -> str | None:
-    """The default that the model's spec names, by the name that means it beyond doubt.
+def _default(
+    components: Components[S],
+    model: "GenerativeModel",
+    default_of: Callable[[ModelSpec], str | None],
+    *,
+    unregistered: str | None,
+) -> str | None:
+    """The default that the model's spec names, qualified by the plugin that declares it.
 
     A plain name in a spec means its own plugin's component, or else the core's: what a third
-    plugin declares under the same name changes nothing. An unregistered class has `otherwise`.
+    plugin declares under the same name changes nothing. A class without a spec gets
+    `unregistered`.
     """
     try:
         entry = current().entry_of(type(model))
     except UnknownNameError:
-        return otherwise
-    name: str | None = getattr(entry.spec, f"default_{kind}")
-    if kind == "likelihood":
-        name = entry.spec.likelihood_of(discrete=model.event.discrete)
+        return unregistered
+    name = default_of(entry.spec)
     for dist in (entry.plugin.dist, CORE) if name is not None else ():
-        owned = [e for e in current().all(kind) if e.spec.name == name and e.plugin.dist == dist]
-        if any(_fits(model, e) for e in owned):
+        owned = [e for e in components if e.spec.name == name and e.plugin.dist == dist]
+        if any(_fits(model, e.spec) for e in owned):
             return owned[0].qualified
     return name
 
 
 def _component(
-    kind: str, model: "GenerativeModel", wanted: Any, options: Mapping[str, Any]
+    components: Components[S],
+    model: "GenerativeModel",
+    requested: Any,
+    options: Mapping[str, Any],
 ) -> Any:
-    if not isinstance(wanted, str):
-        return _object(kind, wanted, options)
-    entries = current().find(kind, wanted)
-    fit = [e for e in entries if _fits(model, e)]
+    if not isinstance(requested, str):
+        return _object(components.kind, requested, options)
+    entries = components.find(requested)
+    fit = [e for e in entries if _fits(model, e.spec)]
     if not fit:
-        raise _misfit(kind, model, entries)
+        raise _misfit(components, model, entries)
     if len(fit) > 1:
         raise UnknownNameError(
-            f"{kind} {wanted!r} is declared more than once.",
+            f"{components.kind} {requested!r} is declared more than once.",
             hint=f"write {' or '.join(_spellings(fit))}",
         )
     spec = fit[0].spec
     return configs.from_dict(import_target(spec.target), options, where=f"{spec.name}.")
 
 
-def _spellings(entries: list[Entry[Any]]) -> list[str]:
+def _spellings(entries: Sequence[Entry[S]]) -> list[str]:
     """Qualified names; where one plugin gives a name two meanings, the objects themselves."""
     names = [e.qualified for e in entries]
     classes = [f"{e.spec.target.partition(':')[2]}(...)" for e in entries]
     return names if len(set(names)) == len(names) else classes
 
 
-def _object(kind: str, wanted: Any, options: Mapping[str, Any]) -> Any:
-    if isinstance(wanted, type) or not (callable(wanted) or is_dataclass(wanted)):
+def _names(entries: Sequence[Entry[S]]) -> str:
+    return ", ".join(sorted({e.spec.name for e in entries})) or "none"
+
+
+def _object(kind: str, component: Any, options: Mapping[str, Any]) -> Any:
+    if isinstance(component, type) or not (callable(component) or is_dataclass(component)):
         raise UsageError(
-            f"{wanted!r} is no {kind}.", hint=f"give a name or an object such as {kind.title()}()"
+            f"{component!r} is no {kind}.",
+            hint=f"give a name or an object such as {kind.title()}()",
         )
     if options:
         raise UsageError(
             f"options {', '.join(options)} go with a {kind}'s name.",
-            hint=f"set them on the object: {type(wanted).__name__}({', '.join(options)}=...)",
+            hint=f"set them on the object: {type(component).__name__}({', '.join(options)}=...)",
         )
-    return wanted
+    return component
 
 
-def _misfit(kind: str, model: "GenerativeModel", entries: list[Entry[Any]]) -> Exception:
+def _misfit(
+    components: Components[S], model: "GenerativeModel", entries: Sequence[Entry[S]]
+) -> Exception:
+    kind = components.kind
     needs = " or ".join("+".join(e.spec.requires) for e in entries)
-    names = ", ".join(sorted({e.spec.name for e in fitting(kind, model)})) or "none"
     return NoCapabilityError(
         f"{kind} {entries[0].spec.name!r} needs {needs}, which {type(model).__name__} has not; "
-        f"{'losses' if kind == 'loss' else f'{kind}s'} that fit: {names}."
+        f"{'losses' if kind == 'loss' else f'{kind}s'} that fit: "
+        f"{_names(fitting(components, model))}."
     )
 
 
 def _no_likelihood(model: "GenerativeModel") -> NoLikelihoodError:
-    names = sorted({e.spec.name for e in fitting("likelihood", model)})
+    names = sorted({e.spec.name for e in fitting(current().likelihoods, model)})
     message = f"{type(model).__name__} has no p(x) to evaluate."
     if not names:
         return NoLikelihoodError(

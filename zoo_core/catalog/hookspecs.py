@@ -33,11 +33,11 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 class ZooHooks:
-    """Everything a plugin can bring."""
+    """The hooks that a plugin can implement."""
 
     @hookspec
     def zoo_density_types(self) -> Iterable[DensityType]:
-        """Ways to treat p(x) beyond the four of the core."""
+        """Ways of defining p(x) beyond the four of the core."""
         raise NotImplementedError
 
     @hookspec
@@ -57,7 +57,7 @@ class ZooHooks:
 
     @hookspec
     def zoo_likelihoods(self) -> Iterable[LikelihoodSpec]:
-        """Ways to score events, each with the kind of number it gives."""
+        """Ways to score events, each with the kind of its numbers."""
         raise NotImplementedError
 
     @hookspec
@@ -72,7 +72,7 @@ class ZooHooks:
 
     @hookspec
     def zoo_converters(self) -> Iterable[ConverterSpec]:
-        """Foreign checkpoint layouts that map onto architectures of ours."""
+        """Maps from checkpoints of other libraries to architectures of the zoo."""
         raise NotImplementedError
 
     @hookspec

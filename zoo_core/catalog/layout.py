@@ -1,6 +1,6 @@
-"""Which files make a model: the zoo's own folder, and how others lay theirs out.
+"""The files of a model, in the zoo's own layout and in those of other libraries, by name.
 
-Names only; nothing here opens a file or imports torch.
+Nothing here opens a file or imports torch.
 """
 
 import hashlib
@@ -19,41 +19,42 @@ __all__ = [
     "METADATA",
     "STEMS",
     "WEIGHTS",
-    "foreign",
-    "foreign_weights",
     "is_index",
     "is_ours",
     "is_pickle",
     "is_shard",
     "is_weights",
     "joint_hash",
+    "third_party_files",
+    "third_party_weights",
     "unread",
-    "wanted",
+    "zoo_files",
 ]
 
 METADATA, WEIGHTS, GOLDEN = "zoo.json", "model.safetensors", "golden.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
-"""Which shard holds which tensor, where the weights are several files."""
+"""Maps tensors to shards, if the weights are several files."""
 EVALUATION = "evaluation.json"
-"""What was measured of the weights beside it; it is of no other, and saving anew drops it."""
+"""The evaluation of the weights in the same folder; saving other weights removes it."""
 _SHARD = re.compile(r"[\w.-]+-\d{5}-of-\d{5}\.safetensors")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 _ENDINGS = (".safetensors", ".safetensors.index.json", ".bin", ".pt", ".ckpt")
 _BY_HAND = "zoo convert hf://org/name FOLDER --converter NAME"
 _DEPTH = 4
-"""Folders that parts of parts may be deep."""
+"""Most levels of folders, with submodels of submodels."""
 
 
-def wanted(names: Iterable[str]) -> list[str]:
-    """The files of a zoo's model among a repository's; raises where they make none.
+def zoo_files(names: Iterable[str]) -> list[str]:
+    """The files of a model in the zoo's layout, among the files of a repository.
 
-    Other files, such as code or pickles, are never asked for.
+    Other files, such as code or pickles, are never downloaded. Raises `UsageError` or
+    `IntegrityError` if the files are not those of a model.
     """
     paths = [PurePosixPath(name) for name in names]
     folders = {p.parent for p in paths if p.name == METADATA and len(p.parts) <= _DEPTH}
     if PurePosixPath() not in folders:
-        raise _foreign(paths)
+        raise _other_layout(paths)
     ours = [p for p in paths if p.parent in folders and is_ours(p.name)]
     for folder in folders:
         if not any(p.parent == folder and is_weights(p.name) for p in ours):
@@ -65,11 +66,15 @@ def wanted(names: Iterable[str]) -> list[str]:
     return sorted(map(str, ours))
 
 
-def foreign(names: Iterable[str], *, pickles: bool = False, hint: str = _BY_HAND) -> list[str]:
-    """The files that a converter needs of a repository: JSON, and per folder the best weights."""
+def third_party_files(
+    names: Iterable[str], *, pickles: bool = False, hint: str = _BY_HAND
+) -> list[str]:
+    """The files of a repository that a converter needs: configs and, in each folder, weights."""
     paths = [p for n in names if len((p := PurePosixPath(n)).parts) <= 2]
     folders = sorted({p.parent for p in paths}, key=str)
-    weights = [w for f in folders for w in foreign_weights([p for p in paths if p.parent == f])]
+    weights = [
+        w for f in folders for w in third_party_weights([p for p in paths if p.parent == f])
+    ]
     if not weights:
         raise UsageError(
             "the repository holds no weights as safetensors.", hint=unread(map(str, paths))
@@ -80,14 +85,13 @@ def foreign(names: Iterable[str], *, pickles: bool = False, hint: str = _BY_HAND
             f"({', '.join(map(str, weights[:3]))} can run code when read).",
             hint=hint,
         )
-    keep = [w for w in weights if pickles or not is_pickle(w.name)]
-    return sorted({str(p) for p in paths if p.name.endswith("config.json")}
-                  | {str(p) for p in paths if p.name == "model_index.json"}
-                  | set(map(str, keep)))  # fmt: skip
+    configs = [p for p in paths if p.name.endswith("config.json") or p.name == "model_index.json"]
+    read = [w for w in weights if pickles or not is_pickle(w.name)]
+    return sorted({*map(str, configs), *map(str, read)})
 
 
-def foreign_weights(paths: list[PurePosixPath]) -> list[PurePosixPath]:
-    """The weights among the files of one folder: safetensors before pickles."""
+def third_party_weights(paths: list[PurePosixPath]) -> list[PurePosixPath]:
+    """The weights among the files of one folder; safetensors take precedence over pickles."""
     names = {p.name: p for p in paths}
     for ending in _ENDINGS:
         for stem in STEMS:
@@ -97,55 +101,56 @@ def foreign_weights(paths: list[PurePosixPath]) -> list[PurePosixPath]:
 
 
 def unread(names: Iterable[str]) -> str:
-    """What to do about weights whose names nobody looks for, such as those of a variant."""
-    found = sorted(n for n in names if n.endswith(_ENDINGS) and not is_index(n))
+    """What to do about weights under names that are not read, such as those of a variant."""
+    others = sorted(n for n in names if n.endswith(_ENDINGS) and not is_index(n))
     known = " or ".join(f"{stem}.safetensors" for stem in STEMS)
-    if not found:
+    if not others:
         return f"weights are looked for as {known}, in the folder or one below it"
-    return f"{found[0]} is not read under this name: copy it to {known}"
+    return f"{others[0]} is not read under this name: copy it to {known}"
 
 
 def is_index(name: str) -> bool:
-    """Whether a name is that of the list of a checkpoint's shards."""
+    """Whether a file is the index of a checkpoint's shards."""
     return name.endswith(".index.json")
 
 
 def is_pickle(name: str) -> bool:
-    """Whether a file's name says that it is a pickle, which can run code when it is read."""
+    """Whether a file is a pickle by its name, which can run code when it is read."""
     return name.lower().endswith(_PICKLES)
 
 
 def is_shard(name: str) -> bool:
-    """Whether a name is that of one of several safetensors files of a model."""
+    """Whether a file is one of several safetensors files of a model."""
     return _SHARD.fullmatch(name) is not None
 
 
 def is_ours(path: str) -> bool:
-    """Whether a path is that of a file of a zoo's model, or of a part of one."""
+    """Whether a file belongs to a model in the zoo's layout, or to a submodel."""
     name = PurePosixPath(path).name
     return name in (METADATA, GOLDEN) or is_weights(name)
 
 
 def is_weights(name: str) -> bool:
-    """Whether a name is that of a zoo's model's weights, of a shard or of the shards' list."""
+    """Whether a file holds weights in the zoo's layout: the whole, a shard, or the index."""
     return name in (WEIGHTS, INDEX) or is_shard(name)
 
 
-def joint_hash(files: Mapping[str, Any], parts: Mapping[str, str | None]) -> str | None:
-    """The SHA-256 that names a model's weights, of `files` in its zoo.json and those of its parts.
+def joint_hash(files: Mapping[str, Any], submodels: Mapping[str, str | None]) -> str | None:
+    """The SHA-256 that identifies a model's weights, from `files` in zoo.json and its submodels.
 
-    That of the one file; else of the names and hashes of all. None where one was not recorded.
+    It is the hash of the file if there is one, else that of all names and hashes. None if a hash
+    was not recorded.
     """
     own = {name: entry.get("sha256") for name, entry in files.items() if is_weights(name)}
-    found: dict[str, str | None] = {**(own or {WEIGHTS: None}), **parts}
-    if None in found.values():
+    hashes: dict[str, str | None] = {**(own or {WEIGHTS: None}), **submodels}
+    if None in hashes.values():
         return None
-    if len(found) == 1:
-        return next(iter(found.values()))
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+    if len(hashes) == 1:
+        return next(iter(hashes.values()))
+    return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
-def _foreign(paths: list[PurePosixPath]) -> UsageError:
+def _other_layout(paths: list[PurePosixPath]) -> UsageError:
     names = {p.name for p in paths}
     known = "diffusers' layout" if "model_index.json" in names else "another layout than the zoo's"
     return UsageError(
@@ -155,12 +160,12 @@ def _foreign(paths: list[PurePosixPath]) -> UsageError:
 
 
 def _of_pickles(paths: list[PurePosixPath]) -> str | None:
-    found = sorted(str(p) for p in paths if is_pickle(p.name))
-    return f"download it, then: zoo convert {found[0]} {WEIGHTS}" if found else None
+    pickles = sorted(str(p) for p in paths if is_pickle(p.name))
+    return f"download it, then: zoo convert {pickles[0]} {WEIGHTS}" if pickles else None
 
 
 def _pickles(paths: list[PurePosixPath]) -> str:
-    found = sorted(str(p) for p in paths if is_pickle(p.name))
-    if not found:
+    pickles = sorted(str(p) for p in paths if is_pickle(p.name))
+    if not pickles:
         return ""
-    return f" {', '.join(found[:3])} can run code when read, and is not read."
+    return f" {', '.join(pickles[:3])} can run code when read, and is not read."

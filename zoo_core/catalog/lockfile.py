@@ -1,9 +1,9 @@
-"""What this user has pinned: the commit and the hashes that a name resolved to once.
+"""The lockfile of a user: the commit and hashes to which names of weights are pinned.
 
     $ZOO_PINS, or $XDG_CONFIG_HOME/density-zoo/pins.json
     {"hf://org/name": {"repo": "org/name", "revision": "<commit>", "sha256": {"zoo.json": "..."}}}
 
-A pinned name loads that commit and nothing else, and without a request once it is cached.
+A pinned name loads that commit only, and makes no request once it is cached.
 """
 
 import os
@@ -23,7 +23,7 @@ __all__ = ["Pin", "applied", "everything", "path", "pinned", "write"]
 
 @dataclass(frozen=True)
 class Pin:
-    """A commit of a repository and the SHA-256 of each file of it that is needed."""
+    """A commit of a repository, and the SHA-256 of each file that is needed of it."""
 
     repo: str
     revision: str
@@ -31,7 +31,7 @@ class Pin:
 
 
 def path() -> Path:
-    """The file of this user's pins."""
+    """The path of this user's lockfile."""
     if explicit := os.environ.get("ZOO_PINS"):
         return Path(explicit)
     base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
@@ -39,7 +39,7 @@ def path() -> Path:
 
 
 def pinned(name: str) -> Pin | None:
-    """The pin of a name; raises `ConfigError` if the file is not one of pins."""
+    """The pin of a name, if there is one; raises `ConfigError` if the file is malformed."""
     entry = _read().get(name)
     if entry is None:
         return None
@@ -60,7 +60,7 @@ def everything() -> list[Pin]:
 
 
 def applied(name: str, weights: Pretrained) -> Pretrained:
-    """Weights as a user's pin of their name fixes them, if there is one of their repository."""
+    """`weights` with the commit and hashes that the user has pinned for `name`, if any."""
     pin = pinned(name)
     if pin is None or pin.repo != weights.repo or weights.status == "pinned":
         return weights
@@ -68,21 +68,21 @@ def applied(name: str, weights: Pretrained) -> Pretrained:
 
 
 def write(name: str, pin: Pin) -> None:
-    """Add a pin, or replace that of the same name."""
+    """Add a pin, or replace the one of the same name."""
     pins = _read() | {name: asdict(pin)}
     write_json(path(), pins, sort_keys=True)
 
 
 def _read() -> dict[str, Any]:
     try:
-        found = read_json(path())
+        pins = read_json(path())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise _unreadable(str(error)) from error
-    if not isinstance(found, dict):
+    if not isinstance(pins, dict):
         raise _unreadable("it is no table")
-    return found
+    return pins
 
 
 def _unreadable(reason: str) -> ConfigError:

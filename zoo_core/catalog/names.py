@@ -1,9 +1,9 @@
-"""How things are named: `[dist:]name[.tag][@revision]`, `hf://org/repo[@rev]`, or a path.
+"""Names: `[dist:]name[.tag][@revision]`, `hf://org/repo[@rev]`, or a path.
 
-The same form serves models, samplers, losses, likelihoods and data sets. A path starts with
-`.`, `/`, `~` or a drive letter, or is a file or folder that is there. A registered name goes
-before a file of that name, and a warning says so; a Hub repository is named by `hf://` alone, so
-that nothing silently turns into a download.
+Models, samplers, losses, likelihoods and data sets are all named so. A path starts with `.`, `/`,
+`~` or a drive letter, or is that of an existing file or folder. A registered name takes precedence
+over a file of the same name, with a warning. Only `hf://` names a Hub repository, so that nothing
+is downloaded by accident.
 """
 
 import os
@@ -66,7 +66,11 @@ class HubName:
 
 
 def parse_hub(text: str) -> HubName | None:
-    """The repository that `hf://org/name[@revision]` names; None for any other text."""
+    """Parse `hf://org/name[@revision]`; None for any other text.
+
+    >>> parse_hub("hf://google/ddpm-cifar10-32").repo
+    'google/ddpm-cifar10-32'
+    """
     match = _HUB.fullmatch(text)
     return HubName(**match.groupdict()) if match else None
 
@@ -82,7 +86,7 @@ def is_name(text: str) -> bool:
 
 
 def parse(text: str, kind: str = "model") -> Name:
-    """Parse a name; raises `UnknownNameError` with the spellings that would work.
+    """Parse the name of a component; raises `UnknownNameError` if it is malformed.
 
     >>> parse("density-zoo-flows:glow.digits")
     Name(name='glow', tag='digits', dist='density-zoo-flows', revision=None)
@@ -98,16 +102,16 @@ def parse(text: str, kind: str = "model") -> Name:
 
 
 def warn_of_file(name: str) -> None:
-    """Warn if a registered name is that of a file or folder here as well."""
+    """Warn if a registered name is also that of a file or folder in the current folder."""
     if os.path.exists(name):
         warn(f"{name!r} is taken for the registered name; write './{name}' for the file here.")
 
 
 def is_commit(text: object) -> bool:
-    """Whether a revision is a full commit, which never moves."""
+    """Whether a revision is a full commit hash, which always means the same files."""
     return isinstance(text, str) and _COMMIT.fullmatch(text) is not None
 
 
 def is_digest(text: object) -> bool:
-    """Whether a text can be the name of a blob: a git SHA-1 or a SHA-256."""
+    """Whether a text is a git SHA-1 or a SHA-256, the names of blobs on the Hub."""
     return isinstance(text, str) and _DIGEST.fullmatch(text) is not None

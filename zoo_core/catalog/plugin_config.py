@@ -1,11 +1,11 @@
-"""`plugins.toml` of a user: which plugins are disabled, and which were installed by `zoo`.
+"""The user's `plugins.toml`: plugins that are disabled, and those installed by `zoo`.
 
 disabled = ["glow_extras"]
 
 [installed.density-zoo-flows]      # what `zoo plugins sync` restores
 requirement = "density-zoo-flows"
 
-A change of one key keeps all the others, also those that this version does not know.
+Writing one key keeps all others, even those that this version does not know.
 """
 
 import json
@@ -21,39 +21,39 @@ __all__ = ["config_path", "read", "trace_path", "write"]
 
 
 def config_path() -> Path:
-    """`plugins.toml` of this user: which plugins are disabled, which were installed."""
+    """The path of this user's `plugins.toml`."""
     base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(base) / "density-zoo" / "plugins.toml"
 
 
 def trace_path(plugin: str) -> Path:
-    """Where the trace of a plugin is kept that failed its check after it was installed."""
+    """The path of the traceback of a plugin that failed its check after installation."""
     return config_path().parent / "failed" / f"{plugin}.txt"
 
 
 def read() -> dict[str, Any]:
-    """The whole file, empty if there is none; one that is unreadable is an error that names it."""
+    """The whole file, {} if there is none; raises `PluginError` if it is unreadable."""
     path = config_path()
     try:
-        found = read_toml(path)
-        _check(found)
+        config = read_toml(path)
+        _check(config)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise PluginError(f"{path} cannot be read ({error}).", hint="mend or delete it") from error
-    return found
+    return config
 
 
 def write(**changes: Any) -> None:
-    """Replace these keys and keep the others; the file is the old one or the new one."""
+    """Replace these keys and keep the others; the write is atomic."""
     from zoo_core.files import write_atomically
 
     text = "\n".join(_table({**read(), **changes})).lstrip("\n") + "\n"
     write_atomically(config_path(), text.encode())
 
 
-def _check(found: Mapping[str, Any]) -> None:
-    names, installed = found.get("disabled", []), found.get("installed", {})
+def _check(config: Mapping[str, Any]) -> None:
+    names, installed = config.get("disabled", []), config.get("installed", {})
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise ValueError("`disabled` must be a list of names")
     if not isinstance(installed, dict) or not all(isinstance(v, dict) for v in installed.values()):
@@ -61,7 +61,7 @@ def _check(found: Mapping[str, Any]) -> None:
 
 
 def _table(table: Mapping[str, Any], *path: str) -> Iterator[str]:
-    """Lines of a TOML table: its values, then the tables below it."""
+    """Yield the lines of a TOML table: its values, then its subtables."""
     values = {k: v for k, v in table.items() if not isinstance(v, dict)}
     if path and (values or not table):
         yield f"\n[{'.'.join(map(_key, path))}]"
@@ -89,5 +89,5 @@ def _value(value: Any) -> str:
 
 
 def _string(text: str) -> str:
-    """JSON's escapes are TOML's, but for DEL, which TOML wants escaped."""
+    """A TOML string: escapes are those of JSON, except that DEL must be escaped."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

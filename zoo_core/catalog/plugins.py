@@ -1,8 +1,9 @@
-"""Plugin discovery and isolation: the only file that knows pluggy's manager.
+"""Discovery and isolation of plugins; no other module uses pluggy's manager.
 
-Entry points of the group `density_zoo` are sorted, duplicates refused before import, disabled
-ones skipped, and each plugin is loaded, version-checked and registered inside its own try. One
-broken plugin costs one line on stderr; the rest of the zoo works. Environment:
+Entry points of the group `density_zoo` are sorted; duplicates are refused before import, and
+disabled plugins are skipped. Each of the others is loaded, checked for its API version and
+registered inside a try of its own: a broken plugin is reported on stderr, and the rest of the zoo
+works. Environment:
 
 ZOO_STRICT_PLUGINS=1      raise instead of reporting
 ZOO_DISABLE_PLUGINS=a,b   skip these
@@ -19,7 +20,8 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from importlib import metadata
+from importlib.metadata import EntryPoint
 from typing import Any, Literal
 
 import pluggy
@@ -50,7 +52,7 @@ CORE = "density-zoo"
 
 @dataclass
 class LoadRecord:
-    """What became of one plugin."""
+    """The outcome of loading one plugin."""
 
     name: str
     dist: str
@@ -61,30 +63,34 @@ class LoadRecord:
     error: str = ""
     traceback: str = ""
     problems: list[str] = field(default_factory=list)
-    """What is wrong with single hooks or specs of a plugin that works otherwise."""
+    """Faults of single hooks or specs of a plugin that works otherwise."""
 
     def fail(self, status: Status, error: str) -> None:
+        """Record why the plugin is not in use."""
         self.status, self.error = status, error
 
 
 class Plugins:
-    """All plugins of one process, loaded once: records by name, and the specs they declare."""
+    """All plugins of a process, loaded once: their records by name, and their specs."""
 
     def __init__(
         self,
-        found: Iterable[EntryPoint] | None = None,
+        entry_points: Iterable[EntryPoint] | None = None,
         *,
         disabled: Iterable[str] | None = None,
         strict: bool | None = None,
     ) -> None:
-        """`found` defaults to the installed entry points, `disabled` to config and environment."""
+        """By default, the installed entry points, except those disabled by config or environment.
+
+        `strict` raises errors instead of reporting them, by default if `ZOO_STRICT_PLUGINS=1`.
+        """
         self.strict = os.environ.get("ZOO_STRICT_PLUGINS") == "1" if strict is None else strict
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(ZooHooks)
         self._manager.register(builtin, BUILTIN)
         core = LoadRecord(BUILTIN, CORE, _core_version(), builtin.__name__)
         self.records = {BUILTIN: core}
-        points = sorted(found if found is not None else discover(), key=_order)
+        points = sorted(discover() if entry_points is None else entry_points, key=_order)
         skip = Switches.from_environment() if disabled is None else Switches(frozenset(disabled))
         for name, group in _by_name(points):
             self.records[name] = self._load(group, skip)
@@ -92,9 +98,9 @@ class Plugins:
             _report(record)
 
     def collect(self, hook: str) -> Iterator[tuple[LoadRecord, Any]]:
-        """Every spec that implementations of `hook` return, with the plugin it came from.
+        """Yield every spec that implementations of `hook` return, with the record of its plugin.
 
-        Implementations are called one by one, so one that raises loses only itself.
+        Implementations are called one by one: if one raises, only its specs are missing.
         """
         for impl in getattr(self._manager.hook, hook).get_hookimpls():
             record = self.records[impl.plugin_name]
@@ -155,7 +161,7 @@ class Plugins:
 
 @dataclass(frozen=True)
 class Switches:
-    """Which plugins not to load, and why."""
+    """The plugins that are not to be loaded, and why."""
 
     disabled: frozenset[str] = frozenset()
     environment: frozenset[str] = frozenset()
@@ -163,6 +169,7 @@ class Switches:
 
     @classmethod
     def from_environment(cls) -> "Switches":
+        """From `plugins.toml` and the environment variables."""
         only = os.environ.get("ZOO_PLUGINS")
         return cls(
             frozenset(disabled_in_config()),
@@ -171,6 +178,7 @@ class Switches:
         )
 
     def reason(self, name: str) -> str:
+        """Why a plugin is not loaded, or an empty string."""
         if self.only is not None and name not in self.only:
             return "not in ZOO_PLUGINS"
         if name in self.environment:
@@ -180,13 +188,13 @@ class Switches:
 
 def discover() -> list[EntryPoint]:
     """The installed entry points, without importing anything."""
-    return list(entry_points(group=PROJECT))
+    return list(metadata.entry_points(group=PROJECT))
 
 
 def survey() -> dict[str, LoadRecord]:
-    """Every installed plugin as its metadata and the switches show it; none is imported.
+    """The records of all installed plugins by metadata and switches alone; none is imported.
 
-    `ok` means that nothing speaks against importing it.
+    The status `ok` means that the plugin would be imported.
     """
     skip = Switches.from_environment()
     groups = _by_name(sorted(discover(), key=_order))
@@ -194,12 +202,12 @@ def survey() -> dict[str, LoadRecord]:
 
 
 def disabled_in_config() -> list[str]:
-    """Names in the user's config; an unreadable file is an error that names it."""
+    """The disabled plugins in the user's config; raises `PluginError` if it is unreadable."""
     return list(plugin_config.read().get("disabled", []))
 
 
 def set_enabled(name: str, enabled: bool) -> None:
-    """Enable or disable a plugin for this user, by name; the plugin is not imported."""
+    """Enable or disable a plugin for this user; raises `PluginError` if it is not installed."""
     known = {p.name for p in discover()}
     if name not in known:
         listing = ", ".join(sorted(known)) or "none"
@@ -222,7 +230,7 @@ def _core_version() -> str:
 
 
 def _dist(point: EntryPoint) -> str:
-    """The distribution's name, normalized, so that `dist:name` can be written."""
+    """The normalized name of the distribution, for `dist:name`."""
     return re.sub(r"[-_.]+", "-", point.dist.name).lower() if point.dist else "unknown"
 
 
@@ -238,7 +246,7 @@ def _by_name(points: Sequence[EntryPoint]) -> Iterator[tuple[str, list[EntryPoin
 
 
 def _judge(group: Sequence[EntryPoint], skip: Switches) -> LoadRecord:
-    """The record of the plugin that these entry points declare, before anything is imported."""
+    """The record of the plugin of these entry points, before anything is imported."""
     record = _record(group[0])
     if len(group) > 1 or record.name == BUILTIN:
         dists = ", ".join(_dist(p) for p in group)

@@ -1,4 +1,4 @@
-"""What a user's text refers to: a registered name, a repository on the Hub, or a path."""
+"""Parses the text by which users name a model: a registered name, a Hub repository, or a path."""
 
 import os
 from pathlib import Path
@@ -26,22 +26,17 @@ def parse_model(text: str) -> Name | HubName | Path:
         return _path(text)
     if (repository := parse_hub(text)) is not None:
         return repository
-    if os.path.exists(text) and not _registered(text):
+    name = parse(text) if is_name(text) else None
+    if os.path.exists(text) and (name is None or name.name not in current().models.names):
         return Path(text)
     if "/" in text or "\\" in text:
         raise UnknownNameError(
             f"{text[:80]!r} could be a folder or a Hub repository.",
             hint=f"write './{text[:80]}' for the folder or 'hf://{text[:80]}' for the repository",
         )
-    name = parse(text)
+    name = name or parse(text)  # which raises for a text that is no name
     warn_of_file(text)
     return name
-
-
-def _registered(text: str) -> bool:
-    """Whether a model has this name, with or without a tag."""
-    known = {entry.spec.arch for entry in current().all("model")}
-    return is_name(text) and parse(text).name in known
 
 
 def _path(text: str) -> Path:

@@ -1,7 +1,7 @@
-"""Names to specs: one lookup for every kind of component, with did-you-mean and no overwriting.
+"""The registry: everything that the loaded plugins declare, by kind and name.
 
-A component is unique per (name, required capabilities). Where two plugins declare the same one,
-neither wins: the bare name raises, the spelling `dist:name` works.
+`registry.samplers`, `registry.models` and so on are typed collections (`catalog.entries`);
+`registry.model(name)` and `registry.list_models(...)` know tags as well.
 """
 
 import json
@@ -12,48 +12,35 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
+from zoo_core import compat
 from zoo_core import config as configs
-from zoo_core.catalog import specs
+from zoo_core.catalog.entries import Components, Entry, Spec
 from zoo_core.catalog.names import LEGAL_NAME, Name, parse
 from zoo_core.catalog.plugins import LoadRecord, Plugins
-from zoo_core.catalog.specs import ModelSpec
+from zoo_core.catalog.specs import (
+    ConverterSpec,
+    DatasetSpec,
+    DensityType,
+    HealthCheck,
+    LikelihoodSpec,
+    LossSpec,
+    MetricSpec,
+    ModelSpec,
+    SamplerSpec,
+)
 from zoo_core.catalog.tags import Tag, tags_of
 from zoo_core.errors import ConfigError, PluginError, UnknownNameError, did_you_mean
 
 __all__ = ["Entry", "ModelInfo", "Registry", "current", "use"]
 
-S = TypeVar("S")
-
-_KINDS: dict[str, tuple[str, Any]] = {
-    "density type": ("zoo_density_types", specs.DensityType),
-    "model": ("zoo_models", specs.ModelSpec),
-    "loss": ("zoo_losses", specs.LossSpec),
-    "sampler": ("zoo_samplers", specs.SamplerSpec),
-    "likelihood": ("zoo_likelihoods", specs.LikelihoodSpec),
-    "dataset": ("zoo_datasets", specs.DatasetSpec),
-    "metric": ("zoo_metrics", specs.MetricSpec),
-    "converter": ("zoo_converters", specs.ConverterSpec),
-    "health check": ("zoo_health_checks", specs.HealthCheck),
-}
-
-
-@dataclass(frozen=True)
-class Entry(Generic[S]):
-    """A spec and the plugin that declared it."""
-
-    spec: S
-    plugin: LoadRecord
-
-    @property
-    def qualified(self) -> str:
-        return f"{self.plugin.dist}:{self.spec.name}"  # type: ignore[attr-defined]
+S = TypeVar("S", bound=Spec)
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """An architecture under a tag, as `zoo list` and `zoo info` show it."""
+    """An architecture, with a tag or without, as `zoo list` and `zoo info` show it."""
 
     name: str
     spec: ModelSpec
@@ -62,13 +49,13 @@ class ModelInfo:
 
     @property
     def pretrained(self) -> bool:
-        """Whether there are weights that are not known to be no better than the null baseline."""
+        """Whether there are weights, unless an evaluation shows that no baseline is beaten."""
         return (
             self.tag is not None and self.tag.status != "recipe" and self.tag.proven is not False
         )
 
     def row(self) -> dict[str, Any]:
-        """The JSON form of one row of `zoo list`."""
+        """The JSON form of a row of `zoo list`."""
         tag = self.tag
         event = ((tag.metadata if tag else None) or {}).get("event")
         discrete = isinstance(event, dict) and event.get("levels") is not None
@@ -90,50 +77,37 @@ class ModelInfo:
 
 
 class Registry:
-    """All components of the loaded plugins."""
+    """All components of the loaded plugins, a typed collection for each kind."""
 
     def __init__(self, plugins: Plugins) -> None:
         self.plugins = plugins
-        self._entries = {kind: self._collect(kind) for kind in _KINDS}
-        densities = {e.spec.name for e in self._entries["density type"]}
-        for entry in self._entries["model"]:
-            if entry.spec.density not in densities:
-                plugins.problem(
-                    entry.plugin,
-                    f"model {entry.spec.arch!r} names the unknown density type "
-                    f"{entry.spec.density!r}. {did_you_mean(entry.spec.density, densities)}",
-                )
+        self.density_types = self._collect("density type", "zoo_density_types", DensityType)
+        self.models = self._collect("model", "zoo_models", ModelSpec)
+        self.losses = self._collect("loss", "zoo_losses", LossSpec)
+        self.samplers = self._collect("sampler", "zoo_samplers", SamplerSpec)
+        self.likelihoods = self._collect("likelihood", "zoo_likelihoods", LikelihoodSpec)
+        self.datasets = self._collect("dataset", "zoo_datasets", DatasetSpec)
+        self.metrics = self._collect("metric", "zoo_metrics", MetricSpec)
+        self.converters = self._collect("converter", "zoo_converters", ConverterSpec)
+        self.health_checks = self._collect("health check", "zoo_health_checks", HealthCheck)
+        self._check_density_types()
 
-    def all(self, kind: str) -> Sequence[Entry[Any]]:
-        """Every entry of a kind, e.g. `"sampler"`, sorted by name."""
-        return self._entries[kind]
+    @property
+    def by_kind(self) -> dict[str, Components[Any]]:
+        """The collections by the name of their kind, for code that treats all kinds alike."""
+        return {c.kind: c for c in vars(self).values() if isinstance(c, Components)}
 
-    def find(self, kind: str, text: str) -> list[Entry[Any]]:
-        """The entries that a name may mean; raises `UnknownNameError` if there are none."""
-        name = parse(text, kind)
-        if kind != "model" and (name.tag or name.revision):
-            raise UnknownNameError(f"{text!r}: a {kind} has neither tags nor revisions.")
-        entries = [e for e in self.all(kind) if e.spec.name == name.name]
-        if name.dist is not None:
-            entries = [e for e in entries if e.plugin.dist == name.dist]
-        if not entries:
-            raise self._unknown(kind, name)
-        return entries
+    def all(self, kind: str) -> Components[Any]:
+        """The old spelling of `registry.samplers` and so on, `registry.samplers`."""
+        components = self.by_kind[kind]
+        attribute = next(name for name, value in vars(self).items() if value is components)
+        compat.warn_renamed(f"registry.all({kind!r})", f"registry.{attribute}")
+        return components
 
-    def one(self, kind: str, text: str) -> Entry[Any]:
-        """The one entry that a name means."""
-        entries = self.find(kind, text)
-        if len(entries) > 1:
-            raise UnknownNameError(
-                f"{kind} {text!r} is declared more than once.",
-                hint=f"write {' or '.join(e.qualified for e in entries)}",
-            )
-        return entries[0]
-
-    def model(self, text: str) -> ModelInfo:
+    def model(self, name: str | Name) -> ModelInfo:
         """The architecture, and the tag if one is named; raises `UnknownNameError`."""
-        name = parse(text)
-        entry: Entry[ModelSpec] = self.one("model", text)
+        name = parse(name) if isinstance(name, str) else name
+        entry = self.models.one(name)
         if name.tag is None:
             _refuse_revision(name)
             return ModelInfo(str(name), entry.spec, entry.plugin)
@@ -142,7 +116,7 @@ class Registry:
             known = [f"{entry.spec.arch}.{tag}" for tag in tags]
             close = did_you_mean(f"{name.name}.{name.tag}", known)
             raise UnknownNameError(
-                f"{text!r}: {entry.spec.arch} has no tag {name.tag!r}; "
+                f"{str(name)!r}: {entry.spec.arch} has no tag {name.tag!r}; "
                 f"tags: {', '.join(sorted(tags)) or 'none'}. {close}".rstrip(),
                 hint="zoo list",
             )
@@ -151,13 +125,13 @@ class Registry:
         return ModelInfo(str(name), entry.spec, entry.plugin, tags[name.tag])
 
     def spec_of(self, cls: type) -> ModelSpec:
-        """The spec whose target is this class."""
+        """The spec of a model class; raises `UnknownNameError` if it has none."""
         return self.entry_of(cls).spec
 
     def entry_of(self, cls: type) -> Entry[ModelSpec]:
-        """The spec whose target is this class, and the plugin that declared it."""
+        """The spec of a model class, and the plugin that declared it."""
         target = f"{cls.__module__}:{cls.__qualname__}"
-        for entry in self.all("model"):
+        for entry in self.models:
             if entry.spec.target == target:
                 return entry
         raise UnknownNameError(
@@ -166,7 +140,7 @@ class Registry:
             "objects instead of names",
         )
 
-    def models(
+    def list_models(
         self,
         pattern: str = "*",
         *,
@@ -176,8 +150,8 @@ class Registry:
         pretrained: bool | None = None,
     ) -> list[ModelInfo]:
         """Architectures and their tags, filtered by shell patterns, sorted by name."""
-        rows = [row for entry in self.all("model") for row in self._rows(entry)]
-        wanted = {"density": density, "family": family, "license": license}
+        rows = [row for entry in self.models for row in self._rows(entry)]
+        filters = {"density": density, "family": family, "license": license}
 
         def fits(row: ModelInfo) -> bool:
             values = row.row()
@@ -186,14 +160,14 @@ class Registry:
                 and pretrained in (None, row.pretrained)
                 and all(
                     glob is None or fnmatchcase(str(values[key]).lower(), glob.lower())
-                    for key, glob in wanted.items()
+                    for key, glob in filters.items()
                 )
             )
 
         return sorted(filter(fits, rows), key=lambda row: row.name)
 
     def tags(self, entry: Entry[ModelSpec]) -> list[Tag]:
-        """The tags of an architecture; an unreadable one costs its plugin a line, not the list."""
+        """The tags of an architecture; [] and a report on the plugin if one is unreadable."""
         try:
             return tags_of(entry.spec)
         except (OSError, ValueError, AttributeError) as error:
@@ -205,9 +179,8 @@ class Registry:
         for tag in self.tags(entry):
             yield ModelInfo(f"{entry.spec.arch}.{tag.tag}", entry.spec, entry.plugin, tag)
 
-    def _collect(self, kind: str) -> list[Entry[Any]]:
-        hook, cls = _KINDS[kind]
-        entries = []
+    def _collect(self, kind: str, hook: str, cls: type[S]) -> Components[S]:
+        entries: list[Entry[S]] = []
         for record, spec in self.plugins.collect(hook):
             if problem := _malformed(spec, cls):
                 self.plugins.problem(record, f"{hook} returned {problem}")
@@ -216,10 +189,19 @@ class Registry:
             else:
                 entries.append(Entry(spec, record))
         self._refuse_twice(kind, entries)
-        return sorted(entries, key=lambda e: (e.spec.name, e.plugin.dist))
+        return Components(kind, entries, self._unknown)
 
-    def _refuse_twice(self, kind: str, entries: list[Entry[Any]]) -> None:
-        """Two declarations of one plugin under one (name, requires) are that plugin's mistake."""
+    def _check_density_types(self) -> None:
+        for entry in self.models:
+            if entry.spec.density not in (known := self.density_types.names):
+                self.plugins.problem(
+                    entry.plugin,
+                    f"model {entry.spec.arch!r} names the unknown density type "
+                    f"{entry.spec.density!r}. {did_you_mean(entry.spec.density, known)}",
+                )
+
+    def _refuse_twice(self, kind: str, entries: list[Entry[S]]) -> None:
+        """Drop what a plugin declares twice under one (name, requires), and report it."""
         seen: set[tuple[Any, ...]] = set()
         for entry in entries[:]:
             key = (entry.plugin.name, entry.spec.name, getattr(entry.spec, "requires", ()))
@@ -229,10 +211,10 @@ class Registry:
             seen.add(key)
 
     def _unknown(self, kind: str, name: Name) -> UnknownNameError | PluginError:
-        known = sorted({e.spec.name for e in self.all(kind)})
         if kind == "model" and (missing := _uninstalled(name.name)):
             return self._absent(name.name, *missing)
-        names = [row.name for row in self.models()] if kind == "model" else known
+        known = self.by_kind[kind].names
+        names = [row.name for row in self.list_models()] if kind == "model" else known
         close = did_you_mean(f"{name.name}.{name.tag}" if name.tag else name.name, names)
         broken = [r for r in self.plugins.records.values() if r.error and r.status != "disabled"]
         note = "".join(f" Plugin {r.name!r} failed to load ({r.error})." for r in broken)
@@ -242,7 +224,7 @@ class Registry:
         )
 
     def _absent(self, arch: str, alias: str, dist: str) -> UnknownNameError | PluginError:
-        """Why an architecture of an official plugin is not there."""
+        """The error for an architecture of an official plugin that is not in use."""
         record = self.plugins.records.get(alias)
         if record is None:
             return PluginError(
@@ -270,7 +252,7 @@ def _refuse_revision(name: Name) -> None:
 
 
 def _malformed(spec: Any, cls: type) -> str:
-    """What is wrong with a spec; lists for tuples would break the lookup of everybody's."""
+    """What is wrong with a spec, or an empty string; unhashable ones would break lookups."""
     if not isinstance(spec, cls):
         return f"{spec!r}, not a {cls.__name__}"
     try:
@@ -286,7 +268,7 @@ def _where_to_look(kind: str, known: Sequence[str]) -> str:
 
 
 def _uninstalled(arch: str) -> tuple[str, str] | None:
-    """(alias, distribution) of the official plugin that has an architecture."""
+    """The (alias, distribution) of the official plugin that has an architecture."""
     for alias, plugin in known_plugins().items():
         if arch in plugin["archs"]:
             return alias, plugin["dist"]
@@ -295,11 +277,10 @@ def _uninstalled(arch: str) -> tuple[str, str] | None:
 
 @cache
 def known_plugins() -> dict[str, Any]:
-    """The official plugins by alias: their distribution and architectures."""
-    found: dict[str, Any] = json.loads(
-        files("zoo_core").joinpath("known_plugins.json").read_text()
-    )
-    return found
+    """The official plugins by alias, with their distributions and architectures."""
+    text = files("zoo_core").joinpath("known_plugins.json").read_text()
+    plugins: dict[str, Any] = json.loads(text)
+    return plugins
 
 
 _override: ContextVar[Registry | None] = ContextVar("registry", default=None)

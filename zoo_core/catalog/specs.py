@@ -1,6 +1,6 @@
-"""What plugins declare: frozen data with `"package.module:attr"` targets, and no torch.
+"""Specs, which plugins return from hooks: frozen data with `"package.module:attr"` targets.
 
-A spec is everything the zoo needs to list, find and check a component without importing it.
+A spec says all that is needed to list and find a component without importing it, or torch.
 """
 
 import re
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
+from zoo_core.compat import renamed_fields
 from zoo_core.errors import PluginError
 
 __all__ = [
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 Relation = Literal["equal", "lower", "upper", "estimate"]
-"""How a reported number stands to log p(x)."""
+"""The relation of a reported number to log p(x)."""
 
 _SIGN: dict[str, str] = {"equal": "=", "lower": ">=", "upper": "<=", "estimate": "~"}
 _SIGN_OF_BITS: dict[str, str] = {**_SIGN, "lower": _SIGN["upper"], "upper": _SIGN["lower"]}
@@ -36,10 +37,14 @@ _SIGN_OF_BITS: dict[str, str] = {**_SIGN, "lower": _SIGN["upper"], "upper": _SIG
 
 @dataclass(frozen=True)
 class LikelihoodKind:
-    """What a likelihood number is: a name, its relation to log p, and what qualifies it.
+    """The kind of a likelihood: its name, its relation to log p, and the options behind it.
 
-    `detail` states what the number depends on, e.g. `k=5000` or `sigma=0.02`. A lower bound of
-    log p reads `log p >= number`, whatever the name.
+    `detail` holds the options that the number depends on, e.g. `k=5000` or `sigma=0.02`. The sign
+    follows the relation: a lower bound on log p prints as `log p >= number`, whatever its name.
+
+    >>> kind = LikelihoodKind("iwae", "lower", "k=5000")
+    >>> str(kind), kind.sign, kind.bits_sign
+    ('iwae(k=5000)', '>=', '<=')
     """
 
     name: str
@@ -53,7 +58,8 @@ class LikelihoodKind:
 
     @property
     def bits_sign(self) -> str:
-        """The sign between bits/dim, or -log p, and the number: there a bound turns round."""
+        """The sign between bits/dim, or -log p, and the number: a lower bound on log p is an upper
+        bound on these."""
         return _SIGN_OF_BITS[self.relation]
 
     def __str__(self) -> str:
@@ -62,7 +68,7 @@ class LikelihoodKind:
 
 @dataclass(frozen=True)
 class DensityType:
-    """A way to treat p(x), e.g. `explicit/tractable`."""
+    """A way of defining p(x), e.g. `explicit/tractable`."""
 
     name: str
     summary: str
@@ -72,9 +78,9 @@ class DensityType:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Weights of an architecture under a tag that live on the Hub.
+    """Weights of an architecture on the Hub, under a tag.
 
-    Bundled weights and recipes need no declaration: they are found in the plugin's package as
+    Bundled weights and recipes need no declaration: they are found in the plugin's package, as
     `weights/<arch>.<tag>/` and `recipes/<arch>.<tag>.toml`.
     """
 
@@ -85,23 +91,28 @@ class Pretrained:
     revision: str | None = None
     sha256: tuple[tuple[str, str], ...] = ()
     size: int | None = None
-    """Bytes to download, where they are known."""
+    """Bytes to download, if known."""
     converter: str | None = None
-    """The converter that reads the repository, where it is not in the zoo's own layout."""
+    """The converter that reads the repository, if it is not in the zoo's own layout."""
     metrics: tuple[tuple[str, Any], ...] = ()
     """What the source reports, e.g. (("fid", 3.17), ("paper", "https://..."))."""
 
     @property
     def status(self) -> Literal["pinned", "unpinned"]:
-        """Pinned means a full commit, 40 hex digits, and a SHA-256 for every file."""
+        """Pinned if there is a full commit (40 hex digits) and a SHA-256 for every file."""
         commit = re.fullmatch("[0-9a-f]{40}", self.revision or "")
         hashed = all(re.fullmatch("[0-9a-f]{64}", digest) for _, digest in self.sha256)
         return "pinned" if commit and hashed and self.sha256 else "unpinned"
 
 
+@renamed_fields(parts="submodels")
 @dataclass(frozen=True)
 class ModelSpec:
-    """An architecture: its family, its density type, and where its class and Config are."""
+    """An architecture: its family and density type, and where its class and Config are.
+
+    `target` is a final `GenerativeModel` subclass and `config` its frozen Config, both as
+    `"package.module:attr"`. The defaults are names of registered components.
+    """
 
     arch: str
     family: str
@@ -111,10 +122,11 @@ class ModelSpec:
     capabilities: tuple[str, ...] = ()
     default_likelihood: str | None = None
     integer_likelihood: str | None = None
-    """The default where events are integers, if it is another one, such as a flow's bound."""
+    """The default for integer events, if it differs: a flow's bound, for instance."""
     default_sampler: str = "direct"
     default_loss: str | None = "nll"
-    parts: tuple[tuple[str, str], ...] = ()
+    submodels: tuple[tuple[str, str], ...] = ()
+    """Models that this one is built from, as (argument, name): (("prior", "gated_pixelcnn"),)."""
     pretrained: tuple[Pretrained, ...] = ()
     summary: str = ""
     paper: str = ""
@@ -126,7 +138,7 @@ class ModelSpec:
         return self.arch
 
     def likelihood_of(self, *, discrete: bool) -> str | None:
-        """The default likelihood of models whose events are integers, or reals."""
+        """The default likelihood for models of integers (`discrete`) or of reals."""
         return (discrete and self.integer_likelihood) or self.default_likelihood
 
 
@@ -134,9 +146,9 @@ class ModelSpec:
 class LossSpec:
     """A training objective for models with the capabilities it requires.
 
-    The target is a frozen dataclass whose fields are the options and whose call is
-    `(model, batch, rng, step) -> Loss`. A loss for several players has no call but such a method
-    for each, by the name that the model's `make_players` gives the player.
+    The target is a frozen dataclass whose fields are its options, called as
+    `(model, batch, rng, step) -> Loss`. A loss for several players has one such method for each
+    player instead, named as in the model's `make_players`.
     """
 
     name: str
@@ -165,7 +177,7 @@ class LikelihoodSpec:
     requires: tuple[str, ...] = ()
     summary: str = ""
     events: Literal["integers", "reals"] | None = None
-    """What it scores, where that is not both: it is offered to models of such events alone."""
+    """The events that it scores, if not both; only models of such events are offered it."""
 
     def serves(self, *, discrete: bool) -> bool:
         """Whether it scores integers, or reals."""
@@ -176,7 +188,7 @@ class LikelihoodSpec:
 class DatasetSpec:
     """A data set: a frozen dataclass whose fields are its options, called to get a `Dataset`.
 
-    Where it has an option `path`, `name:PATH` is short for it.
+    If it has an option `path`, `name:PATH` is short for `path=PATH`.
     """
 
     name: str
@@ -187,12 +199,13 @@ class DatasetSpec:
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """A feature extractor or a score over samples; the target is a frozen dataclass either way.
+    """A feature extractor, or a score that compares samples with real events.
 
-    `features`: called as `(x, event) -> (N, F)`, with `accepts(event)` and an `identity` that
-    names its weights. `score`: called as `(generated: Cloud, reference: Cloud) -> Estimate`, with
-    `better` = "lower" or "higher" and perhaps `most_features`, beyond which it is too costly. Both
-    are used by default; an `optional` one, or one beyond that, only where it is asked for by name.
+    The target is a frozen dataclass. `features` are called as `(x, event) -> (N, F)` and have
+    `accepts(event)` and an `identity` that names their weights. A `score` is called as
+    `(generated: FeatureSet, reference: FeatureSet) -> Estimate`; it has `better` = "lower" or
+    "higher", and perhaps `max_features`, above which it costs too much. Metrics that are
+    `optional`, and scores of more features than that, are measured only if they are named.
     """
 
     name: str
@@ -204,14 +217,14 @@ class MetricSpec:
 
 @dataclass(frozen=True)
 class ConverterSpec:
-    """A map between a foreign checkpoint layout and an architecture of ours.
+    """A map from the checkpoints of another library to an architecture of the zoo.
 
     The target is a frozen dataclass whose fields are its options, called as
-    `(foreign: zoo_core.plugin.Foreign) -> Converted`: from the JSON files and tensors of a
-    checkpoint, by folder, to the options of the architecture's Config and its state dict.
+    `(foreign: zoo_core.plugin.Foreign) -> Converted`. It gets the JSON files and tensors of a
+    checkpoint, by folder, and returns the options of the architecture's Config and a state dict.
 
-    `reads` are sets of classes that diffusers' configs name (`_class_name`): a folder that holds
-    all of one set, and of no other converter's, is loaded by its path alone.
+    `reads` are sets of classes that configs of diffusers name (`_class_name`). A folder that has
+    all classes of one set, and of no other converter's, loads by its path alone.
     """
 
     name: str
@@ -223,7 +236,7 @@ class ConverterSpec:
 
 @dataclass(frozen=True)
 class HealthCheck:
-    """A check that `zoo doctor` runs; the target returns a `Check`, the fix needs none."""
+    """A check that `zoo doctor` runs: `target` returns a `Check`, and `fix` returns nothing."""
 
     name: str
     target: str
@@ -233,7 +246,7 @@ class HealthCheck:
 
 @dataclass(frozen=True)
 class Check:
-    """What a health check found."""
+    """The result of a health check."""
 
     status: Literal["ok", "note", "problem"]
     message: str
@@ -241,15 +254,15 @@ class Check:
 
 
 def import_target(target: str) -> Any:
-    """Import `"package.module:attr"`; raises `PluginError` naming the target and the cause."""
-    module, _, attr = target.partition(":")
+    """Import `"package.module:attr"`; raises `PluginError` with the target and the cause."""
+    module, _, attributes = target.partition(":")
     try:
-        found: Any = import_module(module)
-        for part in attr.split("."):
-            found = getattr(found, part)
+        value: Any = import_module(module)
+        for attribute in attributes.split("."):
+            value = getattr(value, attribute)
     except Exception as error:
         raise PluginError(
             f"{target!r} cannot be imported ({type(error).__name__}: {error}).",
             hint="zoo plugins check PLUGIN tries every target",
         ) from error
-    return found
+    return value

@@ -1,7 +1,7 @@
-"""Tags of an architecture: weights bundled in its plugin, recipes, and weights on the Hub.
+"""Tags of an architecture: bundled weights, recipes, and weights on the Hub.
 
-A plugin's package holds `weights/<arch>.<tag>/zoo.json` with `model.safetensors` beside it, and
-`recipes/<arch>.<tag>.toml`. Listing reads the JSON; neither torch nor the network is needed.
+The package of a plugin holds `weights/<arch>.<tag>/`, with `zoo.json` and `model.safetensors`, and
+`recipes/<arch>.<tag>.toml`. Listing tags reads the JSON, without torch or the network.
 """
 
 import json
@@ -12,9 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from zoo_core.catalog import lockfile as pins
+from zoo_core.catalog import lockfile
 from zoo_core.catalog.layout import EVALUATION, METADATA, joint_hash
-from zoo_core.catalog.significance import verdict
+from zoo_core.catalog.significance import significance_of
 from zoo_core.catalog.specs import ModelSpec, Pretrained
 
 __all__ = ["Tag", "tags_of"]
@@ -24,7 +24,7 @@ Status = Literal["bundled", "pinned", "unpinned", "recipe"]
 
 @dataclass(frozen=True)
 class Tag:
-    """One set of weights of an architecture, or the recipe for it."""
+    """A set of weights of an architecture, or a recipe for one."""
 
     arch: str
     tag: str
@@ -37,20 +37,21 @@ class Tag:
     size: int | None = None
     metadata: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
-    """What `zoo evaluate --record` found of these weights."""
+    """The record that `zoo evaluate --record` wrote for these weights."""
     hub: Pretrained | None = None
 
     @property
     def proven(self) -> bool | None:
-        """Whether the weights beat their null baseline; None where that was not recorded."""
-        of = _weights(self.folder, self.metadata or {})
-        found = self.evaluation or {}
-        recorded = found.get("model", {}).get("weights")
-        return verdict(found).pretrained if of is not None and recorded == of else None
+        """Whether the weights beat the baselines; None if that was not recorded."""
+        weights = _weights_hash(self.folder, self.metadata or {})
+        record = self.evaluation or {}
+        if weights is None or record.get("model", {}).get("weights") != weights:
+            return None
+        return significance_of(record).pretrained
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """What was recorded with the weights, or what their source reports."""
+        """The metrics that were recorded with the weights, or that their source reports."""
         if self.hub is not None:
             return [dict(self.hub.metrics)] if self.hub.metrics else []
         return list((self.metadata or {}).get("metrics") or [])
@@ -58,24 +59,24 @@ class Tag:
 
 def tags_of(spec: ModelSpec) -> list[Tag]:
     """The tags of an architecture, sorted by name."""
-    found = {tag.tag: tag for tag in _hub(spec)}
+    tags = {tag.tag: tag for tag in _hub(spec)}
     package = package_folder(spec)
     if package is not None:
-        found |= {tag.tag: tag for tag in _recipes(spec.arch, package)}
-        found |= {tag.tag: tag for tag in _bundled(spec.arch, package)}
-    return [found[name] for name in sorted(found)]
+        tags |= {tag.tag: tag for tag in _recipes(spec.arch, package)}
+        tags |= {tag.tag: tag for tag in _bundled(spec.arch, package)}
+    return [tags[name] for name in sorted(tags)]
 
 
 def package_folder(spec: ModelSpec) -> Path | None:
     """The folder of the package that the spec's target is in."""
-    found = find_spec(spec.target.partition(":")[0].partition(".")[0])
-    places = found.submodule_search_locations if found else None
-    return Path(next(iter(places))) if places else None
+    package = find_spec(spec.target.partition(":")[0].partition(".")[0])
+    folders = package.submodule_search_locations if package else None
+    return Path(next(iter(folders))) if folders else None
 
 
 def _hub(spec: ModelSpec) -> Iterator[Tag]:
-    for declared in spec.pretrained:
-        weights = pins.applied(f"{spec.arch}.{declared.tag}", declared)
+    for pretrained in spec.pretrained:
+        weights = lockfile.applied(f"{spec.arch}.{pretrained.tag}", pretrained)
         yield Tag(
             spec.arch,
             weights.tag,
@@ -120,19 +121,19 @@ def _bundled(arch: str, package: Path) -> Iterator[Tag]:
         )
 
 
-def _weights(folder: Path | None, metadata: Mapping[str, Any]) -> str | None:
-    """What names the weights in a folder of ours, each part of which is a folder as well."""
+def _weights_hash(folder: Path | None, metadata: Mapping[str, Any]) -> str | None:
+    """The hash of the weights in a model's folder, whose submodels are folders in it."""
     below = [] if folder is None else folder.glob(f"*/{METADATA}")
-    parts = {p.parent.name: _weights(p.parent, json.loads(p.read_text())) for p in below}
-    return joint_hash(metadata.get("files") or {}, parts)
+    submodels = {p.parent.name: _weights_hash(p.parent, json.loads(p.read_text())) for p in below}
+    return joint_hash(metadata.get("files") or {}, submodels)
 
 
 def _evaluation(folder: Path) -> dict[str, Any] | None:
     path = folder / EVALUATION
     if not path.is_file():
         return None
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    record: dict[str, Any] = json.loads(path.read_text())
+    return record
 
 
 def _tag(stem: str) -> str:

@@ -1,7 +1,7 @@
 """A line in the log about a plugin that is slow or hangs while it is imported or asked.
 
-It says which one and how to go on without it, while the import is still running: whoever looks at
-a command that does nothing learns why. Nothing is interrupted.
+So a user who waits for a command learns which plugin it waits for, and how to disable it. Nothing
+is interrupted.
 """
 
 import logging
@@ -19,7 +19,7 @@ _SECONDS = 5.0
 
 
 def seconds() -> float:
-    """How long a plugin may take before a line is due: `$ZOO_PLUGIN_SECONDS`, 5 by default."""
+    """Seconds after which a plugin counts as slow: `$ZOO_PLUGIN_SECONDS`, 5 by default."""
     try:
         return max(0.0, float(os.environ["ZOO_PLUGIN_SECONDS"]))
     except (KeyError, ValueError):

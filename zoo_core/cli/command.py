@@ -93,7 +93,7 @@ def _without_plugins(root: click.Context) -> None:
     from zoo_core.catalog.plugins import Plugins
     from zoo_core.catalog.registry import Registry, use
 
-    root.with_resource(use(Registry(Plugins(found=[]))))
+    root.with_resource(use(Registry(Plugins(entry_points=[]))))
 
 
 class Command(click.Command):

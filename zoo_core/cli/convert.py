@@ -75,7 +75,7 @@ def _path(settings: Settings, source: str) -> tuple[Path, list[str] | None, str 
     """The checkpoint's path, its verified files if it comes from the Hub, and its origin."""
     if not source.startswith("hf://"):
         return Path(source).expanduser(), None, None
-    from zoo_core.catalog.layout import foreign
+    from zoo_core.catalog.layout import third_party_files
     from zoo_core.weights.hub.snapshot import snapshot
 
     name = parse_model(source)
@@ -83,7 +83,10 @@ def _path(settings: Settings, source: str) -> tuple[Path, list[str] | None, str 
         raise UsageError(f"{source!r} is no repository.")
     revision = name.revision or settings.access.revision
     got = snapshot(
-        name.repo, lambda names: foreign(names, pickles=True), settings.access, revision=revision
+        name.repo,
+        lambda names: third_party_files(names, pickles=True),
+        settings.access,
+        revision=revision,
     )
     return got.folder, [file.path for file in got.files], got.name
 

@@ -30,7 +30,7 @@ def command(ctx: click.Context) -> None:
 @click.pass_obj
 def list_data(settings: Settings) -> None:
     """Data sets by name, with their licences."""
-    entries: list[Entry[DatasetSpec]] = list(current().all("dataset"))
+    entries: list[Entry[DatasetSpec]] = list(current().datasets)
     keys = ("name", "license", "plugin", "summary")
     rows = [
         {"name": e.spec.name, "license": e.spec.license, "plugin": e.plugin.name}

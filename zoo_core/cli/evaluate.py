@@ -97,7 +97,7 @@ def command(
     if verify:
         refuse_unused(ctx, "is not for --verify, which measures as the record says", *_MEASURING)
     from zoo_core.cli.models import load
-    from zoo_core.evaluation.evaluate import PARTS, evaluate
+    from zoo_core.evaluation.evaluate import MEASUREMENTS, evaluate
     from zoo_core.evaluation.features import Inception
     from zoo_core.weights.checkpoint import weights_hash
     from zoo_core.weights.locate import find
@@ -122,7 +122,7 @@ def command(
         model,
         events,
         split=split,
-        parts=[p for p in PARTS if p in (only or PARTS)],
+        measurements=[m for m in MEASUREMENTS if m in (only or MEASUREMENTS)],
         method=method,
         options=options,
         limit=limit,

@@ -54,7 +54,7 @@ def _collect(found: ModelInfo) -> dict[str, Any]:
         "version": found.plugin.version,
         "target": spec.target,
         "capabilities": list(spec.capabilities),
-        "parts": dict(spec.parts),
+        "parts": dict(spec.submodels),
         "config": _options(spec.config),
         "samplers": _fitting("sampler", found),
         "losses": _fitting("loss", found),
@@ -66,7 +66,7 @@ def _collect(found: ModelInfo) -> dict[str, Any]:
 
 def _fitting(kind: str, found: ModelInfo) -> list[dict[str, Any]]:
     """The registered components whose required capabilities the spec names."""
-    able = [e for e in current().all(kind) if {*e.spec.requires} <= {*found.spec.capabilities}]
+    able = [e for e in current().by_kind[kind] if {*e.spec.requires} <= {*found.spec.capabilities}]
     return [_component(e) for e in able if _serves(e.spec, found)]
 
 
@@ -97,7 +97,7 @@ def _options(target: str) -> list[dict[str, Any]] | None:
 
 
 def _tags(found: ModelInfo) -> list[dict[str, Any]]:
-    rows = current().models(f"{found.spec.arch}.*")
+    rows = current().list_models(f"{found.spec.arch}.*")
     return [{"name": row.name, "status": row.row()["status"]} for row in rows]
 
 
@@ -142,7 +142,7 @@ def _overview(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[tuple[str,
     yield "likelihood", text
     yield "capabilities", value["capabilities"]
     yield "plugin", f"{value['plugin']} ({value['dist']} {value['version']})"
-    yield "submodels", [f"{name} = {arch}" for name, arch in found.spec.parts]
+    yield "submodels", [f"{name} = {arch}" for name, arch in found.spec.submodels]
     yield "paper", value["paper"]
     yield "status", value["status"]
     yield "params", value["params"]

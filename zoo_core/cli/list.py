@@ -37,7 +37,7 @@ def command(
     <= upper bound, ~ estimate.
     """
     registry = current()
-    models = registry.models(
+    models = registry.list_models(
         pattern, density=density, family=family, license=license, pretrained=pretrained
     )
     if not models and not settings.json:
@@ -48,7 +48,7 @@ def command(
 
 
 def _nothing(registry: Registry, pattern: str) -> str:
-    if registry.all("model"):
+    if registry.models:
         return f"no model matches {pattern!r} and these filters; zoo list shows all"
     return "no model is installed; zoo plugins shows what is, and what is wrong with it"
 
@@ -66,5 +66,5 @@ def likelihood_text(registry: Registry, name: str | None) -> str:
     """A likelihood's kind, preceded by the sign of its relation to log p; or `none`."""
     if name is None:
         return "none"
-    kinds = [e.spec.kind for e in registry.all("likelihood") if e.spec.name == name]
+    kinds = [e.spec.kind for e in registry.likelihoods if e.spec.name == name]
     return f"{kinds[0].sign:>2} {kinds[0].name}" if kinds else f" ? {name}"

@@ -47,7 +47,7 @@ def _known(name: str) -> Any:
     from zoo_core.data.loading import parse_data
 
     word = parse_data(name)[0].rpartition(":")[2]
-    return next((e.spec for e in current().all("dataset") if e.spec.name == word), None)
+    return next((e.spec for e in current().datasets if e.spec.name == word), None)
 
 
 def check_device(name: str) -> None:

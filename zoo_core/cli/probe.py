@@ -24,7 +24,7 @@ def _loaded(names: Sequence[str]) -> dict[str, Any]:
     points = [p for p in discover() if p.name in names]
     registry = Registry(Plugins(points, disabled=(), strict=False))
     models: dict[str, list[str]] = {}
-    for row in registry.models():
+    for row in registry.list_models():
         models.setdefault(row.plugin.name, []).append(row.name)
     heavy = sorted({"torch", "numpy"} & sys.modules.keys())
     return {

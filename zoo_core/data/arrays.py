@@ -1,4 +1,4 @@
-"""Reading .npz and .npy files that may be damaged or hostile: no pickle, bounded memory."""
+"""Reads .npz and .npy files that may be damaged or hostile: without pickle, in bounded memory."""
 
 import zipfile
 import zlib
@@ -15,7 +15,7 @@ from zoo_core.reading import regular
 __all__ = ["MAX_BYTES", "array_names", "read_array", "read_npy"]
 
 MAX_BYTES = 4 << 30
-"""Most bytes that one data set may take in memory unless an option says otherwise."""
+"""Bytes that a data set may take in memory, unless an option says otherwise."""
 
 _MAX_ARRAYS = 1000
 _NO_HEADER = (
@@ -27,12 +27,12 @@ _NO_HEADER = (
     TypeError,
     KeyError,
 )
-"""What numpy and Python's parser raise for a header that is no table."""
+"""What numpy and Python's parser raise for a malformed header."""
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError)
 
 
 def array_names(path: Path) -> list[str]:
-    """Names of the arrays in a file; raises `DataError` if it is no .npz file."""
+    """The names of the arrays in an .npz file; raises `DataError` if it is none."""
     if not path.is_file():
         what = "is no regular file" if path.exists() else "does not exist"
         what = "is a folder, not an .npz file" if path.is_dir() else what
@@ -48,7 +48,7 @@ def array_names(path: Path) -> list[str]:
 
 
 def read_npy(path: Path, *, max_bytes: int = MAX_BYTES) -> np.ndarray:
-    """The array of an .npy file, after its header was checked against the file and `max_bytes`."""
+    """The array of an .npy file; its header is first checked against the file and `max_bytes`."""
     try:
         size = regular(path)
         with path.open("rb") as file:
@@ -62,7 +62,7 @@ def read_npy(path: Path, *, max_bytes: int = MAX_BYTES) -> np.ndarray:
 
 
 def read_array(path: Path, name: str, *, max_bytes: int = MAX_BYTES) -> np.ndarray:
-    """One array of a file, after its header was checked against the file and `max_bytes`."""
+    """An array of an .npz file; its header is first checked against the file and `max_bytes`."""
     try:
         regular(path)
         with zipfile.ZipFile(path) as archive:
@@ -83,9 +83,9 @@ def _check_header(path: Path, archive: zipfile.ZipFile, name: str, max_bytes: in
 
 
 def _check_size(
-    path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype, there: int, max_bytes: int
+    path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype, stored: int, max_bytes: int
 ) -> None:
-    """Refuse an array that holds objects, is too large, or is not as large as its header says."""
+    """Refuse an array that holds objects, is too large, or has not the size in its header."""
     if dtype.hasobject:
         raise DataError(
             f"{path}: array {name!r} holds pickled Python objects, which are not read.",
@@ -98,8 +98,8 @@ def _check_size(
             f"at most {max_bytes} are read.",
             hint="raise max_bytes, or give fewer events",
         )
-    if there != size:
-        raise ValueError(f"array {name!r} claims {size} bytes, {there} are there")
+    if stored != size:
+        raise ValueError(f"array {name!r} claims {size} bytes, {stored} are there")
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:

@@ -1,4 +1,4 @@
-"""Batches of a data set as a model takes them: on its device, with labels as conditions."""
+"""Batches of a data set as inputs of a model: on its device, with labels as conditions."""
 
 from typing import TYPE_CHECKING
 
@@ -15,14 +15,14 @@ __all__ = ["check_fit", "labelled", "take", "to_model"]
 
 
 def check_fit(model: "GenerativeModel", data: Dataset) -> None:
-    """Raise `DataError` unless the model is one of this data's events and conditions."""
-    have, want = data.event, model.event
-    inside = (want.low is None or (have.low is not None and want.low <= have.low)) and (
-        want.high is None or (have.high is not None and want.high >= have.high)
+    """Raise `DataError` unless the model fits the events and conditions of a data set."""
+    ours, theirs = model.event, data.event
+    inside = (ours.low is None or (theirs.low is not None and ours.low <= theirs.low)) and (
+        ours.high is None or (theirs.high is not None and ours.high >= theirs.high)
     )
-    if have.shape != want.shape or have.levels != want.levels or not (want.discrete or inside):
+    if ours.shape != theirs.shape or ours.levels != theirs.levels or not (ours.discrete or inside):
         raise DataError(
-            f"the model is for {want}; data set {data.name!r} has {have}.",
+            f"the model is for {ours}; data set {data.name!r} has {theirs}.",
             hint="set the model's shape and levels to those of the data",
         )
     needs, has = model.condition, data.condition
@@ -35,17 +35,17 @@ def check_fit(model: "GenerativeModel", data: Dataset) -> None:
 
 
 def labelled(model: "GenerativeModel", batch: "Batch") -> "Batch":
-    """Events with their labels as conditions, if the model takes any."""
+    """A batch with its labels as conditions, or None if the model takes none."""
     x, y = batch
     return x, None if model.condition.kind == "none" else y
 
 
 def take(model: "GenerativeModel", split: Split, rows: Tensor) -> "Batch":
-    """The examples `rows` of a split, on the model's device and in its precision."""
+    """The examples of a split with indices `rows`, on the model's device and in its precision."""
     x, cond = labelled(model, split.batch(rows))
     return to_model(x, model), None if cond is None else to_model(cond, model)
 
 
 def to_model(x: Tensor, model: "GenerativeModel") -> Tensor:
-    """Events or conditions on the model's device, reals in the model's precision."""
+    """Events or conditions on the model's device; reals in the model's precision."""
     return x.to(model.device, model.dtype) if x.is_floating_point() else x.to(model.device)

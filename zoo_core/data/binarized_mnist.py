@@ -2,12 +2,12 @@
 
 On the quantitative analysis of deep belief networks (Salakhutdinov and Murray, ICML 2008); The
 Neural Autoregressive Distribution Estimator (Larochelle and Murray, AISTATS 2011). Two layouts are
-read: the original three text files, one image of 784 digits a line, and an .npz file with arrays
-train, valid and test (N, 98) uint8, rows packed by numpy.packbits(axis=1).
+read: the original three text files, with an image of 784 digits per line, and an .npz file with
+arrays train, valid and test (N, 98) uint8, rows packed by numpy.packbits(axis=1).
 
-Copies that differ in bits go around. Splits are checked by size and for being apart; hashes and
-means label which copy was read and never refuse one. The test split is sorted by class: a prefix
-of it is no sample.
+Copies in circulation differ in some bits. Splits must have the right sizes, and valid must differ
+from test; hashes and means only label which copy was read. The test split is sorted by class, so
+that its first events are not a random sample.
 """
 
 import hashlib
@@ -45,19 +45,19 @@ _TIMEOUT_SECONDS = 30
 class BinarizedMNIST:
     """Images (1, 28, 28) of 0 and 1.
 
-    `path` is an .npz file or a folder with the three text files. Without it, the file
-    `data/binarized_mnist.npz` in $ZOO_SHARED and in the cache are tried, then the text files in
-    the cache; what is missing there is downloaded, unless `offline`.
+    `path` is an .npz file or a folder with the three text files. By default, it is the file
+    `data/binarized_mnist.npz` in $ZOO_SHARED or in the cache, if it exists, else the text files in
+    the cache. Missing text files are downloaded, unless `offline`.
     """
 
     path: str | None = None
     offline: bool = False
 
     def __call__(self) -> Dataset:
-        place = Path(self.path).expanduser() if self.path is not None else _locate(self.offline)
-        splits = dict(_read_text(place) if place.is_dir() else _read_packed(place))
+        path = Path(self.path).expanduser() if self.path is not None else _locate(self.offline)
+        splits = dict(_read_text(path) if path.is_dir() else _read_packed(path))
         if np.array_equal(splits["valid"], splits["test"]):
-            raise DataError(f"{place}: valid and test are the same images.")
+            raise DataError(f"{path}: valid and test are the same images.")
         return Dataset(
             name="binarized_mnist",
             event=Event((1, 28, 28), levels=2),
@@ -67,15 +67,16 @@ class BinarizedMNIST:
             },
             license="CC-BY-SA-3.0",
             binarization="static",
-            provenance=f"static MNIST, {place.name}: "
+            provenance=f"static MNIST, {path.name}: "
             + "; ".join(_label(k, x) for k, x in splits.items()),
         )
 
 
 def parse_text(data: bytes, name: str, *, line: int = 1) -> np.ndarray:
-    """Images (N, 784) uint8 from lines of 784 digits 0 or 1 with spaces between.
+    """Images (N, 784) uint8 from lines of 784 digits 0 or 1, separated by spaces.
 
-    `line` is the number of the first one, for messages.
+    `line` is the number of the first line, for messages. Raises `DataError` with the line of a
+    fault.
     """
     text = np.frombuffer(data, np.uint8)
     digit = (text == ord("0")) | (text == ord("1"))
@@ -84,12 +85,12 @@ def parse_text(data: bytes, name: str, *, line: int = 1) -> np.ndarray:
     if not (digit | blank).all() or (digit[1:] & digit[:-1]).any():
         at = line + int(newline[: int(np.argmin(digit | blank))].sum())
         raise DataError(f"{name}, near line {at}: expected digits 0 or 1 with spaces between.")
-    place = np.cumsum(newline, dtype=np.int32)[digit]  # the line of each digit
-    rows = len(place) // DIMS
-    first = place[::DIMS]  # the line that each image begins in: each in its own, and ends there
+    lines = np.cumsum(newline, dtype=np.int32)[digit]  # the line of each digit
+    rows = len(lines) // DIMS
+    first = lines[::DIMS]  # the line in which an image begins: one line holds one image
     if (
-        len(place) % DIMS
-        or (place.reshape(rows, DIMS) != first[:, None]).any()
+        len(lines) % DIMS
+        or (lines.reshape(rows, DIMS) != first[:, None]).any()
         or (first[1:] == first[:-1]).any()
     ):
         raise DataError(
@@ -110,12 +111,12 @@ def _read_text(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _parse_file(path: Path) -> np.ndarray:
-    parts, line = [], 1
+    blocks, line = [], 1
     with path.open("rb") as file:
         while lines := file.readlines(_BLOCK_BYTES):
-            parts.append(parse_text(b"".join(lines), str(path), line=line))
+            blocks.append(parse_text(b"".join(lines), str(path), line=line))
             line += len(lines)
-    return np.concatenate(parts) if parts else np.empty((0, DIMS), np.uint8)
+    return np.concatenate(blocks) if blocks else np.empty((0, DIMS), np.uint8)
 
 
 def _read_packed(path: Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -140,7 +141,7 @@ def _sized(x: np.ndarray, split: str, path: Path) -> np.ndarray:
 
 
 def _label(split: str, x: np.ndarray) -> str:
-    """Which copy a split is, by its hash, and its mean."""
+    """Which copy a split is of, by its hash, with its mean."""
     digest = hashlib.sha256(x.tobytes()).hexdigest()
     copy = _KNOWN.get(digest, "a copy of unknown hash")
     mean = float(x.mean(dtype=np.float64))
@@ -153,7 +154,7 @@ def _file_name(split: str) -> str:
 
 
 def _locate(offline: bool) -> Path:
-    """The file or folder to read; downloads the text files where nothing is there."""
+    """The file or folder to read; missing text files are downloaded."""
     cache = cache_dir() / "data"
     shared = os.environ.get("ZOO_SHARED")
     roots = [Path(shared) / "data", cache] if shared else [cache]
@@ -176,7 +177,7 @@ _LOCAL = "give a local copy: binarized_mnist:PATH, an .npz file or a folder with
 
 def _download(folder: Path, name: str) -> None:
     try:
-        import pooch  # type: ignore[import-untyped]
+        import pooch
     except ImportError:
         raise NetworkError(
             "downloading binarized_mnist needs pooch.",

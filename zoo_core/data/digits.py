@@ -33,8 +33,8 @@ class Digits:
             np.load(path, allow_pickle=False) as file,
         ):
             x, y = file["x"], file["y"]
-        found = hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest()
-        if found != SHA256:
+        sha256 = hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest()
+        if sha256 != SHA256:
             raise IntegrityError("digits.npz is not the file this version came with.")
         order = np.random.RandomState(0).permutation(len(x))
         splits = {name: _split(x[order[cut]], y[order[cut]]) for name, cut in _CUTS.items()}
@@ -44,7 +44,7 @@ class Digits:
             condition=Condition("classes", classes=10),
             splits=splits,
             license=LICENSE,
-            provenance=f"sklearn.datasets.load_digits; sha256 of values and classes {found}",
+            provenance=f"sklearn.datasets.load_digits; sha256 of values and classes {sha256}",
         )
 
 

@@ -4,8 +4,8 @@
     PATH/<class>/*.png             classes are the subfolders, in the order of their names
     PATH/{train,valid,test}/...    splits that are kept apart, each in one of the forms above
 
-Other files and hidden ones are left alone. `images.py` says which images are read as they are,
-which are converted and which are refused; conversions are counted in the provenance.
+Other files and hidden files are ignored. `images.py` states which images are read unchanged, which
+are converted and which are refused; conversions are counted in the provenance.
 """
 
 import os
@@ -35,11 +35,11 @@ _SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class Folder:
-    """Images (C, H, W) of integers 0..levels-1; 8 bits are reduced to `levels` by x levels // 256.
+    """Images (C, H, W) of integers 0..levels-1, quantized from 8 bits by x levels // 256.
 
-    All must have one size, unless `size` is given: the shorter side is then resized to it
-    (antialiased) and the centre square cut out. `channels` is 1 or 3; without it, what all files
-    have. Without split folders, `valid` and `test` are the fractions held out by `seed`.
+    All must have one size, unless `size` is given: then the shorter side is resized to it
+    (antialiased), and the centre square is cropped. `channels` is 1 or 3, by default that of the
+    files. Without split folders, `valid` and `test` are the fractions that `seed` holds out.
     """
 
     path: str
@@ -77,8 +77,8 @@ class Folder:
     def _rows(self, files: list[Path], split_names: list[str]) -> list[tuple[str, torch.Tensor]]:
         if not split_names:
             return cut(len(files), valid=self.valid, test=self.test, seed=self.seed)
-        of = np.array([f.parts[0] for f in files])
-        rows = [(name, torch.from_numpy(np.flatnonzero(of == name))) for name in split_names]
+        split_of = np.array([f.parts[0] for f in files])
+        rows = [(name, torch.from_numpy(np.flatnonzero(split_of == name))) for name in split_names]
         return [(name, r) for name, r in rows if len(r)]
 
     def _load(self, root: Path, files: list[Path], notes: Counter[str]) -> np.ndarray:
@@ -104,13 +104,13 @@ class Folder:
         return x
 
     def _image(self, path: Path, notes: Counter[str]) -> np.ndarray:
-        """One image (C, H, W), uint8, as the options want it."""
+        """One image (C, H, W), uint8, resized, converted and quantized by the options."""
         x = read_image(path, notes, channels=self.channels, size=self.size)
         return (x.astype(np.uint16) * self.levels >> 8).astype(np.uint8)
 
 
 def _find(root: Path) -> list[Path]:
-    """Image files below a folder, relative to it, in the order of their names."""
+    """Image files below a folder, relative to it, sorted."""
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "does not exist"
         raise DataError(f"{root} {what}.", hint="give a folder of PNG or JPEG files")
@@ -129,7 +129,7 @@ def _walk(root: Path) -> Iterator[Path]:
 
 
 def _classes(root: Path, files: list[Path], depth: int) -> list[str]:
-    """Names of the class folders at a depth; empty where images lie there directly."""
+    """Names of the class folders at a depth; [] if the images themselves are there."""
     direct = [f for f in files if len(f.parts) == depth + 1]
     if direct and len(direct) < len(files):
         other = next(f for f in files if len(f.parts) > depth + 1)

@@ -1,6 +1,6 @@
-"""Data sets drawn from a known distribution: every split from its own stream of one seed.
+"""Data sets drawn from a known distribution, each split from its own stream of a seed.
 
-Row i of a split depends on (seed, split, i) alone, so a larger split begins with the smaller one.
+Row i of a split depends on (seed, split, i) alone: a larger split begins with the smaller one.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ Size = Annotated[int, Range(1, 10_000_000)]
 Seed = Annotated[int, Range(0, 2**64 - 1)]
 
 Draw = Callable[[Rng], tuple[Tensor, Tensor | None]]
-"""Events (N, *S) and labels (N,) or None, one for each row of the rng."""
+"""From a generator to events (N, *S) and labels (N,) or None, one for each of its rows."""
 
 
 def generated(
@@ -52,6 +52,6 @@ def generated(
 
 
 def mixture_component(rng: Rng, components: int) -> Tensor:
-    """Which of equally likely components each row belongs to, int64 (N,)."""
+    """The component of each row, out of equally likely ones, int64 (N,)."""
     u = rng.uniform(stream="component")
     return (u.double() * components).long()

@@ -1,6 +1,6 @@
-"""One PNG or JPEG file as 8-bit grey or RGB: kept exactly, converted with a note, or refused.
+"""Reads a PNG or JPEG file as 8-bit grey or RGB: unchanged, converted with a note, or refused.
 
-| file | what becomes of it |
+| file | what is done |
 |---|---|
 | PNG of 1, 2, 4 or 8 bits, grey or RGB | kept; v of b bits is v 255 / (2^b - 1) |
 | PNG with a palette | the palette's colours, RGB |
@@ -35,10 +35,12 @@ _UPRIGHT = 1
 def read_image(
     path: Path, notes: Counter[str], *, channels: int | None = None, size: int | None = None
 ) -> np.ndarray:
-    """An image (C, H, W), uint8; `notes` counts what was done to files, by its description.
+    """An image (C, H, W), uint8; `notes` counts conversions by their description.
 
-    `channels` is 1 or 3, by default the file's own. With `size` the shorter side is resized to it
-    (antialiased) and the centre square cut out.
+    `channels` is 1 or 3, by default that of the file. With `size` the shorter side is resized to
+    it (antialiased), and the centre square is cropped. Raises `DataError` for files that are
+    damaged
+    or that 8-bit grey or RGB cannot hold.
     """
     try:
         regular(path)
@@ -59,7 +61,7 @@ def read_image(
 
 
 def _png_depth(path: Path) -> int | None:
-    """Bits a channel of a PNG, from its header: Pillow opens 16-bit RGB as if it had 8."""
+    """Bits per channel of a PNG, from its header, since Pillow opens 16-bit RGB as 8-bit."""
     with path.open("rb") as file:
         head = file.read(25)
     if not head.startswith(_PNG):

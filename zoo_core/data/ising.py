@@ -2,10 +2,10 @@ r"""Binary lattice images with an exact log p(x): the two-dimensional Ising mode
 
     log p(x) = J \sum_<ij> s_i s_j + h \sum_i s_i - log Z,    s = 2 x - 1
 
-By rows r_1 .. r_H of W spins (Kramers and Wannier, 1941): w(r) holds a row's own terms and
-T(r, r') = exp(J r . r') w(r'), so that Z = \sum w(r_1) T ... T with free boundaries and tr T^H
-with periodic ones. The messages that sum out rows k+1 .. H also give p(r_k | r_1 .. r_{k-1})
-exactly, and so exact samples, row by row. All in float64; 2^W states a row.
+The transfer-matrix method (Kramers and Wannier, 1941) over rows r_1 .. r_H of W spins: w(r) are
+the terms within a row and T(r, r') = exp(J r . r') w(r'), so that Z = \sum w(r_1) T ... T with
+free boundaries and tr T^H with periodic ones. The messages that sum over rows k+1 .. H give
+p(r_k | r_1 .. r_{k-1}), and so exact samples, row by row. All is in float64; a row has 2^W states.
 """
 
 import math
@@ -60,7 +60,7 @@ class Ising:
 
 @dataclass(frozen=True)
 class Lattice:
-    """The distribution itself: `log_z`, `log_prob` and exact samples."""
+    """The distribution of a lattice: `log_z`, `log_prob` and exact samples."""
 
     size: int
     coupling: float
@@ -68,7 +68,7 @@ class Lattice:
     periodic: bool
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Nats (N,) float64 of images (N, 1, L, L) of 0 and 1."""
+        """log p(x) in nats (N,), float64, of images (N, 1, L, L) of 0 and 1."""
         s = 2 * x.double() - 1
         bonds = (s[..., :-1] * s[..., 1:]).sum((1, 2, 3))
         bonds += (s[..., :-1, :] * s[..., 1:, :]).sum((1, 2, 3))
@@ -84,7 +84,7 @@ class Lattice:
         return float(self._first.sum().log()) + log_scale
 
     def sample(self, rng: Rng) -> Tensor:
-        """One image a row of `rng`, int64 (N, 1, L, L)."""
+        """An image per row of `rng`, int64 (N, 1, L, L)."""
         chunk = max(1, _CHUNK >> self.size)
         u = _uniforms(rng, self.size)
         states = [self._sample(u[a : a + chunk]) for a in range(0, len(u), chunk)]
@@ -123,18 +123,18 @@ class Lattice:
 
     @cached_property
     def _messages(self) -> list[tuple[Tensor, float]]:
-        """What rows after the k-th sum to given the k-th, k = 1 .. H, and the log of its scale.
+        """The sums over rows k+1 .. H given row k, for k = 1 .. H, each with the log of its scale.
 
-        Free: T^(H-k) 1. Periodic: T^(H-k+1), whose column is the first row.
+        T^(H-k) 1 with free boundaries; T^(H-k+1), with a column per first row, with periodic ones.
         """
         message = self._transfer if self.periodic else torch.ones(2**self.size).double()
-        found, log_scale = [], 0.0
+        messages, log_scale = [], 0.0
         for _ in range(self.size):
             scale = float(message.max())
             message, log_scale = message / scale, log_scale + math.log(scale)
-            found.append((message, log_scale))
+            messages.append((message, log_scale))
             message = self._transfer @ message
-        return found[::-1]
+        return messages[::-1]
 
     @property
     def _first(self) -> Tensor:

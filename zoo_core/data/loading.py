@@ -1,7 +1,7 @@
-"""`zoo.load_dataset`: from a name and options to a data set.
+"""`zoo.load_dataset`: data sets by name and options.
 
-`npz:PATH`, `folder:PATH` and `binarized_mnist:PATH` are short for the option `path=PATH` of the
-data set before the colon. A path alone means `npz:` if it ends so, or `folder:` if it is a folder.
+`npz:PATH`, `folder:PATH` and `binarized_mnist:PATH` set the option `path=PATH` of the data set
+before the colon. A path alone is read by `npz` if it ends in .npz, and by `folder` if it is one.
 """
 
 import dataclasses
@@ -22,13 +22,16 @@ def load_dataset(name: str, **options: Any) -> "Dataset":
     """A data set by name or path, e.g. `"digits"`, `"samples.npz"` or `"npz:samples.npz"`.
 
     `options` are the fields of the data set's class. Raises `UnknownNameError` for names that no
-    plugin declares, `ConfigError` for options and `DataError` for files that do not fit.
+    plugin declares, `ConfigError` for wrong options, and `DataError` for unreadable files.
+
+    >>> len(load_dataset("moons", train=100).split("train"))
+    100
     """
     from zoo_core.catalog.registry import current
     from zoo_core.data.dataset import Dataset
 
-    known, path = parse_data(name)
-    spec = current().one("dataset", known).spec
+    dataset_name, path = parse_data(name)
+    spec = current().datasets.one(dataset_name).spec
     cls = import_target(spec.target)
     options = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in options.items()}
     if path is not None:
@@ -40,7 +43,7 @@ def load_dataset(name: str, **options: Any) -> "Dataset":
 
 
 def parse_data(text: str) -> tuple[str, str | None]:
-    """`[dist:]name[:path]`, or a path alone, as a data set's name and the path."""
+    """Parse `[dist:]name[:path]`, or a path alone, into the name of a data set and a path."""
     from zoo_core.catalog.names import is_path, warn_of_file
     from zoo_core.catalog.registry import current
 
@@ -48,12 +51,12 @@ def parse_data(text: str) -> tuple[str, str | None]:
         raise UnknownNameError(f"{text!r} is not a data set name.", hint="a name is a string")
     if is_path(text):
         return _reader(text), text
-    names = {e.spec.name for e in current().all("dataset")}
-    parts = text.split(":")
+    names = current().datasets.names
+    words = text.split(":")
     for k in (1, 2):
-        if len(parts) > k and parts[k - 1] in names:
-            return ":".join(parts[:k]), ":".join(parts[k:])
-    if parts[-1] in names:
+        if len(words) > k and words[k - 1] in names:
+            return ":".join(words[:k]), ":".join(words[k:])
+    if words[-1] in names:
         warn_of_file(text)
         return text, None
     if "/" in text or text.endswith(".npz") or os.path.exists(text):
@@ -62,14 +65,14 @@ def parse_data(text: str) -> tuple[str, str | None]:
 
 
 def _reader(path: str) -> str:
-    """The data set that reads a path."""
+    """The name of the data set that reads a path."""
     if path.endswith(".npz"):
         return "npz"
     if os.path.isdir(os.path.expanduser(path)):
         return "folder"
-    there = os.path.exists(os.path.expanduser(path))
+    exists = os.path.exists(os.path.expanduser(path))
     raise UnknownNameError(
-        f"{path[:80]!r} {'is no .npz file and no folder' if there else 'does not exist'}.",
+        f"{path[:80]!r} {'is no .npz file and no folder' if exists else 'does not exist'}.",
         hint="a data set is a name (zoo data lists them), an .npz file or a folder of images",
     )
 

@@ -1,8 +1,8 @@
 """Data sets from .npz files: arrays `train`, `valid`, `test`, or one array `x`.
 
-Labels, where there are any, are called `y_train`, `y_valid`, `y_test`, or `y`. Files that
-`zoo sample` wrote carry their event in the entry `metadata`. Arrays of other names are refused,
-unless the option `ignore` names them: labels under another name would be lost without a word.
+Labels, if any, are called `y_train`, `y_valid`, `y_test`, or `y`. Files that `zoo sample` wrote
+state their event in the entry `metadata`. Arrays with other names are refused, unless the option
+`ignore` names them: otherwise labels under another name would be ignored silently.
 """
 
 import json
@@ -36,14 +36,13 @@ MAX_LEVELS = 1 << 16
 class Npz:
     """Events from an .npz file.
 
-    Integers 0..K-1 or bits (bool) are discrete, floating point is real. `levels` is K; without
-    it, what the file's metadata says, else 2 for bits, 256 for uint8 beyond 127, else the largest
-    value plus 1. `low` and `high` bound reals. `shape` reshapes rows to events, e.g.
-    [1, 28, 28]; `packed` says that they are bits packed by numpy.packbits(axis=1).
+    Integers 0..K-1 and bits (bool) are discrete, floating point is continuous. `levels` is K; by
+    default that of the file's metadata, else 2 for bits, 256 for uint8 with values above 127, else
+    the largest value plus 1. `low` and `high` bound reals. `shape` reshapes rows to events, e.g.
+    [1, 28, 28]; `packed` means bits packed by numpy.packbits(axis=1).
 
-    An array `x` is held-out data, split `test`, unless `valid` or `test` is a fraction: then a
-    permutation seeded by `seed` cuts it into train, valid and test. `ignore` names arrays that
-    are left unread.
+    An array `x` is the split `test`, unless `valid` or `test` is a fraction: then a permutation
+    seeded by `seed` splits it into train, valid and test. `ignore` names arrays that are not read.
     """
 
     path: str
@@ -62,9 +61,9 @@ class Npz:
         path = Path(self.path).expanduser()
         names = [name for name in array_names(path) if name not in self.ignore]
         arrays = self._read(path, names, _event_arrays(path, names))
-        wanted = {s: _label(s, names) for s in arrays}
-        _check_rest(path, names, {*arrays, "x", "metadata", *wanted.values()})
-        labels = self._read(path, names, wanted)
+        label_arrays = {s: _label(s, names) for s in arrays}
+        _check_rest(path, names, {*arrays, "x", "metadata", *label_arrays.values()})
+        labels = self._read(path, names, label_arrays)
         event = self._event(path, names, arrays)
         splits = {
             name: Split(_tensor(x, event, f"{path}: {name}"), _labels(labels.get(name), path, x))
@@ -81,14 +80,16 @@ class Npz:
             provenance=f"{path}, {path.stat().st_size} bytes",
         )
 
-    def _read(self, path: Path, names: list[str], wanted: dict[str, str]) -> dict[str, np.ndarray]:
-        """Arrays by split, within `max_bytes` in all."""
-        left, found = self.max_bytes, {}
-        for split, name in wanted.items():
+    def _read(
+        self, path: Path, names: list[str], array_of: dict[str, str]
+    ) -> dict[str, np.ndarray]:
+        """The arrays of the splits, together of at most `max_bytes`."""
+        left, arrays = self.max_bytes, {}
+        for split, name in array_of.items():
             if name in names:
-                found[split] = read_array(path, name, max_bytes=left)
-                left -= found[split].nbytes
-        return found
+                arrays[split] = read_array(path, name, max_bytes=left)
+                left -= arrays[split].nbytes
+        return arrays
 
     def _event(self, path: Path, names: list[str], arrays: dict[str, np.ndarray]) -> Event:
         for split, x in arrays.items():
@@ -114,7 +115,7 @@ class Npz:
         return Event(shapes.pop(), levels=levels)
 
     def _rows(self, name: str, x: np.ndarray) -> np.ndarray:
-        """Events from rows: unpacked and reshaped as the options say."""
+        """Events from rows, unpacked and reshaped by the options."""
         if x.ndim < 1 or not len(x):
             raise DataError(f"{name} holds no events (shape {x.shape}).")
         if self.packed:
@@ -137,18 +138,18 @@ class Npz:
 
 
 def _event_arrays(path: Path, names: list[str]) -> dict[str, str]:
-    """Split -> array."""
-    found = {name: name for name in _SPLITS if name in names}
-    if "x" in names and not found:
+    """The array of each split."""
+    arrays = {name: name for name in _SPLITS if name in names}
+    if "x" in names and not arrays:
         return {"test": "x"}
-    if not found or "x" in names:
+    if not arrays or "x" in names:
         listing = ", ".join(names[:8]) or "no arrays"
         raise DataError(f"{path} holds {listing}; expected arrays train, valid, test, or one x.")
-    return found
+    return arrays
 
 
 def _check_rest(path: Path, names: list[str], known: set[str]) -> None:
-    """Raise `DataError` for arrays that would be left unread in silence."""
+    """Raise `DataError` for arrays that would be ignored silently."""
     if rest := [name for name in names if name not in known]:
         raise DataError(
             f"{path} holds {', '.join(rest[:8])}, which mean nothing here. Events are x, or "
@@ -186,7 +187,7 @@ def _levels(arrays: list[np.ndarray]) -> int:
 
 
 def _recorded(path: Path, names: list[str]) -> dict[str, Any]:
-    """The event that a file's metadata states."""
+    """The event in a file's metadata, {} if there is none."""
     if "metadata" not in names:
         return {}
     try:

@@ -1,11 +1,11 @@
 """Patches of two photographs that come with scikit-learn, in colour: for tests and demonstrations.
 
 `china.jpg` and `flower.jpg` (427x640) are read from the installed package. Each is cut into tiles
-of 64x64, and every tile belongs to one split, so no pixel is in two of them; the 43 rows left over
+of 64x64, each of which belongs to one split, so that no pixel is in two splits; the last 43 rows
 are not used. Patches of `train` overlap (every 4 pixels), those of `valid` and `test` do not.
 
-Two pictures are no data set to learn the world from, and neighbouring patches are alike: standard
-errors that take them for independent are too small.
+Two photographs are too few to train a general model, and neighbouring patches are similar:
+standard errors that assume independent patches are too small.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ class Photos:
     size: Literal[16, 32] = 16
 
     def __call__(self) -> Dataset:
-        pictures, marks = zip(*map(_picture, _paths()), strict=True)
+        pictures, hashes = zip(*map(_picture, _paths()), strict=True)
         tiles = torch.cat([_tiles(p) for p in pictures])  # (T, 3, 64, 64)
         order = torch.from_numpy(np.random.RandomState(0).permutation(len(tiles)))
         held = {name: round(share * len(tiles)) for name, share in _SHARES.items()}
@@ -56,18 +56,18 @@ class Photos:
             splits={k: Split(_patches(tiles[r], self.size, s)) for k, (r, s) in rows.items()},
             license=LICENSE,
             provenance=f"{self.size}x{self.size} patches of two photographs, tiles of {TILE} "
-            f"pixels in one split each; {'; '.join(marks)}",
+            f"pixels in one split each; {'; '.join(hashes)}",
         )
 
 
 def _paths() -> list[Path]:
-    found = find_spec("sklearn")
-    if found is None or found.origin is None:
+    package = find_spec("sklearn")
+    if package is None or package.origin is None:
         raise DataError(
             "photos are read from scikit-learn, which is not installed.",
             hint="pip install density-zoo[data]",
         )
-    folder = Path(found.origin).parent / "datasets" / "images"
+    folder = Path(package.origin).parent / "datasets" / "images"
     for name in NAMES:
         if not (folder / name).is_file():
             raise DataError(f"{folder / name} does not exist; this scikit-learn has no photos.")

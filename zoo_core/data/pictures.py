@@ -1,4 +1,4 @@
-"""Events as pictures: images in a grid, points in the plane as a density of dots.
+"""Draws events as pictures: images in a grid, points in the plane as a density plot.
 
 Pictures are uint8 arrays (H, W, 3).
 """
@@ -30,7 +30,7 @@ def drawable(event: Event) -> bool:
 
 
 def shade(x: Tensor, event: Event, low: float, high: float) -> Tensor:
-    """Brightness 0..255 (N, C, H, W), uint8: integers by their levels, reals by [low, high]."""
+    """Brightness 0..255 (N, C, H, W), uint8, from 0..K-1 for integers, [low, high] for reals."""
     images = x.reshape(len(x), -1, *event.shape[-2:]).double()
     if event.levels is not None:
         low, high = 0, event.levels - 1
@@ -77,7 +77,7 @@ def grid(images: Tensor, rows: int, columns: int, scale: int) -> np.ndarray:
 
 
 def scatter(points: Tensor, side: int = _SCATTER_SIDE) -> np.ndarray:
-    """Points (N, 2) in a square that holds them all: x to the right, y upwards, dark is dense.
+    """A density plot of points (N, 2): x to the right, y upwards, dark where dense.
 
     A pixel with c points has brightness 255 (1 - log(1 + c) / log(1 + max c)), at most 160 where
     there is any.

@@ -1,7 +1,7 @@
-"""Points in the plane from distributions whose log-density is known.
+"""Points in the plane from distributions with a known log-density.
 
-Each is drawn exactly from the density that its `log_prob` states, up to float32. Shapes: points
-x (N, 2); log-densities in nats (N,), float64. Where points have classes, log p(x) is the marginal.
+Points are drawn exactly from the density in `log_prob`, up to float32. Shapes: points x (N, 2);
+log-densities in nats (N,), float64. If points have classes, log p(x) is that of the marginal.
 """
 
 import math
@@ -31,7 +31,7 @@ class Moons:
 
         x = a(t) + sd eps,  t ~ U(0, pi),  eps ~ N(0, I),  the arc by a fair coin
 
-    so p(x) = 1/2 \sum_a 1/pi \int_0^pi N(x; a(t), sd^2 I) dt, a one-dimensional integral:
+    so that p(x) = 1/2 \sum_a 1/pi \int_0^pi N(x; a(t), sd^2 I) dt, a one-dimensional integral:
     Gauss-Legendre with 24/sd nodes, correct to 1e-6 nats for |x| <= 10.
     """
 
@@ -61,10 +61,10 @@ class Moons:
 class Gaussians:
     """Equally likely round Gaussians: 8 on a circle of radius 2, or 25 on a 5x5 grid of pitch 2.
 
-    `sd` is 0.02 on the circle and 0.05 on the grid if it is not given. With `levels` K, events
-    are the cells (1, 1, 2) that the same points fall into on a K x K grid over [-3, 3]^2 (on the
-    circle) or [-6, 6]^2, and log p is that of the cell: points in the plane for models of
-    integers. What lies outside counts for the cell at the border.
+    `sd` is by default 0.02 on the circle and 0.05 on the grid. With `levels` K, events (1, 1, 2)
+    are the cells of the same points on a K x K grid over [-3, 3]^2 (circle) or [-6, 6]^2 (grid),
+    for models of integers, and log p is that of the cell. Points outside belong to the nearest
+    cell.
     """
 
     train: Size = 10_000
@@ -93,7 +93,7 @@ class Gaussians:
 
     @property
     def half(self) -> float:
-        """Half the side of the square that cells divide."""
+        """Half the side of the square that is divided into cells."""
         return {"ring": 3.0, "grid": 6.0}[self.layout]
 
     def _draw_cells(self, rng: Rng) -> tuple[Tensor, Tensor]:
@@ -107,14 +107,14 @@ class Gaussians:
         assert self.levels is not None
         edges = torch.linspace(-self.half, self.half, self.levels + 1, dtype=torch.float64)
         edges[0], edges[-1] = -math.inf, math.inf
-        places = torch.unique(self.means)
-        z = (edges - places[:, None]) / self.noise  # (M, K + 1)
+        coordinates = torch.unique(self.means)
+        z = (edges - coordinates[:, None]) / self.noise  # (M, K + 1)
         table = _log_mass(z[:, :-1], z[:, 1:])  # (M, K): every coordinate a mean can have
-        place = torch.searchsorted(places, self.means)  # (K, 2)
+        position = torch.searchsorted(coordinates, self.means)  # (K, 2)
         at = cells.reshape(-1, 2).long()
-        parts = [table[place[:, d]][:, at[:, d]] for d in range(2)]  # (K, N) each
-        found: Tensor = (parts[0] + parts[1]).logsumexp(0)
-        return found - math.log(len(self.means))
+        log_p = [table[position[:, d]][:, at[:, d]] for d in range(2)]  # (K, N) each
+        total: Tensor = (log_p[0] + log_p[1]).logsumexp(0)
+        return total - math.log(len(self.means))
 
     @property
     def noise(self) -> float:
@@ -122,7 +122,7 @@ class Gaussians:
 
     @property
     def means(self) -> Tensor:
-        """(K, 2), float64."""
+        """The means of the K Gaussians, (K, 2), float64."""
         if self.layout == "ring":
             angle = 2 * math.pi / 8 * torch.arange(8, dtype=torch.float64)
             return 2 * torch.stack([angle.cos(), angle.sin()], -1)
@@ -222,13 +222,13 @@ def _points(
 
 
 def _arcs(t: Tensor) -> Tensor:
-    """The two half circles of the moons at angles t (T,): (2, T, 2)."""
+    """Points on the two half circles at angles t (T,): (2, T, 2)."""
     upper = torch.stack([t.cos(), t.sin()], -1)
     return torch.stack([upper, torch.tensor([1.0, 0.5], dtype=t.dtype) - upper])
 
 
 def _log_mass(a: Tensor, b: Tensor) -> Tensor:
-    """log (F(b) - F(a)) of the standard normal, from the nearer tail."""
+    """log (F(b) - F(a)) of the standard normal, computed in the nearer tail."""
     flip = (a + b) > 0
     a, b = torch.where(flip, -b, a), torch.where(flip, -a, b)
     high, low = torch.special.log_ndtr(b), torch.special.log_ndtr(a)

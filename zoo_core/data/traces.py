@@ -1,10 +1,10 @@
-"""How events come about: the steps of a sampler as a strip (.png) or an animation (.gif).
+"""Traces of sampling: the steps of a sampler as a strip (.png) or an animation (.gif).
 
-    seen = Trace()
-    model.sample(8, trace=seen)
-    seen.write("steps.png", model.event)     # a row an event, time from left to right
+    trace = Trace()
+    list(model.sample_batches(8, trace=trace))
+    trace.write("steps.png", model.event)     # a row per event, time from left to right
 
-Points in the plane become one picture of all events a step.
+Points in the plane are drawn as one picture of all events for each step.
 """
 
 from pathlib import Path
@@ -28,21 +28,24 @@ _MILLISECONDS, _LAST = 60, 1500
 
 
 class Trace:
-    """Called by a sampler as `(step, events)`; keeps some events of the first batch."""
+    """Records the steps of a sampler, which calls it as `(step, events)`, for the first batch."""
 
     def __init__(self) -> None:
         self.frames: list[Tensor] = []
         self._last = -1
 
     def __call__(self, step: int, x: Tensor) -> None:
-        """Remember the events (B, *S) of a step; a step that does not rise is of another batch."""
+        """Record some events (B, *S) of a step; a step that does not rise starts another batch."""
         if step > self._last:
-            kept = _POINTS if x.ndim == 2 else _ROWS
-            self.frames.append(x[:kept].detach().cpu().clone())
+            n = _POINTS if x.ndim == 2 else _ROWS
+            self.frames.append(x[:n].detach().cpu().clone())
             self._last = step
 
     def write(self, path: Path | str, event: Event) -> None:
-        """A strip or an animation, by the suffix; evenly chosen steps with the first and last."""
+        """Write a strip or an animation, by the suffix, of evenly spaced steps.
+
+        Raises `OutputError` for another suffix, or events that cannot be drawn.
+        """
         path = Path(path)
         suffix = path.suffix.lower()
         if suffix not in SUFFIXES:
@@ -69,7 +72,7 @@ def _evenly(frames: list[Tensor], n: int) -> list[Tensor]:
 
 
 def _strip(frames: list[Tensor], event: Event) -> np.ndarray:
-    """A row an event, a column a step."""
+    """A picture with a row per event and a column per step."""
     if len(event.shape) == 1:
         return np.concatenate([pictures.scatter(f) for f in frames], 1)
     n = len(frames[0])
@@ -79,11 +82,11 @@ def _strip(frames: list[Tensor], event: Event) -> np.ndarray:
 
 
 def _animate(frames: list[Tensor], event: Event, path: Path) -> None:
-    """A frame a step, the last one longer."""
+    """Write an animation with a frame per step; the last is shown longer."""
     drawn = [Image.fromarray(_picture(f, event)) for f in frames]
     durations = [_MILLISECONDS] * (len(drawn) - 1) + [_LAST]
-    drawn[0].save(path, format="GIF", save_all=True, append_images=drawn[1:],
-                  duration=durations, loop=0)  # fmt: skip
+    gif = {"save_all": True, "append_images": drawn[1:], "duration": durations, "loop": 0}
+    drawn[0].save(path, format="GIF", **gif)
 
 
 def _picture(frame: Tensor, event: Event) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Writing events: `.png` pictures and `.npz` arrays, whole or not at all, with their metadata.
+"""Writes events as `.png` pictures or `.npz` arrays, atomically, with metadata.
 
     with writing(path, event, n, metadata) as put:    # fails here if the path cannot be written
         for batch in model.sample_batches(n):
@@ -65,11 +65,11 @@ def writing(
     columns: int | None = None,
     scale: int | None = None,
 ) -> Iterator[Put]:
-    """A function that takes n events in batches (B, *shape); the file appears when all is done.
+    """Yield a function that takes n events in batches (B, *shape); the file appears at the end.
 
-    `y` are labels (n,) for .npz; `columns` and `scale` (a whole number, nearest neighbour) shape a
-    picture. Raises `OutputError` for a path that cannot be written and for suffixes or events that
-    make no such file; `path` is then what it was before.
+    `y` are labels (n,) for .npz; `columns` and `scale` (an integer, nearest neighbour) are for
+    pictures. Raises `OutputError`, and leaves `path` unchanged, if it cannot be written, or the
+    suffix or the events do not fit.
     """
     path = Path(path)
     if n < 1:
@@ -87,14 +87,14 @@ def writing(
 
 
 def read_metadata(path: Path | str) -> dict[str, Any]:
-    """The metadata of a file written here."""
+    """The metadata of a file that `write` wrote; raises `DataError` if there is none."""
     from zoo_core.data.arrays import read_array
 
     path = Path(path)
     try:
         if path.suffix.lower() == ".npz":
-            found: dict[str, Any] = parse_json(str(read_array(path, "metadata")))
-            return found
+            metadata: dict[str, Any] = parse_json(str(read_array(path, "metadata")))
+            return metadata
         regular(path)
         with Image.open(path, formats=("PNG",)) as image:
             texts = {k: v for k, v in image.info.items() if isinstance(v, str)}
@@ -106,7 +106,7 @@ def read_metadata(path: Path | str) -> dict[str, Any]:
 
 
 class NpzWriter:
-    """An .npz file with `x` (n, *shape), `y` where given, and `metadata`.
+    """Writes an .npz file with `x` (n, *shape), `y` if there are labels, and `metadata`.
 
     Integers of at most 256 levels are uint8, others int64; reals are float32.
     """
@@ -118,11 +118,11 @@ class NpzWriter:
         small = event.levels is not None and event.levels <= 256
         self.dtype = np.dtype(np.uint8 if small else np.int64 if event.discrete else np.float32)
         if y is not None and tuple(y.shape) != (n,):
-            raise UsageError(f"y has shape {tuple(y.shape)}; expected ({n},), a label an event.")
+            raise UsageError(f"y has shape {tuple(y.shape)}; expected ({n},), a label per event.")
 
     @contextmanager
     def to(self, path: Path) -> Iterator[Put]:
-        """The function that takes the batches, while the file is open."""
+        """Open the file, and yield the function that takes the batches."""
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             with archive.open("x.npy", "w", force_zip64=True) as file:
                 file.write(_header((self.n, *self.event.shape), self.dtype))

@@ -1,7 +1,7 @@
-"""Null baselines: what a model must beat to have learned anything.
+"""Baselines that a model must beat to count as trained: independent values, and a Gaussian.
 
-Both are fitted to `train`, class by class for a model that is told the class. Of those that fit
-the data, the one that scores best on `valid` is the null baseline of the data set.
+Both are fitted to `train`, for each class if the model is class-conditional. The baseline of a
+data set is the one, of those that apply, with the best likelihood on `valid`.
 
 Shapes: N events, D values in an event, K levels, C classes (1 without).
 """
@@ -19,18 +19,18 @@ from zoo_core.errors import DataError
 from zoo_core.rng import Rng
 from zoo_core.spaces import Event
 
-__all__ = ["Baseline", "Gaussian", "Independent", "candidates", "null_baseline"]
+__all__ = ["Baseline", "Gaussian", "Independent", "fitted_baselines", "strongest_baseline"]
 
 _PSEUDO_COUNT = 0.1
 _RIDGES = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1)
-"""Added to the covariance, in parts of the mean variance; the best on `valid` is kept."""
+"""Fractions of the mean variance, added to the covariance; the best on `valid` is kept."""
 
 _MAX_TABLE = 1 << 26
 _BLOCK_VALUES = 1 << 22
 
 
 class Baseline(Protocol):
-    """A fitted distribution with a name and a kind of likelihood."""
+    """A fitted distribution with a name and a likelihood of a stated kind."""
 
     @property
     def name(self) -> str: ...
@@ -39,17 +39,17 @@ class Baseline(Protocol):
     def kind(self) -> LikelihoodKind: ...
 
     def log_prob(self, x: Tensor, y: Tensor | None, *, seed: int = 0) -> Tensor:
-        """Nats (N,), float64."""
+        """log p(x | y) in nats, (N, *S) -> (N,), float64."""
         ...
 
     def sample(self, rng: Rng, y: Tensor | None) -> Tensor:
-        """One event a row, as the data set keeps them: (N, *S)."""
+        """One event per row of `rng`, stored as in the data set, (N, *S)."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Independent:
-    """Every value drawn by itself: P(x) = prod_i P_i(x_i), from counts with a pseudo-count."""
+    """Independent values: P(x) = prod_i P_i(x_i), from counts with a pseudo-count."""
 
     event: Event
     table: Tensor  # log P_i(k), (C, D, K)
@@ -70,27 +70,29 @@ class Independent:
         return cls(event, (counts / counts.sum(-1, keepdim=True)).log())
 
     def log_prob(self, x: Tensor, y: Tensor | None, *, seed: int = 0) -> Tensor:
-        rows = _classes(y, len(x), _given(self.table))
+        rows = _classes(y, len(x), _classes_of(self.table))
         values = x.flatten(1).long().unsqueeze(-1)
         size = max(1, _BLOCK_VALUES // self.table[0].numel())
-        parts = zip(torch.split(values, size), torch.split(rows, size), strict=True)
-        return torch.cat([self.table[r].gather(-1, v).sum((1, 2)) for v, r in parts])
+        blocks = zip(torch.split(values, size), torch.split(rows, size), strict=True)
+        return torch.cat([self.table[r].gather(-1, v).sum((1, 2)) for v, r in blocks])
 
     def sample(self, rng: Rng, y: Tensor | None) -> Tensor:
-        rows = _classes(y, len(rng), _given(self.table))
+        rows = _classes(y, len(rng), _classes_of(self.table))
         size = max(1, _BLOCK_VALUES // self.table[0].numel())
-        parts = [slice(a, a + size) for a in range(0, len(rng), size)]
-        draws = [rng[s].categorical(self.table[rows[s]], stream="null") for s in parts]
+        blocks = [slice(a, a + size) for a in range(0, len(rng), size)]
+        draws = [rng[b].categorical(self.table[rows[b]], stream="null") for b in blocks]
         return torch.cat(draws).view(len(rng), *self.event.shape)
 
 
 @dataclass(frozen=True, eq=False)
 class Gaussian:
-    """N(m_c, S), one covariance for all classes. Integers are dequantized by uniform noise.
+    """N(m_c, S), with one covariance for all classes.
+
+    Integers are dequantized by uniform noise, which gives a lower bound,
 
         log P(x) >= E_u log N(x + u; m, S),   u ~ U[0, 1)^D
 
-    and drawn by rounding down and into the range.
+    and draws are rounded down and clipped to the range.
     """
 
     event: Event
@@ -106,8 +108,8 @@ class Gaussian:
         count = torch.bincount(y, minlength=classes or 1).clamp(min=1)
         mean = torch.zeros(classes or 1, x.shape[1], dtype=torch.float64).index_add_(0, y, x)
         mean = mean / count[:, None]
-        off = x - mean[y]
-        cov = off.T @ off / len(x)
+        centered = x - mean[y]
+        cov = centered.T @ centered / len(x)
         scale = float(cov.diagonal().mean().clamp(min=1e-12))
         fits = [cls._of(event, mean, cov, ridge * scale) for ridge in _RIDGES]
         y_valid = valid.y if classes else None
@@ -123,15 +125,15 @@ class Gaussian:
 
     def log_prob(self, x: Tensor, y: Tensor | None, *, seed: int = 0) -> Tensor:
         x = _real(self.event, x, seed=seed)
-        off = x - self.mean[_classes(y, len(x), _given(self.mean))]
-        z = torch.linalg.solve_triangular(self.root, off.T, upper=False)
+        centered = x - self.mean[_classes(y, len(x), _classes_of(self.mean))]
+        z = torch.linalg.solve_triangular(self.root, centered.T, upper=False)
         log_det = self.root.diagonal().log().sum()
         quadratic: Tensor = z.square().sum(0) + x.shape[1] * math.log(2 * math.pi)
         return -0.5 * quadratic - log_det
 
     def sample(self, rng: Rng, y: Tensor | None) -> Tensor:
         eps = rng.normal((self.event.dims,), stream="null").double()
-        x = self.mean[_classes(y, len(rng), _given(self.mean))] + eps @ self.root.T
+        x = self.mean[_classes(y, len(rng), _classes_of(self.mean))] + eps @ self.root.T
         x = x.view(len(rng), *self.event.shape)
         if self.event.levels is not None:
             return x.floor().clamp(0, self.event.levels - 1).long()
@@ -140,29 +142,29 @@ class Gaussian:
         )
 
 
-def candidates(data: Dataset, *, conditional: bool = False) -> list[Baseline]:
-    """The baselines that fit a data set, the best on `valid` first."""
+def fitted_baselines(data: Dataset, *, conditional: bool = False) -> list[Baseline]:
+    """The baselines that apply to a data set, fitted, the best on `valid` first."""
     train = data.split("train")
     valid = data.splits.get("valid", train)
     classes = data.condition.classes if conditional else None
-    found: list[Baseline] = [Gaussian.fit(data.event, train, valid, classes)]
+    baselines: list[Baseline] = [Gaussian.fit(data.event, train, valid, classes)]
     if data.event.levels is not None:
-        found.append(Independent.fit(data.event, train, classes))
+        baselines.append(Independent.fit(data.event, train, classes))
     y = valid.y if classes else None
-    return sorted(found, key=lambda b: -float(b.log_prob(valid.x, y).mean()))
+    return sorted(baselines, key=lambda b: -float(b.log_prob(valid.x, y).mean()))
 
 
-def null_baseline(data: Dataset, *, conditional: bool = False) -> Baseline:
-    """The strongest of the candidates; `conditional` ones are told the class."""
-    return candidates(data, conditional=conditional)[0]
+def strongest_baseline(data: Dataset, *, conditional: bool = False) -> Baseline:
+    """The baseline with the best likelihood on `valid`; `conditional` ones are told the class."""
+    return fitted_baselines(data, conditional=conditional)[0]
 
 
 def _classes(y: Tensor | None, n: int, classes: int | None) -> Tensor:
-    """Rows of a table by class; all the first row without classes."""
+    """The row of a table for each event: its class, or 0 without classes."""
     return torch.zeros(n, dtype=torch.long) if y is None or not classes else y
 
 
-def _given(table: Tensor) -> int | None:
+def _classes_of(table: Tensor) -> int | None:
     return len(table) if len(table) > 1 else None
 
 
@@ -171,7 +173,7 @@ def _bounded(event: Event) -> bool:
 
 
 def _real(event: Event, x: Tensor, *, seed: int) -> Tensor:
-    """(N, D) float64; integers get uniform noise."""
+    """Events as float64 (N, D); integers are dequantized by uniform noise."""
     flat = x.flatten(1).double()
     if not event.discrete:
         return flat

@@ -1,4 +1,4 @@
-"""Charts as SVG text and pictures as data URIs: no scripts, no fonts, nothing from elsewhere."""
+"""Charts as SVG text and pictures as data URIs, without scripts, fonts or external resources."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from PIL import Image
 __all__ = ["COLORS", "Axis", "Point", "data_uri", "heat", "histograms", "plane", "scatter"]
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c510a", "#000000")
-"""Told apart by most kinds of eyes (Okabe and Ito, 2008)."""
+"""Distinguishable with most kinds of colour vision (Okabe and Ito, 2008)."""
 
 _WIDTH, _HEIGHT = 640, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 16, 48
@@ -30,8 +30,8 @@ class Axis:
     label: str
     log: bool = False
 
-    def place(self, value: float) -> float:
-        """Where a value lies, 0 at the low end and 1 at the high one."""
+    def position(self, value: float) -> float:
+        """The position of a value, 0 at the low end and 1 at the high end."""
         low, high, value = (
             (math.log(v) for v in (self.low, self.high, value))
             if self.log
@@ -52,7 +52,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Point:
-    """A named point of a scatter plot, with the standard error of its y, if that is known."""
+    """A named point of a scatter plot, with the standard error of y, infinite if unknown."""
 
     name: str
     x: float
@@ -61,7 +61,7 @@ class Point:
 
     @property
     def bar(self) -> float:
-        """How far its line reaches up and down: no way, where the error is not known."""
+        """Half the length of the error bar, 0 if the error is unknown."""
         return self.error if math.isfinite(self.error) else 0.0
 
 
@@ -70,17 +70,17 @@ def scatter(
     *,
     x_label: str,
     y_label: str,
-    levels: Sequence[tuple[str, float]] = (),
+    lines: Sequence[tuple[str, float]] = (),
 ) -> str:
-    """Points over a logarithmic x, with horizontal lines at named levels."""
+    """A scatter plot with a logarithmic x axis, and named horizontal lines."""
     xs, ys = [p.x for p in points], [p.y + s * p.bar for p in points for s in (-1, 1)]
-    ys += [y for _, y in levels]
+    ys += [y for _, y in lines]
     margin = 0.08 * (max(ys) - min(ys) or 1.0)
     x = Axis(min(xs) / 2, max(xs) * 4, x_label, log=True)
     y = Axis(min(ys) - margin, max(ys) + margin, y_label)
     body = [*_frame(x, y)]
-    for name, level in levels:
-        v = _y(y, level)
+    for name, height in lines:
+        v = _y(y, height)
         body.append(f'<line class="level" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{v}" y2="{v}"/>')
         body.append(
             f'<text x="{_WIDTH - _RIGHT - 4}" y="{v - 4}" class="end">{escape(name)}</text>'
@@ -95,7 +95,7 @@ def scatter(
 
 
 def histograms(samples: Sequence[tuple[str, Sequence[float]]], *, x_label: str) -> str:
-    """Outlines of several histograms over the same bins, each of area 1."""
+    """The outlines of several histograms with the same bins, each of area 1."""
     values = [np.asarray(v, float) for _, v in samples]
     low = min(float(np.quantile(v, 0.005)) for v in values)
     high = max(float(np.quantile(v, 0.995)) for v in values)
@@ -117,7 +117,7 @@ def histograms(samples: Sequence[tuple[str, Sequence[float]]], *, x_label: str) 
 
 
 def plane(points: np.ndarray, low: np.ndarray, high: np.ndarray, side: int = 200) -> np.ndarray:
-    """Points (N, 2) in a fixed rectangle as dark dots where they are dense, uint8 (H, W, 3)."""
+    """A density plot of points (N, 2) in a rectangle, dark where dense, uint8 (H, W, 3)."""
     cell = ((points - low) / (high - low) * side).astype(int)
     cell = cell[((cell >= 0) & (cell < side)).all(1)]
     count = np.zeros((side, side))
@@ -136,7 +136,7 @@ def heat(values: np.ndarray, top: float) -> np.ndarray:
 
 
 def data_uri(picture: np.ndarray) -> str:
-    """A picture (H, W, 3) uint8 as PNG in a data URI."""
+    """A picture (H, W, 3), uint8, as a PNG in a data URI."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
@@ -169,11 +169,11 @@ def _frame(x: Axis, y: Axis) -> Iterator[str]:
 
 
 def _x(axis: Axis, value: float) -> float:
-    return round(_LEFT + axis.place(float(value)) * (_WIDTH - _LEFT - _RIGHT), 1)
+    return round(_LEFT + axis.position(float(value)) * (_WIDTH - _LEFT - _RIGHT), 1)
 
 
 def _y(axis: Axis, value: float) -> float:
-    return round(_HEIGHT - _BOTTOM - axis.place(float(value)) * (_HEIGHT - _TOP - _BOTTOM), 1)
+    return round(_HEIGHT - _BOTTOM - axis.position(float(value)) * (_HEIGHT - _TOP - _BOTTOM), 1)
 
 
 def _svg(body: Sequence[str], title: str) -> str:

@@ -22,14 +22,14 @@ from zoo_core.config import Range
 from zoo_core.errors import IntegrityError
 from zoo_core.reading import read_json
 
-__all__ = ["Classifier", "Config", "bundled", "folder_of"]
+__all__ = ["Classifier", "ClassifierConfig", "bundled", "folder_of"]
 
 _Width = Annotated[int, Range(1, 4096)]
 
 
 @dataclass(frozen=True)
-class Config:
-    """Images of side `side`, halved once by each layer after the first."""
+class ClassifierConfig:
+    """The size of images and layers; each layer after the first halves the resolution."""
 
     side: Annotated[int, Range(4, 256)] = 8
     widths: Annotated[tuple[int, ...], Range(1, 4096)] = (32, 64)
@@ -41,7 +41,7 @@ class Config:
 class Classifier(nn.Module):
     """Convolutions with batch norms, a hidden layer of F features, K logits."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
         self.config = config
         layers: list[nn.Module] = []
@@ -61,23 +61,24 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K)."""
-        return self.head(F.dropout(self.features(x), self.config.dropout, self.training))  # type: ignore[no-any-return]
+        hidden = F.dropout(self.features(x), self.config.dropout, self.training)
+        logits: Tensor = self.head(hidden)
+        return logits
 
 
 def folder_of(name: str) -> Path:
-    """Where the weights of a bundled classifier are."""
+    """The folder of a bundled classifier's weights."""
     return Path(str(files("zoo_core.evaluation").joinpath("weights", name)))
 
 
 @cache
 def bundled(name: str) -> tuple[Classifier, dict[str, Any]]:
-    """A bundled classifier in evaluation mode, and what its JSON file says of it."""
+    """A bundled classifier in evaluation mode, and its JSON description."""
     folder = folder_of(name)
     card: dict[str, Any] = read_json(folder / "classifier.json")
     weights = folder / "classifier.safetensors"
-    found = hashlib.sha256(weights.read_bytes()).hexdigest()
-    if found != card["sha256"]:
+    if hashlib.sha256(weights.read_bytes()).hexdigest() != card["sha256"]:
         raise IntegrityError(f"{weights} is not the file that classifier.json describes.")
-    model = Classifier(configs.from_dict(Config, card["config"], where="classifier."))
+    model = Classifier(configs.from_dict(ClassifierConfig, card["config"], where="classifier."))
     model.load_state_dict(load_file(weights))
     return model.eval(), card

@@ -1,7 +1,7 @@
 """`zoo.compare`: models of all families on one data set, by one protocol.
 
-A likelihood stands with its kind and its relation to log p, and is ranked only among numbers of
-the same relation: a bound that is lower than an exact value need not be of a worse model.
+A likelihood is shown with its kind and its relation to log p, and is ranked only among numbers of
+the same relation: a bound may be below an exact value although its model is better.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core.catalog.capabilities import has
+from zoo_core.catalog.capabilities import Conditionals, has
 from zoo_core.catalog.significance import memorized
 from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.data.batches import labelled, to_model
@@ -26,7 +26,15 @@ from zoo_core.sampling import evaluating
 from zoo_core.uncertainty import from_json
 from zoo_core.weights.checkpoint import read_metadata
 
-__all__ = ["Budget", "Comparison", "Entry", "budget_of", "compare", "headline_scores", "warnings"]
+__all__ = [
+    "Budget",
+    "ComparedModel",
+    "Comparison",
+    "budget_of",
+    "compare",
+    "headline_scores",
+    "warnings",
+]
 
 _TOLERANCE = 0.10
 _MAPS = 6
@@ -34,7 +42,7 @@ _MAPS = 6
 
 @dataclass(frozen=True)
 class Budget:
-    """What a model was given: parameters, data, seconds of training."""
+    """The budget of a model: parameters, training data, seconds of training."""
 
     parameters: int
     data: str | None = None
@@ -42,26 +50,28 @@ class Budget:
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
-    """One model of a comparison."""
+class ComparedModel:
+    """A model of a comparison and its evaluation."""
 
     name: str
     evaluation: Evaluation
     budget: Budget
-    codes: str
-    """What latent codes it has: `exact`, `inferred`, `prior only` or `none`."""
+    latents: str
+    """Whether events have latents: `exact`, `inferred`, `prior only` or `none`."""
     maps: Tensor | None = None
-    """Bits of each value of a few events given the earlier ones, (M, *S)."""
+    """Bits of each value of M events, given the earlier values, (M, *S)."""
     notes: list[str] = field(default_factory=list)
 
     @property
     def record(self) -> dict[str, Any]:
+        """The record of the evaluation."""
         return self.evaluation.record
 
     @property
     def likelihood(self) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = self.record["likelihood"]
-        return found
+        """The likelihood in that record, if there is one."""
+        likelihood: dict[str, Any] | None = self.record["likelihood"]
+        return likelihood
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,15 +80,17 @@ class Comparison:
 
     data: Dataset
     split: str
-    entries: list[Entry]
+    entries: list[ComparedModel]
     seed: int
     warnings: list[str]
     shown: Tensor | None = None
-    """The events that the maps are of, (M, *S)."""
+    """The M events of the models' `maps`, (M, *S)."""
 
-    def rank(self, entry: Entry) -> str:
-        """The place among likelihoods of the same relation, e.g. `1 of 2 (=)`; none of estimates,
-        which may be off in either direction."""
+    def rank(self, entry: ComparedModel) -> str:
+        """The rank among likelihoods of the same relation, e.g. `1 of 2 (=)`.
+
+        Estimates have none, since they may be off in either direction.
+        """
         own = entry.likelihood
         if own is None or own["relation"] == "estimate":
             return "-"
@@ -99,7 +111,7 @@ class Comparison:
                     **e.record,
                     "name": e.name,
                     "rank": self.rank(e),
-                    "codes": e.codes,
+                    "codes": e.latents,
                     "notes": e.notes,
                 }
                 for e in self.entries
@@ -117,15 +129,17 @@ def compare(
     progress: bool = False,
     **options: Any,
 ) -> Comparison:
-    """Evaluate named models on a split; `options` are those of `evaluate`.
+    """Evaluate models on a split, by the same protocol; `options` are those of `evaluate`.
 
-    `budgets` say what each model was given, so that unequal ones are pointed out; without them
-    only parameters are compared.
+        compare([("made", made), ("ddpm", ddpm)], zoo.load_dataset("digits"))
+
+    `models` are (name, model). `budgets`, by name, let the comparison warn of unequal budgets;
+    without them only the numbers of parameters are compared.
     """
     shown = data.split(split).x[:0]
     entries = []
     for name, model in models:
-        found = evaluate(
+        evaluation = evaluate(
             model,
             data,
             split=split,
@@ -137,14 +151,14 @@ def compare(
         parameters = sum(p.numel() for p in model.parameters())
         budget = (budgets or {}).get(name) or Budget(parameters)
         shown, maps = _maps(model, data, split, seed)
-        flagged = memorized(found.record)
+        flagged = memorized(evaluation.record)
         notes = [f"FLAGGED: {flagged}"] if flagged else []
-        entries.append(Entry(name, found, budget, _codes(model), maps, notes))
+        entries.append(ComparedModel(name, evaluation, budget, _latents(model), maps, notes))
     return Comparison(data, split, entries, seed, list(warnings(entries)), shown)
 
 
 def budget_of(folder: Path) -> Budget:
-    """What a saved model was given, as its zoo.json records it."""
+    """The budget of a saved model, from its zoo.json."""
     metadata = read_metadata(folder)
     recipe, training = metadata.get("recipe") or {}, metadata.get("training") or {}
     data = metadata.get("data") or {}
@@ -155,8 +169,8 @@ def budget_of(folder: Path) -> Budget:
     )
 
 
-def warnings(entries: Sequence[Entry]) -> Iterator[str]:
-    """What makes the comparison unfair: budgets that differ by more than 10 %."""
+def warnings(entries: Sequence[ComparedModel]) -> Iterator[str]:
+    """Yield what makes a comparison unfair, such as budgets that differ by more than 10 %."""
     named = [(e.name, e.budget) for e in entries]
     for what, unit in (("parameters", ""), ("seconds", " s of training")):
         sizes = [(name, getattr(b, what)) for name, b in named if getattr(b, what)]
@@ -175,10 +189,10 @@ def warnings(entries: Sequence[Entry]) -> Iterator[str]:
         yield f"the training budget is not recorded of {', '.join(unknown)}"
 
 
-def headline_scores(entry: Entry) -> dict[str, Quality]:
-    """The scores on the most special features, by name."""
-    found = entry.evaluation.quality
-    return {q.score: q for q in found if q.features == found[0].features}
+def headline_scores(entry: ComparedModel) -> dict[str, Quality]:
+    """The scores on the most special features, which are the first, by name."""
+    quality = entry.evaluation.quality
+    return {q.score: q for q in quality if q.features == quality[0].features}
 
 
 def _nats(likelihood: Mapping[str, Any]) -> float:
@@ -189,7 +203,7 @@ def _size(named: tuple[str, float]) -> float:
     return named[1]
 
 
-def _codes(model: GenerativeModel) -> str:
+def _latents(model: GenerativeModel) -> str:
     if has(model, "Bijection"):
         return "exact"
     if has(model, "Encoder"):
@@ -200,14 +214,14 @@ def _codes(model: GenerativeModel) -> str:
 def _maps(
     model: GenerativeModel, data: Dataset, split: str, seed: int
 ) -> tuple[Tensor, Tensor | None]:
-    """A few events that the seed draws, and the bits of each of their values, if there are any."""
+    """M events that the seed draws, and the bits of each of their values from `Conditionals`."""
     held = data.split(split)
     rows = choose(seed, len(held), _MAPS)
     x, cond = labelled(model, held.batch(rows))
-    if not has(model, "Conditionals") or data.event.levels is None:
+    if not isinstance(model, Conditionals) or data.event.levels is None:
         return held.x[rows], None
     x = to_model(x, model)
     with evaluating(model):
-        logits: Tensor = model.logits(x, None if cond is None else to_model(cond, model))  # type: ignore[operator]
+        logits = model.logits(x, None if cond is None else to_model(cond, model))
     nats = logits.log_softmax(-1).gather(-1, x.unsqueeze(-1)).squeeze(-1)
     return held.x[rows], (-nats / torch.log(torch.tensor(2.0))).cpu()

@@ -14,48 +14,53 @@ import torch
 from torch import Tensor
 
 from zoo_core import config as configs
-from zoo_core.catalog import components as resolve
-from zoo_core.catalog.significance import Verdict, verdict
+from zoo_core.catalog import components
+from zoo_core.catalog.significance import Significance, significance_of
+from zoo_core.compat import renamed_arguments, renamed_fields
+from zoo_core.contracts import Sampler
 from zoo_core.data.dataset import Dataset
 from zoo_core.errors import NoLikelihoodError
 from zoo_core.evaluation import scoring
 from zoo_core.evaluation.features import Extractor, to_event
 from zoo_core.evaluation.quality import Quality, SampleQuality
 from zoo_core.evaluation.reference_cache import digest
-from zoo_core.evaluation.scoring import Scored
+from zoo_core.evaluation.scoring import SplitLikelihood
 from zoo_core.evaluation.speed import Speed, first_image, timed_sample
 from zoo_core.model import GenerativeModel
 from zoo_core.version import __version__
 
-__all__ = ["PARTS", "Evaluation", "Part", "evaluate"]
+__all__ = ["MEASUREMENTS", "Evaluation", "Measurement", "evaluate"]
 
-Part = Literal["likelihood", "quality", "speed"]
-PARTS: tuple[Part, ...] = ("likelihood", "quality", "speed")
+Measurement = Literal["likelihood", "quality", "speed"]
+MEASUREMENTS: tuple[Measurement, ...] = ("likelihood", "quality", "speed")
 
 SCHEMA = 1
 
 
+@renamed_fields(scored="likelihood")
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What was measured, and `record`, its JSON form with all that is needed to repeat it."""
+    """The measurements, and `record`, their JSON form with all that is needed to repeat them."""
 
     record: dict[str, Any]
-    scored: Scored | None
+    likelihood: SplitLikelihood | None
     quality: list[Quality]
     speed: Speed | None
     samples: Tensor | None
 
     @property
-    def verdict(self) -> Verdict:
-        return verdict(self.record)
+    def verdict(self) -> Significance:
+        """Whether the model counts as pretrained."""
+        return significance_of(self.record)
 
 
+@renamed_arguments(parts="measurements")
 def evaluate(
     model: GenerativeModel,
     data: Dataset,
     *,
     split: str = "test",
-    parts: Sequence[Part] = PARTS,
+    measurements: Sequence[Measurement] = MEASUREMENTS,
     method: str | None = None,
     options: Mapping[str, Any] | None = None,
     limit: int | None = None,
@@ -69,15 +74,18 @@ def evaluate(
     progress: bool = False,
     about: Mapping[str, Any] | None = None,
 ) -> Evaluation:
-    """Measure `parts` of a model against a split of a data set and its train split.
+    """Measure the likelihood, sample quality and speed of a model on a data set.
 
-    `method` with `options` scores the likelihood, of `limit` events if given; `sampler` with its
-    options draws the n samples whose speed and quality, by `scores` on `features`, are measured.
-    An implicit model has no likelihood by default. `about` goes into the record (the model's name,
-    its weights' hash).
+        evaluate(model, zoo.load_dataset("digits"), measurements=["likelihood"]).record
+
+    The likelihood is that of `split`, or of `limit` of its events, by `method` with `options`; a
+    model without a likelihood is scored only if a method is named. `sampler`, with
+    `sampler_options`, draws n samples, whose speed is measured and whose quality is compared with
+    `split` and `train` by `scores` on `features` (see `SampleQuality`). `about` goes into the
+    record, such as the model's name or its weights' hash.
     """
     scored = None
-    if "likelihood" in parts and (method is not None or _has_likelihood(model)):
+    if "likelihood" in measurements and (method is not None or _has_likelihood(model)):
         scored = scoring.score(
             model,
             data,
@@ -89,9 +97,9 @@ def evaluate(
             batch_size=batch_size,
             progress=progress,
         )
-    draw = resolve.sampler(model, sampler, sampler_options or {})
+    draw = components.sampler(model, sampler, sampler_options or {})
     drawn = None
-    if {"quality", "speed"} & set(parts):
+    if {"quality", "speed"} & set(measurements):
         conditional = model.condition.kind == "classes"
         protocol = SampleQuality(
             data,
@@ -102,7 +110,7 @@ def evaluate(
             conditional=conditional,
             seed=seed,
         )
-        drawn = _draw(model, protocol, parts, draw, seed, batch_size, progress)
+        drawn = _draw(model, protocol, measurements, draw, seed, batch_size, progress)
     record = {
         "schema": SCHEMA,
         "model": {**_model(model), **(about or {})},
@@ -121,16 +129,16 @@ def evaluate(
         "versions": _versions(),
     }
     if scored is not None:
-        likelihood = resolve.likelihood(model, method, options or {})
+        likelihood = components.likelihood(model, method, options or {})
         record["spot"] = scoring.spot(model, data, split=split, method=likelihood, seed=seed)
-    record["verdict"] = dataclasses.asdict(verdict(record))
+    record["verdict"] = dataclasses.asdict(significance_of(record))
     drawn = drawn or _Drawn([], None, None, None)
     return Evaluation(record, scored, drawn.quality, drawn.speed, drawn.samples)
 
 
 @dataclass(frozen=True, eq=False)
 class _Drawn:
-    """What was measured of samples."""
+    """Samples, and the measurements of them."""
 
     quality: list[Quality]
     described: dict[str, Any] | None
@@ -141,21 +149,21 @@ class _Drawn:
 def _draw(
     model: GenerativeModel,
     protocol: SampleQuality,
-    parts: Sequence[Part],
-    draw: Any,
+    measurements: Sequence[Measurement],
+    draw: Sampler,
     seed: int,
     batch_size: int | None,
     progress: bool,
 ) -> _Drawn:
-    """Draw as many samples as the protocol asks for; score and time them."""
+    """Draw as many samples as the protocol needs; score and time them."""
     cond = protocol.classes
-    how = {"sampler": draw, "seed": seed, "batch_size": batch_size}
+    how: dict[str, Any] = {"sampler": draw, "seed": seed, "batch_size": batch_size}
     timed = timed_sample(model, protocol.n, cond=cond, progress=progress, **how)
     samples = to_event(timed.x, model.event, protocol.data.event)
-    quality = protocol(samples) if "quality" in parts else []
+    quality = protocol(samples) if "quality" in measurements else []
     described = {**protocol.describe(), "scores": [q.record() for q in quality]}
     speed = None
-    if "speed" in parts:
+    if "speed" in measurements:
         seconds, evaluations = first_image(model, cond=None if cond is None else cond[:1], **how)
         speed = Speed(
             images_per_second=protocol.n / timed.seconds,
@@ -182,7 +190,7 @@ def _versions() -> dict[str, str]:
 
 def _has_likelihood(model: GenerativeModel) -> bool:
     try:
-        resolve.likelihood(model, None, {})
+        components.likelihood(model, None, {})
     except NoLikelihoodError:
         return False
     return True
@@ -200,12 +208,12 @@ def _model(model: GenerativeModel) -> dict[str, Any]:
 
 
 def _data(data: Dataset, split: str) -> dict[str, Any]:
-    held = data.split(split)
+    events = data.split(split).x
     return {
         "name": data.name,
         "split": split,
-        "size": len(held),
-        "sha256": digest(held.x),
+        "size": len(events),
+        "sha256": digest(events),
         "event": dataclasses.asdict(data.event),
         "binarization": data.binarization,
         "provenance": data.provenance,

@@ -1,6 +1,6 @@
-"""Feature extractors, by name: what the scores of sample quality see of an event.
+"""Feature extractors: the features of events on which sample quality is scored.
 
-A score is only as good as its features, so every score carries their name. An extractor is a
+A score is only as good as its features, so every score states their name. An extractor is a
 frozen dataclass, called as `(x, event) -> (N, F)`; `accepts(event)` says which events it is for,
 and `identity` names it with the hash of its weights, for the cache of reference features.
 
@@ -11,14 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from zoo_core import config as configs
+from zoo_core.catalog.entries import Entry
 from zoo_core.catalog.registry import current
-from zoo_core.catalog.specs import import_target
+from zoo_core.catalog.specs import MetricSpec, import_target
 from zoo_core.config import Range
 from zoo_core.errors import ConfigError, NoCapabilityError
 from zoo_core.evaluation.classifier import bundled
@@ -27,7 +28,7 @@ from zoo_core.spaces import Event
 
 __all__ = [
     "MNIST",
-    "Digits",
+    "DigitsFeatures",
     "Extractor",
     "Inception",
     "Pixels",
@@ -42,11 +43,11 @@ _BATCH = 256
 
 @runtime_checkable
 class Extractor(Protocol):
-    """Events to features."""
+    """A map from events to features."""
 
     @property
     def identity(self) -> str:
-        """What the features depend on besides the events."""
+        """What the features depend on besides the events, e.g. the hash of the weights."""
         ...
 
     def accepts(self, event: Event) -> bool: ...
@@ -57,7 +58,7 @@ class Extractor(Protocol):
 
 
 def to_unit(x: Tensor, event: Event) -> Tensor:
-    """Values on [0, 1] where the event has bounds, as they are where it has none; float32."""
+    """Events (N, *S) rescaled to [0, 1] if they are bounded, else unchanged; float32."""
     if event.levels is not None:
         return x.float() / (event.levels - 1)
     if event.low is not None and event.high is not None:
@@ -65,20 +66,23 @@ def to_unit(x: Tensor, event: Event) -> Tensor:
     return x.float()
 
 
-def to_event(x: Tensor, have: Event, want: Event) -> Tensor:
-    """Events of a model as events of a data set: bounded reals are rounded to the levels."""
-    if have.shape == want.shape and have.levels == want.levels:
+def to_event(x: Tensor, source: Event, target: Event) -> Tensor:
+    """Samples of a model as events of a data set: bounded reals are quantized to its levels.
+
+    Raises `NoCapabilityError` if the two cannot be compared.
+    """
+    if source.shape == target.shape and source.levels == target.levels:
         return x
-    bounded = have.low is not None and have.high is not None
-    if have.shape != want.shape or have.discrete or want.levels is None or not bounded:
-        raise NoCapabilityError(f"samples of {have} cannot be compared with {want}.")
-    unit = to_unit(x, have).clamp(0, 1)
-    return (unit * (want.levels - 1)).round().long()
+    bounded = source.low is not None and source.high is not None
+    if source.shape != target.shape or source.discrete or target.levels is None or not bounded:
+        raise NoCapabilityError(f"samples of {source} cannot be compared with {target}.")
+    unit = to_unit(x, source).clamp(0, 1)
+    return (unit * (target.levels - 1)).round().long()
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """The values themselves, flattened, on [0, 1] where they have bounds."""
+    """The values themselves, flattened, rescaled to [0, 1] if they are bounded."""
 
     identity = "pixels"
 
@@ -90,8 +94,10 @@ class Pixels:
 
 
 @dataclass(frozen=True)
-class Digits:
-    """The hidden layer of a classifier of 8x8 digits that comes with the zoo, 64 features."""
+class DigitsFeatures:
+    """The hidden layer (64) of a classifier of 8x8 digits that comes with the zoo."""
+
+    name: ClassVar[str] = "digits"
 
     @property
     def identity(self) -> str:
@@ -107,7 +113,7 @@ class Digits:
 
 @dataclass(frozen=True)
 class MNIST:
-    """The hidden layer of a classifier of binary 28x28 digits that comes with the zoo."""
+    """The hidden layer (64) of a classifier of binary 28x28 digits that comes with the zoo."""
 
     @property
     def identity(self) -> str:
@@ -125,7 +131,7 @@ class Inception:
     """The pool3 features (2048) of the Inception network of FID, through torch-fidelity.
 
     `weights` is a local file; without it torch-fidelity downloads its own. Images have 1 or 3
-    channels and 256 levels, or reals with bounds, which are rounded to 256 levels first.
+    channels and 256 levels; bounded reals are quantized to 256 levels first.
     """
 
     weights: str | None = None
@@ -145,37 +151,37 @@ class Inception:
         bytes_ = (to_unit(x, event).clamp(0, 1) * 255).round().to(torch.uint8)
         images = bytes_.expand(-1, 3, -1, -1)
         with torch.no_grad():
-            parts = [network(part)[0].float().cpu() for part in torch.split(images, self.batch)]
-        return torch.cat(parts)
+            features = [network(x)[0].float().cpu() for x in torch.split(images, self.batch)]
+        return torch.cat(features)
 
 
-def extractor(wanted: "str | Extractor", options: Mapping[str, Any] | None = None) -> Extractor:
-    """The extractor of a registered name, or the object itself."""
-    if not isinstance(wanted, str):
-        return wanted
-    spec = current().one("metric", wanted).spec
+def extractor(name: "str | Extractor", options: Mapping[str, Any] | None = None) -> Extractor:
+    """The extractor with a registered name; an object is returned as it is."""
+    if not isinstance(name, str):
+        return name
+    spec = current().metrics.one(name).spec
     if spec.kind != "features":
         raise ConfigError(
-            f"metric {wanted!r} is a {spec.kind}, no feature extractor.",
+            f"metric {name!r} is a {spec.kind}, no feature extractor.",
             hint=f"extractors: {', '.join(e.spec.name for e in _registered())}",
         )
-    found: Extractor = configs.from_dict(import_target(spec.target), options or {}, where=wanted)
-    return found
+    made: Extractor = configs.from_dict(import_target(spec.target), options or {}, where=name)
+    return made
 
 
 def fitting(event: Event) -> list[str]:
-    """Names of the extractors for an event, the special ones first; optional ones are left out."""
-    kept = [e.spec for e in _registered() if not e.spec.optional]
-    names = [s.name for s in kept if attempt(s.name, partial(_accepts, s, event), ())]
+    """Names of the extractors for an event, the most special first, without optional ones."""
+    specs = [e.spec for e in _registered() if not e.spec.optional]
+    names = [s.name for s in specs if attempt(s.name, partial(_accepts, s, event), ())]
     return sorted(names, key=lambda name: name == "pixels")
 
 
-def _accepts(spec: Any, event: Event) -> bool:
+def _accepts(spec: MetricSpec, event: Event) -> bool:
     return bool(import_target(spec.target)().accepts(event))
 
 
-def _registered() -> list[Any]:
-    return [e for e in current().all("metric") if e.spec.kind == "features"]
+def _registered() -> list[Entry[MetricSpec]]:
+    return [e for e in current().metrics if e.spec.kind == "features"]
 
 
 def _identity(name: str) -> str:
@@ -185,15 +191,13 @@ def _identity(name: str) -> str:
 @torch.no_grad()
 def _hidden(name: str, x: Tensor) -> Tensor:
     model, _ = bundled(name)
-    return torch.cat([model.features(part) for part in torch.split(x, _BATCH)])
+    return torch.cat([model.features(batch) for batch in torch.split(x, _BATCH)])
 
 
 @cache
 def _inception(weights: str | None) -> Any:
     try:
-        from torch_fidelity.feature_extractor_inceptionv3 import (  # type: ignore[import-not-found]
-            FeatureExtractorInceptionV3,
-        )
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError:
         raise NoCapabilityError(
             "Inception features need torch-fidelity.", hint="pip install density-zoo[fid]"

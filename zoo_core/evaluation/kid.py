@@ -4,10 +4,11 @@ r"""The kernel distance: squared maximum mean discrepancy with a polynomial kern
 
 Demystifying MMD GANs (Binkowski et al., 2018), https://arxiv.org/abs/1801.01401. The estimate is
 the unbiased U-statistic over all pairs, and may be negative. It is called KID only on Inception
-features and their reference protocol. Features are used as they are: KD depends on their scale.
+features, with their reference protocol. Features are not rescaled: KD depends on their scale.
 
-The standard error is the jackknife's over other draws of both clouds, exact in a few sums over the
-kernel's rows. Two models measured against one reference share its part of the error.
+The standard error is that of the jackknife over other draws of both sets, computed exactly from
+sums over the rows of the kernel. Two models that are measured against one reference share its
+error.
 """
 
 from dataclasses import dataclass
@@ -17,23 +18,23 @@ import torch
 from torch import Tensor
 
 from zoo_core.config import Range
-from zoo_core.evaluation.feature_set import Cloud, Estimate
+from zoo_core.evaluation.feature_set import Estimate, FeatureSet
 
-__all__ = ["Kernel"]
+__all__ = ["KernelDistance"]
 
 _BLOCK_VALUES = 1 << 22
 
 
 @dataclass(frozen=True)
-class Kernel:
-    """Kernel distance, the lower the better."""
+class KernelDistance:
+    """Kernel distance; lower is better."""
 
     better: ClassVar[str] = "lower"
     error_over: ClassVar[str] = "samples and reference"
 
     degree: Annotated[int, Range(1, 10)] = 3
 
-    def __call__(self, generated: Cloud, reference: Cloud) -> Estimate:
+    def __call__(self, generated: FeatureSet, reference: FeatureSet) -> Estimate:
         x, y = generated.points.double(), reference.points.double()
         xx, yy = self._within(generated), self._within(reference)
         xy, yx = self._rows(x, y), self._rows(y, x)
@@ -43,10 +44,12 @@ class Kernel:
         variance = _jackknife(generated, xx, xy, m) + _jackknife(reference, yy, yx, n)
         return Estimate(float(value), float(variance.sqrt()))
 
-    def _within(self, cloud: Cloud) -> Tensor:
+    def _within(self, features: FeatureSet) -> Tensor:
         """sum_{j != i} k(x_i, x_j), (N,)."""
-        x = cloud.points.double()
-        return cloud.derive(f"kernel{self.degree}", lambda: self._rows(x, x) - self._diagonal(x))
+        x = features.points.double()
+        return features.derive(
+            f"kernel{self.degree}", lambda: self._rows(x, x) - self._diagonal(x)
+        )
 
     def _rows(self, x: Tensor, y: Tensor) -> Tensor:
         """sum_j k(x_i, y_j), (N,)."""
@@ -64,11 +67,11 @@ class Kernel:
         return power
 
 
-def _jackknife(cloud: Cloud, within: Tensor, across: Tensor, others: int) -> Tensor:
-    """Variance from leaving out each of n points of a cloud, given its kernel sums (n,)."""
+def _jackknife(features: FeatureSet, within: Tensor, across: Tensor, others: int) -> Tensor:
+    """Jackknife variance over n points, from their kernel sums (n,)."""
     n = len(within)
     if n < 3:
         return torch.full((), torch.inf, dtype=within.dtype)
     inner = (within.sum() - 2 * within) / ((n - 1) * (n - 2))
     outer = (across.sum() - across) / ((n - 1) * others)
-    return cloud.variance((n - 1) * (inner - 2 * outer))
+    return features.variance((n - 1) * (inner - 2 * outer))

@@ -1,9 +1,9 @@
-"""Sample quality: scores on named features, beside real data and the null baseline.
+"""Sample quality: scores on named features, beside those of real data and of the baseline.
 
-The reference is the `train` split. A score of n generated events stands beside the same score of
-n held-out real ones, which is what a perfect model would get, and of n draws of the null baseline.
-All depend on n and on the size of the reference, so both are part of the result. Samples that
-repeat training events get the best of these scores, so `memorization` stands beside them.
+The reference is the `train` split. The score of n generated events is shown beside the same score
+of n held-out real events, which a perfect model would get, and of n draws of the baseline. All
+depend on n and on the size of the reference, which are part of the result. Copies of training
+events get the best scores, so `memorization` is measured as well.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,14 +14,15 @@ from typing import Any
 from torch import Tensor
 
 from zoo_core import config as configs
+from zoo_core.compat import renamed_fields
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.shuffle import choose
 from zoo_core.errors import UsageError
-from zoo_core.evaluation.baselines import Baseline, null_baseline
-from zoo_core.evaluation.feature_set import Cloud, Estimate
+from zoo_core.evaluation.baselines import Baseline, strongest_baseline
+from zoo_core.evaluation.feature_set import Estimate, FeatureSet
 from zoo_core.evaluation.features import Extractor, extractor, fitting
-from zoo_core.evaluation.memorization import Memorization, Sides, sides
-from zoo_core.evaluation.reference_cache import digest, reference_cloud
+from zoo_core.evaluation.memorization import Memorization, ReferenceSets, reference_sets
+from zoo_core.evaluation.reference_cache import digest, reference_features
 from zoo_core.evaluation.scores import attempt, measure, too_large
 from zoo_core.evaluation.scores import scores as registered
 from zoo_core.rng import Rng
@@ -30,19 +31,20 @@ __all__ = ["MEMORIZATION", "Quality", "SampleQuality"]
 
 MEMORIZATION = "memorization"
 
-_MOST_GENERATED = 1_000
-_MOST_REFERENCE = 5_000
+_MAX_GENERATED = 1_000
+_MAX_REFERENCE = 5_000
 _FID_EVENTS = 50_000
-_ESTIMATES = ("value", "real", "null")
+_ESTIMATES = {"value": "value", "real": "real", "baseline": "null"}
+"""Names in JSON of the estimates of a `Quality`."""
 
 
+@renamed_fields(null="baseline")
 @dataclass(frozen=True)
 class Quality:
-    """One score on one extractor's features, of the model, of real data and of the null.
+    """A score on the features of one extractor, of the model, of real data and of the baseline.
 
-    `label` is what to call it: FID and KID are the names of the Inception scores of 50,000 events
-    against the whole train split, and of nothing else. `better` is "lower", "higher", or the value
-    that is ideal.
+    `label` is its name in reports: FID and KID are the Inception scores of 50,000 events against
+    the whole train split, and nothing else. `better` is "lower", "higher", or the ideal value.
     """
 
     score: str
@@ -51,36 +53,48 @@ class Quality:
     better: str
     value: Estimate
     real: Estimate
-    null: Estimate
+    baseline: Estimate
     n: int
     n_reference: int
 
     def record(self) -> dict[str, Any]:
         """The JSON form."""
-        estimates = {k: getattr(self, k).record() for k in _ESTIMATES}
-        return {**vars(self), **estimates}
+        return {
+            _ESTIMATES.get(name, name): value.record() if name in _ESTIMATES else value
+            for name, value in vars(self).items()
+        }
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Quality":
-        estimates = {k: Estimate.from_record(record[k]) for k in _ESTIMATES}
-        return cls(**{**record, **estimates})
+        """The score that `record` gave."""
+        fields = {name: field for field, name in _ESTIMATES.items()}
+        values: dict[str, Any] = {
+            fields.get(k, k): Estimate.from_record(v) if k in fields else v
+            for k, v in record.items()
+        }
+        return cls(**values)
 
     def __str__(self) -> str:
         return (
-            f"{self.label} {self.value} (real {self.real.value:.4g}, null {self.null.value:.4g}; "
-            f"n={self.n}, reference {self.n_reference})"
+            f"{self.label} {self.value} (real {self.real.value:.4g}, "
+            f"baseline {self.baseline.value:.4g}; n={self.n}, reference {self.n_reference})"
         )
 
 
 class SampleQuality:
-    """The protocol for one data set: `SampleQuality(data)(samples)` gives a list of `Quality`.
+    """The protocol for one data set.
 
-    `split` holds the real events to compare with; n (by default at most 1,000) of them are drawn
-    by the seed, and the reference is at most `n_reference` of `train`, drawn likewise. `features`
-    are names or extractors, by default all that fit the events, and `scores` are names, by default
-    all registered and `memorization`; `left_out` says what is too costly unless it is named.
-    Class-conditional samples must
-    have the classes of `classes`.
+        quality = SampleQuality(zoo.load_dataset("digits"))
+        for score in quality(model.sample(quality.n)):
+            print(score)
+
+    The seed draws n real events of `split` to compare with (by default at most 1,000), and at most
+    `n_reference` events of `train` as the reference. `features` are names or extractors, by
+    default all that accept the events; `scores` are names, by default all that are registered,
+    and `memorization`. `left_out` says which are too costly unless they are named.
+    Class-conditional samples must have the classes `classes`.
+
+    Raises `UsageError` if n exceeds the split, or if an extractor does not accept the events.
     """
 
     def __init__(
@@ -89,7 +103,7 @@ class SampleQuality:
         *,
         split: str = "test",
         n: int | None = None,
-        n_reference: int = _MOST_REFERENCE,
+        n_reference: int = _MAX_REFERENCE,
         features: Sequence[str | Extractor] | None = None,
         scores: Sequence[str] | None = None,
         conditional: bool = False,
@@ -102,7 +116,7 @@ class SampleQuality:
                 f"n = {n}; {data.name}.{split} has {len(held)} events to compare with.",
                 hint="give fewer: real and generated events must be equally many",
             )
-        self.rows = choose(seed, len(held), n or _MOST_GENERATED, stream="evaluation/real")
+        self.rows = choose(seed, len(held), n or _MAX_GENERATED, stream="evaluation/real")
         self.real_events = held.x[self.rows]
         self.classes = None if held.y is None or not conditional else held.y[self.rows]
         train = data.split("train").x
@@ -113,10 +127,12 @@ class SampleQuality:
             _name(f): extractor(f)
             for f in (features if features is not None else fitting(data.event))
         }
-        self.wanted = (*map(_name, features or ()), *(scores or ()))
+        self.requested = (*map(_name, features or ()), *(scores or ()))
         listed = None if scores is None else [s for s in scores if s != MEMORIZATION]
         self.scores = registered(listed)
-        self.sides = sides(data, seed=seed) if scores is None or MEMORIZATION in scores else None
+        self.reference_sets = (
+            reference_sets(data, seed=seed) if scores is None or MEMORIZATION in scores else None
+        )
         self.left_out: dict[str, str] = {}
         for name, extract in self.features.items():
             if not extract.accepts(data.event):
@@ -127,37 +143,38 @@ class SampleQuality:
 
     @property
     def n(self) -> int:
-        """How many events to generate."""
+        """The number of events to generate."""
         return len(self.rows)
 
     @cached_property
-    def null(self) -> Baseline:
-        return null_baseline(self.data, conditional=self.classes is not None)
+    def baseline(self) -> Baseline:
+        """The baseline of the data set, which sees the classes that samples are conditioned on."""
+        return strongest_baseline(self.data, conditional=self.classes is not None)
 
     def __call__(self, x: Tensor) -> list[Quality]:
-        """Every score of n generated events (n, *S) of the data's kind."""
+        """All scores of n generated events (n, *S), which are events of the data set."""
         x = self.data.event.check(x, name="samples")
         if len(x) != self.n:
             raise UsageError(
                 f"{len(x)} samples; this comparison is of {self.n}, as many as real events."
             )
-        found: list[Quality] = []
+        results: list[Quality] = []
         for name, extract in self.features.items():
-            rows = attempt(name, partial(self._on, name, extract, x), self.wanted)
+            rows = attempt(name, partial(self._on, name, extract, x), self.requested)
             if rows is None:
                 self.left_out[name] = "the extractor failed"
-            found += rows or []
-        return found
+            results += rows or []
+        return results
 
     def _on(self, name: str, extract: Extractor, x: Tensor) -> list[Quality]:
         """The scores on one extractor's features."""
-        generated = Cloud(extract(x, self.data.event))
+        generated = FeatureSet(extract(x, self.data.event))
         calls = (partial(self._scored, score, name, generated) for score in self.scores)
-        rows = [attempt(s, c, self.wanted) for s, c in zip(self.scores, calls, strict=True)]
+        rows = [attempt(s, c, self.requested) for s, c in zip(self.scores, calls, strict=True)]
         return [row for row in rows if row is not None] + self._memorized(name, generated)
 
     def describe(self) -> dict[str, Any]:
-        """What is needed to repeat the comparison."""
+        """The JSON form of all that is needed to repeat the measurement."""
         return {
             "split": self.split,
             "n": self.n,
@@ -175,16 +192,20 @@ class SampleQuality:
                 name: getattr(score, "error_over", "unstated")
                 for name, score in self.scores.items()
             },
-            "memorization": self.sides
-            and {"n": len(self.sides.held), "copies": self.sides.copies, "splits": self._others},
-            "null": self.null.name,
+            "memorization": self.reference_sets
+            and {
+                "n": len(self.reference_sets.held),
+                "copies": self.reference_sets.copies,
+                "splits": self._others,
+            },
+            "null": self.baseline.name,
             "left_out": dict(self.left_out),
         }
 
-    def _scored(self, score: str, features: str, generated: Cloud) -> Quality | None:
-        reference, real, null = self._of_features(features)
+    def _scored(self, score: str, features: str, generated: FeatureSet) -> Quality | None:
+        reference, real, baseline = self._of_features(features)
         call = partial(measure, self.scores[score])
-        if score not in self.wanted and (why := too_large(self.scores[score], generated)):
+        if score not in self.requested and (why := too_large(self.scores[score], generated)):
             self.left_out[self._label(score, features)] = why
             return None
         return Quality(
@@ -194,18 +215,18 @@ class SampleQuality:
             self.scores[score].better,
             call(generated, reference),
             self._anchor(score, features, "real", lambda: call(real, reference)),
-            self._anchor(score, features, "null", lambda: call(null, reference)),
+            self._anchor(score, features, "null", lambda: call(baseline, reference)),
             self.n,
             len(reference),
         )
 
-    def _memorized(self, features: str, generated: Cloud) -> list[Quality]:
-        """Whether the samples are nearer to `train` than to as many other events."""
-        if self.sides is None:
+    def _memorized(self, features: str, generated: FeatureSet) -> list[Quality]:
+        """Whether the samples are nearer to `train` than to as many held-out events."""
+        if self.reference_sets is None:
             return []
-        _, real, null = self._of_features(features)
-        call = self._memorization(features, self.sides)
-        own = self.sides.places.get(self.split)
+        _, real, baseline = self._of_features(features)
+        call = self._memorization(features, self.reference_sets)
+        own = self.reference_sets.positions.get(self.split)
         rows = None if own is None else own[self.rows]
         row = Quality(
             MEMORIZATION,
@@ -214,9 +235,9 @@ class SampleQuality:
             "0.5",
             call(generated),
             self._anchor(MEMORIZATION, features, "real", lambda: call(real, rows)),
-            self._anchor(MEMORIZATION, features, "null", lambda: call(null)),
+            self._anchor(MEMORIZATION, features, "null", lambda: call(baseline)),
             self.n,
-            len(self.sides.held),
+            len(self.reference_sets.held),
         )
         return [row]
 
@@ -224,30 +245,30 @@ class SampleQuality:
     def _others(self) -> list[str]:
         return [name for name in self.data.splits if name != "train"]
 
-    def _of_features(self, name: str) -> tuple[Cloud, Cloud, Cloud]:
-        """Reference, real events and draws of the null on an extractor's features."""
-        if name not in self._clouds:
+    def _of_features(self, name: str) -> tuple[FeatureSet, FeatureSet, FeatureSet]:
+        """Features of the reference, of real events and of draws of the baseline."""
+        if name not in self._feature_sets:
             event, extract = self.data.event, self.features[name]
-            self._clouds[name] = (
-                reference_cloud(self.reference, event, extract),
-                Cloud(extract(self.real_events, event)),
-                Cloud(extract(self._drawn, event)),
+            self._feature_sets[name] = (
+                reference_features(self.reference, event, extract),
+                FeatureSet(extract(self.real_events, event)),
+                FeatureSet(extract(self._drawn, event)),
             )
-        return self._clouds[name]
+        return self._feature_sets[name]
 
     @cached_property
-    def _clouds(self) -> dict[str, tuple[Cloud, Cloud, Cloud]]:
+    def _feature_sets(self) -> dict[str, tuple[FeatureSet, FeatureSet, FeatureSet]]:
         return {}
 
     @cached_property
     def _drawn(self) -> Tensor:
-        return self.null.sample(Rng(self.seed, self.n, scope="null/"), self.classes)
+        return self.baseline.sample(Rng(self.seed, self.n, scope="null/"), self.classes)
 
-    def _memorization(self, name: str, sides: Sides) -> Memorization:
+    def _memorization(self, name: str, sets: ReferenceSets) -> Memorization:
         if name not in self._memorizations:
-            both, event = (sides.trained, sides.held), self.data.event
-            clouds = (reference_cloud(x, event, self.features[name], ()) for x in both)
-            self._memorizations[name] = Memorization(*clouds)
+            both, event = (sets.trained, sets.held), self.data.event
+            pair = (reference_features(x, event, self.features[name], ()) for x in both)
+            self._memorizations[name] = Memorization(*pair)
         return self._memorizations[name]
 
     @cached_property
@@ -261,7 +282,7 @@ class SampleQuality:
     def _anchor(
         self, score: str, features: str, of: str, compute: Callable[[], Estimate]
     ) -> Estimate:
-        """The score of real data or of the null baseline, computed once."""
+        """The score of real data or of the baseline, computed once."""
         key = (score, features, of)
         if key not in self._anchors:
             self._anchors[key] = compute()
@@ -275,5 +296,7 @@ class SampleQuality:
         return f"{short}_{features}"
 
 
-def _name(wanted: str | Extractor) -> str:
-    return wanted if isinstance(wanted, str) else type(wanted).__name__.lower()
+def _name(features: str | Extractor) -> str:
+    if isinstance(features, str):
+        return features
+    return str(getattr(features, "name", type(features).__name__.lower()))

@@ -1,7 +1,7 @@
-"""A comparison as text, Markdown, and one self-contained HTML page.
+"""Reports of a comparison: a table, Markdown, and a self-contained HTML page.
 
-The page has no scripts and asks for nothing from elsewhere: pictures are data URIs, charts are
-SVG in the text, and its content policy forbids the rest.
+The page has no scripts and no external resources: pictures are data URIs, charts are inline SVG,
+and its content security policy forbids everything else.
 """
 
 import math
@@ -16,8 +16,8 @@ from zoo_core.catalog.significance import memorized
 from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.data.pictures import grid, grid_layout, shade
 from zoo_core.evaluation import charts
-from zoo_core.evaluation.compare import Comparison, Entry, headline_scores
-from zoo_core.evaluation.quality import MEMORIZATION
+from zoo_core.evaluation.compare import ComparedModel, Comparison, headline_scores
+from zoo_core.evaluation.quality import MEMORIZATION, Quality
 from zoo_core.spaces import Event
 from zoo_core.uncertainty import from_json, plus_minus
 
@@ -27,18 +27,24 @@ COLUMNS = (
     ("model", "the name, and how it treats p(x)"),
     ("density", "the density type"),
     ("likelihood", "mean log p of the split in nats, with its relation to log p and its kind"),
-    ("bits/dim", "minus the same for each value, so that a bound turns round; lower is better"),
+    (
+        "bits/dim",
+        "minus log p per value, so that a lower bound becomes an upper one; lower is better",
+    ),
     ("rank", "among exact values, or among bounds; estimates (~) have none"),
-    ("beyond null", "paired gap to the strongest null baseline, in standard errors"),
+    ("beyond null", "paired gap to the strongest baseline, in standard errors"),
     ("Frechet", "Frechet distance on the named features; real data's beside it"),
-    ("precision", "part of the samples that look real; real data's beside it"),
-    ("coverage", "part of the reference that samples reach; real data's beside it"),
-    ("memorization", "part of the samples nearer to train than to held-out data; 0.5 by chance"),
-    ("images/s", "samples a second in batches"),
+    ("precision", "fraction of the samples that look real; real data's beside it"),
+    ("coverage", "fraction of the reference that samples reach; real data's beside it"),
+    (
+        "memorization",
+        "fraction of the samples nearer to train than to held-out data; 0.5 by chance",
+    ),
+    ("images/s", "samples per second in batches"),
     ("first image", "seconds to one image"),
-    ("NFE", "network evaluations to one sample"),
-    ("parameters", "numbers that were learned"),
-    ("codes", "latent codes of events: exact, inferred, prior only, none"),
+    ("NFE", "network evaluations per sample"),
+    ("parameters", "number of parameters"),
+    ("latents", "latents of events: exact, inferred, prior only, none"),
 )
 
 _SHOWN = 36
@@ -60,12 +66,12 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def rows(comparison: Comparison) -> list[tuple[str, ...]]:
-    """The table, one row a model, in the order of `COLUMNS`."""
+    """The rows of the table, one per model, in the order of `COLUMNS`."""
     return [_row(comparison, entry) for entry in comparison.entries]
 
 
 def markdown(comparison: Comparison) -> str:
-    """The table, the warnings and what the columns are, in Markdown."""
+    """The table, the warnings and the legend of the columns, in Markdown."""
     header = [name for name, _ in COLUMNS]
     lines = [f"# {_title(comparison)}", "", _caption(comparison), ""]
     lines += [f"> **Not equal:** {warning}" for warning in comparison.warnings] or []
@@ -116,7 +122,7 @@ def _table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
 
 
 def _trade_off(c: Comparison) -> Iterator[str]:
-    """Quality against sampling time: the trade-off between the families as one picture."""
+    """Quality against sampling time in one chart: the trade-off between the families."""
     points = []
     for entry in c.entries:
         speed, scores = entry.evaluation.speed, entry.evaluation.quality
@@ -130,28 +136,28 @@ def _trade_off(c: Comparison) -> Iterator[str]:
         return
     measured = (headline_scores(e) for e in c.entries if e.evaluation.quality)
     first = next(scores["frechet"] for scores in measured if "frechet" in scores)
-    levels = [("real data", first.real.value)]
+    lines = [("real data", first.real.value)]
     worst = max(p.y + p.bar for p in points)
-    if first.null.value < 3 * worst:  # further away it would press the models together
-        levels.append(("null baseline", first.null.value))
+    if first.baseline.value < 3 * worst:  # a more distant line would squeeze the models together
+        lines.append(("baseline", first.baseline.value))
     yield "<h2>Quality against sampling time</h2>"
     yield charts.scatter(
-        points, x_label="seconds an image, in batches", y_label=first.label, levels=levels
+        points, x_label="seconds an image, in batches", y_label=first.label, lines=lines
     )
     yield (
         '<p class="note">Down and to the left is better. The dashed line is what held-out real '
-        f"data get from as many events; the null baseline gets {first.null.value:.4g}.</p>"
+        f"data get from as many events; the baseline gets {first.baseline.value:.4g}.</p>"
     )
 
 
 def _histograms(c: Comparison) -> Iterator[str]:
-    found = [(e, e.evaluation.scored) for e in c.entries]
+    likelihoods = [(e, e.evaluation.likelihood) for e in c.entries]
     samples = [
         (
             f"{e.name} ({s.mean.kind.bits_sign} {s.mean.kind.name})",
             (-s.nats[s.nats.isfinite()]).tolist(),
         )
-        for e, s in found
+        for e, s in likelihoods
         if s and bool(s.nats.isfinite().any())
     ]
     if samples:
@@ -174,13 +180,13 @@ def _samples(c: Comparison) -> Iterator[str]:
 
 
 def _maps(c: Comparison) -> Iterator[str]:
-    found = [(e.name, e.maps) for e in c.entries if e.maps is not None]
-    if not found or c.shown is None or len(c.data.event.shape) != 3:
+    named_maps = [(e.name, e.maps) for e in c.entries if e.maps is not None]
+    if not named_maps or c.shown is None or len(c.data.event.shape) != 3:
         return
-    top = max(float(m.sum(1).quantile(0.99)) for _, m in found)
+    top = max(float(m.sum(1).quantile(0.99)) for _, m in named_maps)
     yield "<h2>Where the bits are</h2><div class='grids'>"
     yield _figure(_strip(c.shown, c.data.event), "events")
-    for name, maps in found:
+    for name, maps in named_maps:
         pictures = [charts.heat(m.sum(0).numpy(), top) for m in maps]
         yield _figure(_side_by_side(pictures), f"{name}: bits of each pixel given the earlier")
     yield f'</div><p class="note">White is 0 bits, the darkest red {top:.1f} bits or more.</p>'
@@ -204,11 +210,11 @@ def _strip(x: Tensor, event: Event) -> np.ndarray:
 
 
 def _side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Pictures in a row, 8 pixels for each of theirs where they are small."""
+    """Pictures in a row; small ones are magnified."""
     scale = max(1, 64 // pictures[0].shape[0])
     large = [p.repeat(scale, 0).repeat(scale, 1) for p in pictures]
     gap = np.full((large[0].shape[0], 4, 3), 255, np.uint8)
-    return np.concatenate([part for p in large for part in (p, gap)][:-1], axis=1)
+    return np.concatenate([image for p in large for image in (p, gap)][:-1], axis=1)
 
 
 def _range(x: Tensor, event: Event) -> tuple[float, float]:
@@ -222,7 +228,7 @@ def _scale(event: Event) -> int:
 
 
 def _spread(n: int) -> slice:
-    """Rows over the whole split: one that is sorted would show one class."""
+    """Indices spread over a split, which may be sorted by class."""
     return slice(None, None, max(1, n // _SHOWN))
 
 
@@ -233,16 +239,16 @@ def _figure(picture: np.ndarray, caption: str) -> str:
     )
 
 
-def _row(c: Comparison, e: Entry) -> tuple[str, ...]:
-    found, speed = e.likelihood, e.evaluation.speed
+def _row(c: Comparison, e: ComparedModel) -> tuple[str, ...]:
+    likelihood, speed = e.likelihood, e.evaluation.speed
     scores = headline_scores(e) if e.evaluation.quality else {}
     verdict = e.record["verdict"]
     sigmas = verdict["sigmas"]
     return (
         e.name,
         e.record["model"]["density"],
-        "none" if not found else _nats(found),
-        "-" if not found else f"{_kind(found).bits_sign} {from_json(found['bits_per_dim']):.3f}",
+        "none" if not likelihood else _nats(likelihood),
+        "-" if not likelihood else _bits(likelihood),
         c.rank(e),
         "-" if sigmas is None else f"{sigmas:+.0f} ({verdict['by']})",
         *(_score(scores, name) for name in ("frechet", "precision", "coverage")),
@@ -251,32 +257,36 @@ def _row(c: Comparison, e: Entry) -> tuple[str, ...]:
         "-" if not speed else f"{speed.first_image_seconds:.3g} s",
         "-" if not speed or speed.network_evaluations is None else f"{speed.network_evaluations}",
         f"{e.record['model']['parameters']:,}",
-        e.codes,
+        e.latents,
     )
 
 
-def _score(scores: dict, name: str) -> str:  # type: ignore[type-arg]
+def _score(scores: Mapping[str, Quality], name: str) -> str:
     q = scores.get(name)
     return "-" if q is None else f"{q.value.value:.3g} (real {q.real.value:.3g})"
 
 
-def _memorization(e: Entry) -> str:
-    """The largest of all features, for the verdict goes by any of them."""
-    found = [q for q in e.evaluation.quality if q.score == MEMORIZATION]
-    if not found:
+def _memorization(e: ComparedModel) -> str:
+    """The largest memorization on any features, which decides the significance."""
+    measured = [q for q in e.evaluation.quality if q.score == MEMORIZATION]
+    if not measured:
         return "-"
-    worst = max(found, key=lambda q: q.value.value)
+    worst = max(measured, key=lambda q: q.value.value)
     flag = ", FLAGGED" if memorized(e.record) else ""
     return f"{worst.value.value:.3f} ({worst.features}{flag})"
 
 
-def _nats(found: Mapping[str, Any]) -> str:
-    nats, error = from_json(found["nats"], -math.inf), plus_minus(found["std_err"], ".2f")
-    return f"log p {_kind(found).sign} {nats:.2f} {error} ({found['kind']})"
+def _nats(record: Mapping[str, Any]) -> str:
+    nats, error = from_json(record["nats"], -math.inf), plus_minus(record["std_err"], ".2f")
+    return f"log p {_kind(record).sign} {nats:.2f} {error} ({record['kind']})"
 
 
-def _kind(found: Mapping[str, Any]) -> LikelihoodKind:
-    return LikelihoodKind(found["kind"], found["relation"])
+def _bits(record: Mapping[str, Any]) -> str:
+    return f"{_kind(record).bits_sign} {from_json(record['bits_per_dim']):.3f}"
+
+
+def _kind(record: Mapping[str, Any]) -> LikelihoodKind:
+    return LikelihoodKind(record["kind"], record["relation"])
 
 
 def _title(c: Comparison) -> str:

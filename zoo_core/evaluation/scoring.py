@@ -1,8 +1,8 @@
-"""The likelihood of a split, beside the null baseline's and the truth where it is known.
+"""The likelihood of a split, beside those of the baselines and the true one if it is known.
 
-Every event counts once, in the model's own precision without autocast; fewer events are rows of a
-permutation that the seed fixes. Differences are paired: the error of a gap is that of the mean of
-the differences event by event.
+Every event is scored once, in the model's own precision without autocast; a limited number of
+events are drawn by the seed. Differences are paired: the error of a gap is that of the mean of
+the differences per event.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from zoo_core.catalog import components as resolve
 from zoo_core.data.batches import check_fit, labelled, to_model
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.shuffle import choose
-from zoo_core.evaluation.baselines import Baseline, candidates
+from zoo_core.evaluation.baselines import Baseline, fitted_baselines
 from zoo_core.evaluation.feature_set import Estimate
 from zoo_core.likelihood import Mean
 from zoo_core.likelihoods.ais import Bracketed
@@ -25,31 +25,34 @@ from zoo_core.rng import Rng
 from zoo_core.sampling import evaluating
 from zoo_core.uncertainty import finite_or_null
 
-__all__ = ["SPOT", "Scored", "score", "spot"]
+__all__ = ["SPOT", "SplitLikelihood", "score", "spot"]
 
 _SIMULATED = 16
 SPOT = 8
-"""Events whose scores are recorded one by one, for a cheap check of all that a score needs."""
+"""Number of events whose nats are recorded one by one, for a cheap check of the weights."""
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
-    """The likelihood of `rows` of a split; `nulls` holds each baseline with its paired gap."""
+class SplitLikelihood:
+    """The likelihood of N events of a split, beside those of the baselines."""
 
     method: str | None
-    """None: the model's own."""
+    """The method's name; None for the architecture's default."""
     mean: Mean
     nats: Tensor
-    """(N,), float64, event by event."""
+    """Nats of each event, (N,), float64."""
     monte_carlo: float
-    """Standard error of the mean from the method's own randomness: 0 where nothing is random, as
-    for exact values, infinite where that of an event is not known."""
+    """Standard error of the mean from the method's own randomness: 0 if the method is not random,
+    infinite if the error of an event is unknown."""
     size: int
-    nulls: list[tuple[str, str, Mean, Estimate]]
+    """Number of events in the split, of which `nats` may be fewer."""
+    baselines: list[tuple[str, str, Mean, Estimate]]
+    """For each baseline: its name, whether it is told the class ("told" or "none"), its mean, and
+    the paired gap from it to the model."""
     bracket: Estimate | None
-    """Of AIS: upper minus lower bound on events simulated from the model, by BDMC."""
+    """For AIS: upper minus lower bound on events that are simulated from the model (BDMC)."""
     truth: Estimate | None
-    """Mean of true log p - number, where the truth is known: KL(p || model) if that is exact."""
+    """Mean of true log p minus `nats`, if the truth is known: KL(p || model) for exact nats."""
 
     def record(self) -> dict[str, Any]:
         """The JSON form."""
@@ -67,7 +70,7 @@ class Scored:
                     **mean.record(),
                     **_gap_record(gap),
                 }
-                for name, classes, mean, gap in self.nulls
+                for name, classes, mean, gap in self.baselines
             ],
             "truth": None if self.truth is None else _gap_record(self.truth),
         }
@@ -84,30 +87,33 @@ def score(
     seed: int = 0,
     batch_size: int | None = None,
     progress: bool = False,
-) -> Scored:
-    """Score a split, or `limit` events of it drawn by the seed, by a likelihood method."""
+) -> SplitLikelihood:
+    """Score a split by a likelihood method, or `limit` of its events that the seed draws.
+
+    `method` and `options` are those of `GenerativeModel.log_likelihood`.
+    """
     check_fit(model, data)
     likelihood = resolve.likelihood(model, method, options or {})
     events = data.split(split)
     rows = choose(seed, len(events), limit)
     x, cond = labelled(model, events.batch(rows))
     with torch.autocast(model.device.type, enabled=False):
-        found = model.log_likelihood(
+        scored = model.log_likelihood(
             x, cond=cond, method=likelihood, seed=seed, batch_size=batch_size, progress=progress
         )
     truth = None if data.truth is None else data.truth(events.x[rows])
-    return Scored(
+    return SplitLikelihood(
         method,
-        found.mean(),
-        found.nats,
-        float(found.std_err.square().sum().sqrt()) / len(rows),
+        scored.mean(),
+        scored.nats,
+        float(scored.std_err.square().sum().sqrt()) / len(rows),
         len(events),
         [
-            _null(b, found.nats, events.x[rows], cond, seed)
-            for b in candidates(data, conditional=cond is not None)
+            _baseline(b, scored.nats, events.x[rows], cond, seed)
+            for b in fitted_baselines(data, conditional=cond is not None)
         ],
         _bracket(model, likelihood, cond, seed),
-        None if truth is None else _gap(truth, found.nats),
+        None if truth is None else _gap(truth, scored.nats),
     )
 
 
@@ -116,7 +122,7 @@ def spot(
 ) -> list[float | None]:
     """Nats of a few events, which the same weights reproduce to rounding on any machine.
 
-    null stands for -inf.
+    None stands for -inf.
     """
     events = data.split(split)
     x, cond = labelled(model, events.batch(choose(seed, len(events), SPOT)))
@@ -132,17 +138,17 @@ def _bracket(
     cond = None if cond is None else to_model(cond[:_SIMULATED], model)
     n = _SIMULATED if cond is None else len(cond)
     with evaluating(model):
-        found = likelihood.bracket(model, Rng(seed, n).to(model.device), cond)
-    return Estimate(found.gap, found.gap_std_err)
+        bracket = likelihood.bracket(model, Rng(seed, n).to(model.device), cond)
+    return Estimate(bracket.gap, bracket.gap_std_err)
 
 
-def _null(
+def _baseline(
     baseline: Baseline, nats: Tensor, x: Tensor, cond: Tensor | None, seed: int
 ) -> tuple[str, str, Mean, Estimate]:
-    found = baseline.log_prob(x, cond, seed=seed)
-    average = Estimate.mean_of(found)
-    mean = Mean(average.value, average.std_err, len(found), baseline.kind, x[0].numel())
-    return baseline.name, "told" if cond is not None else "none", mean, _gap(nats, found)
+    own = baseline.log_prob(x, cond, seed=seed)
+    average = Estimate.mean_of(own)
+    mean = Mean(average.value, average.std_err, len(own), baseline.kind, x[0].numel())
+    return baseline.name, "told" if cond is not None else "none", mean, _gap(nats, own)
 
 
 def _gap(a: Tensor, b: Tensor) -> Estimate:
@@ -151,7 +157,7 @@ def _gap(a: Tensor, b: Tensor) -> Estimate:
 
 
 def _gap_record(gap: Estimate) -> dict[str, float | None]:
-    """A gap is infinite, and null, where an event has probability zero."""
+    """The JSON form; an infinite gap, from an event of probability zero, is null."""
     return {f"gap{k}": v for k, v in zip(("", "_std_err"), gap.record().values(), strict=True)}
 
 

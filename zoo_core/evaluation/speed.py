@@ -1,4 +1,4 @@
-"""How fast a model samples: images a second, the first image, network evaluations, memory."""
+"""Sampling speed: images per second, time to the first image, network evaluations, memory."""
 
 import resource
 import sys
@@ -17,7 +17,7 @@ from zoo_core.model import GenerativeModel
 __all__ = ["Speed", "Timed", "first_image", "timed_sample"]
 
 _CALLS = ("conditional", "denoise", "score", "energy", "generate", "decode", "inverse_and_ladj")
-"""Capability methods whose calls are evaluations of the network."""
+"""Capability methods whose calls count as evaluations of the network."""
 
 _REPEATS = 3
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -25,18 +25,18 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass(frozen=True)
 class Timed:
-    """Samples, the seconds they took and the largest amount of memory meanwhile, in bytes."""
+    """Samples, the seconds that they took, and the peak memory in bytes."""
 
     x: Tensor
     seconds: float
     peak_bytes: int
     peak_of: str
-    """What `peak_bytes` counts: the growth of this process, all of it, or the device's tensors."""
+    """What `peak_bytes` counts: growth of the process, the whole process, or device tensors."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What sampling costs. `network_evaluations` is None where no call can be counted."""
+    """The cost of sampling; `network_evaluations` is None if no calls can be counted."""
 
     images_per_second: float
     first_image_seconds: float
@@ -50,7 +50,7 @@ class Speed:
 
 
 def timed_sample(model: GenerativeModel, n: int, **arguments: Any) -> Timed:
-    """`model.sample(n, ...)` with its time and memory."""
+    """Time `model.sample(n, ...)`, and measure its memory."""
     device = model.device
     _synchronize(device)
     before = _start_memory(device)
@@ -63,7 +63,7 @@ def timed_sample(model: GenerativeModel, n: int, **arguments: Any) -> Timed:
 
 
 def first_image(model: GenerativeModel, **arguments: Any) -> tuple[float, int | None]:
-    """Median seconds to one image after a warm-up, and the network evaluations it took."""
+    """Median seconds to one image after a warm-up, and the network evaluations per image."""
     with _counting(model) as count:
         model.sample(1, **arguments)
     evaluations = count()
@@ -79,7 +79,7 @@ def first_image(model: GenerativeModel, **arguments: Any) -> tuple[float, int | 
 
 @contextmanager
 def _counting(model: GenerativeModel) -> Iterator[Callable[[], int | None]]:
-    """Count calls of capability methods, or else of the module that is called most often."""
+    """Count calls of capability methods; without any, of the module that is called most often."""
     calls: dict[str, int] = {}
     modules: dict[str, int] = {}
 
@@ -119,7 +119,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def _start_memory(device: torch.device) -> int:
-    """Set the mark back where that is possible; returns what is in use now."""
+    """Reset the peak, if possible, and return the bytes in use, or -1 if it is not possible."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return 0

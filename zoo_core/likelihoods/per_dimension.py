@@ -1,6 +1,6 @@
-"""Where an event is likely and where not: log p of every single value given those before it.
+"""Log-likelihood per dimension: log p(x_i | x_<i) of every value of an event.
 
-Only models with `Conditionals` have such a map; it adds up to their exact log p.
+Only models with `Conditionals` have it; it adds up to their exact log p(x).
 """
 
 import torch
@@ -33,12 +33,12 @@ def log_prob_map(
     x = model.event.check(x)
     cond = model.condition.check(cond, len(x))
     size = max(1, min(256, _BATCH_LOGITS // (model.event.dims * (model.event.levels or 1))))
-    parts = []
+    maps = []
     with evaluating(model):
         for rows in batches(len(x), model.event, batch_size or size):
-            given = None if cond is None else to_model(cond[rows], model)
+            condition = None if cond is None else to_model(cond[rows], model)
             values = to_model(x[rows], model)
-            log_p = model.logits(values, given).double().log_softmax(-1)
-            parts.append(log_p.gather(-1, values[..., None])[..., 0].cpu())
-            check_nats(parts[-1].flatten(1).sum(1))
-    return torch.cat(parts)
+            log_p = model.logits(values, condition).double().log_softmax(-1)
+            maps.append(log_p.gather(-1, values[..., None])[..., 0].cpu())
+            check_nats(maps[-1].flatten(1).sum(1))
+    return torch.cat(maps)

@@ -1,17 +1,17 @@
-"""Draws of a posterior q(z|x), with the prior and the likelihood that bounds need beside them."""
+"""Draws of a posterior q(z|x), with the prior and the likelihood at them, as bounds need."""
 
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from zoo_core.catalog.capabilities import Distribution
+from zoo_core.catalog.capabilities import Distribution, LatentVariableModel
 from zoo_core.rng import Rng
 
 __all__ = ["Draw", "Joint", "draw"]
 
 
 class Draw(NamedTuple):
-    """A draw z of q(z|x), and what the bounds need to know at it."""
+    """A draw z of q(z|x), with the posterior, the prior and the likelihood at it."""
 
     z: Tensor
     q: Distribution
@@ -22,16 +22,25 @@ class Draw(NamedTuple):
 
 @runtime_checkable
 class Joint(Protocol):
-    """A posterior whose levels are found along with the prior's and the likelihood, in one pass.
+    """A posterior that is drawn in one pass with the prior and the likelihood.
 
-    Its draws hold the conditionals q(z_l | z_<l, x) and p(z_l | z_<l) at z, a `Product` each.
+    It is that of hierarchical latents: a draw holds the conditionals q(z_l | z_<l, x) and
+    p(z_l | z_<l) of all levels l at z, each as a `Product`.
     """
 
-    def draw(self, rng: Rng, *, stream: str, step: int = 0) -> Draw: ...
+    def draw(self, rng: Rng, *, stream: str, step: int = 0) -> Draw:
+        """A draw for each row of `rng`."""
+        ...
 
 
 def draw(
-    model: Any, q: Distribution, cond: Tensor | None, rng: Rng, *, stream: str = "z", step: int = 0
+    model: LatentVariableModel,
+    q: Distribution,
+    cond: Tensor | None,
+    rng: Rng,
+    *,
+    stream: str = "z",
+    step: int = 0,
 ) -> Draw:
     """A draw of the posterior q = `model.encode(x, cond)`, with its prior and likelihood."""
     if isinstance(q, Joint):

@@ -1,1 +1,1 @@
-"""Parts that networks of several families are made of."""
+"""Distributions and layers that networks of several families share."""

@@ -1,18 +1,29 @@
-"""Distributions with the batch first, drawn from an `Rng` and scored row by row.
+"""Batches of distributions, as encoders, decoders and priors return them.
 
-What encoders, decoders and priors return (`zoo_core.catalog.capabilities.Distribution`). Shapes:
-B batch, S any event shape. Log-densities are in nats, summed over S.
+Draws are from an `Rng`; log-densities are in nats, summed over S, one per row. Shapes: B batch, S
+any event shape. The protocol is `zoo_core.catalog.capabilities.Distribution`.
+
+>>> q = Normal(torch.zeros(1, 2), torch.zeros(1, 2))
+>>> round(q.log_prob(torch.zeros(1, 2)).item(), 4)  # -log(2 pi)
+-1.8379
 """
+
+from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo_core.compat import renamed_fields
 from zoo_core.rng import Rng
 from zoo_kernels import mixture_logistics
+
+if TYPE_CHECKING:  # annotations only; the tests check them (tests/shapes.py)
+    from jaxtyping import Float, Int, Integer
 
 __all__ = [
     "Bernoulli",
@@ -27,30 +38,30 @@ __all__ = [
 
 _LOG_2PI = math.log(2 * math.pi)
 _FAR = 1e3
-"""Standard deviations at which a normal tail is none."""
-_MOST_LOG_SCALE = 40.0
-"""Beyond which all of a logistic lies in the outer bins, and e^x is soon too large for float32."""
+"""Number of standard deviations beyond which a normal tail is zero."""
+_MAX_LOG_SCALE = 40.0
+"""Above it a logistic lies in the outer bins alone, and e^x soon overflows float32."""
 
 
 @dataclass(frozen=True)
 class Normal:
-    """N(mean, diag exp(2 log_std)) over reals; `mean` and `log_std` are (B, *S)."""
+    """N(mean, diag exp(2 log_std)); `mean` is (B, *S), to which `log_std` broadcasts."""
 
-    mean: Tensor
-    log_std: Tensor
+    mean: Float[Tensor, "B *S"]
+    log_std: Float[Tensor, "#B *#S"]
 
     @classmethod
-    def standard(cls, *shape: int, like: Tensor) -> "Normal":
+    def standard(cls, *shape: int, like: Tensor) -> Normal:
         """N(0, 1) of shape (B, *S), on the device and in the dtype of `like`."""
         zeros = torch.zeros(shape, device=like.device, dtype=like.dtype)
         return cls(zeros, zeros)
 
-    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
-        """mean + std eps, (B, *S), differentiable in both."""
+    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Float[Tensor, "B *S"]:
+        """A draw mean + std eps, (B, *S), differentiable in both."""
         eps = rng.normal(self.mean.shape[1:], stream=stream, step=step)
         return self.mean + self.log_std.exp() * eps.to(self.mean.dtype)
 
-    def log_prob(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Float[Tensor, "B *S"]) -> Float[Tensor, "B"]:
         """Log-density of x (B, *S), (B,)."""
         z = (x - self.mean) * (-self.log_std).exp()
         return _sum(-0.5 * (z.square() + _LOG_2PI) - self.log_std)
@@ -58,24 +69,24 @@ class Normal:
 
 @dataclass(frozen=True)
 class RoundedNormal:
-    """round(N(mean, std^2)), held in 0..K-1: integers (B, *S) for reals `mean` (B, *S).
+    """round(N(mean, std^2)), clipped to 0..K-1: integers (B, *S) for reals `mean` (B, *S).
 
         P(k) = Phi((k + 1/2 - mean) / std) - Phi((k - 1/2 - mean) / std)
 
-    with the tails in the first and the last level.
+    and the first and last of the K quantization levels hold the tails.
     """
 
-    mean: Tensor
+    mean: Float[Tensor, "B *S"]
     std: float
     levels: int
 
-    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
-        """int64 (B, *S)."""
+    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Int[Tensor, "B *S"]:
+        """A draw, int64 (B, *S)."""
         eps = rng.normal(self.mean.shape[1:], stream=stream, step=step)
         noisy = self.mean.double() + self.std * eps
         return noisy.round().clamp(0, self.levels - 1).long()
 
-    def log_prob(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Integer[Tensor, "B *S"]) -> Float[Tensor, "B"]:
         """Log-probability of x (B, *S), (B,)."""
         far = torch.tensor(_FAR, dtype=torch.float64, device=x.device)
         mean = self.mean.double()
@@ -92,18 +103,18 @@ class RoundedNormal:
 class Bernoulli:
     """P(x_i = 1) = sigmoid(logits_i), x in {0, 1}; `logits` are (B, *S)."""
 
-    logits: Tensor
+    logits: Float[Tensor, "B *S"]
 
     @property
-    def mean(self) -> Tensor:
+    def mean(self) -> Float[Tensor, "B *S"]:
         """P(x_i = 1), (B, *S)."""
         return self.logits.sigmoid()
 
-    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
-        """int64 (B, *S)."""
+    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Int[Tensor, "B *S"]:
+        """A draw, int64 (B, *S)."""
         return rng.bernoulli(self.logits, stream=stream, step=step)
 
-    def log_prob(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Integer[Tensor, "B *S"]) -> Float[Tensor, "B"]:
         """Log-probability of x (B, *S), sum_i x_i l_i - log(1 + exp l_i), (B,)."""
         l = self.logits.flatten(1)
         return (x.flatten(1).to(l.dtype) * l).sum(1) - F.softplus(l).sum(1)
@@ -113,19 +124,19 @@ class Bernoulli:
 class Categorical:
     """P(x_i = k) = softmax(logits_i)_k, x in 0..K-1; `logits` are (B, *S, K)."""
 
-    logits: Tensor
+    logits: Float[Tensor, "B *S K"]
 
     @property
-    def mean(self) -> Tensor:
+    def mean(self) -> Float[Tensor, "B *S"]:
         """sum_k k P(x_i = k), (B, *S)."""
         p = self.logits.softmax(-1)
         return p @ torch.arange(p.shape[-1], device=p.device, dtype=p.dtype)
 
-    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
-        """int64 (B, *S)."""
+    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Int[Tensor, "B *S"]:
+        """A draw, int64 (B, *S)."""
         return rng.categorical(self.logits, stream=stream, step=step)
 
-    def log_prob(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Integer[Tensor, "B *S"]) -> Float[Tensor, "B"]:
         """Log-probability of x (B, *S), (B,)."""
         log_p = self.logits.log_softmax(-1)
         return _sum(log_p.gather(-1, x.long().unsqueeze(-1)).squeeze(-1))
@@ -133,19 +144,20 @@ class Categorical:
 
 @dataclass(frozen=True)
 class DiscretizedLogistic:
-    """The mass of a logistic in the bins of K levels; `location` and `log_scale` are (B, *S).
+    """A logistic, discretized to K quantization levels; `location`, `log_scale` are (B, *S).
 
-    Level k lies at v = 2k/(K-1) - 1, its bin reaches half way to the next levels, and the outer
-    bins hold all that lies beyond: p(k) = sigmoid((v + 1/(K-1) - m)/s) - sigmoid((v - 1/(K-1) -
-    m)/s). Kingma et al., 2016, https://arxiv.org/abs/1606.04934, section 5.2.
+        p(k) = sigmoid((v + 1/(K-1) - m)/s) - sigmoid((v - 1/(K-1) - m)/s),   v = 2k/(K-1) - 1
+
+    and the first and last levels hold the tails. Kingma et al., 2016,
+    https://arxiv.org/abs/1606.04934, section 5.2.
     """
 
-    location: Tensor
-    log_scale: Tensor
+    location: Float[Tensor, "B *S"]
+    log_scale: Float[Tensor, "B *S"]
     levels: int
 
     @property
-    def mean(self) -> Tensor:
+    def mean(self) -> Float[Tensor, "B *S"]:
         """sum_k k p(k) = sum_{k >= 1} P(x >= k), (B, *S)."""
         rate = (-self._log_scale).exp()
         total = torch.zeros_like(self.location)
@@ -154,14 +166,14 @@ class DiscretizedLogistic:
             total += ((self.location - edge) * rate).sigmoid()
         return total
 
-    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
-        """int64 (B, *S): the bin in which a draw of the logistic falls."""
+    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Int[Tensor, "B *S"]:
+        """Levels, int64 (B, *S): a draw of the logistic, rounded to the nearest."""
         u = rng.uniform(self.location.shape[1:], stream=stream, step=step).to(self.location.dtype)
         v = self.location + self._log_scale.exp() * u.logit()
         top = self.levels - 1
         return ((v + 1) * (top / 2)).round().clamp(0, top).long()
 
-    def log_prob(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Integer[Tensor, "B *S"]) -> Float[Tensor, "B"]:
         """Log-probability of x (B, *S), (B,)."""
         location, log_scale = self.location.flatten(1), self.log_scale.flatten(1)
         params = torch.stack((torch.zeros_like(location), location, log_scale), 1)
@@ -169,45 +181,46 @@ class DiscretizedLogistic:
 
     @property
     def _log_scale(self) -> Tensor:
-        """What a draw is made with: neither end of it overflows."""
-        return self.log_scale.clamp(mixture_logistics.reference.MIN_LOG_SCALE, _MOST_LOG_SCALE)
+        """`log_scale`, clipped so that draws do not overflow."""
+        return self.log_scale.clamp(mixture_logistics.reference.MIN_LOG_SCALE, _MAX_LOG_SCALE)
 
 
+@renamed_fields(parts="factors")
 @dataclass(frozen=True)
 class Product:
-    """Independent normals of several shapes over codes z (B, Z), their flat draws side by side."""
+    """Independent normals of several shapes; z (B, Z) concatenates their flat draws."""
 
-    parts: tuple[Normal, ...]
+    factors: tuple[Normal, ...]
 
     @property
-    def mean(self) -> Tensor:
-        """(B, Z)."""
-        return torch.cat([part.mean.flatten(1) for part in self.parts], 1)
+    def mean(self) -> Float[Tensor, "B Z"]:
+        """The mean, (B, Z)."""
+        return torch.cat([factor.mean.flatten(1) for factor in self.factors], 1)
 
-    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Tensor:
-        """(B, Z), differentiable."""
-        draws = [p.sample(rng, stream=f"{stream}{l}", step=step) for l, p in enumerate(self.parts)]
+    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Float[Tensor, "B Z"]:
+        """A draw, (B, Z), differentiable."""
+        draws = [
+            factor.sample(rng, stream=f"{stream}{l}", step=step)
+            for l, factor in enumerate(self.factors)
+        ]
         return torch.cat([draw.flatten(1) for draw in draws], 1)
 
-    def log_prob(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Float[Tensor, "B Z"]) -> Float[Tensor, "B"]:
         """Log-density of x (B, Z), (B,)."""
-        shapes = [part.mean.shape[1:] for part in self.parts]
-        split = torch.split(x, [shape.numel() for shape in shapes], 1)
-        return torch.stack(
-            [
-                p.log_prob(z.reshape(-1, *s))
-                for p, z, s in zip(self.parts, split, shapes, strict=True)
-            ]
-        ).sum(0)
+        shapes = [factor.mean.shape[1:] for factor in self.factors]
+        flat = torch.split(x, [shape.numel() for shape in shapes], 1)
+        events = [z.reshape(-1, *shape) for z, shape in zip(flat, shapes, strict=True)]
+        log_p = [f.log_prob(z) for f, z in zip(self.factors, events, strict=True)]
+        return torch.stack(log_p).sum(0)
 
 
-def kl(q: Normal, p: Normal) -> Tensor:
+def kl(q: Normal, p: Normal) -> Float[Tensor, "B"]:
     """KL(q || p) in closed form, summed over S: (B,)."""
     return _sum(kl_by_unit(q, p))
 
 
-def kl_by_unit(q: Normal, p: Normal) -> Tensor:
-    """KL(q_i || p_i) of each coordinate, (B, *S)."""
+def kl_by_unit(q: Normal, p: Normal) -> Float[Tensor, "B *S"]:
+    """KL(q_i || p_i) of each unit, (B, *S)."""
     var_ratio = (2 * (q.log_std - p.log_std)).exp()
     gap = (q.mean - p.mean) * (-p.log_std).exp()
     return 0.5 * (var_ratio + gap.square() - 1) + p.log_std - q.log_std

@@ -16,7 +16,7 @@ from zoo_core.catalog.registry import Entry
 from zoo_core.catalog.specs import Check, import_target
 from zoo_core.data.dataset import Dataset
 from zoo_core.errors import ConfigError, NetworkError, NoCapabilityError, ZooError
-from zoo_core.evaluation.feature_set import Cloud, Estimate
+from zoo_core.evaluation.feature_set import Estimate, FeatureSet
 from zoo_core.evaluation.features import Extractor
 from zoo_core.spaces import Event
 from zoo_core.testing.component_checks import small
@@ -140,7 +140,8 @@ def _check_score(entry: Entry[Any]) -> None:
     better = getattr(score, "better", None)
     assert better in ("lower", "higher"), f"better = {better!r}; it must be 'lower' or 'higher'"
     like, unlike = (
-        score(Cloud(points), Cloud(clouds[0])) for points in (clouds[1], clouds[2] + _FAR)
+        score(FeatureSet(points), FeatureSet(clouds[0]))
+        for points in (clouds[1], clouds[2] + _FAR)
     )
     for estimate in (like, unlike):
         assert isinstance(estimate, Estimate), f"gives {type(estimate).__name__}, not Estimate"
@@ -151,7 +152,7 @@ def _check_score(entry: Entry[Any]) -> None:
 
 
 def _check_converter(subject: PluginSubject, entry: Entry[Any]) -> None:
-    archs = {e.spec.arch for e in subject.registry.all("model")}
+    archs = {e.spec.arch for e in subject.registry.models}
     arch = entry.spec.arch.rpartition(":")[2]
     assert arch in archs, f"arch = {entry.spec.arch!r} is no registered architecture"
     try:

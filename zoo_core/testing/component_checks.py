@@ -153,7 +153,7 @@ def _model(subject: PluginSubject, entry: Entry[Any], discrete: bool) -> Generat
 
 def _registered(subject: PluginSubject, *, only_own: bool) -> Iterator[GenerativeModel]:
     """Every registered model at its tiny size, the plugin's own first."""
-    entries = sorted(subject.registry.all("model"), key=lambda e: e.plugin is not subject.plugin)
+    entries = sorted(subject.registry.models, key=lambda e: e.plugin is not subject.plugin)
     for entry in entries:
         if entry.plugin is subject.plugin or not only_own:
             yield ModelSubject(entry.spec, entry.plugin, subject.registry).model()

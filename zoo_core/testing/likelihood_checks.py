@@ -51,7 +51,7 @@ def check_likelihood_is_of_the_declared_kind(subject: ModelSubject) -> None:
     assert bool((ll.std_err >= 0).all()), f"standard errors are {ll.std_err.tolist()}"
     name = subject.spec.default_likelihood or ""
     kinds = {
-        (e.spec.kind.name, e.spec.kind.relation) for e in subject.registry.find("likelihood", name)
+        (e.spec.kind.name, e.spec.kind.relation) for e in subject.registry.likelihoods.find(name)
     }
     kind = (ll.kind.name, ll.kind.relation)
     assert kind in kinds, f"the numbers are {kind}; {name} is declared as {sorted(kinds)}"

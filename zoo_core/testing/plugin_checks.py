@@ -109,7 +109,7 @@ def check_names_are_its_own(subject: PluginSubject) -> None:
         for entry in subject.declared(kind):
             rivals = [
                 e.qualified
-                for e in subject.registry.all(kind)
+                for e in subject.registry.by_kind[kind]
                 if e.spec.name == entry.spec.name
                 and getattr(e.spec, "requires", ()) == getattr(entry.spec, "requires", ())
                 and e.plugin is not entry.plugin

@@ -1,4 +1,4 @@
-"""Scores of a model's default likelihood before the driver processes them."""
+"""Scores by a model's default likelihood before the driver processes them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from zoo_core.catalog.components import likelihood
-from zoo_core.contracts import Scores
+from zoo_core.contracts import LikelihoodResult
 from zoo_core.model import GenerativeModel
 from zoo_core.rng import Rng
 
@@ -20,7 +20,7 @@ __all__ = ["raw_nats", "training_without_noise"]
 def raw_nats(model: GenerativeModel, x: Tensor, cond: Tensor | None) -> Tensor:
     """Nats (B,) of events (B, *S), in the model's present mode and the likelihood's own dtype."""
     scores = likelihood(model, None, {})(model, x, cond, Rng(0, len(x)))
-    if isinstance(scores, Scores):
+    if isinstance(scores, LikelihoodResult):
         return scores.nats
     return scores[0] if isinstance(scores, tuple) else scores
 

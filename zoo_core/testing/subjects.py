@@ -78,7 +78,7 @@ class PluginSubject:
 
     def declared(self, kind: str) -> list[Entry[Any]]:
         """The plugin's entries of a kind, e.g. `"sampler"`."""
-        return [e for e in self.registry.all(kind) if e.plugin is self.plugin]
+        return [e for e in self.registry.by_kind[kind] if e.plugin is self.plugin]
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class ModelSubject:
     @property
     def _likelihoods(self) -> list[LikelihoodSpec]:
         try:
-            entries = self.registry.find("likelihood", self.spec.default_likelihood or "none")
+            entries = self.registry.likelihoods.find(self.spec.default_likelihood or "none")
         except UnknownNameError:
             return []  # scoring fails, and says so
         return [entry.spec for entry in entries]
@@ -122,7 +122,7 @@ class ModelSubject:
     @property
     def bundled(self) -> list[Path]:
         """The folders of the weights that come with the plugin."""
-        entry = next(e for e in self.registry.all("model") if e.spec is self.spec)
+        entry = next(e for e in self.registry.models if e.spec is self.spec)
         tags = self.registry.tags(entry)
         return [tag.folder for tag in tags if tag.folder is not None]
 
@@ -223,7 +223,7 @@ def describe_condition(cond: Tensor | None) -> str:
 
 def tiny(spec: ModelSpec) -> GenerativeModel:
     """A fresh model at its tiny size, with tiny submodels."""
-    submodels = {name: tiny(current().model(arch).spec) for name, arch in spec.parts}
+    submodels = {name: tiny(current().model(arch).spec) for name, arch in spec.submodels}
     return build(spec, {**submodels, **dict(spec.tiny)})
 
 

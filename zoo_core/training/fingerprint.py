@@ -52,7 +52,7 @@ def _versions(model: GenerativeModel) -> dict[str, str]:
 
     versions = {"density-zoo": __version__, "torch": torch.__version__}
     try:
-        plugin = current().one("model", model.spec.arch).plugin
+        plugin = current().models.one(model.spec.arch).plugin
     except UnknownNameError:
         return versions  # a user's own class, declared by no plugin
     return versions | {plugin.dist: plugin.version or "unknown"}

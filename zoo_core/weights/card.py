@@ -138,7 +138,7 @@ def _likelihood(spec: ModelSpec) -> str:
     name = spec.default_likelihood
     if name is None:
         return "none: samples only"
-    kinds = [e.spec.kind for e in current().all("likelihood") if e.spec.name == name]
+    kinds = [e.spec.kind for e in current().likelihoods if e.spec.name == name]
     return f"log p {kinds[0].sign} {kinds[0].name}" if kinds else name
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "GOLDEN",
     "METADATA",
     "WEIGHTS",
+    "check_arch",
     "check_overwritable",
     "file_entry",
     "is_model_file",
@@ -92,13 +93,28 @@ def model_files(
     return own & set(verified) if own else set(verified)
 
 
-def spec_of(metadata: Mapping[str, Any]) -> ModelSpec:
-    """The architecture's spec; if several plugins declare it, that of the plugin that saved it."""
-    entries = current().find("model", metadata["arch"])
+def spec_of(metadata: Mapping[str, Any], named: ModelSpec | None = None) -> ModelSpec:
+    """The architecture: the one that was `named`, else the one that `zoo.json` states.
+
+    If several plugins declare that name, it is the one of the plugin that saved the folder. Raises
+    `IntegrityError` if the folder holds another architecture than was named.
+    """
+    if named is not None:
+        check_arch(metadata["arch"], named)
+        return named
+    entries = current().models.find(metadata["arch"])
     own = [e for e in entries if e.plugin.dist == metadata.get("plugin")]
-    entry = own[0] if len(entries) > 1 and own else current().one("model", metadata["arch"])
-    spec: ModelSpec = entry.spec
-    return spec
+    entry = own[0] if len(entries) > 1 and own else current().models.one(metadata["arch"])
+    return entry.spec
+
+
+def check_arch(arch: str, named: ModelSpec) -> None:
+    """Raise `IntegrityError` unless weights are of the architecture that was named."""
+    if arch != named.arch:
+        raise IntegrityError(
+            f"the weights are of arch {arch!r}; the name asks for {named.arch!r}.",
+            hint="zoo cache verify checks downloads; report this to whoever published the tag",
+        )
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
@@ -160,7 +176,7 @@ def is_model_file(path: Path) -> bool:
 def weights_hash(folder: Path) -> str | None:
     """The SHA-256 that names a model's weights, submodels included; None if none is recorded."""
     metadata = read_metadata(folder)
-    submodels = {name: weights_hash(folder / name) for name, _ in spec_of(metadata).parts}
+    submodels = {name: weights_hash(folder / name) for name, _ in spec_of(metadata).submodels}
     return joint_hash(metadata["files"], submodels)
 
 
@@ -189,7 +205,7 @@ def _write(
     stored: torch.dtype | None,
     metadata: Mapping[str, Any],
 ) -> None:
-    submodels = [name for name, _ in spec.parts]
+    submodels = [name for name, _ in spec.submodels]
     for name in submodels:
         submodel = cast("GenerativeModel", model.get_submodule(name))
         (folder / name).mkdir()
@@ -237,7 +253,7 @@ def _describe(model: "GenerativeModel", spec: ModelSpec) -> dict[str, Any]:
 
 def check_overwritable(path: Path, spec: ModelSpec) -> None:
     """Raise `OutputError` if a path is a file, or a folder with files that are not a model's."""
-    ours = {METADATA, WEIGHTS, GOLDEN, EVALUATION, *(name for name, _ in spec.parts)}
+    ours = {METADATA, WEIGHTS, GOLDEN, EVALUATION, *(name for name, _ in spec.submodels)}
     if path.is_file():
         raise OutputError(f"{path} is a file; a model is saved as a folder.", hint="name a folder")
     others = sorted(p.name for p in path.glob("*") if p.name not in ours) if path.exists() else []

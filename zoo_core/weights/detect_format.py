@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo_core.catalog.layout import METADATA, foreign
+from zoo_core.catalog.layout import METADATA, third_party_files
 from zoo_core.catalog.registry import current
 from zoo_core.catalog.specs import ConverterSpec
 from zoo_core.errors import UsageError
@@ -24,7 +24,7 @@ def detect_converter(folder: Path) -> str | None:
     """
     if (folder / METADATA).exists() or not (classes := _classes(folder)):
         return None
-    specs = [entry.spec for entry in current().all("converter")]
+    specs = [entry.spec for entry in current().converters]
     fit = [s.name for s in specs if any(set(one) <= classes for one in s.reads)]
     if len(fit) == 1:
         return str(fit[0])
@@ -64,7 +64,7 @@ def _hint(
 def checkpoint_files(folder: Path, converter: str) -> list[str]:
     """Files that a converter may read: JSON and safetensors; raises if there are none."""
     names = [path.relative_to(folder).as_posix() for path in _paths(folder)]
-    return foreign(names, hint=f"zoo convert {folder} OUT --converter {converter}")
+    return third_party_files(names, hint=f"zoo convert {folder} OUT --converter {converter}")
 
 
 def _classes(folder: Path) -> set[str]:

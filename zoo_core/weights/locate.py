@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from zoo_core.catalog.names import HubName, Name
 from zoo_core.catalog.references import parse_model
 from zoo_core.catalog.registry import current
-from zoo_core.catalog.specs import Pretrained
+from zoo_core.catalog.specs import ModelSpec, Pretrained
 from zoo_core.errors import UnknownNameError, UsageError
 from zoo_core.weights.hub.access import Access
 
@@ -67,6 +67,8 @@ class WeightsLocation:
     folder: Path
     snapshot: "Snapshot | None" = None
     converter: str | None = None
+    spec: ModelSpec | None = None
+    """The architecture, if a registered name was asked for."""
 
     @property
     def origin(self) -> str | None:
@@ -83,14 +85,14 @@ class WeightsLocation:
         return [file.path for file in self.snapshot.files]
 
 
-def find(name: str, access: Access | None = None) -> WeightsLocation:
+def find(name: str | Name | HubName | Path, access: Access | None = None) -> WeightsLocation:
     """Locate the weights of a name; those on the Hub are fetched."""
     access = access or Access()
-    parsed = parse_model(name)
+    parsed = parse_model(name) if isinstance(name, str) else name
     if isinstance(parsed, Path):
         from zoo_core.weights.detect_format import detect_converter
 
-        _refuse_revision(name, access)
+        _refuse_revision(str(name), access)
         return WeightsLocation(parsed, converter=detect_converter(parsed))
     if isinstance(parsed, HubName):
         return _repository(parsed, access)
@@ -98,28 +100,28 @@ def find(name: str, access: Access | None = None) -> WeightsLocation:
 
 
 def _tagged(name: Name, access: Access) -> WeightsLocation:
-    model = current().model(str(name))
-    if model.tag is None:
-        tags = [row.name for row in current().models(f"{name.name}.*", pretrained=True)]
+    info = current().model(name)
+    if info.tag is None:
+        tags = [row.name for row in current().list_models(f"{name.name}.*", pretrained=True)]
         raise UnknownNameError(
             f"{str(name)!r} names an architecture; pretrained: {', '.join(tags) or 'none'}.",
             hint=f"zoo.create({str(name)!r}) makes fresh parameters",
             command=_training(name.name),
         )
-    if model.tag.hub is not None:
-        return _pinned(model.tag.hub, name, access)
+    if info.tag.hub is not None:
+        return replace(_pinned(info.tag.hub, name, access), spec=info.spec)
     _refuse_revision(str(name), access)
-    if model.tag.folder is None:
+    if info.tag.folder is None:
         raise UnknownNameError(
-            f"{model.name} is a recipe; its weights exist nowhere yet.",
-            hint=f"zoo train --recipe {model.name}",
+            f"{info.name} is a recipe; its weights exist nowhere yet.",
+            hint=f"zoo train --recipe {info.name}",
         )
-    return WeightsLocation(model.tag.folder)
+    return WeightsLocation(info.tag.folder, spec=info.spec)
 
 
 def _training(arch: str) -> str:
     """The command that trains an architecture."""
-    known = [row for row in current().models(f"{arch}.*") if row.tag and row.tag.recipe]
+    known = [row for row in current().list_models(f"{arch}.*") if row.tag and row.tag.recipe]
     return f"zoo train --recipe {known[0].name if known else './my.toml'} trains one"
 
 
@@ -153,7 +155,9 @@ def _fetched(
     from zoo_core.weights.hub.snapshot import snapshot
 
     by_hand = f"zoo convert hf://{repo} FOLDER --converter {converter}"
-    select = layout.wanted if converter is None else partial(layout.foreign, hint=by_hand)
+    select = layout.zoo_files
+    if converter is not None:
+        select = partial(layout.third_party_files, hint=by_hand)
     revision = _revision(revision, access)
     got = snapshot(repo, select, access, revision=revision, pins=pins or None, name=name)
     return WeightsLocation(got.folder, got, converter)

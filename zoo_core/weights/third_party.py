@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from zoo_core.catalog.layout import foreign_weights, is_index, is_pickle, unread
+from zoo_core.catalog.layout import is_index, is_pickle, third_party_weights, unread
 from zoo_core.compat import moved_attribute
 from zoo_core.errors import DataError, IntegrityError
 from zoo_core.reading import read_json
@@ -110,7 +110,7 @@ def read(
     tensors = {
         _name(folder, source): _read_folder(folder, names, among, limits, left_out)
         for folder in sorted({path.parent for path in paths.values()})
-        if foreign_weights(
+        if third_party_weights(
             names := [PurePosixPath(p.name) for p in paths.values() if p.parent == folder]
         )
     }
@@ -127,7 +127,7 @@ def _read_folder(
     limits: Mapping[str, Any],
     remarks: list[str],
 ) -> dict[str, Tensor]:
-    path = folder / foreign_weights(names)[0].name
+    path = folder / third_party_weights(names)[0].name
     if not is_index(path.name):
         return _read_file(path, limits, remarks)
     tensors = read_tensors(weight_files(folder, among, path.name.removesuffix(".index.json")))

@@ -311,7 +311,7 @@ def _find(name: str) -> Path:
         raise UnknownNameError(f"{name!r} is on the Hub; recipes come with plugins or as files.")
     model = current().model(name)
     if model.tag is None or model.tag.recipe is None:
-        known = [r.name for r in current().models() if r.tag is not None and r.tag.recipe]
+        known = [r.name for r in current().list_models() if r.tag is not None and r.tag.recipe]
         raise UnknownNameError(
             f"{name!r} has no recipe; recipes: {', '.join(known) or 'none'}.",
             hint=did_you_mean(name, known) or "zoo list",

@@ -263,7 +263,7 @@ def _quality(
             "value": row.value.value,
             "std_err": row.value.std_err,
             "real": row.real.value,
-            "null": row.null.value,
+            "null": row.baseline.value,
             "n": row.n,
             "n_reference": row.n_reference,
         }

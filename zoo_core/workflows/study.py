@@ -135,7 +135,7 @@ TASKS = {
 def candidates(tag: str, preferred: Sequence[str] | None = None) -> dict[str, ModelInfo]:
     """One model per family for a task: a preferred architecture, else the first by name."""
     chosen: dict[str, ModelInfo] = {}
-    for info in current().models(f"*.{tag}"):
+    for info in current().list_models(f"*.{tag}"):
         prefer = preferred is not None and info.spec.arch in preferred
         if info.tag is not None and info.tag.recipe and (prefer or info.spec.family not in chosen):
             chosen[info.spec.family] = info
@@ -157,7 +157,7 @@ def run_study(
     """
     if not 0 < minutes <= 60:
         raise UsageError(f"minutes = {minutes}; give CPU minutes for each model, up to 60.")
-    archs = {i.spec.arch for tag in TASKS for i in current().models(f"*.{tag}")}
+    archs = {i.spec.arch for tag in TASKS for i in current().list_models(f"*.{tag}")}
     for arch in preferred or ():
         if arch not in archs:
             raise UnknownNameError(
@@ -178,7 +178,7 @@ def _task(
     results = [
         _train_and_measure(info, truth, minutes, n, seed, progress) for info in chosen.values()
     ]
-    families = {e.spec.family for e in current().all("model")}
+    families = {e.spec.family for e in current().models}
     return Task(tag, title, truth, results, sorted(families - chosen.keys()))
 
 

@@ -92,7 +92,7 @@ def _trade_off(task: Task) -> Iterator[str]:
     truth = energies[0][1].truth.value
     yield "<h2>Quality against sampling time</h2>"
     yield charts.scatter(
-        points, x_label="ms a sample", y_label=energies[0][1].name, levels=[("truth", truth)]
+        points, x_label="ms a sample", y_label=energies[0][1].name, lines=[("truth", truth)]
     )
 
 

@@ -17,7 +17,7 @@ from zoo_core.data import load_dataset
 from zoo_core.data.dataset import Dataset
 from zoo_core.errors import DataError, IntegrityError
 from zoo_core.evaluation import scoring
-from zoo_core.evaluation.evaluate import PARTS, SCHEMA, Evaluation, evaluate
+from zoo_core.evaluation.evaluate import MEASUREMENTS, SCHEMA, Evaluation, evaluate
 from zoo_core.files import write_json
 from zoo_core.model import GenerativeModel
 from zoo_core.reading import read_json
@@ -132,12 +132,12 @@ def verify(
 ) -> tuple[Evaluation, list[Reproduction]]:
     """Repeat a recorded evaluation; numbers agree within the recorded standard errors."""
     likelihood, quality = record["likelihood"], record["quality"]
-    parts = [p for p in PARTS if p in ("likelihood", "quality") and record[p]]
+    measurements = [m for m in MEASUREMENTS if m != "speed" and record.get(m)]
     evaluation = evaluate(
         model,
         data,
         split=record["data"]["split"],
-        parts=parts,
+        measurements=measurements,
         method=likelihood["method"] if likelihood else None,
         options=record["options"],
         limit=record["limit"],

@@ -72,7 +72,7 @@ def test_the_plugins_declare_a_sampler_and_a_likelihood_and_nothing_else():
     kinds = ("sampler", "likelihood", "model", "loss")
     names = {"addons_sampler": ["heun_ode"], "addons_likelihood": ["jackknife"]}
     for kind, plugin in itertools.product(kinds, names):
-        declared = [e.spec.name for e in registry.all(kind) if e.plugin.name == plugin]
+        declared = [e.spec.name for e in registry.by_kind[kind] if e.plugin.name == plugin]
         assert declared == (names[plugin] if plugin.endswith(kind) else [])
 
 

@@ -23,7 +23,7 @@ from zoo_autoregressive.pixelcnn_pp import PixelCNNPP
 from zoo_autoregressive.row_lstm import Config as RowConfig
 from zoo_autoregressive.row_lstm import RowLSTM
 from zoo_autoregressive.samplers import Sequential, draw
-from zoo_core import Fixed, Rng
+from zoo_core import Inpainting, Rng
 from zoo_core.errors import ZooWarning
 from zoo_kernels import backend, backends
 
@@ -205,8 +205,8 @@ def test_completion_keeps_what_is_known_and_follows_it(make, trace):
     mask.flatten(1)[:, order[:6]] = True
     sample = partial(Sequential(), model, Rng(0, 6), None, trace=trace)
     with torch.no_grad():
-        x = sample(fixed=Fixed(values, mask))
-        again = sample(fixed=Fixed(x, torch.ones_like(mask)))
+        x = sample(fixed=Inpainting(values, mask))
+        again = sample(fixed=Inpainting(x, torch.ones_like(mask)))
         logits = model.logits(x).flatten(1, 3)
     assert torch.equal(x[mask], values[mask]) and torch.equal(again, x)
     u = Rng(0, 6).uniform((9,), stream="value")

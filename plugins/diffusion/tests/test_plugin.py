@@ -102,7 +102,7 @@ def test_readme_states_what_the_weights_record(tag):
 
 def test_listings_name_the_kind_of_the_number_and_not_the_method():
     """`vlb` is how the bound is computed; its number is an ELBO as others are."""
-    (row,) = current().models("vdm.digits")
+    (row,) = current().list_models("vdm.digits")
     assert row.row()["likelihood"] == "vlb"  # what --method takes
     assert likelihood_text(current(), "vlb") == ">= elbo"
     assert "likelihood | log p >= elbo" in card("o/r", row.spec, row.tag.metadata).replace(

@@ -127,7 +127,7 @@ def effect(scheduler, which, key, value):
     network = {key: value} if which == "network" else {}
     try:
         made = converted(scheduler, network, base if network else base | {key: value})
-        build(current().one("model", arch(scheduler)).spec, made.options)
+        build(current().models.one(arch(scheduler)).spec, made.options)
     except (IntegrityError, ConfigError) as error:
         return str(error), None
     return " ".join(made.remarks), made.options
@@ -201,7 +201,7 @@ def test_a_key_that_is_honoured_gives_the_outputs_of_diffusers(key, value):
     torch.manual_seed(0)
     theirs = diffusers.UNet2DModel(**{k: v for k, v in (config | more).items() if k[0] != "_"})
     made = converted("DDPMScheduler", config | more)
-    ours = build(current().one("model", "ddpm").spec, made.options).eval()
+    ours = build(current().models.one("ddpm").spec, made.options).eval()
     ours.network.load_state_dict(theirs.eval().state_dict())
     x, t = torch.randn(2, *ours.event.shape), torch.tensor([3, 961])
     label = torch.tensor([0, 4]) if key == "num_class_embeds" else None

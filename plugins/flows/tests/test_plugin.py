@@ -24,7 +24,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 def bundled():
     """The tags with weights in this plugin."""
-    infos = [i for i in current().models(family="flows", pretrained=True)]
+    infos = [i for i in current().list_models(family="flows", pretrained=True)]
     return [i.name for i in infos if i.tag.status == "bundled"]
 
 

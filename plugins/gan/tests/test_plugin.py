@@ -175,7 +175,9 @@ def test_a_gan_that_has_learned_its_images_by_heart_does_not_count_as_pretrained
     """It covers what is asked for; measured again, its samples are nearer to those of train."""
     assert zoo.list_models(family="gan", pretrained=True) == []
     compared = compare(
-        [("r3gan.digits", zoo.load("r3gan.digits"))], load_dataset("digits"), parts=["quality"]
+        [("r3gan.digits", zoo.load("r3gan.digits"))],
+        load_dataset("digits"),
+        measurements=["quality"],
     )
     (entry,) = compared.entries
     judged = entry.evaluation.verdict

@@ -300,7 +300,7 @@ def test_groups_keep_their_positions_in_flat_latents(make):
     if isinstance(q, HierarchicalLatents):
         z = q.sample(zoo.Rng(0, 3), stream="z")
         conditionals = q.given(z)
-        assert [part.mean.shape[1:] for part in conditionals.parts] == list(q.shapes)
+        assert [part.mean.shape[1:] for part in conditionals.factors] == list(q.shapes)
         torch.testing.assert_close(conditionals.log_prob(z), q.log_prob(z))
     assert q.mean.shape == model.prior(3, cond).mean.shape
 

@@ -68,7 +68,7 @@ def zoo_models():
             config="zoo_mini.stack:Config",
             capabilities=("Density",),
             default_likelihood="exact",
-            parts=(("base", "mini_ar"),),
+            submodels=(("base", "mini_ar"),),
         ),
     ]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from zoo_core.plugin import Fixed, ordinal
+from zoo_core.plugin import Inpainting, rescale_levels
 from zoo_kernels import pixelcnn_sampler as kernel
 
 if TYPE_CHECKING:
@@ -24,7 +24,11 @@ Pair = tuple[Tensor, Tensor]
 
 
 def sample(
-    model: "GatedPixelCNN", u: Tensor, cond: Tensor | None, fixed: Fixed | None, temperature: float
+    model: "GatedPixelCNN",
+    u: Tensor,
+    cond: Tensor | None,
+    fixed: Inpainting | None,
+    temperature: float,
 ) -> Tensor:
     """Images (B, 1, H, W), int64, from uniforms (B, H W) in raster order."""
     c = model.config
@@ -33,12 +37,14 @@ def sample(
     return kernel.sample(
         [*weights, last / temperature, bias / temperature],
         uniforms=u.to(model.dtype).view(len(u), *c.shape[1:], 1),
-        table=ordinal(torch.arange(c.levels, device=u.device), c.levels, model.dtype)[:, None],
+        table=rescale_levels(torch.arange(c.levels, device=u.device), c.levels, model.dtype)[
+            :, None
+        ],
         shape=c.shape,
         head="binary" if c.levels == 2 else "softmax",
         levels=c.levels,
         extra=model.constants.to(model.dtype) if c.coordinates else None,
-        fixed=None if fixed is None else torch.where(fixed.mask, fixed.values.long(), -1),
+        fixed=None if fixed is None else torch.where(fixed.mask, fixed.observed.long(), -1),
         cond=None if cond is None else _shifts(model, cond),
     )
 

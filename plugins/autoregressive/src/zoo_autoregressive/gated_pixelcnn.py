@@ -35,7 +35,7 @@ from zoo_autoregressive.heads import (
 )
 from zoo_autoregressive.image_model import CONSTANTS, constants, encode, raster_order
 from zoo_autoregressive.layers import ChannelConv, channel_groups, gate
-from zoo_core.plugin import Condition, Event, Fixed, GenerativeModel, Range, one_hot
+from zoo_core.plugin import Condition, Event, GenerativeModel, Inpainting, Range, one_hot
 
 __all__ = ["Config", "GatedPixelCNN"]
 
@@ -205,7 +205,7 @@ class GatedPixelCNN(GenerativeModel):
         return self.config.shape[0] == 1 and self.dtype in (torch.float32, torch.float64)
 
     def draw_at_once(
-        self, u: Tensor, cond: Tensor | None, *, fixed: Fixed | None, temperature: float
+        self, u: Tensor, cond: Tensor | None, *, fixed: Inpainting | None, temperature: float
     ) -> Tensor:
         """What `Sequential` draws from uniforms (B, D), in one call of a kernel."""
         return fused_sampler.sample(self, u, cond, fixed, temperature)

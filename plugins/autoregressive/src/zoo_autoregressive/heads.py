@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_autoregressive.layers import ChannelConv, channel_groups
-from zoo_core.plugin import ordinal
+from zoo_core.plugin import rescale_levels
 from zoo_kernels import mixture_logistics
 from zoo_kernels.mixture_logistics.reference import log_mass
 
@@ -60,7 +60,7 @@ class Categorical(nn.Module):
     def logits(self, s: Tensor, x: Tensor) -> Tensor:
         y = self.first(F.relu(s))
         if self.here is not None:
-            y = y + self.here(ordinal(x, self.levels, y.dtype))
+            y = y + self.here(rescale_levels(x, self.levels, y.dtype))
         return split_channels(self.last(F.relu(y)), x.shape[1], self.levels)
 
     def log_prob(self, s: Tensor, x: Tensor) -> Tensor:
@@ -104,8 +104,8 @@ class Mixture(nn.Module):
 
     def logits(self, s: Tensor, x: Tensor) -> Tensor:
         f, M, C = self.last(F.elu(s))[..., None], self.mixtures, x.shape[1]
-        v = ordinal(x, self.levels, f.dtype)[..., None]  # (B, C, H, W, 1)
-        every = ordinal(torch.arange(self.levels, device=x.device), self.levels, f.dtype)
+        v = rescale_levels(x, self.levels, f.dtype)[..., None]  # (B, C, H, W, 1)
+        every = rescale_levels(torch.arange(self.levels, device=x.device), self.levels, f.dtype)
         rest = f[:, M:].reshape(len(f), C, -1, M, *f.shape[2:])
         weights, found = f[:, :M].log_softmax(1), []  # (B, M, H, W, 1)
         for i in range(C):

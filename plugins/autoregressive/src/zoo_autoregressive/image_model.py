@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from zoo_autoregressive.heads import Head
 from zoo_autoregressive.incremental_decoding import Cached, Memory, Pass, Whole
-from zoo_core.plugin import Condition, Event, GenerativeModel, one_hot, ordinal
+from zoo_core.plugin import Condition, Event, GenerativeModel, one_hot, rescale_levels
 
 __all__ = [
     "CONSTANTS",
@@ -129,7 +129,7 @@ class RasterModel(GenerativeModel, ABC):
 
 def encode(x: Tensor, levels: int, constants: Tensor) -> Tensor:
     """Channels and constants, (B, C, ., .) and (I, ., .) -> (B, C + I, ., .)."""
-    v = ordinal(x, levels, constants.dtype)
+    v = rescale_levels(x, levels, constants.dtype)
     if not len(constants):
         return v
     return torch.cat((v, constants.expand(len(x), -1, -1, -1)), 1)

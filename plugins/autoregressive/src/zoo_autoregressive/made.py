@@ -33,8 +33,8 @@ from zoo_core.plugin import (
     MaskedLinear,
     Range,
     one_hot,
-    ordinal,
     permutation,
+    rescale_levels,
 )
 
 __all__ = ["MADE", "Config"]
@@ -157,7 +157,7 @@ class MADE(GenerativeModel):
         return cast("list[MaskedLinear]", list(self.hidden))
 
     def _encode(self, x: Tensor) -> Tensor:
-        return ordinal(x, self.config.levels, self.dtype)
+        return rescale_levels(x, self.config.levels, self.dtype)
 
     def _shifts(self, cond: Tensor | None) -> list[Tensor]:
         """U_l e_c for every layer and the head, (B, U) and (B, D F); zeros without classes."""

@@ -7,7 +7,7 @@ from typing import Annotated, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import Conditionals, Fixed, GenerativeModel, Range, Rng
+from zoo_core.plugin import Conditionals, GenerativeModel, Inpainting, Range, Rng
 
 __all__ = ["DrawsAtOnce", "Sequential", "draw"]
 
@@ -22,7 +22,7 @@ class DrawsAtOnce(Protocol):
         ...
 
     def draw_at_once(
-        self, u: Tensor, cond: Tensor | None, *, fixed: Fixed | None, temperature: float
+        self, u: Tensor, cond: Tensor | None, *, fixed: Inpainting | None, temperature: float
     ) -> Tensor:
         """Events (B, *S), int64, from uniforms (B, D) in the order of generation."""
         ...
@@ -46,7 +46,7 @@ class Sequential:
         rng: Rng,
         cond: Tensor | None,
         *,
-        fixed: Fixed | None = None,
+        fixed: Inpainting | None = None,
         trace: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
         """Events (B, *S), int64; `trace(i, x)` is called after each position."""
@@ -65,7 +65,7 @@ class Sequential:
                 trace(i, x)
         return x
 
-    def ignored(self, model: GenerativeModel, fixed: Fixed) -> str | None:
+    def ignored(self, model: GenerativeModel, fixed: Inpainting) -> str | None:
         """Whether unknown values come before known ones in the model's order."""
         assert isinstance(model, Conditionals)
         known = fixed.mask.flatten(1)[:, model.order().to(fixed.mask.device)]
@@ -90,7 +90,7 @@ def draw(logits: Tensor, u: Tensor) -> Tensor:
     return (u.unsqueeze(-1) >= cdf / cdf[:, -1:]).sum(-1)
 
 
-def _known(fixed: Fixed, position: int, drawn: Tensor) -> Tensor:
+def _known(fixed: Inpainting, position: int, drawn: Tensor) -> Tensor:
     """The known values at a flat position, and the drawn ones where none is known."""
-    mask, values = fixed.mask.flatten(1)[:, position], fixed.values.flatten(1)[:, position]
+    mask, values = fixed.mask.flatten(1)[:, position], fixed.observed.flatten(1)[:, position]
     return torch.where(mask, values.to(drawn.dtype), drawn)

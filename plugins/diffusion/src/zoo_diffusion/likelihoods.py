@@ -13,7 +13,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import UNKNOWN, Denoiser, LikelihoodKind, Range, Rng, Scores
+from zoo_core.plugin import UNKNOWN, Denoiser, LikelihoodKind, LikelihoodResult, Range, Rng
 from zoo_diffusion import vlb
 from zoo_diffusion.schedules import log_snr, time_at
 from zoo_diffusion.timesteps import ContinuousTime, DiscreteTime
@@ -36,7 +36,9 @@ class VLB:
     def kind(self) -> LikelihoodKind:
         return LikelihoodKind("elbo", "lower", f"vlb, {_count(self.times)}")
 
-    def __call__(self, model: DiscreteTime, x: Tensor, cond: Tensor | None, rng: Rng) -> Scores:
+    def __call__(
+        self, model: DiscreteTime, x: Tensor, cond: Tensor | None, rng: Rng
+    ) -> LikelihoodResult:
         z = model.event.to_network(x, torch.float32)
         inner = model.timesteps - 1
         each = [
@@ -50,7 +52,7 @@ class VLB:
             "L_0": self._decode(model, x, z, cond, rng),
         }
         evaluations = torch.full((len(x),), len(each) + 1)
-        return Scores(_sum(terms), error, terms, evaluations)
+        return LikelihoodResult(_sum(terms), error, terms, evaluations)
 
     def _steps(
         self, model: DiscreteTime, rng: Rng, inner: int
@@ -103,7 +105,9 @@ class ContinuousVLB:
         T = str(self.steps) if self.steps else "inf"
         return LikelihoodKind("elbo", "lower", f"vlb, T={T}, {_count(self.times)}")
 
-    def __call__(self, model: ContinuousTime, x: Tensor, cond: Tensor | None, rng: Rng) -> Scores:
+    def __call__(
+        self, model: ContinuousTime, x: Tensor, cond: Tensor | None, rng: Rng
+    ) -> LikelihoodResult:
         z = model.event.to_network(x, torch.float32)
         t0 = vlb.decoder_time(model.schedule, model.event, model.t_min)
         draw = self._finite if self.steps else self._infinite
@@ -115,7 +119,7 @@ class ContinuousVLB:
             "decoder": self._decode(model, x, z, cond, rng, t0),
         }
         evaluations = torch.full((len(x),), len(each) + int(not model.event.discrete))
-        return Scores(_sum(terms), factor * error, terms, evaluations)
+        return LikelihoodResult(_sum(terms), factor * error, terms, evaluations)
 
     def _infinite(
         self, model: ContinuousTime, x: Tensor, cond: Tensor | None, rng: Rng, t0: float

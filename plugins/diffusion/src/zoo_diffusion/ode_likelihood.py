@@ -25,7 +25,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import UNKNOWN, Denoiser, LikelihoodKind, Range, Rng, Scores
+from zoo_core.plugin import UNKNOWN, Denoiser, LikelihoodKind, LikelihoodResult, Range, Rng
 from zoo_diffusion import vlb
 from zoo_diffusion.probability_flow import ProbabilityFlow, in_double, solve_ode
 from zoo_diffusion.quantization import bin_width
@@ -68,13 +68,15 @@ class ODELikelihood:
             f"{self.dequantization} dequantization, {self.draws} draws",
         )
 
-    def __call__(self, model: Denoiser, x: Tensor, cond: Tensor | None, rng: Rng) -> Scores:
+    def __call__(
+        self, model: Denoiser, x: Tensor, cond: Tensor | None, rng: Rng
+    ) -> LikelihoodResult:
         if self.precision == "double":
             model = in_double(model)
         draws = [self._draw(model, x, cond, rng, draw) for draw in range(self.draws)]
         nats = torch.stack([nats for nats, _ in draws])
         evaluations = torch.stack([n for _, n in draws]).sum(0)
-        return Scores(nats.mean(0), self._error(model, nats), {}, evaluations)
+        return LikelihoodResult(nats.mean(0), self._error(model, nats), {}, evaluations)
 
     def _error(self, model: Denoiser, nats: Tensor) -> Tensor | None:
         """The standard error (B,) from draws (N, B)."""

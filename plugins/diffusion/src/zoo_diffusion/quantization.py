@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import ConfigError, Event, ordinal
+from zoo_core.plugin import ConfigError, Event, rescale_levels
 
 __all__ = ["bin_width", "make_event", "quantization_levels", "x0_bound"]
 
@@ -24,7 +24,7 @@ def bin_width(event: Event) -> float:
 def quantization_levels(event: Event, like: Tensor) -> Tensor:
     """All K levels in [-1, 1], (K,), on the device and in the dtype of `like`."""
     assert event.levels is not None
-    return ordinal(torch.arange(event.levels, device=like.device), event.levels, like.dtype)
+    return rescale_levels(torch.arange(event.levels, device=like.device), event.levels, like.dtype)
 
 
 def x0_bound(event: Event) -> float | None:

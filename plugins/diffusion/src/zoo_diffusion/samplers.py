@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import Denoiser, Fixed, Range, Rng, Schedule
+from zoo_core.plugin import Denoiser, Inpainting, Range, Rng, Schedule
 from zoo_diffusion import fused_mlp_sampler
 from zoo_diffusion.probability_flow import ProbabilityFlow, in_double, solve_ode
 from zoo_diffusion.sampling_loop import (
@@ -70,7 +70,7 @@ class Solver(ABC):
         rng: Rng,
         cond: Tensor | None,
         *,
-        fixed: Fixed | None = None,
+        fixed: Inpainting | None = None,
         trace: Trace | None = None,
     ) -> Tensor:
         """Events (B, *S)."""

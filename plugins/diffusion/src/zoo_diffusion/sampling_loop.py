@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import Denoiser, Event, Fixed, Rng, UsageError
+from zoo_core.plugin import Denoiser, Event, Inpainting, Rng, UsageError
 from zoo_diffusion.parameterization import Predictor, to_x0
 from zoo_diffusion.quantization import x0_bound
 from zoo_diffusion.timesteps import TimeGrid, prior_std
@@ -90,7 +90,7 @@ def sampling_loop(
     cond: Tensor | None,
     table: SolverTable,
     options: GuidanceAndClipping,
-    fixed: Fixed | None = None,
+    fixed: Inpainting | None = None,
     trace: Trace | None = None,
 ) -> Tensor:
     """Events (B, *S) after the last row of a solver's table."""
@@ -107,7 +107,7 @@ def trajectory(
     table: SolverTable,
     options: GuidanceAndClipping,
     *,
-    fixed: Fixed | None = None,
+    fixed: Inpainting | None = None,
     trace: Trace | None = None,
 ) -> Iterator[Tensor]:
     """x (B, *S) after every row of a solver's table.
@@ -183,8 +183,8 @@ class _Replacement:
     noise is drawn once and stays the same along the trajectory.
     """
 
-    def __init__(self, model: Denoiser, rng: Rng, fixed: Fixed, table: SolverTable) -> None:
-        observed = torch.where(fixed.mask, fixed.values, torch.zeros_like(fixed.values))
+    def __init__(self, model: Denoiser, rng: Rng, fixed: Inpainting, table: SolverTable) -> None:
+        observed = torch.where(fixed.mask, fixed.observed, torch.zeros_like(fixed.observed))
         self.mask = fixed.mask
         self.observed = model.event.to_network(observed, torch.float32)
         self.eps = rng.normal(model.event.shape, stream="known")

@@ -26,7 +26,7 @@ from zoo_core.plugin import (
     Normal,
     Range,
     Rng,
-    check_reals,
+    check_finite,
     evaluating,
     one_hot,
 )
@@ -97,14 +97,14 @@ class Flow(GenerativeModel, ABC):
         z, ladj = self.forward_and_ladj(x, cond)
         log_p = self._base(len(z), like=z).log_prob(z) + ladj
         if not self.training:
-            check_reals(log_p, "log p")  # a flow excludes no event: -inf is an overflow
+            check_finite(log_p, "log p")  # a flow excludes no event: -inf is an overflow
         return log_p
 
     def sample_rows(self, rng: Rng, cond: Tensor | None = None) -> Tensor:
         """One event a row: f^-1 of a draw of N(0, I), rounded down where events are integers."""
         base = self._base(len(rng), like=torch.empty(0, device=rng.device, dtype=self.dtype))
         x, _ = self.inverse_and_ladj(base.sample(rng, stream="z"), cond)
-        check_reals(x, "x")
+        check_finite(x, "x")
         return self.to_event(x)
 
     def to_event(self, x: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ from zoo_core.plugin import (
     Range,
     Rng,
     one_hot,
-    ordinal,
+    rescale_levels,
 )
 from zoo_vae.hierarchical_latents import (
     ChooseValue,
@@ -190,7 +190,7 @@ class HVAE(GenerativeModel):
 
     def bottom_up(self, x: Tensor, cond: Tensor | None = None) -> list[Tensor]:
         """Features d of x at each resolution, finest first: (B, U, h, w)."""
-        d, features = ordinal(x, self.config.levels, self.dtype), []
+        d, features = rescale_levels(x, self.config.levels, self.dtype), []
         for i, (down, block) in enumerate(zip(self.down, self.rise, strict=True)):
             d = down(d)
             if i == 0 and self.class_below is not None:

@@ -29,7 +29,7 @@ from zoo_core.plugin import (
     Range,
     Rng,
     one_hot,
-    ordinal,
+    rescale_levels,
 )
 from zoo_vae.hierarchical_latents import (
     ChooseValue,
@@ -109,7 +109,7 @@ class ImportanceWeightedAutoencoder(GenerativeModel):
         """q(z|x) over flat latents (B, Z) for x (B, C, H, W), from the first group to the last."""
         e = self._one_hot(cond)
         first, *transitions = (_transition(net, e) for net in _nets(self.up))
-        v = ordinal(x.flatten(1), self.config.levels, self.dtype)
+        v = rescale_levels(x.flatten(1), self.config.levels, self.dtype)
         return MarkovChain(self.shapes, first(v), transitions, order=range(len(self.shapes)))
 
     def decode(self, z: Tensor, cond: Tensor | None = None) -> Distribution:

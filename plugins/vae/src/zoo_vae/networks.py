@@ -23,7 +23,7 @@ from zoo_core.plugin import (
     DiscretizedLogistic,
     Distribution,
     Event,
-    ordinal,
+    rescale_levels,
 )
 
 __all__ = [
@@ -97,7 +97,7 @@ class ImageEncoder(nn.Module):
         self.dense = ConditionalMLP((inputs, *hidden, outputs), classes=classes, dropout=dropout)
 
     def forward(self, x: Tensor, e: Tensor | None = None) -> Tensor:
-        h = ordinal(x, self.levels, self.dense.like.dtype)
+        h = rescale_levels(x, self.levels, self.dense.like.dtype)
         for conv in self.convs:
             h = F.silu(conv(h))
         features: Tensor = self.dense(h.flatten(1), e)

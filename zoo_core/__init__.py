@@ -16,7 +16,7 @@ from zoo_core import compat, lazy
 
 compat.install()
 
-_public, __dir__, __all__ = lazy.attach(__file__)
+_public, __dir__, __all__ = lazy.attach(__name__, __file__)
 
 
 def __getattr__(name: str) -> Any:

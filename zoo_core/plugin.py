@@ -8,4 +8,4 @@ import neither torch nor numpy. No module of the core imports this one.
 
 from zoo_core import lazy
 
-__getattr__, __dir__, __all__ = lazy.attach(__file__)
+__getattr__, __dir__, __all__ = lazy.attach(__name__, __file__)

@@ -54,6 +54,7 @@ from .errors import ZooWarning as ZooWarning
 from .evaluation.feature_set import Cloud as Cloud
 from .evaluation.feature_set import Estimate as Estimate
 from .finite import check_reals as check_reals
+from .lazy import attach as attach
 from .likelihoods.iwae import LogMeanExp as LogMeanExp
 from .likelihoods.posterior import Draw as Draw
 from .likelihoods.posterior_collapse import kl_by_level as kl_by_level

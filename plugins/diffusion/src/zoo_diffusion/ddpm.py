@@ -25,11 +25,11 @@ from zoo_diffusion.schedules import (
     zero_snr_betas,
 )
 
-__all__ = ["DDPM", "Config"]
+__all__ = ["DDPM", "DDPMConfig"]
 
 
 @dataclass(frozen=True)
-class Config:
+class DDPMConfig:
     """The event, the network and the betas. `optional` lets a class be left out.
 
     `zero_snr` rescales the betas so that alpha_T = 0 (`schedules.zero_snr_betas`): x_T is noise
@@ -63,8 +63,8 @@ class Config:
 class DDPM(GenerativeModel):
     """A denoiser of T steps; between them, log alpha is interpolated."""
 
-    def __init__(self, config: Config | None = None) -> None:
-        c = config or Config()
+    def __init__(self, config: DDPMConfig | None = None) -> None:
+        c = config or DDPMConfig()
         condition = class_condition(c.classes, optional=c.optional)
         super().__init__(c, event_of(c.shape, c.levels), condition)
         self.prediction, self.timesteps, self.variance = c.prediction, c.timesteps, c.variance
@@ -86,12 +86,12 @@ class DDPM(GenerativeModel):
         return to_x0(self.predict(x_t, t, cond), self.prediction, x_t, alpha, sigma)
 
 
-def _betas(c: Config) -> Tensor:
+def _betas(c: DDPMConfig) -> Tensor:
     betas = _plain_betas(c)
     return zero_snr_betas(betas) if c.zero_snr else betas
 
 
-def _plain_betas(c: Config) -> Tensor:
+def _plain_betas(c: DDPMConfig) -> Tensor:
     if c.betas == "cosine":
         return cosine_betas(c.timesteps)
     make = linear_betas if c.betas == "linear" else scaled_linear_betas

@@ -26,11 +26,11 @@ from zoo_diffusion.scale import event_of
 from zoo_diffusion.schedules import Karras
 from zoo_diffusion.timesteps import ContinuousTime
 
-__all__ = ["EDM", "Config", "EDMLoss", "Preconditioned"]
+__all__ = ["EDM", "EDMConfig", "EDMLoss", "Preconditioned"]
 
 
 @dataclass(frozen=True)
-class Config:
+class EDMConfig:
     """The event, the network, sigma's range, and the deviation s_d of what the network sees."""
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
@@ -47,8 +47,8 @@ class Config:
 class EDM(GenerativeModel):
     """A denoiser at every noise level in [sigma_min, sigma_max]; t is even in sigma^(1/rho)."""
 
-    def __init__(self, config: Config | None = None) -> None:
-        c = config or Config()
+    def __init__(self, config: EDMConfig | None = None) -> None:
+        c = config or EDMConfig()
         super().__init__(c, event_of(c.shape, c.levels), class_condition(c.classes))
         self.prediction: Prediction = "x0"
         self.start = 0.0

@@ -46,7 +46,7 @@ def _model(
         family="diffusion",
         density="explicit/score",
         target=f"zoo_diffusion.{arch}:{cls}",
-        config=f"zoo_diffusion.{arch}:Config",
+        config=f"zoo_diffusion.{arch}:{cls}Config",
         capabilities=("Denoiser", time),
         default_likelihood="vlb",
         default_sampler=sampler,

@@ -29,14 +29,14 @@ from zoo_diffusion.scale import event_of
 from zoo_diffusion.schedules import LogSNR
 from zoo_diffusion.timesteps import ContinuousTime, stratified
 
-__all__ = ["VDM", "Config", "LearnedLogSNR", "LearnsSchedule", "VDMLoss"]
+__all__ = ["VDM", "LearnedLogSNR", "LearnsSchedule", "VDMConfig", "VDMLoss"]
 
 _TABLE, _NEWTON = 513, 5
 """Entries between which gamma is nearly straight, and steps that double the digits each."""
 
 
 @dataclass(frozen=True)
-class Config:
+class VDMConfig:
     """The event, the network, the ends of gamma, and the exponents n of sin(2^n pi z)."""
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
@@ -111,8 +111,8 @@ class LearnedLogSNR(nn.Module):
 class VDM(GenerativeModel):
     """A denoiser at every log-SNR between its ends."""
 
-    def __init__(self, config: Config | None = None) -> None:
-        c = config or Config()
+    def __init__(self, config: VDMConfig | None = None) -> None:
+        c = config or VDMConfig()
         super().__init__(c, event_of(c.shape, c.levels), class_condition(c.classes))
         self.prediction = c.prediction
         self.start = 0.0
@@ -142,7 +142,7 @@ class VDM(GenerativeModel):
         return apply(self, z, self._steps(gamma), cond)
 
     def _steps(self, gamma: Tensor) -> Tensor:
-        c: Config = self.config
+        c: VDMConfig = self.config
         return 1000 * (gamma - c.gamma_min) / (c.gamma_max - c.gamma_min)
 
 

@@ -18,11 +18,11 @@ from zoo_diffusion.networks import MLPConfig, NetworkConfig, build
 from zoo_diffusion.parameterization import Prediction, at_time, to_x0
 from zoo_diffusion.scale import event_of
 
-__all__ = ["VESDE", "Config", "Geometric"]
+__all__ = ["VESDE", "Geometric", "VESDEConfig"]
 
 
 @dataclass(frozen=True)
-class Config:
+class VESDEConfig:
     """The event, the network, and sigma's ends for data in [0, 1]."""
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
@@ -55,8 +55,8 @@ class Geometric:
 class VESDE(GenerativeModel):
     """A score at every noise level."""
 
-    def __init__(self, config: Config | None = None) -> None:
-        c = config or Config()
+    def __init__(self, config: VESDEConfig | None = None) -> None:
+        c = config or VESDEConfig()
         super().__init__(c, event_of(c.shape, c.levels))
         self.prediction: Prediction = "score"
         self.start = 0.0

@@ -20,11 +20,11 @@ from zoo_diffusion.parameterization import at_time, to_x0
 from zoo_diffusion.scale import event_of
 from zoo_diffusion.schedules import VP
 
-__all__ = ["VPSDE", "Config"]
+__all__ = ["VPSDE", "VPSDEConfig"]
 
 
 @dataclass(frozen=True)
-class Config:
+class VPSDEConfig:
     """The event, the network and beta's ends. Times before `start` are not asked for."""
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
@@ -41,8 +41,8 @@ class Config:
 class VPSDE(GenerativeModel):
     """A denoiser of every time in [start, 1]."""
 
-    def __init__(self, config: Config | None = None) -> None:
-        c = config or Config()
+    def __init__(self, config: VPSDEConfig | None = None) -> None:
+        c = config or VPSDEConfig()
         super().__init__(c, event_of(c.shape, c.levels), class_condition(c.classes))
         self.prediction, self.start = c.prediction, c.start
         self.schedule = VP(c.beta_min, c.beta_max)

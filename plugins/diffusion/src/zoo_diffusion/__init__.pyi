@@ -1,0 +1,30 @@
+"""The models, losses, samplers and likelihoods of this family, by the names users import."""
+
+from .ddpm import DDPM as DDPM
+from .ddpm import DDPMConfig as DDPMConfig
+from .edm import EDM as EDM
+from .edm import EDMConfig as EDMConfig
+from .edm import EDMLoss as EDMLoss
+from .likelihoods import VLB as VLB
+from .likelihoods import ContinuousVLB as ContinuousVLB
+from .losses import ContinuousVLBLoss as ContinuousVLBLoss
+from .losses import Simple as Simple
+from .losses import VLBLoss as VLBLoss
+from .networks import MLPConfig as MLPConfig
+from .networks import UNetConfig as UNetConfig
+from .ode_likelihood import ODELikelihood as ODELikelihood
+from .parameterization import ScoreAt as ScoreAt
+from .samplers import DDIM as DDIM
+from .samplers import ODE as ODE
+from .samplers import Ancestral as Ancestral
+from .samplers import DPMpp2M as DPMpp2M
+from .samplers import Heun as Heun
+from .vdm import VDM as VDM
+from .vdm import VDMConfig as VDMConfig
+from .vdm import VDMLoss as VDMLoss
+from .ve_sde import VESDE as VESDE
+from .ve_sde import VESDEConfig as VESDEConfig
+from .vp_sde import VPSDE as VPSDE
+from .vp_sde import VPSDEConfig as VPSDEConfig
+
+__version__: str

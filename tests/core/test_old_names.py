@@ -8,8 +8,10 @@ from dataclasses import make_dataclass
 import pytest
 
 from zoo_core import config
-from zoo_core.compat import ATTRIBUTES, MODULES, OPTIONS
+from zoo_core.catalog.capabilities import has
+from zoo_core.compat import ATTRIBUTES, METHODS, MODULES, OPTIONS
 from zoo_core.errors import ConfigError
+from zoo_core.model import GenerativeModel
 
 MOVED = [
     (module, name, home) for module, names in ATTRIBUTES.items() for name, home in names.items()
@@ -52,3 +54,29 @@ def test_an_old_option_means_the_new_one_where_a_config_has_that(old, new):
         assert config.from_dict(unchanged, {old: 2}) == unchanged(2, 0)
         with pytest.raises(ConfigError, match=f"unknown option {old}"):
             config.from_dict(renamed, {old: 2, new: 3})  # which one is meant?
+
+
+REST = {"order": lambda self: [0], "logits": lambda self, x, cond=None: x}
+
+
+@pytest.mark.parametrize(("capability", "methods"), METHODS.items())
+def test_a_model_with_the_old_methods_of_a_capability_has_it(capability, methods):
+    old = {name: lambda self, *args, name=name: (name, args) for name in methods}
+    with pytest.warns(DeprecationWarning, match=f"of Old is now {', '.join(methods.values())}"):
+        model = type("Old", (GenerativeModel,), {**REST, **old})
+    assert has(model.__new__(model), capability)
+    for name, new in methods.items():
+        assert getattr(model, new)(None, 1, 2) == (name, (1, 2))
+
+
+@pytest.mark.parametrize("methods", METHODS.values())
+def test_old_methods_of_a_capability_call_the_new_ones(methods):
+    new = {name: lambda self, *args, name=name: (name, args) for name in methods.values()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = type("New", (GenerativeModel,), {**REST, **new})
+        alone = type("Alone", (GenerativeModel,), {next(iter(methods)): len})  # its own affair
+    assert not any(hasattr(alone, name) for name in methods.values())
+    for old, name in methods.items():
+        with pytest.warns(DeprecationWarning, match=f"method {old} is now {name}"):
+            assert getattr(model, old)(model.__new__(model), 1) == (name, (1,))

@@ -71,12 +71,12 @@ class Conditionals(Protocol):
         """All conditionals in one pass, (B, *S) -> (B, *S, K), unnormalized."""
         ...
 
-    def begin(self, batch: int, cond: "Tensor | None" = None) -> Any:
-        """An empty cache for incremental evaluation."""
+    def init_cache(self, batch: int, cond: "Tensor | None" = None) -> Any:
+        """An empty cache for incremental decoding of B events."""
         ...
 
-    def conditional(self, x: "Tensor", i: int, cache: Any) -> "tuple[Tensor, Any]":
-        """Logits (B, K) of position `order()[i]`, given the earlier ones in x (B, *S)."""
+    def decode_step(self, x: "Tensor", i: int, cache: Any) -> "tuple[Tensor, Any]":
+        """Logits (B, K) of position `order()[i]`, given the earlier ones in x, and the cache."""
         ...
 
 

@@ -178,14 +178,15 @@ def check_conditionals_are_causal_and_make_log_prob(subject: ModelSubject) -> No
     with torch.no_grad():
         log_p = _conditional_log_p(model, x, cond)
         chosen = log_p.gather(-1, x.flatten(1).unsqueeze(-1)).squeeze(-1).sum(1)
-        cache, known = model.begin(len(x), cond), torch.zeros_like(x)  # type: ignore[operator]
+        known = torch.zeros_like(x)
+        cache = model.init_cache(len(x), cond)  # type: ignore[operator]
         for i, place in enumerate(order):
             later = _conditional_log_p(model, known, cond)[:, place]
             gap = float((later - log_p[:, place]).abs().max())
             assert gap < 1e-4, f"logits of position {place} change with later values by {gap:.2g}"
-            one, cache = model.conditional(known, i, cache)  # type: ignore[operator]
+            one, cache = model.decode_step(known, i, cache)  # type: ignore[operator]
             gap = float((one.log_softmax(-1) - log_p[:, place]).abs().max())
-            assert gap < 1e-4, f"conditional({i}) differs from logits() by {gap:.2g}"
+            assert gap < 1e-4, f"decode_step({i}) differs from logits() by {gap:.2g}"
             known.flatten(1)[:, place] = x.flatten(1)[:, place]
         if has(model, "Density"):
             gap = float((chosen - model.log_prob(x, cond)).abs().max())  # type: ignore[operator]

@@ -58,6 +58,7 @@ MODULES = {
     "zoo_core.weights.hub.upload": "zoo_core.publishing",
     "zoo_core.weights.recognise": "zoo_core.weights.detect_format",
     "zoo_core.weights.shelf": "zoo_core.weights.local_repository",
+    "zoo_flows.compat": "zoo_flows.torch_distributions",
 }
 """Modules by their old names."""
 

@@ -17,14 +17,16 @@ MODELS = {
     "realnvp_vector": ("realnvp", {"shape": (5,), "layers": 2, "blocks": 1, **SMALL}),
     "realnvp_image": ("realnvp", {"shape": (2, 4, 8), "layers": 2, "blocks": 1, **SMALL}),
     "realnvp_three_scales": (
-        "realnvp", {"shape": (1, 8, 8), "scales": 3, "layers": 1, "blocks": 1, **SMALL}),
+        "realnvp",
+        {"shape": (1, 8, 8), "scales": 3, "layers": 1, "blocks": 1, **SMALL},
+    ),
     "glow": ("glow", {"shape": (1, 8, 4), "steps": 2, **SMALL}),
     "glow_rgb": ("glow", {"shape": (3, 4, 4), "scales": 1, "steps": 2, **SMALL}),
     "maf_vector": ("maf", {"shape": (6,), "layers": 3, "blocks": 2, **SMALL}),
     "maf_image": ("maf", {"shape": (1, 3, 4), "layers": 2, "hidden": 40}),
     "nsf_vector": ("nsf_coupling", {"shape": (5,), "steps": 2, "bins": 5, **SMALL}),
     "nsf_image": ("nsf_coupling", {"shape": (2, 4, 4), "steps": 1, "blocks": 1, **SMALL}),
-}  # fmt: skip
+}
 LINE_AND_PLANE = {
     "realnvp": {"layers": 2, "blocks": 1},
     "maf": {"layers": 3},
@@ -287,9 +289,11 @@ def test_the_triangles_are_the_matrix_that_is_kept(shape):
         for p in step.parameters():
             p.add_(0.1 * torch.randn_like(p))
         kept, back = step(x), step.inverse(step(x)[0])
-    W = step.matrix.p @ (step.matrix.lower.tril(-1) + torch.eye(shape[0])) @ (
-        step.matrix.upper.triu(1) + torch.diag(step.matrix.sign * step.matrix.log_s.exp())
-    )  # fmt: skip
+    W = (
+        step.matrix.p
+        @ (step.matrix.lower.tril(-1) + torch.eye(shape[0]))
+        @ (step.matrix.upper.triu(1) + torch.diag(step.matrix.sign * step.matrix.log_s.exp()))
+    )
     y = torch.einsum("ij,bj...->bi...", W, step.norm(x)[0])
     for found in (kept, step(x)):
         torch.testing.assert_close(found[0], y, rtol=1e-10, atol=1e-10)

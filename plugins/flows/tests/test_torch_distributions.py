@@ -8,7 +8,12 @@ from torch.distributions import Independent, Normal, TransformedDistribution
 from torch.distributions.transforms import Transform
 
 import zoo_core as zoo
-from zoo_flows.compat import AffineTransform, FlowDistribution, SplineTransform, use_kernels
+from zoo_flows.torch_distributions import (
+    AffineTransform,
+    FlowDistribution,
+    SplineTransform,
+    use_kernels,
+)
 
 BATCH = (256,)
 

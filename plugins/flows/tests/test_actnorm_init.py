@@ -1,4 +1,4 @@
-"""Actnorm starts from one large batch, when it is told to, and from nothing else."""
+"""Actnorm is initialized from one large batch by `data_dependent_init`, and by nothing else."""
 
 from dataclasses import replace
 

@@ -103,6 +103,7 @@ OPTIONS = {
     "clip": "clip_denoised",
     "drop": "p_uncond",
     "guidance": "guidance_scale",
+    "kernel": "kernel_size",
     "start": "t_min",
     "threshold": "dynamic_thresholding_ratio",
     "waves": "fourier_features",

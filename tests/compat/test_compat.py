@@ -24,6 +24,7 @@ from zoo_core.weights import golden
 from zoo_core.workflows import load_recipe, run_recipe
 from zoo_core.workflows import verification as record
 
+pytestmark = pytest.mark.filterwarnings("default:option .* is now:DeprecationWarning")
 MODELS = sorted(path.name for path in (FROZEN / "models").iterdir())
 TRAINED = FROZEN / "training" / "model"
 RECIPE = FROZEN / "training" / "nsf_coupling.tiny.toml"

@@ -28,28 +28,35 @@ MODELS = {
     ),
     "made_indirect": lambda **event: MADE(MADEConfig(hidden=400, direct=False, **event)),
     "gated_pixelcnn": lambda **event: GatedPixelCNN(
-        GatedPixelCNNConfig(hidden=12, layers=3, kernel=5, head=24, **event)
+        GatedPixelCNNConfig(hidden=12, layers=3, kernel_size=5, head=24, **event)
     ),
     "gated_pixelcnn_coordinates": lambda **event: GatedPixelCNN(
-        GatedPixelCNNConfig(hidden=12, layers=3, kernel=5, head=24, coordinates=True, **event)
+        GatedPixelCNNConfig(hidden=12, layers=3, kernel_size=5, head=24, coordinates=True, **event)
     ),
     "pixelcnn": lambda **event: PixelCNN(
-        PixelCNNConfig(hidden=12, layers=2, kernel=5, head=24, **event)
+        PixelCNNConfig(hidden=12, layers=2, kernel_size=5, head=24, **event)
     ),
     "pixelcnn_pp": lambda shape, **event: PixelCNNPP(
         PixelCNNPPConfig(
             (1 if shape[0] == 2 else shape[0], *shape[1:]),  # the head takes 1 or 3 channels
-            **{"hidden": 6, "blocks": (1, 1), "kernel": 5, "mixtures": 3, "dropout": 0.0, **event},
+            **{
+                "hidden": 6,
+                "blocks": (1, 1),
+                "kernel_size": 5,
+                "mixtures": 3,
+                "dropout": 0.0,
+                **event,
+            },
         )
     ),
     "row_lstm": lambda **event: RowLSTM(
-        PixelRNNConfig(**{"hidden": 6, "layers": 2, "kernel": 5, "head": 24, **event})
+        PixelRNNConfig(**{"hidden": 6, "layers": 2, "kernel_size": 5, "head": 24, **event})
     ),
     "diagonal_bilstm": lambda **event: DiagonalBiLSTM(
-        PixelRNNConfig(**{"hidden": 6, "layers": 2, "kernel": 3, "head": 24, **event})
+        PixelRNNConfig(**{"hidden": 6, "layers": 2, "kernel_size": 3, "head": 24, **event})
     ),
     "multiscale_pixelcnn": lambda **event: MultiscalePixelCNN(
-        MultiscalePixelCNNConfig(hidden=(6, 8), blocks=(1, 1), kernel=5, head=24, **event)
+        MultiscalePixelCNNConfig(hidden=(6, 8), blocks=(1, 1), kernel_size=5, head=24, **event)
     ),
 }
 EVENTS = {

@@ -51,13 +51,13 @@ class Backbone(nn.Module):
         inputs: int,
         units: Sequence[int],
         blocks: Sequence[int],
-        kernel: int,
+        kernel_size: int,
         make: Callable[[int, bool], nn.Module],
     ) -> None:
         super().__init__()
-        n, U = kernel // 2, units[0]
+        n, U = kernel_size // 2, units[0]
         finer, coarser = units[:-1], units[1:]
-        self.v_first = RasterConv(inputs, U, n, kernel, left=n)
+        self.v_first = RasterConv(inputs, U, n, kernel_size, left=n)
         self.h_first = RasterConv(inputs, U, 1, n, left=n - 1)
         self.link = nn.Conv2d(U, U, 1)
         self.down, self.up = nn.ModuleDict(), nn.ModuleDict()

@@ -58,7 +58,7 @@ class GatedPixelCNNConfig(ImageConfig):
 
     hidden: Annotated[int, Range(1, 65536)] = 128
     layers: Annotated[int, Range(2, 256)] = 10
-    kernel: Literal[3, 5, 7, 9, 11] = 7
+    kernel_size: Literal[3, 5, 7, 9, 11] = 7
     head: Annotated[int, Range(1, 65536)] = 32
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
     gain: Annotated[float, Range(0.0, 100.0, open=True)] = 1.0
@@ -71,7 +71,7 @@ class GatedLayer(nn.Module):
     def __init__(self, c: GatedPixelCNNConfig, *, first: bool = False, last: bool = False) -> None:
         super().__init__()
         C, U = c.shape[0], c.hidden
-        inputs, k = (_inputs(c), c.kernel) if first else (U, 3)
+        inputs, k = (_inputs(c), c.kernel_size) if first else (U, 3)
         self.n, self.first, self.last, self.dropout = k // 2 + 1, first, last, c.dropout
         self.v_row = nn.Conv2d(inputs, U, (1, k), padding=(0, k // 2))
         self.v_col = nn.Conv2d(U, 2 * U, (self.n, 1))

@@ -56,7 +56,7 @@ class StackConfig(ImageConfig):
 
     hidden: Annotated[int, Range(1, 65536)] = 16
     layers: Annotated[int, Range(1, 256)] = 7
-    kernel: Literal[3, 5, 7, 9, 11] = 7
+    kernel_size: Literal[3, 5, 7, 9, 11] = 7
     head: Annotated[int, Range(1, 65536)] = 32
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
 

@@ -41,7 +41,7 @@ class MultiscalePixelCNNConfig(ImageConfig):
 
     hidden: Annotated[tuple[int, ...], Range(1, 65536)] = (16, 40, 64)
     blocks: Annotated[tuple[int, ...], Range(1, 256)] = (1, 1, 3)
-    kernel: Literal[3, 5, 7, 9, 11] = 7
+    kernel_size: Literal[3, 5, 7, 9, 11] = 7
     head: Annotated[int, Range(1, 65536)] = 32
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
 
@@ -63,7 +63,7 @@ class MultiscalePixelCNN(AutoregressiveImageModel):
             c.shape[0] + COORDINATE_CHANNELS,
             c.hidden,
             c.blocks,
-            c.kernel,
+            c.kernel_size,
             lambda U, skip: GatedBlock(U, c.classes, c.dropout, skip=skip),
         )
         self.head = CategoricalHead(c.hidden[0], c.head, c.shape[0], c.levels)

@@ -50,7 +50,7 @@ class PixelCNN(AutoregressiveImageModel):
         c = config or PixelCNNConfig()
         super().__init__(c)
         C, U = c.shape[0], 2 * c.hidden
-        self.first = TypeAConv(C + COORDINATE_CHANNELS, U, c.kernel)
+        self.first = TypeAConv(C + COORDINATE_CHANNELS, U, c.kernel_size)
         g = channel_groups(U, C)
         self.here = ChannelMaskedConv(torch.arange(C), g, strict=True) if C > 1 else None
         self.V = nn.Linear(c.classes, U, bias=False) if c.classes else None

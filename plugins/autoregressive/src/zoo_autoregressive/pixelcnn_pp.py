@@ -44,7 +44,7 @@ class PixelCNNPPConfig(ImageConfig):
     levels: Annotated[int, Range(2, 65536)] = 256
     hidden: Annotated[int, Range(1, 65536)] = 160
     blocks: Annotated[tuple[int, ...], Range(1, 256)] = (5, 5, 10)
-    kernel: Literal[3, 5, 7, 9, 11] = 5
+    kernel_size: Literal[3, 5, 7, 9, 11] = 5
     mixtures: Annotated[int, Range(1, 64)] = 10
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.5
 
@@ -70,7 +70,7 @@ class PixelCNNPP(AutoregressiveImageModel):
             c.shape[0] + COORDINATE_CHANNELS,
             [c.hidden] * len(c.blocks),
             c.blocks,
-            c.kernel,
+            c.kernel_size,
             lambda U, skip: ResidualBlock(U, c.classes, c.dropout, skip=skip),
         )
         self.head = LogisticMixtureHead(c.hidden, c.mixtures, c.shape[0], c.levels)

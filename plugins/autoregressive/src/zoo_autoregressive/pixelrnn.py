@@ -45,7 +45,7 @@ class PixelRNN(AutoregressiveImageModel):
     ) -> None:
         c = config or PixelRNNConfig()
         super().__init__(c)
-        self.first = TypeAConv(c.shape[0] + COORDINATE_CHANNELS, 2 * c.hidden, c.kernel)
+        self.first = TypeAConv(c.shape[0] + COORDINATE_CHANNELS, 2 * c.hidden, c.kernel_size)
         self.layers = nn.ModuleList(layer(c) for _ in range(c.layers))
         self.head = CategoricalHead(2 * c.hidden, c.head, c.shape[0], c.levels)
 

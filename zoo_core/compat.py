@@ -21,6 +21,7 @@ __all__ = [
     "moved_attribute",
     "renamed_methods",
     "renamed_options",
+    "warn_renamed",
 ]
 
 MODULES = {
@@ -124,7 +125,7 @@ def renamed_methods(cls: type) -> None:
     for capability, methods in METHODS.items():
         if _lacks(cls, methods.values()) and not _lacks(cls, methods):
             old, new = ", ".join(methods), ", ".join(methods.values())
-            _warn(f"{capability} ({old}) of {cls.__qualname__}", new, stacklevel=4)
+            warn_renamed(f"{capability} ({old}) of {cls.__qualname__}", new, stacklevel=4)
             for name, replacement in methods.items():
                 setattr(cls, replacement, getattr(cls, name))
         elif _lacks(cls, methods) and not _lacks(cls, methods.values()):
@@ -138,7 +139,7 @@ def _lacks(cls: type, methods: Iterable[str]) -> bool:
 
 def _renamed_method(old: str, new: str) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        _warn(f"method {old}", new)
+        warn_renamed(f"method {old}", new)
         return getattr(self, new)(*args, **kwargs)
 
     return method
@@ -153,7 +154,7 @@ def _renamed(name: str, values: Mapping[str, Any], known: Container[str]) -> str
     new = OPTIONS.get(name)
     if name in known or new is None or new not in known or new in values:
         return name
-    _warn(f"option {name}", new, stacklevel=5)
+    warn_renamed(f"option {name}", new, stacklevel=5)
     return new
 
 
@@ -162,7 +163,7 @@ def moved_attribute(module: str, name: str) -> Any:
     home = ATTRIBUTES[module].get(name)
     if home is None:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
-    _warn(f"{module}.{name}", f"{home}.{name}", stacklevel=4)
+    warn_renamed(f"{module}.{name}", f"{home}.{name}", stacklevel=4)
     return getattr(import_module(home), name)
 
 
@@ -175,7 +176,7 @@ class _Moved:
         return ModuleSpec(name, self) if name in MODULES else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        _warn(spec.name, MODULES[spec.name])
+        warn_renamed(spec.name, MODULES[spec.name])
         module = import_module(MODULES[spec.name])
         spec.loader_state = module.__spec__
         return module
@@ -192,5 +193,6 @@ def install() -> None:
         sys.meta_path.append(_Moved())
 
 
-def _warn(old: str, new: str, *, stacklevel: int = 3) -> None:
+def warn_renamed(old: str, new: str, *, stacklevel: int = 3) -> None:
+    """Warn, from the caller of the caller by default, that `old` is now called `new`."""
     warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=stacklevel)

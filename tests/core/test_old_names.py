@@ -12,6 +12,7 @@ from zoo_core.catalog.capabilities import has
 from zoo_core.compat import ATTRIBUTES, METHODS, MODULES, OPTIONS
 from zoo_core.errors import ConfigError
 from zoo_core.model import GenerativeModel
+from zoo_core.plugin import LikelihoodKind, LikelihoodSpec, ModelSpec
 
 MOVED = [
     (module, name, home) for module, names in ATTRIBUTES.items() for name, home in names.items()
@@ -80,3 +81,16 @@ def test_old_methods_of_a_capability_call_the_new_ones(methods):
     for old, name in methods.items():
         with pytest.warns(DeprecationWarning, match=f"method {old} is now {name}"):
             assert getattr(model, old)(model.__new__(model), 1) == (name, (1,))
+
+
+SPEC = dict.fromkeys(("arch", "family", "density", "target", "config"), "x")
+
+
+def test_a_spec_may_still_name_the_default_likelihood_of_integers():
+    old = {"default_likelihood": "exact", "integer_likelihood": "bound"}
+    with pytest.warns(DeprecationWarning, match=r"default_likelihood=\('exact', 'bound'\)"):
+        spec = ModelSpec(**SPEC, **old)
+    kind = LikelihoodKind("exact", "equal")
+    served = [LikelihoodSpec(name, "x", kind) for name in old.values()]  # both serve both events
+    assert spec.likelihood_of(served, discrete=True) == "bound"
+    assert spec.likelihood_of(served, discrete=False) == "exact"

@@ -93,7 +93,7 @@ def _default(kind: str, model: "GenerativeModel", *, otherwise: str | None) -> s
         return otherwise
     name: str | None = getattr(entry.spec, f"default_{kind}")
     if kind == "likelihood":
-        name = entry.spec.likelihood_of(discrete=model.event.discrete)
+        name = current().default_likelihood(entry.spec, discrete=model.event.discrete)
     for dist in (entry.plugin.dist, CORE) if name is not None else ():
         owned = [e for e in current().all(kind) if e.spec.name == name and e.plugin.dist == dist]
         if any(_fits(model, e) for e in owned):

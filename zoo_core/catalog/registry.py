@@ -78,7 +78,7 @@ class ModelInfo:
             "tag": tag.tag if tag else None,
             "family": self.spec.family,
             "density": self.spec.density,
-            "likelihood": self.spec.likelihood_of(discrete=discrete),
+            "likelihood": current().default_likelihood(self.spec, discrete=discrete),
             "status": tag.status if tag else "architecture",
             "plugin": self.plugin.name,
             "params": tag.params if tag else None,
@@ -180,7 +180,11 @@ class Registry:
         wanted = {"density": density, "family": family, "license": license}
 
         def fits(row: ModelInfo) -> bool:
-            values = row.row()
+            values = {
+                "density": row.spec.density,
+                "family": row.spec.family,
+                "license": row.tag.license if row.tag else None,
+            }
             return (
                 fnmatchcase(row.name, pattern)
                 and pretrained in (None, row.pretrained)
@@ -191,6 +195,10 @@ class Registry:
             )
 
         return sorted(filter(fits, rows), key=lambda row: row.name)
+
+    def default_likelihood(self, spec: ModelSpec, *, discrete: bool) -> str | None:
+        """The likelihood that scores models of integers (`discrete`), or of continuous events."""
+        return spec.likelihood_of((e.spec for e in self.all("likelihood")), discrete=discrete)
 
     def tags(self, entry: Entry[ModelSpec]) -> list[Tag]:
         """The tags of an architecture; an unreadable one costs its plugin a line, not the list."""

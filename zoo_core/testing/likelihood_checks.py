@@ -49,7 +49,7 @@ def check_likelihood_is_of_the_declared_kind(subject: ModelSubject) -> None:
     assert tuple(found.nats.shape) == (n,), f"nats have shape {tuple(found.nats.shape)}"
     assert not bool(found.nats.isnan().any()), f"nats are {found.nats.tolist()}"
     assert bool((found.std_err >= 0).all()), f"standard errors are {found.std_err.tolist()}"
-    name = subject.spec.default_likelihood or ""
+    name = subject.default_likelihood or ""
     kinds = {(e.spec.kind.name, e.spec.kind.relation)
              for e in subject.registry.find("likelihood", name)}  # fmt: skip
     have = (found.kind.name, found.kind.relation)

@@ -18,8 +18,7 @@ def _flow(arch: str, target: str, **rest: Any) -> ModelSpec:
         target=f"{module}:{target}",
         config=f"{module}:{target}Config",
         capabilities=("Density", "Bijection"),
-        default_likelihood="exact_density",
-        integer_likelihood="deq_bound",
+        default_likelihood=("exact_density", "deq_bound"),
         default_loss="flow_nll",
         **rest,
     )

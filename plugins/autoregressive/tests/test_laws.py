@@ -177,10 +177,10 @@ def test_samples_equal_those_of_a_full_pass_per_value(make, event, classes):
     model = make(event, classes=classes).float()
     rng, cond = Rng(3, 16), None if classes is None else torch.arange(16) % classes
     with torch.no_grad():
-        wanted = uncached(model, rng, cond, temperature=1.5)
-        at_once = Sequential(temperature=1.5)(model, rng, cond)
+        reference = uncached(model, rng, cond, temperature=1.5)
+        fused = Sequential(temperature=1.5)(model, rng, cond)
         steps = Sequential(temperature=1.5)(model, rng, cond, trace=lambda i, x: None)
-    assert torch.equal(steps, wanted) and torch.equal(at_once, wanted)
+    assert torch.equal(steps, reference) and torch.equal(fused, reference)
 
 
 def test_samples_follow_the_distribution_and_score_its_entropy(make):
@@ -193,8 +193,9 @@ def test_samples_follow_the_distribution_and_score_its_entropy(make):
     entropy = -torch.xlogy(p, p).sum()
     assert abs(nats.mean() + entropy) < 4 * nats.std() / n**0.5
     code = (x.flatten(1) * torch.tensor([27, 9, 3, 1])).sum(1)
-    found = torch.bincount(code, minlength=81) / n
-    assert float((found - p).abs().sum()) / 2 < 0.05  # total variation; sampling error is 0.03
+    frequencies = torch.bincount(code, minlength=81) / n
+    total_variation = float((frequencies - p).abs().sum()) / 2
+    assert total_variation < 0.05  # sampling error is 0.03
 
 
 @pytest.mark.parametrize("trace", [None, lambda i, x: None], ids=["at_once", "steps"])

@@ -40,8 +40,8 @@ def score(model, x):
 
 
 def dataset(model, n):
-    parts = {"train": Split(events(model, n)), "valid": Split(events(model, 64, seed=2))}
-    return Dataset("drawn", model.event, zoo.Condition(), parts, "none", "drawn here")
+    splits = {"train": Split(events(model, n)), "valid": Split(events(model, 64, seed=2))}
+    return Dataset("drawn", model.event, zoo.Condition(), splits, "none", "drawn here")
 
 
 def state(model):
@@ -83,13 +83,13 @@ def test_one_or_two_events_are_too_few_to_start_from(model):
 
 
 def test_a_training_starts_alike_however_its_batch_is_split(model):
-    fresh, data, found = state(model), dataset(model, 64), []
+    fresh, data, states = state(model), dataset(model, 64), []
     for accumulate in (1, 8, 64):
         model.load_state_dict(fresh)
         config = replace(CONFIG, accumulate=accumulate, ema=0.9)
         zoo.train(model, data, config, progress=False)
-        found.append(state(model))
-    assert all(same(found[0], other) for other in found[1:])
+        states.append(state(model))
+    assert all(same(states[0], other) for other in states[1:])
 
 
 @pytest.mark.parametrize("arch", ["realnvp", "maf", "nsf_coupling"])
@@ -98,12 +98,12 @@ def test_standard_normals_score_as_such_from_the_first_step(arch, accumulate):
     torch.manual_seed(0)
     model = zoo.create(arch, shape=(8,))
     x = torch.randn(2064, 8, generator=torch.Generator().manual_seed(0))
-    parts = {"train": Split(x[:64])}
-    data = Dataset("normal", model.event, zoo.Condition(), parts, "none", "drawn here")
+    splits = {"train": Split(x[:64])}
+    data = Dataset("normal", model.event, zoo.Condition(), splits, "none", "drawn here")
     zoo.train(model, data, replace(CONFIG, accumulate=accumulate), progress=False)
     exact = torch.distributions.Normal(0, 1).log_prob(x[64:]).sum(1).mean()
-    found = float(model.log_likelihood(x[64:]).nats.mean())
-    assert -0.5 < found - float(exact) < 0
+    mean = float(model.log_likelihood(x[64:]).nats.mean())
+    assert -0.5 < mean - float(exact) < 0
 
 
 def test_batches_of_one_row_start_from_the_first_rows_of_the_epoch(model):

@@ -111,10 +111,10 @@ def test_the_bound_lies_below_log_p_and_reaches_it_with_k():
     model.float()
     gaps = []
     for k in (1, 8, 64):
-        found = model.log_likelihood(x, method="deq_bound", draws=128 // k, k=k)
-        slack = 4 * found.std_err + 1e-4
-        assert torch.all(found.nats <= log_p + slack)
-        gaps.append(float((log_p - found.nats).sum()))
+        bound = model.log_likelihood(x, method="deq_bound", draws=128 // k, k=k)
+        slack = 4 * bound.std_err + 1e-4
+        assert torch.all(bound.nats <= log_p + slack)
+        gaps.append(float((log_p - bound.nats).sum()))
     assert gaps[0] > gaps[1] > gaps[2] and gaps[2] < 0.05
 
 
@@ -184,9 +184,9 @@ def test_a_flow_of_integers_is_trained_scored_and_sampled(arch, dequantize):
     x = torch.randint(17, (6, 1, 4, 4), generator=torch.Generator().manual_seed(0))
     model.train().players()["model"].loss((x, None), Rng(0, 6), 0).total.backward()
     assert all(p.grad is not None and p.grad.any() for p in model.parameters())
-    whole, parts = model.log_likelihood(x), model.log_likelihood(x, batch_size=4)
+    whole, batched = model.log_likelihood(x), model.log_likelihood(x, batch_size=4)
     assert whole.kind.name == "deq_bound" and whole.kind.relation == "lower"
-    assert torch.allclose(whole.nats, parts.nats, atol=1e-4) and bool((whole.std_err > 0).all())
+    assert torch.allclose(whole.nats, batched.nats, atol=1e-4) and bool((whole.std_err > 0).all())
     drawn = model.sample(5, seed=1)
     assert drawn.dtype == torch.int64 and int(drawn.min()) >= 0 and int(drawn.max()) <= 16
     assert torch.equal(drawn[:2], model.sample(2, seed=1))
@@ -199,9 +199,9 @@ def test_the_default_likelihood_is_that_of_the_events():
 
 
 def test_numbers_of_the_wrong_kind_are_refused():
-    reals, integers = model_of(shape=(2,)), model_of(shape=(2,), levels=3)
+    continuous, integers = model_of(shape=(2,)), model_of(shape=(2,), levels=3)
     with pytest.raises(NoCapabilityError, match="deq_bound is for integers"):
-        reals.log_likelihood(torch.zeros(1, 2), method="deq_bound")
+        continuous.log_likelihood(torch.zeros(1, 2), method="deq_bound")
     with pytest.raises(NoCapabilityError, match="deq_bound"):
         integers.log_likelihood(torch.zeros(1, 2).long(), method="exact")
     with pytest.raises(NoCapabilityError):

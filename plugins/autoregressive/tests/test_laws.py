@@ -1,4 +1,4 @@
-"""The laws of autoregressive models: they normalize, respect their order, and cache exactly."""
+"""The laws of autoregressive models: normalization, causal order, and exact caches."""
 
 from fractions import Fraction
 from functools import partial
@@ -126,7 +126,7 @@ def test_no_conditional_sees_itself_or_what_comes_later(make, event):
 
 
 def neighbours(shape, position):
-    """The channel before, the pixel to the left and the pixel above, where there are some."""
+    """The channel before, the pixel to the left and the pixel above, if inside the image."""
     C, H, W = shape
     c, r, w = position // (H * W), position // W % H, position % W
     positions = {(c - 1, r, w), (c, r, w - 1), (c, r - 1, w)}
@@ -199,7 +199,7 @@ def test_samples_follow_the_distribution_and_score_its_entropy(make):
 
 
 @pytest.mark.parametrize("trace", [None, lambda i, x: None], ids=["at_once", "steps"])
-def test_completion_keeps_what_is_known_and_follows_it(make, trace):
+def test_inpainting_keeps_known_values_and_conditions_on_them(make, trace):
     model = make("binary")
     values, mask = images(model, 6), torch.zeros(6, 1, 3, 3, dtype=torch.bool)
     order = model.order()
@@ -216,7 +216,7 @@ def test_completion_keeps_what_is_known_and_follows_it(make, trace):
         assert torch.equal(drawn, x.flatten(1)[:, order[i]])
 
 
-def test_completion_warns_once_of_known_values_that_come_later_in_the_order(make, recwarn):
+def test_inpainting_warns_once_of_known_values_that_come_later_in_the_order(make, recwarn):
     model = make("binary").float()
     values, place = images(model, 4), model.order().tolist()
 

@@ -1,4 +1,4 @@
-"""Training brings every architecture closer to a known truth, which it cannot pass."""
+"""Training brings every architecture closer to a known true log p, which it cannot exceed."""
 
 import pytest
 import torch
@@ -63,7 +63,7 @@ def test_colour_photographs_are_learnt_sampled_and_scored(arch, size):
 
 
 def independent(data, x):
-    """Bits a value of x where all are drawn from the histogram of the training values."""
+    """Bits per value of x under the histogram of the training values."""
     counts = torch.bincount(data.split("train").x.flatten().long(), minlength=256) + 1.0
     return float(-(counts / counts.sum()).log2()[x].mean())
 

@@ -1,4 +1,4 @@
-"""The laws of flows: they invert, tell their Jacobian, normalize, and reach a Gaussian exactly."""
+"""The laws of flows: inverses, Jacobians, normalization, and an exact fit of a Gaussian."""
 
 import math
 
@@ -34,11 +34,11 @@ LINE_AND_PLANE = {
 }
 CONDITIONS = {"alone": {}, "classes": {"classes": 3}, "vector": {"vector": 2}}
 FLOAT32 = 2e-5
-"""How far x comes back off in float32, relative to the larger of 1 and its size."""
+"""Bound on the round-trip error of x in float32, relative to max(1, |x|)."""
 
 
 def scrambled(arch, std=0.05, **options):
-    """A model far from its fresh parameters, which are the identity in many places."""
+    """A model far from its initial parameters, with which many layers are the identity."""
     torch.manual_seed(0)
     model = zoo.create(arch, **options).eval()
     with torch.no_grad():
@@ -65,7 +65,7 @@ def conditions(model, n):
 
 
 def round_trip(model, n):
-    """How far x -> z -> x strays, relatively, and by how much the log-determinants differ."""
+    """The relative errors of x -> z -> x, and of the sum of both log-determinants."""
     x, cond = continuous_events(model, n), conditions(model, n)
     with torch.no_grad():
         z, ladj = model.forward_and_ladj(x, cond)

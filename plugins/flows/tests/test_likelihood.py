@@ -1,4 +1,4 @@
-"""What a flow says about integers: the bound, its preprocessing, and the traps of bits/dim."""
+"""Likelihoods of integers under flows: the bound, the preprocessing, and the units of bits/dim."""
 
 import math
 
@@ -133,7 +133,7 @@ def test_a_variational_dequantizer_is_a_density_on_the_unit_cube(event):
     assert abs(float(volume.mean()) - 1) < 5 * float(volume.std()) / n**0.5
 
 
-def test_a_variational_dequantizer_tells_its_jacobian():
+def test_a_variational_dequantizer_returns_its_log_determinant():
     options = {"dequantize": "variational", "hidden": 8}
     model = model_of(shape=(3,), levels=4, layers=1, preprocess=options).double()
     x = torch.tensor([[0, 3, 1]])
@@ -216,7 +216,7 @@ def test_one_draw_has_no_error_to_state_and_several_have():
     assert 0 < model.log_likelihood(x, draws=2).std_err < 1
 
 
-def test_reals_through_the_logit_are_of_the_unit_interval():
+def test_continuous_events_with_the_logit_lie_in_the_unit_interval():
     model = model_of(shape=(2,), preprocess={"logit": 0.1})
     assert (model.event.low, model.event.high) == (0.0, 1.0)
     x = model.sample(64)
@@ -226,7 +226,7 @@ def test_reals_through_the_logit_are_of_the_unit_interval():
 
 
 @pytest.mark.parametrize("arch", ["realnvp", "glow", "maf", "nsf_coupling"])
-def test_codes_of_integers_lead_back_to_them_and_paths_between_them_to_events(arch):
+def test_latents_of_integers_decode_to_them_and_interpolations_to_events(arch):
     model = model_of(arch, 0.05, shape=(1, 4, 4), levels=17, preprocess={"logit": 0.05})
     x = torch.randint(17, (4, 1, 4, 4), generator=torch.Generator().manual_seed(0))
     z = latent.encode(model, x)

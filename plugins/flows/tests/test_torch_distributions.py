@@ -1,4 +1,4 @@
-"""The laws of zuko's own tests for our transforms, and in its flows where zuko is installed."""
+"""The laws of zuko's tests, for our transforms, and for zuko's flows if it is installed."""
 
 import copy
 
@@ -39,7 +39,7 @@ TRANSFORMS = {
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
-def test_transform_inverts_and_tells_its_derivative(name):
+def test_transform_inverts_and_returns_its_log_derivative(name):
     t = TRANSFORMS[name]()
     assert isinstance(t, Transform) and t.domain.check(torch.zeros(1)) and t.bijective
     t.params = t.params.double()

@@ -8,14 +8,14 @@ https://arxiv.org/abs/1502.03509. One masked network gives all conditionals in o
     log p(x) = sum_d log softmax(f_d)[x_d]
 
 v holds the values x_1..x_D in the model's order on a scale from -1 to 1: row by row, channel by
-channel, or in a random order that a seed fixes (section 4.2). A are direct connections, M_A[d, d']
-= 1[d > d']. The degrees m(k) in 1..D-1 are not drawn: they rise evenly over the units of a layer.
-The units that see only the first i values are then a prefix of every layer, and sampling computes
-each unit once, when the last value it sees is drawn: a sample costs one forward pass. With
-`residual`, hidden layers have skip connections (Nash & Durkan, 2019, ResMADE). A class c adds U_l
-e_c to every pre-activation.
+channel, or in a random order that a seed fixes (section 4.2). A are direct connections with mask
+M_A[d, d'] = 1[d > d']. The degrees m(k) in 1..D-1 are not random: they rise evenly over the units
+of a layer. The units that see only the first i values are then a prefix of every layer, and
+sampling computes each unit once, when the last value it sees is drawn: a sample costs one forward
+pass. With `residual`, hidden layers have skip connections (Nash & Durkan, 2019, ResMADE). A class
+c adds U_l e_c to every pre-activation.
 
-Shapes: B batch, D = C H W positions, U units, K levels, F features a value (1 if K = 2).
+Shapes: B batch, D = C H W positions, U units, K levels, F features per value (1 if K = 2).
 """
 
 from dataclasses import dataclass

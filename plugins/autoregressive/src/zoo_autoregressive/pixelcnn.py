@@ -36,7 +36,7 @@ __all__ = ["PixelCNN", "PixelCNNConfig"]
 
 @dataclass(frozen=True)
 class PixelCNNConfig(StackConfig):
-    """The paper's depth on CIFAR-10 (table 1)."""
+    """A `StackConfig` with the 15 layers that the paper uses on CIFAR-10."""
 
     layers: Annotated[int, Range(1, 256)] = 15
 

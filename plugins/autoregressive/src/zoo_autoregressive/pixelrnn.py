@@ -32,7 +32,7 @@ __all__ = ["PixelRNN", "PixelRNNConfig"]
 
 @dataclass(frozen=True)
 class PixelRNNConfig(StackConfig):
-    """The paper's depth on MNIST."""
+    """A `StackConfig` with the 7 layers that the paper uses on MNIST."""
 
     layers: Annotated[int, Range(1, 256)] = 7
 

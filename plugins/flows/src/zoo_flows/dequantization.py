@@ -66,9 +66,8 @@ class VariationalDequantizer(nn.Module):
         dtype = next(self.parameters()).dtype
         eps = rng.normal(x.shape[1:], stream="u", step=step).to(dtype)
         log_q = Normal(eps.new_zeros(()), eps.new_zeros(())).log_prob(eps)
-        context = self._channels(
-            (2 * x.to(dtype) + 1) / self.levels - 1
-        )  # midpoints, from -1 to 1
+        midpoints = (2 * x.to(dtype) + 1) / self.levels - 1  # of the bins, from -1 to 1
+        context = self._channels(midpoints)
         y, ladj = self._couple(self._channels(eps), context)
         g = F.pixel_shuffle(y, 2) if self.image else y.view(x.shape)
         u = g.sigmoid()

@@ -38,7 +38,7 @@ from zoo_flows.preprocessing import Preprocess, event_of, preprocessing
 __all__ = ["MIN_INIT_EVENTS", "Flow", "FlowConfig"]
 
 MIN_INIT_EVENTS = 16
-"""The minimum number of events to estimate a mean and a variance from, to about a fifth."""
+"""Minimum number of events to estimate a mean and a variance from."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class FlowConfig:
     """Of events x: [D] for vectors, [C, H, W] for images."""
     levels: Annotated[int, Range(2, 65536)] | None = None
     classes: Annotated[int, Range(1, 65536)] | None = None
-    """The flow is conditioned on one of so many classes, given as cond."""
+    """Number of classes that the flow is conditioned on, given as cond."""
     vector: Annotated[int, Range(1, 65536)] | None = None
     """The flow is conditioned on a vector of this length, given as cond; shape is that of x."""
     preprocess: Preprocess = Preprocess()
@@ -107,7 +107,7 @@ class Flow(GenerativeModel, ABC):
         return log_p
 
     def sample_rows(self, rng: Rng, cond: Tensor | None = None) -> Tensor:
-        """One event per row of `rng`: f^-1 of a draw from N(0, I), as an event."""
+        """One event per row of `rng`: f^-1(z) of a draw z from N(0, I), rounded if integer."""
         base = self._base(len(rng), like=torch.empty(0, device=rng.device, dtype=self.dtype))
         x, _ = self.inverse_and_ladj(base.sample(rng, stream="z"), cond)
         check_reals(x, "x")

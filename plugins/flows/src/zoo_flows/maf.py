@@ -105,7 +105,7 @@ class MaskedAutoregressiveLayer(InvertibleLayer):
 
 
 class MAF(Flow):
-    """MaskedAutoregressiveLayer affine layers over a vector, or over the values of an image."""
+    """Masked autoregressive affine layers over a vector, or over the values of an image."""
 
     def __init__(self, config: MAFConfig | None = None) -> None:
         c = config or MAFConfig()

@@ -1,4 +1,4 @@
-"""Our kernels in other people's flows, and our flows as `torch.distributions`.
+"""Our kernels in other libraries' flows, and our flows as `torch.distributions`.
 
     flow = zuko.flows.NSF(features=64, context=8)
     flow = use_kernels(flow)                # the same function and parameters, our kernels

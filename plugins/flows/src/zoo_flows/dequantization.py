@@ -65,7 +65,7 @@ class VariationalDequantizer(nn.Module):
         """u (B, *S), in (0, 1), and log q(u|x) (B,)."""
         dtype = next(self.parameters()).dtype
         eps = rng.normal(x.shape[1:], stream="u", step=step).to(dtype)
-        log_q = Normal(eps.new_zeros(()), eps.new_zeros(())).log_prob(eps)
+        log_q = Normal.standard(*eps.shape, like=eps).log_prob(eps)
         midpoints = (2 * x.to(dtype) + 1) / self.levels - 1  # of the bins, from -1 to 1
         context = self._channels(midpoints)
         y, ladj = self._couple(self._channels(eps), context)

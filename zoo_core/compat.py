@@ -6,7 +6,7 @@ name; nothing is looked up twice or copied. What is here goes away one minor rel
 
 import sys
 import warnings
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import wraps
 from importlib import import_module
 from importlib.abc import Loader
@@ -16,12 +16,14 @@ from typing import Any, ParamSpec, TypeVar
 
 __all__ = [
     "ATTRIBUTES",
+    "METHODS",
     "MODULES",
     "OPTIONS",
     "install",
     "moved_attribute",
     "renamed_arguments",
     "renamed_fields",
+    "renamed_methods",
     "renamed_options",
     "warn_renamed",
 ]
@@ -67,6 +69,7 @@ MODULES = {
     "zoo_core.weights.hub.upload": "zoo_core.publishing",
     "zoo_core.weights.recognise": "zoo_core.weights.detect_format",
     "zoo_core.weights.shelf": "zoo_core.weights.local_repository",
+    "zoo_flows.compat": "zoo_flows.torch_distributions",
 }
 """Modules by their old names."""
 
@@ -123,12 +126,45 @@ OPTIONS = {
     "drop": "p_uncond",
     "guidance": "guidance_scale",
     "halvings": "downsamples",
+    "kernel": "kernel_size",
     "start": "t_min",
     "threshold": "dynamic_thresholding_ratio",
     "waves": "fourier_features",
 }
 """Options by their old names, in recipes, `zoo.json` files and calls by name. An old name means
 the new one only where a config has the new one and not the old."""
+
+METHODS = {"Conditionals": {"begin": "init_cache", "conditional": "decode_step"}}
+"""Methods of capabilities by their old names."""
+
+
+def renamed_methods(cls: type) -> None:
+    """Give a model class the methods of its capabilities under both names.
+
+    A class that defines the old methods has the capability, and warns when it is defined. On a
+    class with the new methods, the old names warn when they are called.
+    """
+    for capability, methods in METHODS.items():
+        if _lacks(cls, methods.values()) and not _lacks(cls, methods):
+            old, new = ", ".join(methods), ", ".join(methods.values())
+            warn_renamed(f"{capability} ({old}) of {cls.__qualname__}", new, stacklevel=4)
+            for name, replacement in methods.items():
+                setattr(cls, replacement, getattr(cls, name))
+        elif _lacks(cls, methods) and not _lacks(cls, methods.values()):
+            for name, replacement in methods.items():
+                setattr(cls, name, _renamed_method(name, replacement))
+
+
+def _lacks(cls: type, methods: Iterable[str]) -> bool:
+    return not all(callable(getattr(cls, name, None)) for name in methods)
+
+
+def _renamed_method(old: str, new: str) -> Callable[..., Any]:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        warn_renamed(f"method {old}", new)
+        return getattr(self, new)(*args, **kwargs)
+
+    return method
 
 
 def renamed_options(values: Mapping[str, Any], known: Container[str]) -> dict[str, Any]:

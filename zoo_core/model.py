@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from zoo_core import config as configs
 from zoo_core import likelihood, sampling
-from zoo_core.compat import moved_attribute
+from zoo_core.compat import moved_attribute, renamed_methods
 from zoo_core.contracts import Batch, Player
 from zoo_core.errors import NoCapabilityError
 from zoo_core.rng import Rng
@@ -34,6 +34,10 @@ class GenerativeModel(nn.Module):
     Subclasses are final: they call `super().__init__(config, event, condition)` first, where
     `config` is a frozen dataclass from which the model can be built again.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        renamed_methods(cls)
 
     def __init__(self, config: Any, event: Event, condition: Condition | None = None) -> None:
         super().__init__()

@@ -95,7 +95,7 @@ def _weights(k: int) -> tuple[Tensor, Tensor]:
 
 def _raster(k: int) -> Build:
     def build() -> Call:
-        from zoo_autoregressive.incremental_decoding import RasterConv, Whole
+        from zoo_autoregressive.incremental_decoding import FullPass, RasterConv
 
         everything = torch.ones(FEATURES, FEATURES, dtype=torch.bool)
         conv = RasterConv(FEATURES, FEATURES, k // 2 + 1, k, left=k // 2, mask=everything)
@@ -103,7 +103,7 @@ def _raster(k: int) -> Build:
             conv.weight.copy_(_weights(k)[0])
             nn.init.zeros_(conv.bias)
         conv.to(device(), memory_format=torch.channels_last)
-        return _step(lambda x: Whole(SIDE, SIDE, None).conv(conv, x), conv)
+        return _step(lambda x: FullPass(SIDE, SIDE, None).conv(conv, x), conv)
 
     return build
 

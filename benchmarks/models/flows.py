@@ -55,13 +55,15 @@ def _density(flow: nn.Module) -> Density:
 def _ours(layers: int) -> Flow:
     from zoo_flows.bijections import Chain, Flip
     from zoo_flows.couplings import SplineCoupling, flat_spline
-    from zoo_flows.networks import MLP
+    from zoo_flows.networks import ResidualMLP
 
     half = FEATURES // 2
     width = half * (3 * BINS - 1)
 
     def layer() -> list[Any]:
-        net = MLP(half, width, hidden=HIDDEN, blocks=BLOCKS, initial=flat_spline(half, BINS))
+        net = ResidualMLP(
+            half, width, hidden=HIDDEN, blocks=BLOCKS, initial=flat_spline(half, BINS)
+        )
         return [SplineCoupling(net, half, bound=BOUND), Flip()]
 
     flow = Chain([part for _ in range(layers) for part in layer()])
@@ -113,7 +115,7 @@ def _zuko(layers: int) -> Flow:
 
 
 def _zuko_with_ours(layers: int) -> Flow:
-    from zoo_flows.compat import use_kernels
+    from zoo_flows.torch_distributions import use_kernels
 
     flow, _, _ = _zuko(layers)
     use_kernels(flow)
@@ -168,9 +170,9 @@ def _contestants(of: Callable[[Callable[[int], Flow], int], Build], layers: int)
 
 
 def _glow_ours() -> Call:
-    from zoo_flows.glow import Config, Glow
+    from zoo_flows.glow import Glow, GlowConfig
 
-    model = Glow(Config(shape=(3, 32, 32), scales=1, steps=8, hidden=HIDDEN // 8)).eval()
+    model = Glow(GlowConfig(shape=(3, 32, 32), scales=1, steps=8, hidden=HIDDEN // 8)).eval()
     _scattered(model)
     z = 0.1 * torch.randn(16, 3 * 32 * 32, generator=torch.Generator().manual_seed(0))
     z = z.to(device())

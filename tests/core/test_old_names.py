@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from zoo_core import Inpainting, config
+from zoo_core.catalog.capabilities import has
 from zoo_core.catalog.registry import current
-from zoo_core.compat import ATTRIBUTES, MODULES, OPTIONS, renamed_arguments
+from zoo_core.compat import ATTRIBUTES, METHODS, MODULES, OPTIONS, renamed_arguments
 from zoo_core.errors import ConfigError
-from zoo_core.plugin import ModelSpec
+from zoo_core.model import GenerativeModel
+from zoo_core.plugin import LikelihoodKind, LikelihoodSpec, ModelSpec
 
 MOVED = [
     (module, name, *(home.split(":") if ":" in home else (home, name)))
@@ -57,6 +59,45 @@ def test_an_old_option_means_the_new_one_where_a_config_has_that(old, new):
         assert config.from_dict(unchanged, {old: 2}) == unchanged(2, 0)
         with pytest.raises(ConfigError, match=f"unknown option {old}"):
             config.from_dict(renamed, {old: 2, new: 3})  # which one is meant?
+
+
+REST = {"order": lambda self: [0], "logits": lambda self, x, cond=None: x}
+
+
+@pytest.mark.parametrize(("capability", "methods"), METHODS.items())
+def test_a_model_with_the_old_methods_of_a_capability_has_it(capability, methods):
+    old = {name: lambda self, *args, name=name: (name, args) for name in methods}
+    with pytest.warns(DeprecationWarning, match=f"of Old is now {', '.join(methods.values())}"):
+        model = type("Old", (GenerativeModel,), {**REST, **old})
+    assert has(model.__new__(model), capability)
+    for name, new in methods.items():
+        assert getattr(model, new)(None, 1, 2) == (name, (1, 2))
+
+
+@pytest.mark.parametrize("methods", METHODS.values())
+def test_old_methods_of_a_capability_call_the_new_ones(methods):
+    new = {name: lambda self, *args, name=name: (name, args) for name in methods.values()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = type("New", (GenerativeModel,), {**REST, **new})
+        alone = type("Alone", (GenerativeModel,), {next(iter(methods)): len})  # its own affair
+    assert not any(hasattr(alone, name) for name in methods.values())
+    for old, name in methods.items():
+        with pytest.warns(DeprecationWarning, match=f"method {old} is now {name}"):
+            assert getattr(model, old)(model.__new__(model), 1) == (name, (1,))
+
+
+SPEC = dict.fromkeys(("arch", "family", "density", "target", "config"), "x")
+
+
+def test_a_spec_may_still_name_the_default_likelihood_of_integers():
+    old = {"default_likelihood": "exact", "integer_likelihood": "bound"}
+    with pytest.warns(DeprecationWarning, match=r"default_likelihood=\('exact', 'bound'\)"):
+        spec = ModelSpec(**SPEC, **old)
+    kind = LikelihoodKind("exact", "equal")
+    served = [LikelihoodSpec(name, "x", kind) for name in old.values()]  # both serve both events
+    assert spec.likelihood_of(served, discrete=True) == "bound"
+    assert spec.likelihood_of(served, discrete=False) == "exact"
 
 
 def test_an_old_keyword_means_the_new_one():

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 import zoo_core as zoo
-from zoo_core.catalog.registry import use
+from zoo_core.catalog.registry import current, use
 from zoo_core.errors import NoCapabilityError, UnknownNameError, UsageError
+from zoo_core.plugin import ModelSpec
 
 SHARED = """
 import zoo_core as zoo
@@ -178,3 +179,15 @@ def test_an_unregistered_class_works_with_objects_and_says_how_to_be_named(minis
         model.log_likelihood(x)
     with pytest.raises(UnknownNameError, match="declare it by a zoo_models hook"):
         model.save("nowhere")
+
+
+def test_of_several_default_likelihoods_the_first_that_serves_the_events_is_taken():
+    def default(*names, discrete):
+        spec = ModelSpec("a", "f", "d", "m:A", "m:C", default_likelihood=names)
+        return current().default_likelihood(spec, discrete=discrete)
+
+    assert default("exact_density", "exact", discrete=False) == "exact_density"
+    assert default("exact_density", "exact", discrete=True) == "exact"
+    assert default("exact_density", "zoo:exact", "elbo", discrete=True) == "zoo:exact"
+    assert default("exact_density", "nothing_such", discrete=True) == "exact_density"
+    assert default(discrete=True) is None

@@ -89,11 +89,11 @@ class Conditionals(Protocol):
         """Logits of all conditionals in one pass, (B, *S) -> (B, *S, K), unnormalized."""
         ...
 
-    def begin(self, batch: int, cond: "Tensor | None" = None) -> Any:
+    def init_cache(self, batch: int, cond: "Tensor | None" = None) -> Any:
         """An empty cache for incremental decoding of B events."""
         ...
 
-    def conditional(self, x: "Tensor", i: int, cache: Any) -> "tuple[Tensor, Any]":
+    def decode_step(self, x: "Tensor", i: int, cache: Any) -> "tuple[Tensor, Any]":
         """Logits (B, K) of position `order()[i]` given the earlier values of x (B, *S), and the
         cache for position i + 1."""
         ...

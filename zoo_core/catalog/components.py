@@ -69,7 +69,7 @@ def likelihood(
         requested = _default(
             likelihoods,
             model,
-            lambda s: s.likelihood_of(discrete=model.event.discrete),
+            lambda s: current().default_likelihood(s, discrete=model.event.discrete),
             unregistered=None,
         )
     if requested is None:

@@ -65,7 +65,7 @@ class ModelInfo:
             "tag": tag.tag if tag else None,
             "family": self.spec.family,
             "density": self.spec.density,
-            "likelihood": self.spec.likelihood_of(discrete=discrete),
+            "likelihood": current().default_likelihood(self.spec, discrete=discrete),
             "status": tag.status if tag else "architecture",
             "plugin": self.plugin.name,
             "params": tag.params if tag else None,
@@ -154,7 +154,11 @@ class Registry:
         filters = {"density": density, "family": family, "license": license}
 
         def fits(row: ModelInfo) -> bool:
-            values = row.row()
+            values = {
+                "density": row.spec.density,
+                "family": row.spec.family,
+                "license": row.tag.license if row.tag else None,
+            }
             return (
                 fnmatchcase(row.name, pattern)
                 and pretrained in (None, row.pretrained)
@@ -165,6 +169,10 @@ class Registry:
             )
 
         return sorted(filter(fits, rows), key=lambda row: row.name)
+
+    def default_likelihood(self, spec: ModelSpec, *, discrete: bool) -> str | None:
+        """The likelihood that scores models of integers (`discrete`), or of continuous events."""
+        return spec.likelihood_of((e.spec for e in self.all("likelihood")), discrete=discrete)
 
     def tags(self, entry: Entry[ModelSpec]) -> list[Tag]:
         """The tags of an architecture; [] and a report on the plugin if one is unreadable."""

@@ -4,11 +4,12 @@ A spec says all that is needed to list and find a component without importing it
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
-from zoo_core.compat import renamed_fields
+from zoo_core.compat import renamed_fields, warn_renamed
 from zoo_core.errors import PluginError
 
 __all__ = [
@@ -120,9 +121,11 @@ class ModelSpec:
     target: str
     config: str
     capabilities: tuple[str, ...] = ()
-    default_likelihood: str | None = None
+    default_likelihood: str | tuple[str, ...] | None = None
+    """A name, or several: the default is the first that serves the model's events. A flow names
+    ("exact_density", "deq_bound")."""
     integer_likelihood: str | None = None
-    """The default for integer events, if it differs: a flow's bound, for instance."""
+    """Deprecated: the default for integers. Name both in `default_likelihood` instead."""
     default_sampler: str = "direct"
     default_loss: str | None = "nll"
     submodels: tuple[tuple[str, str], ...] = ()
@@ -137,9 +140,29 @@ class ModelSpec:
     def name(self) -> str:
         return self.arch
 
-    def likelihood_of(self, *, discrete: bool) -> str | None:
-        """The default likelihood for models of integers (`discrete`) or of reals."""
-        return (discrete and self.integer_likelihood) or self.default_likelihood
+    def __post_init__(self) -> None:
+        if self.integer_likelihood is not None:
+            both = (self.default_likelihood, self.integer_likelihood)
+            warn_renamed(
+                "ModelSpec.integer_likelihood", f"default_likelihood={both}", stacklevel=5
+            )
+
+    def likelihood_of(
+        self, likelihoods: Iterable["LikelihoodSpec"], *, discrete: bool
+    ) -> str | None:
+        """The default likelihood for models of integers (`discrete`), or of continuous events.
+
+        It is the first of several names that one of `likelihoods` has and serves such events, or
+        the first name if there is none.
+        """
+        if discrete and self.integer_likelihood is not None:
+            return self.integer_likelihood
+        names = self.default_likelihood
+        if names is None or isinstance(names, str):
+            return names
+        serving = {s.name for s in likelihoods if s.serves(discrete=discrete)}
+        first = next(iter(names), None)
+        return next((n for n in names if n.rpartition(":")[2] in serving), first)
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ def command(
     A lower bound of log p is an upper bound of bits.
     """
     from zoo_core.catalog import components as resolve
+    from zoo_core.catalog.registry import current
     from zoo_core.cli.heat_map import check_map, write_map
     from zoo_core.cli.models import dataset, load
 
@@ -88,7 +89,7 @@ def command(
         progress=settings.progress,
     )
     mean = scored.mean()
-    method = method or model.spec.likelihood_of(discrete=model.event.discrete)
+    method = method or current().default_likelihood(model.spec, discrete=model.event.discrete)
     value = {"model": name, "data": data, "split": split, "method": method, **mean.record()}
     if limit is not None and limit < len(events.x):
         remark(settings, f"{limit} of {len(events.x)} events, a permutation by seed {seed}")

@@ -49,7 +49,7 @@ def check_likelihood_is_of_the_declared_kind(subject: ModelSubject) -> None:
     assert tuple(ll.nats.shape) == (n,), f"nats have shape {tuple(ll.nats.shape)}"
     assert not bool(ll.nats.isnan().any()), f"nats are {ll.nats.tolist()}"
     assert bool((ll.std_err >= 0).all()), f"standard errors are {ll.std_err.tolist()}"
-    name = subject.spec.default_likelihood or ""
+    name = subject.default_likelihood or ""
     kinds = {
         (e.spec.kind.name, e.spec.kind.relation) for e in subject.registry.likelihoods.find(name)
     }
@@ -185,16 +185,16 @@ def check_conditionals_are_causal_and_make_log_prob(subject: ModelSubject) -> No
     with torch.no_grad():
         log_p = _conditional_log_p(model, x, cond)
         chosen = log_p.gather(-1, x.flatten(1).unsqueeze(-1)).squeeze(-1).sum(1)
-        cache, known = model.begin(len(x), cond), torch.zeros_like(x)
+        cache, known = model.init_cache(len(x), cond), torch.zeros_like(x)
         for i, position in enumerate(order):
             later = _conditional_log_p(model, known, cond)[:, position]
             gap = float((later - log_p[:, position]).abs().max())
             assert gap < 1e-4, (
                 f"logits of position {position} change with later values by {gap:.2g}"
             )
-            one, cache = model.conditional(known, i, cache)
+            one, cache = model.decode_step(known, i, cache)
             gap = float((one.log_softmax(-1) - log_p[:, position]).abs().max())
-            assert gap < 1e-4, f"conditional({i}) differs from logits() by {gap:.2g}"
+            assert gap < 1e-4, f"decode_step({i}) differs from logits() by {gap:.2g}"
             known.flatten(1)[:, position] = x.flatten(1)[:, position]
         if isinstance(model, Density):
             gap = float((chosen - model.log_prob(x, cond)).abs().max())

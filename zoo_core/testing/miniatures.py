@@ -81,10 +81,10 @@ class _Conditionals:
     def logits(self: Any, x: Tensor, cond: Tensor | None = None) -> Tensor:
         return self._law(len(x)).logits
 
-    def begin(self, batch: int, cond: Tensor | None = None) -> None:
+    def init_cache(self, batch: int, cond: Tensor | None = None) -> None:
         return None
 
-    def conditional(self: Any, x: Tensor, i: int, cache: Any) -> tuple[Tensor, Any]:
+    def decode_step(self: Any, x: Tensor, i: int, cache: Any) -> tuple[Tensor, Any]:
         return self.logits(x).flatten(1, -2)[:, i], cache
 
 

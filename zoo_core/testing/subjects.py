@@ -99,6 +99,11 @@ class ModelSubject:
         return self.spec.default_likelihood is not None
 
     @property
+    def default_likelihood(self) -> str | None:
+        """The likelihood by which models of this size are scored."""
+        return self.registry.default_likelihood(self.spec, discrete=self.event.discrete)
+
+    @property
     def exact(self) -> bool:
         """Whether its likelihood claims to be equal to log p."""
         return any(spec.kind.relation == "equal" for spec in self._likelihoods)
@@ -111,7 +116,7 @@ class ModelSubject:
     @property
     def _likelihoods(self) -> list[LikelihoodSpec]:
         try:
-            entries = self.registry.likelihoods.find(self.spec.default_likelihood or "none")
+            entries = self.registry.likelihoods.find(self.default_likelihood or "none")
         except UnknownNameError:
             return []  # scoring fails, and says so
         return [entry.spec for entry in entries]

@@ -120,7 +120,7 @@ def _body(repo: str, spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[s
 def _facts(spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     data = metadata.get("data")
     yield "density type", spec.density
-    yield "likelihood", _likelihood(spec)
+    yield "likelihood", _likelihood(spec, metadata)
     yield "sampler", spec.default_sampler
     yield "events", json.dumps(metadata.get("event"))
     yield "condition", json.dumps(metadata.get("condition"))
@@ -133,12 +133,14 @@ def _facts(spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[tuple[str, 
     yield "plugin", f"{metadata.get('plugin')} {metadata.get('plugin_version')}"
 
 
-def _likelihood(spec: ModelSpec) -> str:
-    """The kind of the default likelihood, preceded by its relation to log p."""
-    name = spec.default_likelihood
+def _likelihood(spec: ModelSpec, metadata: Mapping[str, Any]) -> str:
+    """The kind of the default likelihood behind the sign of its relation to log p."""
+    event, registry = metadata.get("event"), current()
+    discrete = isinstance(event, Mapping) and event.get("levels") is not None
+    name = registry.default_likelihood(spec, discrete=discrete)
     if name is None:
         return "none: samples only"
-    kinds = [e.spec.kind for e in current().likelihoods if e.spec.name == name]
+    kinds = [e.spec.kind for e in registry.likelihoods if e.spec.name == name]
     return f"log p {kinds[0].sign} {kinds[0].name}" if kinds else name
 
 

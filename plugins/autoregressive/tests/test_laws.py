@@ -1,4 +1,4 @@
-"""The laws of autoregressive models: they normalize, respect their order, and cache exactly."""
+"""The laws of autoregressive models: normalization, causal order, and exact caches."""
 
 from fractions import Fraction
 from functools import partial
@@ -7,20 +7,13 @@ from itertools import product
 import pytest
 import torch
 
-from zoo_autoregressive.diagonal_bilstm import Config as DiagonalConfig
-from zoo_autoregressive.diagonal_bilstm import DiagonalBiLSTM
-from zoo_autoregressive.gated_pixelcnn import Config as PixelConfig
-from zoo_autoregressive.gated_pixelcnn import GatedPixelCNN
-from zoo_autoregressive.image_model import constants
-from zoo_autoregressive.made import MADE
-from zoo_autoregressive.made import Config as MadeConfig
-from zoo_autoregressive.multiscale_pixelcnn import Config as MultiscaleConfig
-from zoo_autoregressive.multiscale_pixelcnn import MultiscalePixelCNN
-from zoo_autoregressive.pixelcnn import Config as PlainConfig
-from zoo_autoregressive.pixelcnn import PixelCNN
-from zoo_autoregressive.pixelcnn_pp import Config as PPConfig
-from zoo_autoregressive.pixelcnn_pp import PixelCNNPP
-from zoo_autoregressive.row_lstm import Config as RowConfig
+from zoo_autoregressive.diagonal_bilstm import DiagonalBiLSTM, PixelRNNConfig
+from zoo_autoregressive.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNConfig
+from zoo_autoregressive.image_model import coordinate_channels
+from zoo_autoregressive.made import MADE, MADEConfig
+from zoo_autoregressive.multiscale_pixelcnn import MultiscalePixelCNN, MultiscalePixelCNNConfig
+from zoo_autoregressive.pixelcnn import PixelCNN, PixelCNNConfig
+from zoo_autoregressive.pixelcnn_pp import PixelCNNPP, PixelCNNPPConfig
 from zoo_autoregressive.row_lstm import RowLSTM
 from zoo_autoregressive.samplers import Sequential, draw
 from zoo_core import Inpainting, Rng
@@ -28,35 +21,42 @@ from zoo_core.errors import ZooWarning
 from zoo_kernels import backend, backends
 
 MODELS = {
-    "made": lambda **event: MADE(MadeConfig(hidden=24, layers=3, **event)),
-    "made_residual": lambda **event: MADE(MadeConfig(hidden=24, residual=True, **event)),
+    "made": lambda **event: MADE(MADEConfig(hidden=24, layers=3, **event)),
+    "made_residual": lambda **event: MADE(MADEConfig(hidden=24, residual=True, **event)),
     "made_random": lambda **event: MADE(
-        MadeConfig(hidden=24, order="random", order_seed=1, **event)
+        MADEConfig(hidden=24, order="random", order_seed=1, **event)
     ),
-    "made_indirect": lambda **event: MADE(MadeConfig(hidden=400, direct=False, **event)),
+    "made_indirect": lambda **event: MADE(MADEConfig(hidden=400, direct=False, **event)),
     "gated_pixelcnn": lambda **event: GatedPixelCNN(
-        PixelConfig(hidden=12, layers=3, kernel=5, head=24, **event)
+        GatedPixelCNNConfig(hidden=12, layers=3, kernel_size=5, head=24, **event)
     ),
     "gated_pixelcnn_coordinates": lambda **event: GatedPixelCNN(
-        PixelConfig(hidden=12, layers=3, kernel=5, head=24, coordinates=True, **event)
+        GatedPixelCNNConfig(hidden=12, layers=3, kernel_size=5, head=24, coordinates=True, **event)
     ),
     "pixelcnn": lambda **event: PixelCNN(
-        PlainConfig(hidden=12, layers=2, kernel=5, head=24, **event)
+        PixelCNNConfig(hidden=12, layers=2, kernel_size=5, head=24, **event)
     ),
     "pixelcnn_pp": lambda shape, **event: PixelCNNPP(
-        PPConfig(
+        PixelCNNPPConfig(
             (1 if shape[0] == 2 else shape[0], *shape[1:]),  # the head takes 1 or 3 channels
-            **{"hidden": 6, "blocks": (1, 1), "kernel": 5, "mixtures": 3, "dropout": 0.0, **event},
+            **{
+                "hidden": 6,
+                "blocks": (1, 1),
+                "kernel_size": 5,
+                "mixtures": 3,
+                "dropout": 0.0,
+                **event,
+            },
         )
     ),
     "row_lstm": lambda **event: RowLSTM(
-        RowConfig(**{"hidden": 6, "layers": 2, "kernel": 5, "head": 24, **event})
+        PixelRNNConfig(**{"hidden": 6, "layers": 2, "kernel_size": 5, "head": 24, **event})
     ),
     "diagonal_bilstm": lambda **event: DiagonalBiLSTM(
-        DiagonalConfig(**{"hidden": 6, "layers": 2, "kernel": 3, "head": 24, **event})
+        PixelRNNConfig(**{"hidden": 6, "layers": 2, "kernel_size": 3, "head": 24, **event})
     ),
     "multiscale_pixelcnn": lambda **event: MultiscalePixelCNN(
-        MultiscaleConfig(hidden=(6, 8), blocks=(1, 1), kernel=5, head=24, **event)
+        MultiscalePixelCNNConfig(hidden=(6, 8), blocks=(1, 1), kernel_size=5, head=24, **event)
     ),
 }
 EVENTS = {
@@ -126,11 +126,11 @@ def test_no_conditional_sees_itself_or_what_comes_later(make, event):
 
 
 def neighbours(shape, position):
-    """The channel before, the pixel to the left and the pixel above, where there are some."""
+    """The channel before, the pixel to the left and the pixel above, if inside the image."""
     C, H, W = shape
     c, r, w = position // (H * W), position // W % H, position % W
-    places = {(c - 1, r, w), (c, r, w - 1), (c, r - 1, w)}
-    return [(a * H + b) * W + d for a, b, d in places if min(a, b, d) >= 0]
+    positions = {(c - 1, r, w), (c, r, w - 1), (c, r - 1, w)}
+    return [(a * H + b) * W + d for a, b, d in positions if min(a, b, d) >= 0]
 
 
 @pytest.mark.parametrize("event", EVENTS)
@@ -163,10 +163,10 @@ def test_cached_conditionals_equal_those_of_the_full_pass(make, event):
     model = make(event, classes=3)
     x, cond = images(model, 5), torch.tensor([0, 1, 2, 1, 0])
     full = model.logits(x, cond).flatten(1, 3)
-    cache = model.begin(5, cond)
+    cache = model.init_cache(5, cond)
     known = torch.zeros_like(x)
     for i, position in enumerate(model.order().tolist()):
-        logits, cache = model.conditional(known, i, cache)
+        logits, cache = model.decode_step(known, i, cache)
         assert torch.allclose(logits, full[:, position], rtol=1e-10, atol=1e-10), i
         known.view(5, -1)[:, position] = x.view(5, -1)[:, position]
 
@@ -177,10 +177,10 @@ def test_samples_equal_those_of_a_full_pass_per_value(make, event, classes):
     model = make(event, classes=classes).float()
     rng, cond = Rng(3, 16), None if classes is None else torch.arange(16) % classes
     with torch.no_grad():
-        wanted = uncached(model, rng, cond, temperature=1.5)
-        at_once = Sequential(temperature=1.5)(model, rng, cond)
+        reference = uncached(model, rng, cond, temperature=1.5)
+        fused = Sequential(temperature=1.5)(model, rng, cond)
         steps = Sequential(temperature=1.5)(model, rng, cond, trace=lambda i, x: None)
-    assert torch.equal(steps, wanted) and torch.equal(at_once, wanted)
+    assert torch.equal(steps, reference) and torch.equal(fused, reference)
 
 
 def test_samples_follow_the_distribution_and_score_its_entropy(make):
@@ -193,12 +193,13 @@ def test_samples_follow_the_distribution_and_score_its_entropy(make):
     entropy = -torch.xlogy(p, p).sum()
     assert abs(nats.mean() + entropy) < 4 * nats.std() / n**0.5
     code = (x.flatten(1) * torch.tensor([27, 9, 3, 1])).sum(1)
-    found = torch.bincount(code, minlength=81) / n
-    assert float((found - p).abs().sum()) / 2 < 0.05  # total variation; sampling error is 0.03
+    frequencies = torch.bincount(code, minlength=81) / n
+    total_variation = float((frequencies - p).abs().sum()) / 2
+    assert total_variation < 0.05  # sampling error is 0.03
 
 
 @pytest.mark.parametrize("trace", [None, lambda i, x: None], ids=["at_once", "steps"])
-def test_completion_keeps_what_is_known_and_follows_it(make, trace):
+def test_inpainting_keeps_known_values_and_conditions_on_them(make, trace):
     model = make("binary")
     values, mask = images(model, 6), torch.zeros(6, 1, 3, 3, dtype=torch.bool)
     order = model.order()
@@ -215,7 +216,7 @@ def test_completion_keeps_what_is_known_and_follows_it(make, trace):
         assert torch.equal(drawn, x.flatten(1)[:, order[i]])
 
 
-def test_completion_warns_once_of_known_values_that_come_later_in_the_order(make, recwarn):
+def test_inpainting_warns_once_of_known_values_that_come_later_in_the_order(make, recwarn):
     model = make("binary").float()
     values, place = images(model, 4), model.order().tolist()
 
@@ -246,7 +247,7 @@ def test_row_of_samples_does_not_depend_on_how_many(make):
 
 def test_a_random_order_is_fixed_by_its_seed():
     orders = [
-        MADE(MadeConfig((1, 4, 4), hidden=8, order="random", order_seed=s)).order()
+        MADE(MADEConfig((1, 4, 4), hidden=8, order="random", order_seed=s)).order()
         for s in (0, 0, 1)
     ]
     assert torch.equal(orders[0], orders[1]) and not torch.equal(orders[0], orders[2])
@@ -285,7 +286,7 @@ def test_dropout_acts_in_training_only(make):
 @pytest.mark.parametrize("levels", [2, 5])
 def test_every_backend_draws_the_same_images(levels):
     torch.manual_seed(0)
-    config = PixelConfig((1, 5, 6), levels=levels, classes=3, hidden=16, layers=3, head=8)
+    config = GatedPixelCNNConfig((1, 5, 6), levels=levels, classes=3, hidden=16, layers=3, head=8)
     model = GatedPixelCNN(config).eval()
     rng, cond = Rng(7, 32), torch.arange(32) % 3
     with torch.no_grad():
@@ -297,10 +298,10 @@ def test_every_backend_draws_the_same_images(levels):
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (8, 8), (28, 28), (5, 32)])
-def test_places_are_the_exact_ones_rounded_once(height, width):
+def test_coordinates_are_the_exact_ones_rounded_once(height, width):
     def exact(n):
         return [float(Fraction(2 * i, n - 1) - 1) for i in range(n)] if n > 1 else [-1.0]
 
-    rows, columns = constants(height, width)[1:]
+    rows, columns = coordinate_channels(height, width)[1:]
     assert torch.equal(rows[:, 0], torch.tensor(exact(height)))
     assert torch.equal(columns[0], torch.tensor(exact(width)))

@@ -17,16 +17,16 @@ from zoo_core.likelihoods.per_dimension import log_prob_map
 def test_map_of_log_p_adds_up_to_it(arch):
     model = zoo.create(arch, shape=(3, 4, 3), levels=5, classes=2, hidden=6)
     x, cond = torch.randint(5, (7, 3, 4, 3)), torch.arange(7) % 2
-    found = log_prob_map(model, x, cond=cond, batch_size=3)
-    wanted = model.log_likelihood(x, cond=cond).nats
-    assert found.shape == x.shape and torch.all(found <= 0)
-    assert torch.allclose(found.flatten(1).sum(1), wanted, rtol=1e-4)
+    per_value = log_prob_map(model, x, cond=cond, batch_size=3)
+    nats = model.log_likelihood(x, cond=cond).nats
+    assert per_value.shape == x.shape and torch.all(per_value <= 0)
+    assert torch.allclose(per_value.flatten(1).sum(1), nats, rtol=1e-4)
 
 
 def test_heat_goes_from_black_over_red_and_yellow_to_white():
-    found = heat(torch.tensor([[[0.0, 1 / 3, 2 / 3, 1.0]]]))[0, :, 0].T
-    wanted = torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]])
-    assert torch.allclose(found, wanted, atol=1e-6)
+    colours = heat(torch.tensor([[[0.0, 1 / 3, 2 / 3, 1.0]]]))[0, :, 0].T
+    expected = torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]])
+    assert torch.allclose(colours, expected, atol=1e-6)
 
 
 def test_command_writes_the_map_as_numbers_and_as_a_picture(tmp_path, capsys):
@@ -35,10 +35,10 @@ def test_command_writes_the_map_as_numbers_and_as_a_picture(tmp_path, capsys):
         assert main([*arguments, "--map", str(path)]) == 0
         return json.loads(capsys.readouterr().out)
 
-    found = run(tmp_path / "map.npz")
+    result = run(tmp_path / "map.npz")
     nats = np.load(tmp_path / "map.npz")["x"]
-    assert nats.shape == (9, 1, 8, 8) and found["map"] == str(tmp_path / "map.npz")
-    assert nats.sum((1, 2, 3)).mean() == pytest.approx(-found["nats"], rel=1e-5)
+    assert nats.shape == (9, 1, 8, 8) and result["map"] == str(tmp_path / "map.npz")
+    assert nats.sum((1, 2, 3)).mean() == pytest.approx(-result["nats"], rel=1e-5)
     run(tmp_path / "map.png")
     with Image.open(tmp_path / "map.png") as picture:
         assert picture.mode == "RGB" and float(picture.info["brightest"]) == nats.max()

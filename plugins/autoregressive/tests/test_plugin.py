@@ -28,9 +28,9 @@ def test_listing_the_family_imports_no_torch():
         "import sys, zoo_core as zoo; print(*zoo.list_models(family='autoregressive'));"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
-    assert {*ARCHES, *TAGS} <= set(found.stdout.split())
+    listing = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert listing.returncode == 0, listing.stderr
+    assert {*ARCHES, *TAGS} <= set(listing.stdout.split())
 
 
 def test_every_architecture_has_weights_of_digits_that_fit_a_wheel():

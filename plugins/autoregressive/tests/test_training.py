@@ -1,4 +1,4 @@
-"""Training brings every architecture closer to a known truth, which it cannot pass."""
+"""Training brings every architecture closer to a known true log p, which it cannot exceed."""
 
 import pytest
 import torch
@@ -7,12 +7,18 @@ import zoo_core as zoo
 
 SMALL = {
     "made": {"hidden": 128},
-    "row_lstm": {"hidden": 8, "layers": 2, "kernel": 5},
-    "diagonal_bilstm": {"hidden": 8, "layers": 1, "kernel": 5},
-    "pixelcnn": {"hidden": 12, "layers": 3, "kernel": 5},
-    "gated_pixelcnn": {"hidden": 12, "layers": 3, "kernel": 5},
-    "multiscale_pixelcnn": {"hidden": (12, 16), "blocks": (1, 1), "kernel": 5},
-    "pixelcnn_pp": {"hidden": 8, "blocks": (1, 1), "kernel": 5, "mixtures": 2, "dropout": 0.0},
+    "row_lstm": {"hidden": 8, "layers": 2, "kernel_size": 5},
+    "diagonal_bilstm": {"hidden": 8, "layers": 1, "kernel_size": 5},
+    "pixelcnn": {"hidden": 12, "layers": 3, "kernel_size": 5},
+    "gated_pixelcnn": {"hidden": 12, "layers": 3, "kernel_size": 5},
+    "multiscale_pixelcnn": {"hidden": (12, 16), "blocks": (1, 1), "kernel_size": 5},
+    "pixelcnn_pp": {
+        "hidden": 8,
+        "blocks": (1, 1),
+        "kernel_size": 5,
+        "mixtures": 2,
+        "dropout": 0.0,
+    },
 }
 
 
@@ -32,7 +38,7 @@ def test_true_log_p_of_ising_is_approached_from_below(arch):
 
 COLOUR = {
     "pixelcnn_pp": {"hidden": 12, "blocks": (1, 1), "mixtures": 4, "dropout": 0.0},
-    "gated_pixelcnn": {"hidden": 12, "layers": 3, "kernel": 5, "head": 48},
+    "gated_pixelcnn": {"hidden": 12, "layers": 3, "kernel_size": 5, "head": 48},
 }
 
 
@@ -57,7 +63,7 @@ def test_colour_photographs_are_learnt_sampled_and_scored(arch, size):
 
 
 def independent(data, x):
-    """Bits a value of x where all are drawn from the histogram of the training values."""
+    """Bits per value of x under the histogram of the training values."""
     counts = torch.bincount(data.split("train").x.flatten().long(), minlength=256) + 1.0
     return float(-(counts / counts.sum()).log2()[x].mean())
 

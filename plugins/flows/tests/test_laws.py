@@ -1,4 +1,4 @@
-"""The laws of flows: they invert, tell their Jacobian, normalize, and reach a Gaussian exactly."""
+"""The laws of flows: inverses, Jacobians, normalization, and an exact fit of a Gaussian."""
 
 import math
 
@@ -17,14 +17,16 @@ MODELS = {
     "realnvp_vector": ("realnvp", {"shape": (5,), "layers": 2, "blocks": 1, **SMALL}),
     "realnvp_image": ("realnvp", {"shape": (2, 4, 8), "layers": 2, "blocks": 1, **SMALL}),
     "realnvp_three_scales": (
-        "realnvp", {"shape": (1, 8, 8), "scales": 3, "layers": 1, "blocks": 1, **SMALL}),
+        "realnvp",
+        {"shape": (1, 8, 8), "scales": 3, "layers": 1, "blocks": 1, **SMALL},
+    ),
     "glow": ("glow", {"shape": (1, 8, 4), "steps": 2, **SMALL}),
     "glow_rgb": ("glow", {"shape": (3, 4, 4), "scales": 1, "steps": 2, **SMALL}),
     "maf_vector": ("maf", {"shape": (6,), "layers": 3, "blocks": 2, **SMALL}),
     "maf_image": ("maf", {"shape": (1, 3, 4), "layers": 2, "hidden": 40}),
     "nsf_vector": ("nsf_coupling", {"shape": (5,), "steps": 2, "bins": 5, **SMALL}),
     "nsf_image": ("nsf_coupling", {"shape": (2, 4, 4), "steps": 1, "blocks": 1, **SMALL}),
-}  # fmt: skip
+}
 LINE_AND_PLANE = {
     "realnvp": {"layers": 2, "blocks": 1},
     "maf": {"layers": 3},
@@ -32,11 +34,11 @@ LINE_AND_PLANE = {
 }
 CONDITIONS = {"alone": {}, "classes": {"classes": 3}, "vector": {"vector": 2}}
 FLOAT32 = 2e-5
-"""How far x comes back off in float32, relative to the larger of 1 and its size."""
+"""Bound on the round-trip error of x in float32, relative to max(1, |x|)."""
 
 
 def scrambled(arch, std=0.05, **options):
-    """A model far from its fresh parameters, which are the identity in many places."""
+    """A model far from its initial parameters, with which many layers are the identity."""
     torch.manual_seed(0)
     model = zoo.create(arch, **options).eval()
     with torch.no_grad():
@@ -45,7 +47,7 @@ def scrambled(arch, std=0.05, **options):
     return model
 
 
-def reals(model, n):
+def continuous_events(model, n):
     shape = (n, *model.event.shape)
     generator = torch.Generator().manual_seed(1)
     if model.event.high is not None:
@@ -63,8 +65,8 @@ def conditions(model, n):
 
 
 def round_trip(model, n):
-    """How far x -> z -> x strays, relatively, and by how much the log-determinants differ."""
-    x, cond = reals(model, n), conditions(model, n)
+    """The relative errors of x -> z -> x, and of the sum of both log-determinants."""
+    x, cond = continuous_events(model, n), conditions(model, n)
     with torch.no_grad():
         z, ladj = model.forward_and_ladj(x, cond)
         back, other = model.inverse_and_ladj(z, cond)
@@ -93,7 +95,7 @@ def test_inverse_undoes_forward_in_float32(name):
 def test_log_determinant_is_that_of_the_autograd_jacobian(name, preprocess):
     arch, options = MODELS[name]
     model = scrambled(arch, **options, preprocess=preprocess, classes=3).double()
-    x, cond = reals(model, 2), conditions(model, 2)
+    x, cond = continuous_events(model, 2), conditions(model, 2)
     for row in range(2):
         one = cond[row : row + 1]
 
@@ -158,7 +160,7 @@ def test_a_gaussian_is_fit_exactly(arch):
 def test_gradients_reach_every_parameter(name, condition):
     arch, options = MODELS[name]
     model = scrambled(arch, **options, **CONDITIONS[condition]).train()
-    x, cond = reals(model, 6), conditions(model, 6)
+    x, cond = continuous_events(model, 6), conditions(model, 6)
     (-model.log_prob(x, cond).mean()).backward()
     for parameter, p in model.named_parameters():
         assert p.grad is not None and p.grad.isfinite().all(), parameter
@@ -169,15 +171,15 @@ def test_gradients_reach_every_parameter(name, condition):
 def test_extreme_parameters_give_finite_numbers_or_a_clear_error(name):
     arch, options = MODELS[name]
     model = scrambled(arch, std=20.0, **options)
-    x = 5 * reals(model, 8)
+    x = 5 * continuous_events(model, 8)
     for act in (lambda: model.log_prob(x), lambda: model.sample(8)):
         try:
             with torch.no_grad():
-                found = act()
+                result = act()
         except zoo.NotFiniteError as error:
             assert "not finite" in str(error) and error.hint
         else:
-            assert found.isfinite().all()
+            assert result.isfinite().all()
 
 
 @pytest.mark.parametrize("bins", [2, 8, 64])
@@ -196,14 +198,14 @@ def test_a_spline_coupling_stays_finite_where_its_parameters_are_twenty_times_to
 def test_a_class_or_a_vector_changes_the_density():
     for arch, options in MODELS.values():
         model = scrambled(arch, **options, classes=2)
-        x = reals(model, 4)
+        x = continuous_events(model, 4)
         zero, one = (model.log_prob(x, torch.full((4,), c)) for c in (0, 1))
         assert torch.all((zero - one).abs() > 1e-4)
 
 
 def test_maf_density_sees_no_later_value_and_every_earlier_one():
     model = scrambled("maf", shape=(5,), layers=1, hidden=40, blocks=2).double()
-    x = reals(model, 1)[0]
+    x = continuous_events(model, 1)[0]
     jacobian = torch.func.jacrev(lambda v: model.forward_and_ladj(v[None])[0][0])(x)
     assert torch.all(jacobian.triu(1) == 0) and int((jacobian != 0).sum()) == 15
 
@@ -237,7 +239,7 @@ def test_shapes_and_conditions_that_make_no_sense_are_refused():
 def test_networks_in_half_precision_leave_the_maps_in_single(name):
     arch, options = MODELS[name]
     model = scrambled(arch, **options).train()
-    x = reals(model, 32)
+    x = continuous_events(model, 32)
     model.data_dependent_init((x, None), Rng(0, 32))
     with torch.autocast("cpu", torch.bfloat16):
         half, ladj = model.forward_and_ladj(x)
@@ -248,20 +250,20 @@ def test_networks_in_half_precision_leave_the_maps_in_single(name):
 
 
 class Largest(TorchDispatchMode):
-    """The most elements that a tensor has had inside the block; views count."""
+    """The maximum number of elements of any tensor made inside the block, views included."""
 
     elements = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        found = function(*args, **(kwargs or {}))
-        made = [t.numel() for t in tree_leaves(found) if isinstance(t, torch.Tensor)]
+        result = function(*args, **(kwargs or {}))
+        made = [t.numel() for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
         self.elements = max([self.elements, *made])
-        return found
+        return result
 
 
 def test_no_row_of_a_wide_vector_gets_a_matrix_of_its_own():
     model = scrambled("nsf_coupling", shape=(64,), steps=1, **SMALL)
-    x = reals(model, 32)
+    x = continuous_events(model, 32)
     with Largest() as largest:
         (-model.log_prob(x).mean()).backward()
         with torch.no_grad():
@@ -287,22 +289,26 @@ def test_the_triangles_are_the_matrix_that_is_kept(shape):
         for p in step.parameters():
             p.add_(0.1 * torch.randn_like(p))
         kept, back = step(x), step.inverse(step(x)[0])
-    W = step.matrix.p @ (step.matrix.lower.tril(-1) + torch.eye(shape[0])) @ (
-        step.matrix.upper.triu(1) + torch.diag(step.matrix.sign * step.matrix.log_s.exp())
-    )  # fmt: skip
+    W = (
+        step.matrix.p
+        @ (step.matrix.lower.tril(-1) + torch.eye(shape[0]))
+        @ (step.matrix.upper.triu(1) + torch.diag(step.matrix.sign * step.matrix.log_s.exp()))
+    )
     y = torch.einsum("ij,bj...->bi...", W, step.norm(x)[0])
-    for found in (kept, step(x)):
-        torch.testing.assert_close(found[0], y, rtol=1e-10, atol=1e-10)
-        torch.testing.assert_close(found[1], kept[1], rtol=1e-10, atol=1e-10)
+    for result in (kept, step(x)):
+        torch.testing.assert_close(result[0], y, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(result[1], kept[1], rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(back[0], x, rtol=1e-9, atol=1e-9)
 
 
 def test_wide_rows_agree_in_batches_of_every_size():
     model = scrambled("nsf_coupling", shape=(100,), steps=2, **SMALL)
-    x = reals(model, 64)
+    x = continuous_events(model, 64)
     with torch.no_grad():
-        wanted = [model.log_prob(x), *model.forward_and_ladj(x)]
+        whole = [model.log_prob(x), *model.forward_and_ladj(x)]
         for size in (1, 2, 7):
-            parts = [(model.log_prob(p), *model.forward_and_ladj(p)) for p in x.split(size)]
-            for found, want in zip(map(torch.cat, zip(*parts, strict=True)), wanted, strict=True):
-                torch.testing.assert_close(found, want, rtol=1e-5, atol=1e-4)
+            batches = [(model.log_prob(p), *model.forward_and_ladj(p)) for p in x.split(size)]
+            for batched, expected in zip(
+                map(torch.cat, zip(*batches, strict=True)), whole, strict=True
+            ):
+                torch.testing.assert_close(batched, expected, rtol=1e-5, atol=1e-4)

@@ -1,4 +1,4 @@
-"""What a flow says about integers: the bound, its preprocessing, and the traps of bits/dim."""
+"""Likelihoods of integers under flows: the bound, the preprocessing, and the units of bits/dim."""
 
 import math
 
@@ -111,10 +111,10 @@ def test_the_bound_lies_below_log_p_and_reaches_it_with_k():
     model.float()
     gaps = []
     for k in (1, 8, 64):
-        found = model.log_likelihood(x, method="deq_bound", draws=128 // k, k=k)
-        slack = 4 * found.std_err + 1e-4
-        assert torch.all(found.nats <= log_p + slack)
-        gaps.append(float((log_p - found.nats).sum()))
+        bound = model.log_likelihood(x, method="deq_bound", draws=128 // k, k=k)
+        slack = 4 * bound.std_err + 1e-4
+        assert torch.all(bound.nats <= log_p + slack)
+        gaps.append(float((log_p - bound.nats).sum()))
     assert gaps[0] > gaps[1] > gaps[2] and gaps[2] < 0.05
 
 
@@ -133,7 +133,7 @@ def test_a_variational_dequantizer_is_a_density_on_the_unit_cube(event):
     assert abs(float(volume.mean()) - 1) < 5 * float(volume.std()) / n**0.5
 
 
-def test_a_variational_dequantizer_tells_its_jacobian():
+def test_a_variational_dequantizer_returns_its_log_determinant():
     options = {"dequantize": "variational", "hidden": 8}
     model = model_of(shape=(3,), levels=4, layers=1, preprocess=options).double()
     x = torch.tensor([[0, 3, 1]])
@@ -184,9 +184,9 @@ def test_a_flow_of_integers_is_trained_scored_and_sampled(arch, dequantize):
     x = torch.randint(17, (6, 1, 4, 4), generator=torch.Generator().manual_seed(0))
     model.train().players()["model"].loss((x, None), Rng(0, 6), 0).total.backward()
     assert all(p.grad is not None and p.grad.any() for p in model.parameters())
-    whole, parts = model.log_likelihood(x), model.log_likelihood(x, batch_size=4)
+    whole, batched = model.log_likelihood(x), model.log_likelihood(x, batch_size=4)
     assert whole.kind.name == "deq_bound" and whole.kind.relation == "lower"
-    assert torch.allclose(whole.nats, parts.nats, atol=1e-4) and bool((whole.std_err > 0).all())
+    assert torch.allclose(whole.nats, batched.nats, atol=1e-4) and bool((whole.std_err > 0).all())
     drawn = model.sample(5, seed=1)
     assert drawn.dtype == torch.int64 and int(drawn.min()) >= 0 and int(drawn.max()) <= 16
     assert torch.equal(drawn[:2], model.sample(2, seed=1))
@@ -199,9 +199,9 @@ def test_the_default_likelihood_is_that_of_the_events():
 
 
 def test_numbers_of_the_wrong_kind_are_refused():
-    reals, integers = model_of(shape=(2,)), model_of(shape=(2,), levels=3)
+    continuous, integers = model_of(shape=(2,)), model_of(shape=(2,), levels=3)
     with pytest.raises(NoCapabilityError, match="deq_bound is for integers"):
-        reals.log_likelihood(torch.zeros(1, 2), method="deq_bound")
+        continuous.log_likelihood(torch.zeros(1, 2), method="deq_bound")
     with pytest.raises(NoCapabilityError, match="deq_bound"):
         integers.log_likelihood(torch.zeros(1, 2).long(), method="exact")
     with pytest.raises(NoCapabilityError):
@@ -216,7 +216,7 @@ def test_one_draw_has_no_error_to_state_and_several_have():
     assert 0 < model.log_likelihood(x, draws=2).std_err < 1
 
 
-def test_reals_through_the_logit_are_of_the_unit_interval():
+def test_continuous_events_with_the_logit_lie_in_the_unit_interval():
     model = model_of(shape=(2,), preprocess={"logit": 0.1})
     assert (model.event.low, model.event.high) == (0.0, 1.0)
     x = model.sample(64)
@@ -226,7 +226,7 @@ def test_reals_through_the_logit_are_of_the_unit_interval():
 
 
 @pytest.mark.parametrize("arch", ["realnvp", "glow", "maf", "nsf_coupling"])
-def test_codes_of_integers_lead_back_to_them_and_paths_between_them_to_events(arch):
+def test_latents_of_integers_decode_to_them_and_interpolations_to_events(arch):
     model = model_of(arch, 0.05, shape=(1, 4, 4), levels=17, preprocess={"logit": 0.05})
     x = torch.randint(17, (4, 1, 4, 4), generator=torch.Generator().manual_seed(0))
     z = latent.encode(model, x)

@@ -39,9 +39,9 @@ def test_listing_the_family_imports_no_torch():
         "import sys, zoo_core as zoo; print(*zoo.list_models(family='flows'));"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
-    assert {*ARCHS, *bundled(), *RECIPES} <= set(found.stdout.split())
+    listing = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert listing.returncode == 0, listing.stderr
+    assert {*ARCHS, *bundled(), *RECIPES} <= set(listing.stdout.split())
 
 
 def test_every_architecture_has_weights_for_digits_and_splines_for_a_toy():
@@ -124,9 +124,9 @@ def test_weights_for_digits_score_what_they_state_and_reach_the_goal(tag):
 def test_splines_come_within_three_hundredths_of_a_nat_of_the_true_entropy(tag):
     data = load_dataset(tag.partition(".")[2])
     x = data.split("test").x
-    found = zoo.load(tag).log_likelihood(x)
-    gap = data.truth(x) - found.nats  # KL(truth, model) in the mean
-    assert abs(float(found.nats.mean()) - stated(tag)[1]["nats"]) < 1e-3
+    scored = zoo.load(tag).log_likelihood(x)
+    gap = data.truth(x) - scored.nats  # KL(truth, model) in the mean
+    assert abs(float(scored.nats.mean()) - stated(tag)[1]["nats"]) < 1e-3
     assert float(gap.mean()) < 0.03
 
 
@@ -136,8 +136,8 @@ def test_numbers_of_the_readme_are_those_recorded_with_the_weights():
     for tag, params, value in rows:
         metadata, metric = stated(tag)
         assert int(params.replace(",", "")) == metadata["params"]
-        found = metric["bits_per_dim"] if tag.endswith(".digits") else metric["nats"]
-        assert value == f"{found:.3f}"
+        recorded = metric["bits_per_dim"] if tag.endswith(".digits") else metric["nats"]
+        assert value == f"{recorded:.3f}"
 
 
 @pytest.mark.parametrize("tag", [t for t in bundled() if t.endswith(".digits")])

@@ -319,10 +319,10 @@ class PeeksAhead(Coins):
         ones = self.odds + 0.5 * x.flip(1)
         return torch.stack((torch.zeros_like(ones), ones), -1)
 
-    def begin(self, batch, cond=None):
+    def init_cache(self, batch, cond=None):
         return None
 
-    def conditional(self, x, i, cache):
+    def decode_step(self, x, i, cache):
         return self.logits(x)[:, i], cache
 
 

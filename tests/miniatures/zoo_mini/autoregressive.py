@@ -45,10 +45,10 @@ class MiniAR(zoo.GenerativeModel):
         ones = self._ones(x)
         return torch.stack((torch.zeros_like(ones), ones), -1)
 
-    def begin(self, batch, cond=None):
+    def init_cache(self, batch, cond=None):
         return None
 
-    def conditional(self, x, i, cache):
+    def decode_step(self, x, i, cache):
         return self.logits(x).flatten(1, -2)[:, i], cache
 
     def log_prob(self, x, cond=None):
@@ -57,7 +57,7 @@ class MiniAR(zoo.GenerativeModel):
     def sample_rows(self, rng, cond=None):
         x = torch.zeros(len(rng), *self.event.shape, dtype=torch.int64, device=rng.device)
         for i in range(self.event.dims):
-            logits, _ = self.conditional(x, i, None)
+            logits, _ = self.decode_step(x, i, None)
             x.flatten(1)[:, i] = rng.categorical(logits, stream="pixel", step=i)
         return x
 

@@ -1,3 +1,14 @@
-"""Autoregressive models: a Density Zoo plugin. Importing it imports no torch."""
+"""Autoregressive models: a Density Zoo plugin.
+
+    from zoo_autoregressive import Sequential
+
+    x = model.sample(4, sampler=Sequential(temperature=0.9))
+
+The names are those of `__init__.pyi`. They resolve on first use, so that importing this package
+imports no torch.
+"""
+
+from zoo_core.plugin import attach
 
 __version__ = "0.2.0"
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

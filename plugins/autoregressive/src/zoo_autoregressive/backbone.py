@@ -1,15 +1,16 @@
-"""A causal U: two stacks of blocks at full, half, quarter... resolution, and back with skips.
+"""A causal U-Net: two stacks of blocks at falling, then rising resolution, with skip connections.
 
 The shape of PixelCNN++ (Salimans et al., 2017), https://arxiv.org/abs/1701.05517, sections 2.3
 and 2.4. The vertical stack v at (r, c) sees the rows above r, the horizontal stack h also the
-pixels to the left of c in row r. Both begin with what lies around the pixel, without it:
+pixels to the left of c in row r. The first convolution of each excludes the pixel itself:
 
     v = k columns of the n rows r - n .. r - 1,    h = n columns c - n .. c - 1 of row r
 
-Later convolutions include their own place: 2 x 3 centred in v, 2 x 2 up and to the left in h, and
-each block of h sees that of v. With stride 2 they halve the resolution, and a transposed 2 x 2
-doubles it (the paper's vertical one is 2 x 3). On the way up a block sees its partner's output on
-the way down. Blocks of the two architectures differ; this file takes them as they are.
+Later convolutions include their own position: 2 x 3 centred in v, 2 x 2 up and to the left in h,
+and each block of h sees that of v. With stride 2 they halve the resolution, and a transposed 2 x 2
+convolution doubles it (the paper's vertical one is 2 x 3). Each upsampling block has a skip
+connection from a downsampling block of the same scale. The architectures differ in their blocks,
+which are arguments here.
 
 Shapes: B batch, C channels, H rows, W columns, U units; scales are numbered from the finest.
 """
@@ -21,16 +22,16 @@ from torch import Tensor, nn
 
 from zoo_autoregressive.incremental_decoding import Pass, RasterConv
 
-__all__ = ["Block", "Trunk"]
+__all__ = ["Backbone", "TwoStackBlock"]
 
 Stack = Literal["vertical", "horizontal"]
 
 
-class Block(Protocol):
-    """One block of both stacks; `skip` is its partner's output, where it has a partner."""
+class TwoStackBlock(Protocol):
+    """One block of both stacks; `skip` is the output at the other end of its skip connection."""
 
     def vertical(self, v: Tensor, skip: Tensor | None, run: Pass) -> Tensor:
-        """v' (B, U, ., .); what the horizontal block needs of it is kept in the pass."""
+        """v' (B, U, ., .); stores in the pass what the horizontal stack needs."""
         ...
 
     def horizontal(self, h: Tensor, skip: Tensor | None, run: Pass) -> Tensor:
@@ -38,11 +39,11 @@ class Block(Protocol):
         ...
 
 
-class Trunk(nn.Module):
-    """Features of every pixel from all the earlier ones; `make(units, skip)` makes a block.
+class Backbone(nn.Module):
+    """Features of every pixel from the earlier ones.
 
-    `units[s]` is the width at scale s and `blocks[s]` the number of blocks on each way; the
-    coarsest scale has but one way.
+    `units[s]` is the width at scale s and `blocks[s]` the number of blocks of each path, down and
+    up; the coarsest scale has one path. `make(U, skip)` makes a block of U units.
     """
 
     def __init__(
@@ -50,13 +51,13 @@ class Trunk(nn.Module):
         inputs: int,
         units: Sequence[int],
         blocks: Sequence[int],
-        kernel: int,
+        kernel_size: int,
         make: Callable[[int, bool], nn.Module],
     ) -> None:
         super().__init__()
-        n, U = kernel // 2, units[0]
+        n, U = kernel_size // 2, units[0]
         finer, coarser = units[:-1], units[1:]
-        self.v_first = RasterConv(inputs, U, n, kernel, left=n)
+        self.v_first = RasterConv(inputs, U, n, kernel_size, left=n)
         self.h_first = RasterConv(inputs, U, 1, n, left=n - 1)
         self.link = nn.Conv2d(U, U, 1)
         self.down, self.up = nn.ModuleDict(), nn.ModuleDict()
@@ -78,18 +79,18 @@ class Trunk(nn.Module):
         )
 
     def vertical(self, above: Tensor, run: Pass) -> None:
-        """The vertical stack; `above` (B, I, ., W) is one row above the places of the pass."""
+        """Evaluate the vertical stack; `above` (B, I, ., W) is the input one row above."""
         v = run.conv(self.v_first, above)
-        run.keep(self.link, self.link(v))
-        self._walk("vertical", 0, v, run)
+        run.put(self.link, self.link(v))
+        self._down_and_up("vertical", 0, v, run)
 
     def horizontal(self, left: Tensor, run: Pass) -> Tensor:
-        """Features (B, U, ., .); `left` (B, I, ., .) is one column to the left."""
-        h = run.conv(self.h_first, left) + run.kept(self.link)
-        return self._walk("horizontal", 0, h, run)
+        """Features (B, U, ., .); `left` (B, I, ., .) is the input one column to the left."""
+        h = run.conv(self.h_first, left) + run.get(self.link)
+        return self._down_and_up("horizontal", 0, h, run)
 
-    def _walk(self, stack: Stack, s: int, x: Tensor, run: Pass) -> Tensor:
-        """Down from scale s and up again, where x is at this pass's places."""
+    def _down_and_up(self, stack: Stack, s: int, x: Tensor, run: Pass) -> Tensor:
+        """Down from scale s and up again; x is at the positions of the pass."""
         outputs = []
         for block in _blocks(self.before, s):
             x = getattr(block, stack)(x, None, run)
@@ -97,15 +98,15 @@ class Trunk(nn.Module):
         if s == len(self.after):
             return x
         y = run.down(_item(self.down[stack], s), x)
-        y = None if y is None else self._walk(stack, s + 1, y, run.coarser())
+        y = None if y is None else self._down_and_up(stack, s + 1, y, run.coarser())
         x = run.up(_item(self.up[stack], s), y)
         for block in _blocks(self.after, s):
             x = getattr(block, stack)(x, outputs.pop(), run)
         return x
 
 
-def _blocks(modules: nn.ModuleList, s: int) -> list[Block]:
-    return cast("list[Block]", list(cast(nn.ModuleList, modules[s])))
+def _blocks(modules: nn.ModuleList, s: int) -> list[TwoStackBlock]:
+    return cast("list[TwoStackBlock]", list(cast(nn.ModuleList, modules[s])))
 
 
 def _item(modules: nn.Module, s: int) -> Any:

@@ -1,4 +1,4 @@
-"""Diagonal BiLSTM: PixelRNN along both diagonals, which sees all earlier pixels.
+"""Diagonal BiLSTM: PixelRNN along both diagonals; each pixel sees all earlier ones.
 
 Pixel recurrent neural networks (van den Oord et al., 2016), https://arxiv.org/abs/1601.06759,
 sections 3.2, 3.3 and 3.5:
@@ -15,23 +15,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_autoregressive.incremental_decoding import Pass
+from zoo_autoregressive.layers import add_class
 from zoo_autoregressive.lstm import DiagonalCell, diagonal_scan, mirrored_scan
-from zoo_autoregressive.pixelrnn import Config, PixelRNN
+from zoo_autoregressive.pixelrnn import PixelRNN, PixelRNNConfig
 
-__all__ = ["Config", "DiagonalBiLSTM"]
+__all__ = ["DiagonalBiLSTM", "PixelRNNConfig"]
 
 
 class DiagonalBiLSTM(PixelRNN):
     """A residual stack of pairs of diagonal scans."""
 
-    def __init__(self, config: Config | None = None) -> None:
-        super().__init__(config, Layer)
+    def __init__(self, config: PixelRNNConfig | None = None) -> None:
+        super().__init__(config, DiagonalLayer)
 
 
-class Layer(nn.Module):
+class DiagonalLayer(nn.Module):
     """x + up(h_left + h_right), 2U to U to 2U features."""
 
-    def __init__(self, c: Config) -> None:
+    def __init__(self, c: PixelRNNConfig) -> None:
         super().__init__()
         U, self.dropout = c.hidden, c.dropout
         self.K_is = nn.Conv2d(2 * U, 8 * U, 1)  # [left | right]
@@ -40,10 +41,7 @@ class Layer(nn.Module):
         self.V = nn.Linear(c.classes, 8 * U, bias=False) if c.classes else None
 
     def forward(self, x: Tensor, run: Pass) -> Tensor:
-        y = self.K_is(x)
-        if self.V is not None:
-            y = y + self.V(run.e)[..., None, None]
-        left, right = y.chunk(2, 1)
+        left, right = add_class(self.K_is(x), self.V, run.e).chunk(2, 1)
         h = diagonal_scan(self.left, left, run) + mirrored_scan(self.right, right, run)
         added: Tensor = self.up(F.dropout(h, self.dropout, self.training))
         return x + added

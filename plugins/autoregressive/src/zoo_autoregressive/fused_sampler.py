@@ -1,8 +1,8 @@
-"""Gated PixelCNN for the sampling kernel: one call draws a batch of one-channel images.
+"""The fused sampler of Gated PixelCNN: one kernel call draws a batch of one-channel images.
 
-The kernel computes what `Layer` and `GatedPixelCNN.conditional` compute, pixel by pixel, with
-every cache inside; this file hands it the same weights. A temperature divides the head's last
-convolution. What the last layer lacks (v', h') enters as zeros.
+The kernel computes what `GatedLayer` and `GatedPixelCNN.decode_step` compute, pixel by pixel, with
+every cache inside; this file packs the weights for it. A temperature divides the head's last
+convolution. The last layer has no v' and h', so their weights are zeros.
 
 Shapes: B batch, H rows, W columns, U units, L layers, K levels.
 """
@@ -16,7 +16,7 @@ from zoo_core.plugin import Inpainting, rescale_levels
 from zoo_kernels import pixelcnn_sampler as kernel
 
 if TYPE_CHECKING:
-    from zoo_autoregressive.gated_pixelcnn import GatedPixelCNN, Layer
+    from zoo_autoregressive.gated_pixelcnn import GatedLayer, GatedPixelCNN
 
 __all__ = ["sample"]
 
@@ -43,13 +43,13 @@ def sample(
         shape=c.shape,
         head="binary" if c.levels == 2 else "softmax",
         levels=c.levels,
-        extra=model.constants.to(model.dtype) if c.coordinates else None,
+        extra=model.coordinates.to(model.dtype) if c.coordinates else None,
         fixed=None if fixed is None else torch.where(fixed.mask, fixed.observed.long(), -1),
         cond=None if cond is None else _shifts(model, cond),
     )
 
 
-def _convolutions(layer: "Layer") -> kernel.GatedLayer:
+def _convolutions(layer: "GatedLayer") -> kernel.GatedLayer:
     U = layer.v_row.out_channels
     residual, skip = (None, _pair(layer.out)) if layer.last else _halves(layer.out)
     zeros = layer.link.weight.new_zeros
@@ -75,7 +75,7 @@ def _pair(conv: nn.Conv2d) -> Pair:
 
 
 def _halves(conv: nn.Conv2d) -> tuple[Pair, Pair]:
-    """The two convolutions whose outputs one computes side by side."""
+    """The two convolutions that one convolution computes side by side."""
     (w_1, w_2), (b_1, b_2) = (t.chunk(2) for t in _pair(conv))
     return (w_1, b_1), (w_2, b_2)
 

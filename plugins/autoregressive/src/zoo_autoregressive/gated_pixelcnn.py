@@ -4,13 +4,13 @@ https://arxiv.org/abs/1606.05328. The vertical stack v sees all rows above, the 
 also the pixels to the left. With gate(y_1, y_2) = tanh(y_1) sigmoid(y_2) (eq. 2) a layer is
 
     n = v_col(v_row(v))                        k columns of the k//2 + 1 rows strictly above
-    v' = gate(n + v_here(v) + V_v e_c)         what row r adds here reaches later rows only
+    v' = gate(n + v_here(v) + V_v e_c)         v_here adds row r, which only later rows see
     g = gate(link(n) + h_row(h) + V_h e_c)     columns c - k//2 .. c
     h' = h + residual(g),  s' = s + skip(g)                                    (Fig. 2, eq. 4)
 
-and the head is relu, 1 x 1, relu, 1 x 1 on s. The first layer is of type A: its h_row ends one
-column before the pixel, and it has no residual. The others are of type B with k = 3. The last one
-has neither v' nor h'. A class c enters each gate through its one-hot e_c.
+and the head is relu, 1 x 1, relu, 1 x 1 on s. The first layer has mask A: its h_row ends one
+column before the pixel, and it has no residual. The others have mask B and k = 3. The last one has
+neither v' nor h'. A class c enters each gate through its one-hot e_c.
 
 The channels of a pixel are drawn in turn: horizontal features are split into C groups, and group
 c sees the channels before c of its own pixel, through mask A on the first layer's h_here, and
@@ -33,42 +33,45 @@ from zoo_autoregressive.heads import (
     features_per_value,
     split_channels,
 )
-from zoo_autoregressive.image_model import CONSTANTS, constants, encode, raster_order
-from zoo_autoregressive.layers import ChannelConv, channel_groups, gate
+from zoo_autoregressive.image_model import (
+    COORDINATE_CHANNELS,
+    ImageConfig,
+    coordinate_channels,
+    network_input,
+    raster_order,
+)
+from zoo_autoregressive.layers import ChannelMaskedConv, channel_groups, gate
 from zoo_core.plugin import Condition, Event, GenerativeModel, Inpainting, Range, one_hot
 
-__all__ = ["Config", "GatedPixelCNN"]
+__all__ = ["GatedPixelCNN", "GatedPixelCNNConfig"]
 
 
 @dataclass(frozen=True)
-class Config:
+class GatedPixelCNNConfig(ImageConfig):
     """Event, width and depth, and the first layer's k. `classes` makes it class-conditional.
 
-    `gain` multiplies the first weights of the vertical stack. A gate shrinks what it passes, so
-    that with PyTorch's own, 1, hardly anything of the image is left in v after a few layers.
-    With `coordinates` the first layer also sees the row and the column of a pixel; without, only
-    the zeros around the image tell where it is.
+    `gain` multiplies the initial weights of the vertical stack. Gates shrink their input, so with
+    PyTorch's initialization (gain 1) the signal in v vanishes after a few layers. With
+    `coordinates` the first layer also sees the row and the column of a pixel; without, only the
+    zero padding tells positions apart.
     """
 
-    shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
-    levels: Annotated[int, Range(2, 65536)] = 2
-    classes: Annotated[int, Range(1, 65536)] | None = None
     hidden: Annotated[int, Range(1, 65536)] = 128
     layers: Annotated[int, Range(2, 256)] = 10
-    kernel: Literal[3, 5, 7, 9, 11] = 7
+    kernel_size: Literal[3, 5, 7, 9, 11] = 7
     head: Annotated[int, Range(1, 65536)] = 32
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
     gain: Annotated[float, Range(0.0, 100.0, open=True)] = 1.0
     coordinates: bool = False
 
 
-class Layer(nn.Module):
-    """One gated layer of both stacks; `first` is of type A, `last` feeds the head alone."""
+class GatedLayer(nn.Module):
+    """One gated layer of both stacks; the `first` has mask A, the `last` only a skip output."""
 
-    def __init__(self, c: Config, *, first: bool = False, last: bool = False) -> None:
+    def __init__(self, c: GatedPixelCNNConfig, *, first: bool = False, last: bool = False) -> None:
         super().__init__()
         C, U = c.shape[0], c.hidden
-        inputs, k = (_inputs(c), c.kernel) if first else (U, 3)
+        inputs, k = (_inputs(c), c.kernel_size) if first else (U, 3)
         self.n, self.first, self.last, self.dropout = k // 2 + 1, first, last, c.dropout
         self.v_row = nn.Conv2d(inputs, U, (1, k), padding=(0, k // 2))
         self.v_col = nn.Conv2d(U, 2 * U, (self.n, 1))
@@ -76,9 +79,11 @@ class Layer(nn.Module):
         self.link = nn.Conv2d(2 * U, 2 * U, 1)
         g_in, g = torch.arange(C), channel_groups(U, C)
         earlier = nn.Conv2d(inputs, 2 * U, (1, self.n)) if first else None
-        self.h_row = earlier or ChannelConv(g, g.repeat(2), self.n)
-        self.h_here = ChannelConv(g_in, g.repeat(2), strict=True) if first and C > 1 else None
-        self.out = ChannelConv(g, g if last else g.repeat(2))  # [residual | skip], or skip
+        self.h_row = earlier or ChannelMaskedConv(g, g.repeat(2), self.n)
+        self.h_here = (
+            ChannelMaskedConv(g_in, g.repeat(2), strict=True) if first and C > 1 else None
+        )
+        self.out = ChannelMaskedConv(g, g if last else g.repeat(2))  # [residual | skip], or skip
         self.V = nn.Linear(c.classes, 2 * U if last else 4 * U, bias=False) if c.classes else None
         for conv in filter(None, (self.v_row, self.v_col, self.v_here)):
             conv.weight.data.mul_(c.gain)
@@ -95,13 +100,13 @@ class Layer(nn.Module):
         return v if self.v_here is None else self._drop(gate(n + self.v_here(v) + V_v))
 
     def window(self, h: Tensor) -> Tensor:
-        """Whole rows h, padded to what h_row takes."""
+        """Full rows h, padded for h_row."""
         return F.pad(h, (self.n, 0))[..., :-1] if self.first else F.pad(h, (self.n - 1, 0))
 
     def horizontal(
         self, link: Tensor, window: Tensor, h: Tensor, V_h: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """h' and skip(g) at the pixels of h, whose `window` reaches further to the left."""
+        """h' and skip(g) at the pixels of h; `window` also holds the pixels to their left."""
         y = link + self.h_row(window) + V_h
         if self.h_here is not None:
             y = y + self.h_here(h[:, : self.h_here.in_channels])
@@ -125,8 +130,8 @@ class Layer(nn.Module):
 
 
 @dataclass
-class Memory:
-    """What one layer remembers of B partly drawn images at row r, column c."""
+class LayerCache:
+    """The cache of one layer for B partly drawn images, at row r and column c."""
 
     V_v: Tensor
     V_h: Tensor
@@ -137,38 +142,38 @@ class Memory:
     here: Tensor  # (B, I or U, 1, 1) h at c
 
 
-def _inputs(c: Config) -> int:
-    return c.shape[0] + CONSTANTS * c.coordinates
+def _inputs(c: GatedPixelCNNConfig) -> int:
+    return c.shape[0] + COORDINATE_CHANNELS * c.coordinates
 
 
 class GatedPixelCNN(GenerativeModel):
-    """The stack of layers: `logits` runs it on images, `conditional` pixel by pixel."""
+    """The stack of layers: `logits` runs it on images, `decode_step` pixel by pixel."""
 
-    constants: Tensor
+    coordinates: Tensor
 
-    def __init__(self, config: Config | None = None) -> None:
-        c = config or Config()
+    def __init__(self, config: GatedPixelCNNConfig | None = None) -> None:
+        c = config or GatedPixelCNNConfig()
         condition = Condition("classes", c.classes) if c.classes else None
         super().__init__(c, Event(c.shape, levels=c.levels), condition)
-        E, H, W = CONSTANTS * c.coordinates, *c.shape[1:]
-        self.register_buffer("constants", constants(H, W)[:E], persistent=False)
+        E, H, W = COORDINATE_CHANNELS * c.coordinates, *c.shape[1:]
+        self.register_buffer("coordinates", coordinate_channels(H, W)[:E], persistent=False)
         C, last = c.shape[0], c.layers - 1
         self.layers = nn.ModuleList(
-            Layer(c, first=l == 0, last=l == last) for l in range(c.layers)
+            GatedLayer(c, first=l == 0, last=l == last) for l in range(c.layers)
         )
         g = channel_groups(c.head, C)
         per_value = torch.arange(C).repeat_interleave(features_per_value(c.levels))
         self.head = nn.Sequential(
             nn.ReLU(),
-            ChannelConv(channel_groups(c.hidden, C), g),
+            ChannelMaskedConv(channel_groups(c.hidden, C), g),
             nn.ReLU(),
-            ChannelConv(g, per_value),
+            ChannelMaskedConv(g, per_value),
         )
 
     def logits(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """All conditionals in one pass, (B, C, H, W) -> (B, C, H, W, K)."""
         e = self.one_hot(cond)
-        v = h = self._encode(x)
+        v = h = self._input(x)
         s = v.new_zeros(1)
         for layer in self.stack():
             v, h, skip = layer(v, h, e)
@@ -183,35 +188,37 @@ class GatedPixelCNN(GenerativeModel):
         """Pixels in raster order, the channels of a pixel in turn, int64 (D,)."""
         return raster_order(*self.config.shape)
 
-    def begin(self, batch: int, cond: Tensor | None = None) -> list[Memory]:
-        """The cache of images of which nothing is known: a memory a layer."""
+    def init_cache(self, batch: int, cond: Tensor | None = None) -> list[LayerCache]:
+        """The cache of each layer before the first value of each image is drawn."""
         e = self.one_hot(cond)
-        return [self._blank(layer, batch, e) for layer in self.stack()]
+        return [self._empty_cache(layer, batch, e) for layer in self.stack()]
 
-    def conditional(self, x: Tensor, i: int, cache: list[Memory]) -> tuple[Tensor, list[Memory]]:
+    def decode_step(
+        self, x: Tensor, i: int, cache: list[LayerCache]
+    ) -> tuple[Tensor, list[LayerCache]]:
         """Logits (B, K) of value `order()[i]`, given the earlier ones in x (B, C, H, W)."""
         pixel, channel = divmod(i, self.config.shape[0])
         r, c = divmod(pixel, self.config.shape[2])
         if channel == 0 and c > 0:
-            self._next_column(self._encode(x, slice(r, r + 1), slice(c - 1, c)), cache)
+            self._next_column(self._input(x, slice(r, r + 1), slice(c - 1, c)), cache)
         elif channel == 0 and r > 0:
-            self._next_row(self._encode(x, slice(r - 1, r)), cache)
-        s = self._pixel(self._encode(x, slice(r, r + 1), slice(c, c + 1)), c, cache)
+            self._next_row(self._input(x, slice(r - 1, r)), cache)
+        s = self._pixel(self._input(x, slice(r, r + 1), slice(c, c + 1)), c, cache)
         return self._split(self.head(s))[:, channel, 0, 0], cache
 
     @property
-    def draws_at_once(self) -> bool:
-        """Whether `draw_at_once` serves: one channel, in single or double precision."""
+    def supports_fused_sampling(self) -> bool:
+        """Whether the kernel supports this model: one channel, in float32 or float64."""
         return self.config.shape[0] == 1 and self.dtype in (torch.float32, torch.float64)
 
-    def draw_at_once(
+    def sample_fused(
         self, u: Tensor, cond: Tensor | None, *, fixed: Inpainting | None, temperature: float
     ) -> Tensor:
-        """What `Sequential` draws from uniforms (B, D), in one call of a kernel."""
+        """The draws of `Sequential` from uniforms u (B, D), in one call of a kernel."""
         return fused_sampler.sample(self, u, cond, fixed, temperature)
 
-    def _pixel(self, h: Tensor, c: int, cache: list[Memory]) -> Tensor:
-        """s (B, U, 1, 1) at column c, where h (B, I, 1, 1) is the pixel as far as it is known."""
+    def _pixel(self, h: Tensor, c: int, cache: list[LayerCache]) -> Tensor:
+        """s (B, U, 1, 1) at column c; h (B, I, 1, 1) holds the channels drawn so far."""
         s = h.new_zeros(1)
         for layer, m in zip(self.stack(), cache, strict=True):
             m.here = h
@@ -220,14 +227,14 @@ class GatedPixelCNN(GenerativeModel):
             s = s + skip
         return s
 
-    def _next_column(self, x: Tensor, cache: list[Memory]) -> None:
-        """Move on from the pixel x (B, I, 1, 1), all channels of which are now known."""
+    def _next_column(self, x: Tensor, cache: list[LayerCache]) -> None:
+        """Move past the pixel x (B, I, 1, 1), whose channels are all drawn."""
         cache[0].here = x
         for m in cache:
             m.left = torch.cat((m.left, m.here), -1)[..., 1:]
 
-    def _next_row(self, v: Tensor, cache: list[Memory]) -> None:
-        """Move on from the row v (B, I, 1, W), all of which is now known."""
+    def _next_row(self, v: Tensor, cache: list[LayerCache]) -> None:
+        """Move past the row v (B, I, 1, W), whose pixels are all drawn."""
         for layer, m in zip(self.stack(), cache, strict=True):
             m.above = torch.cat((m.above[:, :, 1:], layer.v_row(v)), 2)
             v = layer.vertical(m.below, v, m.V_v)
@@ -235,7 +242,7 @@ class GatedPixelCNN(GenerativeModel):
             m.link = layer.link(m.below)
             m.left = torch.zeros_like(m.left)
 
-    def _blank(self, layer: Layer, batch: int, e: Tensor | None) -> Memory:
+    def _empty_cache(self, layer: GatedLayer, batch: int, e: Tensor | None) -> LayerCache:
         W = self.config.shape[2]
         inputs = _inputs(self.config) if layer.first else self.config.hidden
         taps = layer.n if layer.first else layer.n - 1
@@ -243,18 +250,16 @@ class GatedPixelCNN(GenerativeModel):
         above = empty(batch, self.config.hidden, layer.n, W)
         below = layer.v_col(above)
         left, here = empty(batch, inputs, 1, taps), empty(batch, inputs, 1, 1)
-        return Memory(*layer.shifts(e), above, below, layer.link(below), left, here)
+        return LayerCache(*layer.shifts(e), above, below, layer.link(below), left, here)
 
-    def stack(self) -> list[Layer]:
+    def stack(self) -> list[GatedLayer]:
         """The layers, typed."""
-        return cast("list[Layer]", list(self.layers))
+        return cast("list[GatedLayer]", list(self.layers))
 
-    def _encode(
-        self, x: Tensor, rows: slice = slice(None), columns: slice = slice(None)
-    ) -> Tensor:
+    def _input(self, x: Tensor, rows: slice = slice(None), columns: slice = slice(None)) -> Tensor:
         """Inputs (B, I, ., .) at rows and columns of images x (B, C, H, W)."""
-        here = self.constants[:, rows, columns]
-        return encode(x[:, :, rows, columns], self.config.levels, here)
+        coordinates = self.coordinates[:, rows, columns]
+        return network_input(x[:, :, rows, columns], self.config.levels, coordinates)
 
     def one_hot(self, cond: Tensor | None) -> Tensor | None:
         """e_c (B, classes), or None without classes."""

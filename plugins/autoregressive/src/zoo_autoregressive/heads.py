@@ -1,11 +1,11 @@
-"""What turns the features of an autoregressive network into probabilities of K levels.
+"""Output heads: from the features of an autoregressive network to probabilities of K levels.
 
 A bit takes one feature l with p(x = 1) = sigmoid(l); K > 2 levels take K features. Values enter
 networks on an ordinal scale.
 
-Where features do not see their own pixel, its channels meet in the head: `Categorical` and
-`Mixture` let channel c see the channels before c beside the features. `Grouped` is for features
-that are split into channel groups, each of which may see the pixel's channels up to its own.
+If features do not depend on their own pixel, use `CategoricalHead` or `LogisticMixtureHead`, in
+which channel c also sees the channels before c. `ChannelGroupHead` is for features that are split
+into channel groups, each of which depends on the channels of its pixel up to its own.
 
 Shapes: B batch, C channels, H rows, W columns, U units, K levels.
 """
@@ -16,16 +16,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_autoregressive.layers import ChannelConv, channel_groups
+from zoo_autoregressive.layers import ChannelMaskedConv, channel_groups
 from zoo_core.plugin import rescale_levels
 from zoo_kernels import mixture_logistics
 from zoo_kernels.mixture_logistics.reference import log_mass
 
 __all__ = [
-    "Categorical",
-    "Grouped",
+    "CategoricalHead",
+    "ChannelGroupHead",
     "Head",
-    "Mixture",
+    "LogisticMixtureHead",
     "categorical_log_prob",
     "features_per_value",
     "split_channels",
@@ -34,8 +34,10 @@ __all__ = [
 
 
 class Head(Protocol):
-    """Conditionals of pixels from features (B, U, H, W) and the pixels x (B, C, H, W) themselves,
-    of which channel c sees those before c."""
+    """Conditionals of pixels from features (B, U, H, W) and the image x (B, C, H, W).
+
+    Channel c of a pixel may depend on the channels of x before c at that pixel.
+    """
 
     def logits(self, s: Tensor, x: Tensor) -> Tensor:
         """(B, C, H, W, K), unnormalized."""
@@ -46,16 +48,16 @@ class Head(Protocol):
         ...
 
 
-class Categorical(nn.Module):
-    """y = W_1 relu(s) + W_2 x_<c,  f = V relu(y): free logits of K levels, or of a bit."""
+class CategoricalHead(nn.Module):
+    """y = W_1 relu(s) + W_2 x_<c,  f = V relu(y): a categorical of K levels, or a bit."""
 
     def __init__(self, features: int, hidden: int, channels: int, levels: int) -> None:
         super().__init__()
         C, self.levels = channels, levels
         g, per_value = channel_groups(hidden, C), features_per_value(levels)
         self.first = nn.Conv2d(features, hidden, 1)
-        self.here = ChannelConv(torch.arange(C), g, strict=True) if C > 1 else None
-        self.last = ChannelConv(g, torch.arange(C).repeat_interleave(per_value))
+        self.here = ChannelMaskedConv(torch.arange(C), g, strict=True) if C > 1 else None
+        self.last = ChannelMaskedConv(g, torch.arange(C).repeat_interleave(per_value))
 
     def logits(self, s: Tensor, x: Tensor) -> Tensor:
         y = self.first(F.relu(s))
@@ -67,15 +69,15 @@ class Categorical(nn.Module):
         return categorical_log_prob(self.logits(s, x), x)
 
 
-class Grouped(nn.Module):
-    """f = V relu(W relu(s)) by groups of channels: free logits of K levels, or of a bit."""
+class ChannelGroupHead(nn.Module):
+    """f = V relu(W relu(s)) by channel groups: a categorical of K levels, or a bit."""
 
     def __init__(self, features: int, hidden: int, channels: int, levels: int) -> None:
         super().__init__()
         C, self.levels = channels, levels
         g, per_value = channel_groups(hidden, C), features_per_value(levels)
-        self.first = ChannelConv(channel_groups(features, C), g)
-        self.last = ChannelConv(g, torch.arange(C).repeat_interleave(per_value))
+        self.first = ChannelMaskedConv(channel_groups(features, C), g)
+        self.last = ChannelMaskedConv(g, torch.arange(C).repeat_interleave(per_value))
 
     def logits(self, s: Tensor, x: Tensor) -> Tensor:
         f = self.last(F.relu(self.first(F.relu(s))))
@@ -85,11 +87,11 @@ class Grouped(nn.Module):
         return categorical_log_prob(self.logits(s, x), x)
 
 
-class Mixture(nn.Module):
-    """M logistics over K levels v = -1..1, each level taking the mass of its bin (PixelCNN++).
+class LogisticMixtureHead(nn.Module):
+    """M logistics over K levels v = -1..1, each level with the mass of its bin (PixelCNN++).
 
     Component m gives channel i the logistic of mean mu_im + sum_{j<i} tanh(c_ijm) v_j. Given the
-    earlier channels, components are weighed by how well they fit those:
+    earlier channels, components are reweighted by how well they fit those:
 
         p(v_i | v_<i) = sum_m w_im mass_im(v_i),   w_im ~ pi_m prod_{j<i} mass_jm(v_j)
     """
@@ -105,21 +107,23 @@ class Mixture(nn.Module):
     def logits(self, s: Tensor, x: Tensor) -> Tensor:
         f, M, C = self.last(F.elu(s))[..., None], self.mixtures, x.shape[1]
         v = rescale_levels(x, self.levels, f.dtype)[..., None]  # (B, C, H, W, 1)
-        every = rescale_levels(torch.arange(self.levels, device=x.device), self.levels, f.dtype)
+        all_levels = rescale_levels(
+            torch.arange(self.levels, device=x.device), self.levels, f.dtype
+        )
         rest = f[:, M:].reshape(len(f), C, -1, M, *f.shape[2:])
-        weights, found = f[:, :M].log_softmax(1), []  # (B, M, H, W, 1)
+        log_weights, logits = f[:, :M].log_softmax(1), []  # (B, M, H, W, 1)
         for i in range(C):
             mean, log_scale = rest[:, i, 0], rest[:, i, 1]
             for j in range(i):  # coefficients in the kernel's order: 0 on 1, 0 on 2, 1 on 2
                 mean = mean + rest[:, i * (i - 1) // 2 + j, 2].tanh() * v[:, j, None]
-            masses = log_mass(every, mean, log_scale, self.levels)  # (B, M, H, W, K)
-            found.append((weights + masses).logsumexp(1) - weights.logsumexp(1))
-            weights = weights + log_mass(v[:, i, None], mean, log_scale, self.levels)
-        return torch.stack(found, 1)
+            masses = log_mass(all_levels, mean, log_scale, self.levels)  # (B, M, H, W, K)
+            logits.append((log_weights + masses).logsumexp(1) - log_weights.logsumexp(1))
+            log_weights = log_weights + log_mass(v[:, i, None], mean, log_scale, self.levels)
+        return torch.stack(logits, 1)
 
 
 def features_per_value(levels: int) -> int:
-    """How many head outputs describe one value: 1 for a bit, else K."""
+    """The number of head outputs per value: 1 for a bit, else K."""
     return 1 if levels == 2 else levels
 
 
@@ -131,7 +135,7 @@ def to_logits(features: Tensor, levels: int) -> Tensor:
 def categorical_log_prob(logits: Tensor, x: Tensor) -> Tensor:
     """log p(x) = sum_i log softmax(logits_i)[x_i], (B, C, H, W, K) and (B, C, H, W) -> (B,).
 
-    In single precision at least: a sum over an image has no digits left in bfloat16.
+    At least in float32: a sum over an image would lose all its digits in bfloat16.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     log_p = logits.log_softmax(-1).gather(-1, x.long().unsqueeze(-1))

@@ -1,88 +1,100 @@
-"""What the models of pixels in raster order share: order, conditioning, scoring, a cached pass.
+"""The base of autoregressive image models: raster order, class conditioning, scoring, decoding.
 
-A model of this file is a network that gives features of each pixel from the earlier ones,
+A subclass is a network that computes features of each pixel from the earlier ones,
 
-    vertical(above, run)             what the rows above contribute, kept in the pass
-    horizontal(left, here, run)      the features (B, U, ., .) of the places of the pass
+    vertical(above, run)             contributions of the rows above, stored in the pass
+    horizontal(left, here, run)      features (B, U, ., .) at the positions of the pass
 
-and a head that turns them into logits. Scoring runs both over `Whole` maps; sampling runs the
-first once a row and the second once a pixel, `Cached`. The channels of a pixel are drawn in turn:
-either features do not see their own pixel and the head does (`Categorical`, `Mixture`), or
-features and head are split into channel groups (`Grouped`), as `grouped` says.
+and a head that turns features into logits. Scoring calls both once, in a `FullPass`; sampling
+calls the first once per row and the second once per pixel, in an `IncrementalPass`. The channels
+of a pixel are drawn in turn: either features do not depend on their own pixel and the head does
+(`CategoricalHead`, `LogisticMixtureHead`), or features and head are split into channel groups
+(`ChannelGroupHead`), and `grouped` is true.
 
 Shapes: B batch, C channels, H rows, W columns, U units, K levels.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from zoo_autoregressive.heads import Head
-from zoo_autoregressive.incremental_decoding import Cached, Memory, Pass, Whole
-from zoo_core.plugin import Condition, Event, GenerativeModel, one_hot, rescale_levels
+from zoo_autoregressive.incremental_decoding import Cache, FullPass, IncrementalPass, Pass
+from zoo_core.plugin import Condition, Event, GenerativeModel, Range, one_hot, rescale_levels
 
 __all__ = [
-    "CONSTANTS",
-    "Cache",
-    "RasterConfig",
-    "RasterModel",
-    "constants",
-    "encode",
+    "COORDINATE_CHANNELS",
+    "AutoregressiveImageModel",
+    "ImageConfig",
+    "PixelCache",
+    "StackConfig",
+    "coordinate_channels",
+    "network_input",
     "raster_order",
 ]
 
-CONSTANTS = 3
-"""Inputs of a network beside the channels: one, and the row and the column from -1 to 1."""
+COORDINATE_CHANNELS = 3
+"""Inputs of a network beside the image's channels: 1, the row and the column."""
 
 
-class RasterConfig(Protocol):
-    """What every Config of such a model has."""
+@dataclass(frozen=True)
+class ImageConfig:
+    """The event of every model here: images (C, H, W) of K levels. `classes` conditions it."""
 
-    @property
-    def shape(self) -> tuple[int, int, int]: ...
-    @property
-    def levels(self) -> int: ...
-    @property
-    def classes(self) -> int | None: ...
+    shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
+    levels: Annotated[int, Range(2, 65536)] = 2
+    classes: Annotated[int, Range(1, 65536)] | None = None
+
+
+@dataclass(frozen=True)
+class StackConfig(ImageConfig):
+    """A residual stack of `layers` of width U = `hidden` over a first k x k convolution."""
+
+    hidden: Annotated[int, Range(1, 65536)] = 16
+    layers: Annotated[int, Range(1, 256)] = 7
+    kernel_size: Literal[3, 5, 7, 9, 11] = 7
+    head: Annotated[int, Range(1, 65536)] = 32
+    dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
 
 
 @dataclass
-class Cache:
-    """The pass over the current row, and the features of the current pixel."""
+class PixelCache:
+    """The pass through the current row, which holds the network's cache, and the features of the
+    current pixel."""
 
-    row: Cached
+    row: IncrementalPass
     features: Tensor | None = None
-    memory: Memory = field(default_factory=Memory)
 
 
-class RasterModel(GenerativeModel, ABC):
+class AutoregressiveImageModel(GenerativeModel, ABC):
     """Subclasses are final, set `head` and implement `vertical` and `horizontal`."""
 
     head: Head
-    constants: Tensor
+    coordinates: Tensor
     grouped = False
 
-    def __init__(self, config: RasterConfig) -> None:
+    def __init__(self, config: ImageConfig) -> None:
         condition = Condition("classes", config.classes) if config.classes else None
         super().__init__(config, Event(config.shape, levels=config.levels), condition)
-        self.register_buffer("constants", constants(*config.shape[1:]), persistent=False)
+        coordinates = coordinate_channels(*config.shape[1:])
+        self.register_buffer("coordinates", coordinates, persistent=False)
 
     @abstractmethod
     def vertical(self, above: Tensor, run: Pass) -> None:
-        """Run on inputs (B, C + 3, ., W) one row above the places of the pass."""
+        """Evaluate the vertical stack; `above` (B, C + 3, ., W) is the input one row above."""
 
     @abstractmethod
     def horizontal(self, left: Tensor, here: Tensor, run: Pass) -> Tensor:
-        """Features (B, U, ., .) from inputs at the places of the pass and one column before."""
+        """Features (B, U, ., .) from the input one column to the left, and at the positions."""
 
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """What the head sees of the earlier pixels, (B, C, H, W) -> (B, U, H, W)."""
-        inputs = encode(x, self.config.levels, self.constants)
-        run = Whole(x.shape[2], x.shape[3], one_hot(cond, self.config.classes, self.dtype))
+        """Features of each pixel for the head, (B, C, H, W) -> (B, U, H, W)."""
+        inputs = network_input(x, self.config.levels, self.coordinates)
+        run = FullPass(x.shape[2], x.shape[3], one_hot(cond, self.config.classes, self.dtype))
         self.vertical(F.pad(inputs, (0, 0, 1, 0))[:, :, :-1], run)
         return self.horizontal(F.pad(inputs, (1, 0))[..., :-1], inputs, run)
 
@@ -98,54 +110,58 @@ class RasterModel(GenerativeModel, ABC):
         """Pixels in raster order, the channels of a pixel in turn, int64 (D,)."""
         return raster_order(*self.config.shape)
 
-    def begin(self, batch: int, cond: Tensor | None = None) -> Cache:
-        """The cache of images of which nothing is known."""
-        memory = Memory()
+    def init_cache(self, batch: int, cond: Tensor | None = None) -> PixelCache:
+        """The cache before the first value of each image is drawn."""
         e = one_hot(cond, self.config.classes, self.dtype)
-        return Cache(Cached(memory, self.config.shape[2], e), memory=memory)
+        return PixelCache(IncrementalPass(Cache(), self.config.shape[2], e))
 
-    def conditional(self, x: Tensor, i: int, cache: Cache) -> tuple[Tensor, Cache]:
+    def decode_step(self, x: Tensor, i: int, cache: PixelCache) -> tuple[Tensor, PixelCache]:
         """Logits (B, K) of value `order()[i]`, given the earlier ones in x (B, C, H, W)."""
         pixel, channel = divmod(i, self.config.shape[0])
         r, c = divmod(pixel, self.config.shape[2])
         if c == channel == 0:
             cache.row = replace(cache.row, r=r)
-            self.vertical(self._at(x, r - 1), cache.row)
+            self.vertical(self._input_at(x, r - 1), cache.row)
         if channel == 0 or self.grouped:
-            left, here = self._at(x, r, c - 1), self._at(x, r, c)
+            left, here = self._input_at(x, r, c - 1), self._input_at(x, r, c)
             cache.features = self.horizontal(left, here, replace(cache.row, c=c))
         assert cache.features is not None
         logits = self.head.logits(cache.features, x[:, :, r : r + 1, c : c + 1])
         return logits[:, channel, 0, 0], cache
 
-    def _at(self, x: Tensor, r: int, c: int | None = None) -> Tensor:
-        """Inputs at row r, or at its pixel c, which are zeros outside the image."""
+    def _input_at(self, x: Tensor, r: int, c: int | None = None) -> Tensor:
+        """The network's input at row r, or at its pixel c; zeros outside the image."""
         rows = slice(max(r, 0), max(r, 0) + 1)
         columns = slice(None) if c is None else slice(max(c, 0), max(c, 0) + 1)
-        here = self.constants[:, rows, columns]
-        inputs = encode(x[:, :, rows, columns], self.config.levels, here)
+        coordinates = self.coordinates[:, rows, columns]
+        inputs = network_input(x[:, :, rows, columns], self.config.levels, coordinates)
         return torch.zeros_like(inputs) if min(r, c or 0) < 0 else inputs
 
 
-def encode(x: Tensor, levels: int, constants: Tensor) -> Tensor:
-    """Channels and constants, (B, C, ., .) and (I, ., .) -> (B, C + I, ., .)."""
-    v = rescale_levels(x, levels, constants.dtype)
-    if not len(constants):
+def network_input(x: Tensor, levels: int, coordinates: Tensor) -> Tensor:
+    """Values from -1 to 1 and coordinates, (B, C, ., .) and (I, ., .) -> (B, C + I, ., .)."""
+    v = rescale_levels(x, levels, coordinates.dtype)
+    if not len(coordinates):
         return v
-    return torch.cat((v, constants.expand(len(x), -1, -1, -1)), 1)
+    return torch.cat((v, coordinates.expand(len(x), -1, -1, -1)), 1)
 
 
 def raster_order(channels: int, height: int, width: int) -> Tensor:
-    """Flat positions of (C, H, W), pixel by pixel, int64 (D,)."""
+    """Flat positions of (C, H, W), pixel by pixel, int64 (D,).
+
+    >>> raster_order(2, 1, 2)  # both channels of the left pixel come first
+    tensor([0, 2, 1, 3])
+    """
     D = channels * height * width
     return torch.arange(D).view(channels, -1).T.flatten()
 
 
-def constants(height: int, width: int) -> Tensor:
-    """One, and the row and the column from -1 to 1, (3, H, W).
+def coordinate_channels(height: int, width: int) -> Tensor:
+    """1, the row and the column, from -1 to 1, (3, H, W).
 
-    Float64 first, rounded once: in float32 they differ in last bits from machine to machine.
+    They are computed in float64 and rounded once, because the last bits of float32 arithmetic
+    differ between machines.
     """
     rows, columns = (torch.linspace(-1, 1, n, dtype=torch.float64) for n in (height, width))
-    places = torch.meshgrid(rows, columns, indexing="ij")
-    return torch.stack((torch.ones_like(places[0]), *places)).to(torch.get_default_dtype())
+    grids = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack((torch.ones_like(grids[0]), *grids)).to(torch.get_default_dtype())

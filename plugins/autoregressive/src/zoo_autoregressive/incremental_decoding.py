@@ -1,14 +1,16 @@
-"""One network, two ways through it: `Whole` maps at once, or `Cached`, a row or pixel at a time.
+"""Incremental decoding: one network, evaluated on whole maps or one row or pixel at a time.
 
-A network of raster convolutions is written once, as calls of a pass. Sampling then runs the very
-equations that scoring runs, on what is new at each pixel, beside a memory of what it needs of
-the past. A raster convolution sees n rows that end at its own and columns from `left` before it
-to `right` after it; outside the image everything is zero.
+A network of raster convolutions is written once, as calls on a pass. Scoring uses a `FullPass`
+over all positions. Sampling uses an `IncrementalPass`, which evaluates the same equations at the
+new positions only and reads what it needs of earlier ones from a `Cache`. A raster convolution
+sees n rows that end at its own and columns from `left` before it to `right` after it; outside
+the image everything is zero.
 
-Coarser maps have one place for 2 x 2 places of the finer: coarse (R, C) is computed with fine
-(2R, 2C), which it depends on, and serves the fine places (2R..2R+1, 2C..2C+1).
+Maps at half the resolution have one position for 2 x 2 positions of the finer map: the coarse
+position (R, C) is computed together with the fine (2R, 2C), on which it depends, and is read by
+the fine positions (2R..2R+1, 2C..2C+1).
 
-Shapes: B batch, I and O features, H rows, W columns.
+Shapes: B batch, I input and O output features, H rows, W columns.
 """
 
 from dataclasses import dataclass, field
@@ -18,14 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Cached", "Pass", "RasterConv", "Whole"]
+__all__ = ["Cache", "FullPass", "IncrementalPass", "Pass", "RasterConv"]
 
 
 class RasterConv(nn.Conv2d):
     """An n x k convolution over the n rows up to its own, with zeros outside the image.
 
-    With `mask` (O, I) the last tap `left` of its own row is the last it sees, and there only
-    where the mask is true; every later column of that row is blind.
+    `left` is the number of columns it sees before its own. With `mask` (O, I) it is causal: in
+    its own row it sees no column after its own, and its own only where the mask is true.
     """
 
     mask: Tensor | None
@@ -44,64 +46,64 @@ class RasterConv(nn.Conv2d):
         super().__init__(inputs, outputs, (n, k), stride)
         self.left, self.right = left, k - 1 - left
         if mask is not None:
-            seen = torch.ones(self.weight.shape, dtype=torch.bool)
-            seen[:, :, -1, left + 1 :] = False
-            seen[:, :, -1, left] = mask
-            mask = seen
+            visible = torch.ones(self.weight.shape, dtype=torch.bool)
+            visible[:, :, -1, left + 1 :] = False
+            visible[:, :, -1, left] = mask
+            mask = visible
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor, columns: int = 0) -> Tensor:
-        """Of a padded map, or of one that lacks `columns` zeros on both sides."""
+        """The convolution of a padded map, or of one that lacks `columns` zeros on both sides."""
         weight = self.weight if self.mask is None else self.weight * self.mask
         return F.conv2d(x, weight, self.bias, self.stride, (0, columns))
 
 
 class Pass(Protocol):
-    """What a network asks of the way it is run; `e` is the one-hot class (B, classes) or None."""
+    """The positions at which a network is evaluated; `e` is the one-hot class (B, classes)."""
 
     @property
     def e(self) -> Tensor | None: ...
 
     def conv(self, m: RasterConv, x: Tensor) -> Tensor:
-        """m at the places of x."""
+        """m(x) at the positions of x."""
         ...
 
     def down(self, m: RasterConv, x: Tensor) -> Tensor | None:
-        """The strided m at the coarse places of x; None where there is none."""
+        """The strided m(x) at the coarse positions of x, or None if x completes none."""
         ...
 
     def up(self, m: nn.ConvTranspose2d, y: Tensor | None) -> Tensor:
-        """m of the coarse y, or of the last one, at this pass's places."""
+        """m(y) at this pass's positions, from the cache where there is no new coarse y."""
         ...
 
     def coarser(self) -> "Pass":
-        """The pass through the coarse map."""
+        """The pass through the map at half the resolution."""
         ...
 
-    def keep(self, key: nn.Module, x: Tensor) -> None:
-        """Remember what the vertical stack hands to the horizontal one."""
+    def put(self, key: nn.Module, x: Tensor) -> None:
+        """Store what the vertical stack hands to the horizontal one."""
         ...
 
-    def kept(self, key: nn.Module) -> Tensor:
-        """What was kept, at this pass's places."""
+    def get(self, key: nn.Module) -> Tensor:
+        """What was stored under this key, at this pass's positions."""
         ...
 
 
-class Whole:
-    """All places of maps (H, W) at once."""
+class FullPass:
+    """All positions of maps (H, W) at once."""
 
     def __init__(
         self,
         height: int,
         width: int,
         e: Tensor | None,
-        kept: dict[nn.Module, Tensor] | None = None,
+        stored: dict[nn.Module, Tensor] | None = None,
     ) -> None:
         self.height, self.width, self.e = height, width, e
-        self._kept = {} if kept is None else kept
+        self._stored = {} if stored is None else stored
 
     def conv(self, m: RasterConv, x: Tensor) -> Tensor:
-        both = min(m.left, m.right)  # which costs nothing; the rest is a copy
+        both = min(m.left, m.right)  # the convolution pads these for free; F.pad copies
         padding = (m.left - both, m.right - both, m.kernel_size[0] - 1, 0)
         y: Tensor = m(F.pad(x, padding) if any(padding) else x, both)
         return y
@@ -113,83 +115,83 @@ class Whole:
         x: Tensor = m(y)
         return x[:, :, : self.height, : self.width]
 
-    def coarser(self) -> "Whole":
-        return Whole((self.height + 1) // 2, (self.width + 1) // 2, self.e, self._kept)
+    def coarser(self) -> "FullPass":
+        return FullPass((self.height + 1) // 2, (self.width + 1) // 2, self.e, self._stored)
 
-    def keep(self, key: nn.Module, x: Tensor) -> None:
-        self._kept[key] = x
+    def put(self, key: nn.Module, x: Tensor) -> None:
+        self._stored[key] = x
 
-    def kept(self, key: nn.Module) -> Tensor:
-        return self._kept.pop(key)
+    def get(self, key: nn.Module) -> Tensor:
+        return self._stored.pop(key)
 
 
 @dataclass
 class _Rows:
-    """The last n rows of a convolution's input, padded, of which row `r` is the newest."""
+    """The last n rows of a convolution's padded input; `r` is the number of the newest."""
 
     x: Tensor  # (B, I, n, left + W + right)
     r: int
 
 
 @dataclass
-class Memory:
-    """What `Cached` passes through one network remember, by the module that needs it."""
+class Cache:
+    """What incremental passes through one network remember, keyed by the module that reads it."""
 
-    rows: dict[nn.Module, _Rows] = field(default_factory=dict)
-    kept: dict[nn.Module, Tensor] = field(default_factory=dict)
-    scans: dict[nn.Module, Any] = field(default_factory=dict)  # of `lstm.py`
+    rows: dict[nn.Module, _Rows] = field(default_factory=dict)  # inputs of convolutions
+    stored: dict[nn.Module, Tensor] = field(default_factory=dict)  # `put`, and upsampled rows
+    states: dict[nn.Module, Any] = field(default_factory=dict)  # of the cells in `lstm.py`
 
 
 @dataclass(frozen=True)
-class Cached:
-    """Row r of maps of W columns, or only its pixel c; earlier ones have passed before."""
+class IncrementalPass:
+    """Row r of maps of W columns, or only its pixel c; earlier positions are in the cache."""
 
-    memory: Memory
+    cache: Cache
     width: int
     e: Tensor | None
     r: int = 0
     c: int | None = None
 
     def conv(self, m: RasterConv, x: Tensor) -> Tensor:
-        rows = self._put(m, x)
+        rows = self._append(m, x)
         y: Tensor = m(rows if self.c is None else rows[..., self.c : self.c + m.kernel_size[1]])
         return y
 
     def down(self, m: RasterConv, x: Tensor) -> Tensor | None:
-        rows = self._put(m, x)
+        rows = self._append(m, x)
         if self.r % 2 or (self.c or 0) % 2:
             return None
         y: Tensor = m(rows if self.c is None else rows[..., self.c : self.c + m.kernel_size[1]])
         return y
 
     def up(self, m: nn.ConvTranspose2d, y: Tensor | None) -> Tensor:
-        first, kept = 2 * ((self.c or 0) // 2), self.memory.kept
+        first, stored = 2 * ((self.c or 0) // 2), self.cache.stored
         if y is not None:
             x = m(y)  # (B, O, 2, 2 W / 2) or (B, O, 2, 2)
-            if m not in kept:
-                kept[m] = x.new_zeros(*x.shape[:3], self.width + 1)
-            kept[m][..., first : first + x.shape[3]] = x[..., : self.width + 1 - first]
-        row = kept[m][:, :, self.r % 2, None]
+            if m not in stored:
+                stored[m] = x.new_zeros(*x.shape[:3], self.width + 1)
+            stored[m][..., first : first + x.shape[3]] = x[..., : self.width + 1 - first]
+        row = stored[m][:, :, self.r % 2, None]
         return row[..., : self.width] if self.c is None else row[..., self.c : self.c + 1]
 
-    def coarser(self) -> "Cached":
+    def coarser(self) -> "IncrementalPass":
         c = None if self.c is None else self.c // 2
-        return Cached(self.memory, (self.width + 1) // 2, self.e, self.r // 2, c)
+        return IncrementalPass(self.cache, (self.width + 1) // 2, self.e, self.r // 2, c)
 
-    def keep(self, key: nn.Module, x: Tensor) -> None:
-        self.memory.kept[key] = x
+    def put(self, key: nn.Module, x: Tensor) -> None:
+        self.cache.stored[key] = x
 
-    def kept(self, key: nn.Module) -> Tensor:
-        x = self.memory.kept[key]
+    def get(self, key: nn.Module) -> Tensor:
+        x = self.cache.stored[key]
         return x if self.c is None else x[..., self.c : self.c + 1]
 
-    def _put(self, m: RasterConv, x: Tensor) -> Tensor:
-        """The rows that m sees, with x in its place."""
-        n, memory = m.kernel_size[0], self.memory.rows
-        if m not in memory:
+    def _append(self, m: RasterConv, x: Tensor) -> Tensor:
+        """The rows that m sees, with x written at its position."""
+        n, inputs = m.kernel_size[0], self.cache.rows
+        if m not in inputs:
             empty = x.new_zeros(*x.shape[:2], n, m.left + self.width + m.right)
-            memory[m] = _Rows(empty, self.r)
-        rows = memory[m]
+            inputs[m] = _Rows(empty, self.r)
+        rows = inputs[m]
         if rows.r != self.r:
             rows.x = F.pad(rows.x[:, :, 1:], (0, 0, 0, 1))
             rows.r = self.r

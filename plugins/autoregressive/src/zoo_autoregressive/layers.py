@@ -1,4 +1,4 @@
-"""Parts of masked networks: convolutions that keep an order.
+"""Layers of masked networks: convolutions that respect the order of pixels and channels.
 
 Shapes: B batch, U units, H rows, W columns.
 """
@@ -9,14 +9,14 @@ from torch.nn import functional as F
 
 from zoo_autoregressive.incremental_decoding import Pass, RasterConv
 
-__all__ = ["ChannelConv", "Surroundings", "channel_groups", "gate"]
+__all__ = ["ChannelMaskedConv", "TypeAConv", "add_class", "channel_groups", "gate"]
 
 
-class ChannelConv(nn.Conv2d):
-    """A 1 x n convolution whose last tap, the pixel itself, keeps the order of channels.
+class ChannelMaskedConv(nn.Conv2d):
+    """A 1 x n convolution whose last tap, the pixel itself, is masked by channel groups.
 
-    Output j of group g_out[j] sees input i at its own pixel where g_in[i] <= g_out[j], or where
-    g_in[i] < g_out[j] if `strict`. With one channel only `strict` masks anything.
+    Output j of group g_out[j] sees input i at its own pixel where g_in[i] <= g_out[j] (mask B),
+    or where g_in[i] < g_out[j] if `strict` (mask A). With one channel only mask A hides anything.
     """
 
     mask: Tensor
@@ -33,8 +33,8 @@ class ChannelConv(nn.Conv2d):
         return F.conv2d(x, weight, self.bias)
 
 
-class Surroundings(nn.Module):
-    """A k x k convolution of type A in two parts: the rows above, and the pixels to the left."""
+class TypeAConv(nn.Module):
+    """A strictly causal (type A) k x k convolution: the rows above and the pixels to the left."""
 
     def __init__(self, inputs: int, outputs: int, k: int) -> None:
         super().__init__()
@@ -42,12 +42,17 @@ class Surroundings(nn.Module):
         self.left = RasterConv(inputs, outputs, 1, k // 2, left=k // 2 - 1)
 
     def vertical(self, above: Tensor, run: Pass) -> None:
-        """The first part, kept in the pass, of inputs one row above its places."""
-        run.keep(self, run.conv(self.above, above))
+        """Store the sum over the rows above; `above` is the input one row above the positions."""
+        run.put(self, run.conv(self.above, above))
 
     def horizontal(self, left: Tensor, run: Pass) -> Tensor:
-        """Both, of inputs one column to the left."""
-        return run.kept(self) + run.conv(self.left, left)
+        """The whole convolution; `left` is the input one column to the left."""
+        return run.get(self) + run.conv(self.left, left)
+
+
+def add_class(y: Tensor, V: nn.Linear | None, e: Tensor | None) -> Tensor:
+    """y + V e at every pixel, (B, U, ., .) and one-hot (B, classes); y without classes."""
+    return y if V is None else y + V(e)[..., None, None]
 
 
 def channel_groups(features: int, channels: int) -> Tensor:

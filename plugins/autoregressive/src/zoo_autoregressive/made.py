@@ -8,14 +8,14 @@ https://arxiv.org/abs/1502.03509. One masked network gives all conditionals in o
     log p(x) = sum_d log softmax(f_d)[x_d]
 
 v holds the values x_1..x_D in the model's order on a scale from -1 to 1: row by row, channel by
-channel, or in a random order that a seed fixes (section 4.2). A are direct connections,
-M_A[d, d'] = 1[d > d']. The degrees m(k) in 1..D-1 are not drawn: they rise evenly over the units
-of a layer. Units that see only the first i values are then a prefix of every layer, and sampling
-computes each unit once, when the last value it sees is known: a sample costs one forward pass.
-With `residual`, layers of equal degrees add to the ones before (Nash & Durkan, 2019, ResMADE).
-A class c adds U_l e_c to every pre-activation.
+channel, or in a random order that a seed fixes (section 4.2). A are direct connections with mask
+M_A[d, d'] = 1[d > d']. The degrees m(k) in 1..D-1 are not random: they rise evenly over the units
+of a layer. The units that see only the first i values are then a prefix of every layer, and
+sampling computes each unit once, when the last value it sees is drawn: a sample costs one forward
+pass. With `residual`, hidden layers have skip connections (Nash & Durkan, 2019, ResMADE). A class
+c adds U_l e_c to every pre-activation.
 
-Shapes: B batch, D = C H W positions, U units, K levels, F features a value (1 if K = 2).
+Shapes: B batch, D = C H W positions, U units, K levels, F features per value (1 if K = 2).
 """
 
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_autoregressive.heads import categorical_log_prob, features_per_value, to_logits
+from zoo_autoregressive.image_model import ImageConfig
 from zoo_core.plugin import (
     Condition,
     Event,
@@ -37,19 +38,16 @@ from zoo_core.plugin import (
     rescale_levels,
 )
 
-__all__ = ["MADE", "Config"]
+__all__ = ["MADE", "MADEConfig"]
 
 
 @dataclass(frozen=True)
-class Config:
+class MADEConfig(ImageConfig):
     """Event, width and depth. `classes` makes the model class-conditional.
 
     `order_seed` fixes the order where it is random.
     """
 
-    shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
-    levels: Annotated[int, Range(2, 65536)] = 2
-    classes: Annotated[int, Range(1, 65536)] | None = None
     hidden: Annotated[int, Range(1, 65536)] = 500
     layers: Annotated[int, Range(1, 64)] = 2
     order: Literal["raster", "random"] = "raster"
@@ -60,21 +58,21 @@ class Config:
 
 
 @dataclass
-class Cache:
-    """What is known of B partly drawn events; `shift` is what the class adds to each layer."""
+class MADECache:
+    """The values and units of B partly drawn events; `shift` is the class term of each layer."""
 
     v: Tensor  # (B, D), filled up to the current position
-    h: list[Tensor]  # L x (B, U), filled up to the units that see no more
-    shift: list[Tensor]  # (L + 1) x (B, U or D F), or of one row of zeros
+    h: list[Tensor]  # L x (B, U), filled up to the units that see known values only
+    shift: list[Tensor]  # (L + 1) x (B, U or D F), or one row of zeros
 
 
 class MADE(GenerativeModel):
-    """A masked MLP; `logits` is one pass, `conditional` one prefix of it."""
+    """A masked MLP: `logits` evaluates all units, `decode_step` those that one value completes."""
 
-    places: Tensor
+    positions: Tensor
 
-    def __init__(self, config: Config | None = None) -> None:
-        c = config or Config()
+    def __init__(self, config: MADEConfig | None = None) -> None:
+        c = config or MADEConfig()
         condition = Condition("classes", c.classes) if c.classes else None
         super().__init__(c, Event(c.shape, levels=c.levels), condition)
         D, per_value = self.event.dims, features_per_value(c.levels)
@@ -88,14 +86,14 @@ class MADE(GenerativeModel):
         self.classes = nn.ModuleList(
             nn.Linear(c.classes, n, bias=False) for n in widths if c.classes
         )
-        places = self._places()
-        self.register_buffer("places", places, persistent=False)
-        self._order: list[int] = places.tolist()
+        positions = self._draw_order()
+        self.register_buffer("positions", positions, persistent=False)
+        self._order: list[int] = positions.tolist()
         self._prefix = torch.searchsorted(m, torch.arange(D), right=True).tolist()
 
     def logits(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """All conditionals in one pass, (B, C, H, W) -> (B, C, H, W, K)."""
-        v = self._encode(x.flatten(1)[:, self.places])
+        v = self._encode(x.flatten(1)[:, self.positions])
         *shifts, shift = self._shifts(cond)
         h = v
         for l, layer in enumerate(self._layers()):
@@ -103,7 +101,7 @@ class MADE(GenerativeModel):
         f = self.head(h) + shift
         if self.direct is not None:
             f = f + self.direct(v)
-        f = f.view(len(x), self.event.dims, -1)[:, self.places.argsort()]
+        f = f.view(len(x), self.event.dims, -1)[:, self.positions.argsort()]
         return to_logits(f.view(*x.shape, -1), self.config.levels)
 
     def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -114,14 +112,14 @@ class MADE(GenerativeModel):
         """Channel by channel in raster order, or the random order, int64 (D,)."""
         return torch.tensor(self._order)
 
-    def begin(self, batch: int, cond: Tensor | None = None) -> Cache:
-        """The cache of events of which nothing is known."""
+    def init_cache(self, batch: int, cond: Tensor | None = None) -> MADECache:
+        """The cache before the first value of each event is drawn."""
         empty = self.head.weight.new_zeros
         h = [empty(batch, self.config.hidden) for _ in self._layers()]
-        return Cache(empty(batch, self.event.dims), h, self._shifts(cond))
+        return MADECache(empty(batch, self.event.dims), h, self._shifts(cond))
 
-    def conditional(self, x: Tensor, i: int, cache: Cache) -> tuple[Tensor, Cache]:
-        """Logits (B, K) of value i given the first i values of x."""
+    def decode_step(self, x: Tensor, i: int, cache: MADECache) -> tuple[Tensor, MADECache]:
+        """Logits (B, K) of value `order()[i]`, given the earlier ones in x (B, C, H, W)."""
         if i > 0:
             cache.v[:, i - 1] = self._encode(x.flatten(1)[:, self._order[i - 1]])
             self._grow(i, cache)
@@ -132,7 +130,7 @@ class MADE(GenerativeModel):
             f = f + self.direct.part(cache.v[:, :i], rows)
         return to_logits(f, self.config.levels), cache
 
-    def _grow(self, i: int, cache: Cache) -> None:
+    def _grow(self, i: int, cache: MADECache) -> None:
         """Compute the units of degree i: they see v_1..v_i and the units of degree <= i."""
         new = slice(self._prefix[i - 1], self._prefix[i])
         seen = cache.v[:, :i]
@@ -146,8 +144,8 @@ class MADE(GenerativeModel):
         y = F.dropout(y, self.config.dropout, self.training)
         return h + y if self.config.residual and l > 0 else y
 
-    def _places(self) -> Tensor:
-        """Which flat position is drawn 1st, 2nd, .. D-th."""
+    def _draw_order(self) -> Tensor:
+        """Flat positions in the order in which they are drawn, int64 (D,)."""
         c, D = self.config, self.event.dims
         if c.order == "raster":
             return torch.arange(D)

@@ -1,10 +1,11 @@
-"""Multi-scale gated PixelCNN: gated blocks in a causal U, the best a CPU can train in an hour.
+"""Multi-scale gated PixelCNN: gated blocks in a causal U-Net.
 
 The layers of Gated PixelCNN (van den Oord et al., 2016), https://arxiv.org/abs/1606.05328, at
-full, half and quarter resolution in the manner of PixelCNN++ (`backbone.py`). Most of the work is
-done where there are few pixels and each sees far: at a quarter a 2 x 3 convolution spans 8 x 12
-pixels. With gate(y_1, y_2) = tanh(y_1) sigmoid(y_2), a one-hot class e_c, and u the partner's
-output on the way down (blocks on the way up only), a block is
+full, half and quarter resolution in the manner of PixelCNN++ (`backbone.py`). Most of the
+computation is at the coarsest scale, which has few pixels with large receptive fields: at a
+quarter of the resolution a 2 x 3 convolution spans 8 x 12 pixels. With gate(y_1, y_2) = tanh(y_1)
+sigmoid(y_2), a one-hot class e_c, and u the output of the block's skip connection (upsampling
+blocks only), a block is
 
     v' = v + gate(v_conv(v) + v_skip(u_v) + V_v e_c)
     g = gate(h_conv(h) + link(v') + h_skip(u_h) + V_h e_c),   h' = h + out(g)
@@ -20,26 +21,27 @@ from typing import Annotated, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_autoregressive.backbone import Trunk
-from zoo_autoregressive.heads import Categorical
-from zoo_autoregressive.image_model import CONSTANTS, RasterModel
+from zoo_autoregressive.backbone import Backbone
+from zoo_autoregressive.heads import CategoricalHead
+from zoo_autoregressive.image_model import (
+    COORDINATE_CHANNELS,
+    AutoregressiveImageModel,
+    ImageConfig,
+)
 from zoo_autoregressive.incremental_decoding import Pass, RasterConv
 from zoo_autoregressive.layers import gate
 from zoo_core.plugin import ConfigError, Range
 
-__all__ = ["Config", "MultiscalePixelCNN"]
+__all__ = ["MultiscalePixelCNN", "MultiscalePixelCNNConfig"]
 
 
 @dataclass(frozen=True)
-class Config:
-    """Event, widths and blocks a scale, finest first. `classes` makes it class-conditional."""
+class MultiscalePixelCNNConfig(ImageConfig):
+    """Event, and width and number of blocks of each scale, finest first."""
 
-    shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
-    levels: Annotated[int, Range(2, 65536)] = 2
-    classes: Annotated[int, Range(1, 65536)] | None = None
     hidden: Annotated[tuple[int, ...], Range(1, 65536)] = (16, 40, 64)
     blocks: Annotated[tuple[int, ...], Range(1, 256)] = (1, 1, 3)
-    kernel: Literal[3, 5, 7, 9, 11] = 7
+    kernel_size: Literal[3, 5, 7, 9, 11] = 7
     head: Annotated[int, Range(1, 65536)] = 32
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
 
@@ -51,20 +53,20 @@ class Config:
             )
 
 
-class MultiscalePixelCNN(RasterModel):
-    """`Trunk` of gated blocks with a categorical head."""
+class MultiscalePixelCNN(AutoregressiveImageModel):
+    """`Backbone` of gated blocks with a categorical head."""
 
-    def __init__(self, config: Config | None = None) -> None:
-        c = config or Config()
+    def __init__(self, config: MultiscalePixelCNNConfig | None = None) -> None:
+        c = config or MultiscalePixelCNNConfig()
         super().__init__(c)
-        self.trunk = Trunk(
-            c.shape[0] + CONSTANTS,
+        self.trunk = Backbone(
+            c.shape[0] + COORDINATE_CHANNELS,
             c.hidden,
             c.blocks,
-            c.kernel,
+            c.kernel_size,
             lambda U, skip: GatedBlock(U, c.classes, c.dropout, skip=skip),
         )
-        self.head = Categorical(c.hidden[0], c.head, c.shape[0], c.levels)
+        self.head = CategoricalHead(c.hidden[0], c.head, c.shape[0], c.levels)
 
     def vertical(self, above: Tensor, run: Pass) -> None:
         self.trunk.vertical(above, run)
@@ -74,7 +76,7 @@ class MultiscalePixelCNN(RasterModel):
 
 
 class GatedBlock(nn.Module):
-    """One block of both stacks, of U units; `skip` says whether it has a partner."""
+    """One block of both stacks, of U units; `skip` says whether it has a skip connection."""
 
     def __init__(self, U: int, classes: int | None, dropout: float, *, skip: bool) -> None:
         super().__init__()
@@ -93,11 +95,11 @@ class GatedBlock(nn.Module):
         if self.v_skip is not None:
             y = y + self.v_skip(skip)
         v = v + self._drop(gate(y))
-        run.keep(self.link, self.link(v) + V_h)
+        run.put(self.link, self.link(v) + V_h)
         return v
 
     def horizontal(self, h: Tensor, skip: Tensor | None, run: Pass) -> Tensor:
-        y = run.conv(self.h_conv, h) + run.kept(self.link)
+        y = run.conv(self.h_conv, h) + run.get(self.link)
         if self.h_skip is not None:
             y = y + self.h_skip(skip)
         added: Tensor = self.out(self._drop(gate(y)))

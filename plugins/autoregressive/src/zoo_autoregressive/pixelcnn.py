@@ -15,81 +15,76 @@ Shapes: B batch, C channels, H rows, W columns, U units.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, cast
+from typing import Annotated, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_autoregressive.heads import Grouped
-from zoo_autoregressive.image_model import CONSTANTS, RasterModel
+from zoo_autoregressive.heads import ChannelGroupHead
+from zoo_autoregressive.image_model import (
+    COORDINATE_CHANNELS,
+    AutoregressiveImageModel,
+    StackConfig,
+)
 from zoo_autoregressive.incremental_decoding import Pass, RasterConv
-from zoo_autoregressive.layers import ChannelConv, Surroundings, channel_groups
+from zoo_autoregressive.layers import ChannelMaskedConv, TypeAConv, add_class, channel_groups
 from zoo_core.plugin import Range
 
-__all__ = ["Config", "PixelCNN"]
+__all__ = ["PixelCNN", "PixelCNNConfig"]
 
 
 @dataclass(frozen=True)
-class Config:
-    """Event, width U and depth, and the first layer's k. `classes` makes it class-conditional."""
+class PixelCNNConfig(StackConfig):
+    """A `StackConfig` with the 15 layers that the paper uses on CIFAR-10."""
 
-    shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
-    levels: Annotated[int, Range(2, 65536)] = 2
-    classes: Annotated[int, Range(1, 65536)] | None = None
-    hidden: Annotated[int, Range(1, 65536)] = 16
     layers: Annotated[int, Range(1, 256)] = 15
-    kernel: Literal[3, 5, 7, 9, 11] = 7
-    head: Annotated[int, Range(1, 65536)] = 32
-    dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
 
 
-class PixelCNN(RasterModel):
+class PixelCNN(AutoregressiveImageModel):
     """A stack of residual blocks of masked convolutions."""
 
     grouped = True
 
-    def __init__(self, config: Config | None = None) -> None:
-        c = config or Config()
+    def __init__(self, config: PixelCNNConfig | None = None) -> None:
+        c = config or PixelCNNConfig()
         super().__init__(c)
         C, U = c.shape[0], 2 * c.hidden
-        self.first = Surroundings(C + CONSTANTS, U, c.kernel)
+        self.first = TypeAConv(C + COORDINATE_CHANNELS, U, c.kernel_size)
         g = channel_groups(U, C)
-        self.here = ChannelConv(torch.arange(C), g, strict=True) if C > 1 else None
+        self.here = ChannelMaskedConv(torch.arange(C), g, strict=True) if C > 1 else None
         self.V = nn.Linear(c.classes, U, bias=False) if c.classes else None
-        self.blocks = nn.ModuleList(Block(c) for _ in range(c.layers))
-        self.head = Grouped(U, c.head, C, c.levels)
+        self.blocks = nn.ModuleList(MaskedBlock(c) for _ in range(c.layers))
+        self.head = ChannelGroupHead(U, c.head, C, c.levels)
 
     def vertical(self, above: Tensor, run: Pass) -> None:
         self.first.vertical(above, run)
 
     def horizontal(self, left: Tensor, here: Tensor, run: Pass) -> Tensor:
         h = self.first.horizontal(left, run)
-        if self.V is not None:
-            h = h + self.V(run.e)[..., None, None]
+        h = add_class(h, self.V, run.e)
         if self.here is not None:
             h = h + self.here(here[:, : self.config.shape[0]])
-        for block in cast("list[Block]", list(self.blocks)):
+        for block in cast("list[MaskedBlock]", list(self.blocks)):
             h = block(h, run)
         return h
 
 
-class Block(nn.Module):
+class MaskedBlock(nn.Module):
     """h + out(relu(mid(relu(enter(relu(h))))))."""
 
-    def __init__(self, c: Config) -> None:
+    def __init__(self, c: PixelCNNConfig) -> None:
         super().__init__()
         U, C = c.hidden, c.shape[0]
         wide, narrow = channel_groups(2 * U, C), channel_groups(U, C)
         self.dropout = c.dropout
-        self.enter = ChannelConv(wide, narrow)
+        self.enter = ChannelMaskedConv(wide, narrow)
         self.mid = RasterConv(U, U, 2, 3, left=1, mask=narrow <= narrow[:, None])
-        self.out = ChannelConv(narrow, wide)
+        self.out = ChannelMaskedConv(narrow, wide)
         self.V = nn.Linear(c.classes, U, bias=False) if c.classes else None
 
     def forward(self, h: Tensor, run: Pass) -> Tensor:
         y = run.conv(self.mid, F.relu(self.enter(F.relu(h))))
-        if self.V is not None:
-            y = y + self.V(run.e)[..., None, None]
+        y = add_class(y, self.V, run.e)
         added: Tensor = self.out(F.dropout(F.relu(y), self.dropout, self.training))
         return h + added

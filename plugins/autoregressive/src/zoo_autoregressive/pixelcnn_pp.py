@@ -1,16 +1,16 @@
-"""PixelCNN++: gated residual blocks in a causal U, mixtures of logistics (Salimans et al., 2017).
+"""PixelCNN++: residual blocks in a causal U-Net, mixture of logistics (Salimans et al., 2017).
 
-https://arxiv.org/abs/1701.05517. `backbone.py` has the U, `heads.Mixture` the discretized mixture
-of logistics (section 2.1) with the bin width of the data's own K levels and the coupling of
-channels (section 2.2). With f = concat_elu, f(y) = elu([y, -y]), a one-hot class e_c, and u the
-partner's output on the way down (blocks on the way up only), a block is
+https://arxiv.org/abs/1701.05517. `backbone.py` has the U-Net, `heads.LogisticMixtureHead` the
+discretized mixture of logistics (section 2.1), with bins as wide as one of the data's K levels and
+with the coupling of channels (section 2.2). With f = concat_elu, f(y) = elu([y, -y]), a one-hot
+class e_c, and u the output of the block's skip connection (upsampling blocks only), a block is
 
     y = f(v_in(f(v)) + v_skip(f(u_v))),               v' = v + glu(v_out(drop(y)) + V_v e_c)
     y = f(h_in(f(h)) + link(f(v')) + h_skip(f(u_h))), h' = h + glu(h_out(drop(y)) + V_h e_c)
 
 where glu(a, b) = a sigmoid(b); _in and _out are 2 x 3 convolutions in v and 2 x 2 in h. The
-official code has 5 blocks at each of 3 scales on the way down and 5, 6, 6 on the way up; here the
-coarsest scale has 10 and the ways are symmetric.
+official code has 5 blocks at each of 3 scales while downsampling and 5, 6, 6 while upsampling;
+here the coarsest scale has 10 and the two paths are symmetric.
 
 Shapes: B batch, C = 1 or 3 channels, H rows, W columns, U units, M mixtures.
 """
@@ -22,25 +22,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_autoregressive.backbone import Trunk
-from zoo_autoregressive.heads import Mixture
-from zoo_autoregressive.image_model import CONSTANTS, RasterModel
+from zoo_autoregressive.backbone import Backbone
+from zoo_autoregressive.heads import LogisticMixtureHead
+from zoo_autoregressive.image_model import (
+    COORDINATE_CHANNELS,
+    AutoregressiveImageModel,
+    ImageConfig,
+)
 from zoo_autoregressive.incremental_decoding import Pass, RasterConv
+from zoo_autoregressive.layers import add_class
 from zoo_core.plugin import ConfigError, Range
 
-__all__ = ["Config", "PixelCNNPP"]
+__all__ = ["PixelCNNPP", "PixelCNNPPConfig"]
 
 
 @dataclass(frozen=True)
-class Config:
-    """Event, width, and blocks a scale, finest first. `classes` makes it class-conditional."""
+class PixelCNNPPConfig(ImageConfig):
+    """Event, width, and number of blocks of each scale, finest first."""
 
     shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (3, 32, 32)
     levels: Annotated[int, Range(2, 65536)] = 256
-    classes: Annotated[int, Range(1, 65536)] | None = None
     hidden: Annotated[int, Range(1, 65536)] = 160
     blocks: Annotated[tuple[int, ...], Range(1, 256)] = (5, 5, 10)
-    kernel: Literal[3, 5, 7, 9, 11] = 5
+    kernel_size: Literal[3, 5, 7, 9, 11] = 5
     mixtures: Annotated[int, Range(1, 64)] = 10
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.5
 
@@ -51,23 +55,25 @@ class Config:
                 hint="multiscale_pixelcnn and gated_pixelcnn take any number of channels",
             )
         if not self.blocks:
-            raise ConfigError("blocks = (); it has a number for each scale, e.g. [5, 5, 10].")
+            raise ConfigError(
+                "blocks = (); it must have a number for each scale, e.g. [5, 5, 10]."
+            )
 
 
-class PixelCNNPP(RasterModel):
-    """`Trunk` of gated residual blocks with a mixture head."""
+class PixelCNNPP(AutoregressiveImageModel):
+    """`Backbone` of gated residual blocks with a mixture head."""
 
-    def __init__(self, config: Config | None = None) -> None:
-        c = config or Config()
+    def __init__(self, config: PixelCNNPPConfig | None = None) -> None:
+        c = config or PixelCNNPPConfig()
         super().__init__(c)
-        self.trunk = Trunk(
-            c.shape[0] + CONSTANTS,
+        self.trunk = Backbone(
+            c.shape[0] + COORDINATE_CHANNELS,
             [c.hidden] * len(c.blocks),
             c.blocks,
-            c.kernel,
+            c.kernel_size,
             lambda U, skip: ResidualBlock(U, c.classes, c.dropout, skip=skip),
         )
-        self.head = Mixture(c.hidden, c.mixtures, c.shape[0], c.levels)
+        self.head = LogisticMixtureHead(c.hidden, c.mixtures, c.shape[0], c.levels)
 
     def vertical(self, above: Tensor, run: Pass) -> None:
         self.trunk.vertical(above, run)
@@ -77,7 +83,7 @@ class PixelCNNPP(RasterModel):
 
 
 class ResidualBlock(nn.Module):
-    """One block of both stacks, of U units; `skip` says whether it has a partner."""
+    """One block of both stacks, of U units; `skip` says whether it has a skip connection."""
 
     def __init__(self, U: int, classes: int | None, dropout: float, *, skip: bool) -> None:
         super().__init__()
@@ -97,18 +103,18 @@ class ResidualBlock(nn.Module):
         if self.v_skip is not None and skip is not None:
             y = y + self.v_skip(concat_elu(skip))
         v = v + self._gated(self.v_out, self.V_v, y, run)
-        run.keep(self.link, self.link(concat_elu(v)))
+        run.put(self.link, self.link(concat_elu(v)))
         return v
 
     def horizontal(self, h: Tensor, skip: Tensor | None, run: Pass) -> Tensor:
-        y = run.conv(self.h_in, concat_elu(h)) + run.kept(self.link)
+        y = run.conv(self.h_in, concat_elu(h)) + run.get(self.link)
         if self.h_skip is not None and skip is not None:
             y = y + self.h_skip(concat_elu(skip))
         return h + self._gated(self.h_out, self.V_h, y, run)
 
     def _gated(self, out: RasterConv, V: nn.Linear | None, y: Tensor, run: Pass) -> Tensor:
         y = run.conv(out, F.dropout(concat_elu(y), self.dropout, self.training))
-        return F.glu(y if V is None else y + V(run.e)[..., None, None], 1)
+        return F.glu(add_class(y, V, run.e), 1)
 
 
 def concat_elu(y: Tensor) -> Tensor:

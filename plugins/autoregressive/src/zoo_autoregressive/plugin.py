@@ -1,4 +1,4 @@
-"""What this family declares to the zoo; it imports no torch."""
+"""The specs that this family declares to the zoo; importing this file imports no torch."""
 
 from typing import Any
 
@@ -24,6 +24,7 @@ def zoo_models() -> list[ModelSpec]:
             "RowLSTM",
             "PixelRNN from row to row: each pixel sees a triangle above it",
             "https://arxiv.org/abs/1601.06759",
+            config="PixelRNN",
             hidden=4,
             layers=2,
             head=4,
@@ -33,6 +34,7 @@ def zoo_models() -> list[ModelSpec]:
             "DiagonalBiLSTM",
             "PixelRNN along both diagonals: each pixel sees all before it",
             "https://arxiv.org/abs/1601.06759",
+            config="PixelRNN",
             hidden=4,
             layers=2,
             head=4,
@@ -90,14 +92,16 @@ def zoo_samplers() -> list[SamplerSpec]:
     ]
 
 
-def _model(arch: str, model: str, summary: str, paper: str, **tiny: Any) -> ModelSpec:
-    """A model of the module that has its name; all have exact likelihoods and one sampler."""
+def _model(
+    arch: str, model: str, summary: str, paper: str, *, config: str | None = None, **tiny: Any
+) -> ModelSpec:
+    """The spec of a model whose module is named after its arch."""
     return ModelSpec(
         arch=arch,
         family="autoregressive",
         density="explicit/tractable",
         target=f"zoo_autoregressive.{arch}:{model}",
-        config=f"zoo_autoregressive.{arch}:Config",
+        config=f"zoo_autoregressive.{arch}:{config or model}Config",
         capabilities=("Density", "Conditionals"),
         default_likelihood="exact",
         default_sampler="sequential",

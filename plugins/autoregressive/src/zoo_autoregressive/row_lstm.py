@@ -14,23 +14,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_autoregressive.incremental_decoding import Pass, RasterConv
+from zoo_autoregressive.layers import add_class
 from zoo_autoregressive.lstm import RowCell, row_scan
-from zoo_autoregressive.pixelrnn import Config, PixelRNN
+from zoo_autoregressive.pixelrnn import PixelRNN, PixelRNNConfig
 
-__all__ = ["Config", "RowLSTM"]
+__all__ = ["PixelRNNConfig", "RowLSTM"]
 
 
 class RowLSTM(PixelRNN):
     """A residual stack of row scans."""
 
-    def __init__(self, config: Config | None = None) -> None:
-        super().__init__(config, Layer)
+    def __init__(self, config: PixelRNNConfig | None = None) -> None:
+        super().__init__(config, RowLayer)
 
 
-class Layer(nn.Module):
+class RowLayer(nn.Module):
     """x + up(scan(K_is x + V e_c)), 2U to U to 2U features."""
 
-    def __init__(self, c: Config) -> None:
+    def __init__(self, c: PixelRNNConfig) -> None:
         super().__init__()
         U, self.dropout = c.hidden, c.dropout
         self.K_is = RasterConv(2 * U, 4 * U, 1, 2, left=1)
@@ -39,9 +40,6 @@ class Layer(nn.Module):
         self.V = nn.Linear(c.classes, 4 * U, bias=False) if c.classes else None
 
     def forward(self, x: Tensor, run: Pass) -> Tensor:
-        y = run.conv(self.K_is, x)
-        if self.V is not None:
-            y = y + self.V(run.e)[..., None, None]
-        h = row_scan(self.cell, y, run)
+        h = row_scan(self.cell, add_class(run.conv(self.K_is, x), self.V, run.e), run)
         added: Tensor = self.up(F.dropout(h, self.dropout, self.training))
         return x + added

@@ -1,4 +1,4 @@
-"""Sampling by the chain rule: x_i ~ p(x_i | x_<i), one position after another."""
+"""Ancestral sampling by the chain rule: x_i ~ p(x_i | x_<i), one position after another."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from torch import Tensor
 
 from zoo_core.plugin import Conditionals, GenerativeModel, Inpainting, Range, Rng
 
-__all__ = ["DrawsAtOnce", "Sequential", "draw"]
+__all__ = ["FusedSampling", "Sequential", "draw"]
 
 
 @runtime_checkable
-class DrawsAtOnce(Protocol):
-    """A model whose kernel runs this file's loop in one call, for the same uniforms."""
+class FusedSampling(Protocol):
+    """A model whose kernel runs the loop of `Sequential` in one call, on the same uniforms."""
 
     @property
-    def draws_at_once(self) -> bool:
-        """Whether the kernel takes this model's configuration."""
+    def supports_fused_sampling(self) -> bool:
+        """Whether the kernel supports this model's configuration."""
         ...
 
-    def draw_at_once(
+    def sample_fused(
         self, u: Tensor, cond: Tensor | None, *, fixed: Inpainting | None, temperature: float
     ) -> Tensor:
         """Events (B, *S), int64, from uniforms (B, D) in the order of generation."""
@@ -30,12 +30,14 @@ class DrawsAtOnce(Protocol):
 
 @dataclass(frozen=True)
 class Sequential:
-    """Draws from p(x_i | x_<i)^(1/T), normalized; temperature T = 1 samples the model itself.
+    """Draws each value from p(x_i | x_<i)^(1/T), normalized; T = 1 samples the model itself.
 
-    With `fixed`, known values are put in place and the later ones follow from them: what is known
-    conditions only what comes after it in the model's order. Where all known values come first,
-    this draws from p(unknown | known); elsewhere it does not, and the driver warns. A model whose
-    kernel draws whole events (`DrawsAtOnce`) uses it unless a `trace` is wanted.
+        model.sample(16, sampler=Sequential(temperature=0.9))
+
+    With `fixed` (inpainting), observed values condition only the values after them in
+    `model.order()`. If all observed values come first, the samples follow p(unknown | known);
+    otherwise they do not, and the driver warns. The fused kernel of a model that supports
+    `FusedSampling` is used unless a `trace` is given.
     """
 
     temperature: Annotated[float, Range(0.0, open=True)] = 1.0
@@ -52,24 +54,24 @@ class Sequential:
         """Events (B, *S), int64; `trace(i, x)` is called after each position."""
         assert isinstance(model, Conditionals)  # the capability this sampler is registered for
         u = rng.uniform((model.event.dims,), stream="value")  # (B, D), in the order of generation
-        if trace is None and isinstance(model, DrawsAtOnce) and model.draws_at_once:
-            return model.draw_at_once(u, cond, fixed=fixed, temperature=self.temperature)
+        if trace is None and isinstance(model, FusedSampling) and model.supports_fused_sampling:
+            return model.sample_fused(u, cond, fixed=fixed, temperature=self.temperature)
         x = torch.zeros((len(rng), *model.event.shape), dtype=torch.long, device=rng.device)
         flat = x.view(len(rng), -1)  # (B, D), the same memory
-        cache = model.begin(len(rng), cond)
+        cache = model.init_cache(len(rng), cond)
         for i, position in enumerate(model.order().tolist()):
-            logits, cache = model.conditional(x, i, cache)
+            logits, cache = model.decode_step(x, i, cache)
             drawn = draw(logits / self.temperature, u[:, i])
-            flat[:, position] = drawn if fixed is None else _known(fixed, position, drawn)
+            flat[:, position] = drawn if fixed is None else _observed_or(fixed, position, drawn)
             if trace is not None:
                 trace(i, x)
         return x
 
     def ignored(self, model: GenerativeModel, fixed: Inpainting) -> str | None:
-        """Whether unknown values come before known ones in the model's order."""
+        """A sentence for the warning if unknown values come before observed ones in the order."""
         assert isinstance(model, Conditionals)
-        known = fixed.mask.flatten(1)[:, model.order().to(fixed.mask.device)]
-        early = ~known & (known.flip(1).cumsum(1).flip(1) > 0)  # unknown, and a known one later
+        observed = fixed.mask.flatten(1)[:, model.order().to(fixed.mask.device)]
+        early = ~observed & (observed.flip(1).cumsum(1).flip(1) > 0)  # before an observed one
         if not early.any():
             return None
         return (
@@ -81,8 +83,13 @@ class Sequential:
 
 
 def draw(logits: Tensor, u: Tensor) -> Tensor:
-    """Values (B,) of uniforms (B,) from logits (B, K): x = 1 where u < p(1) for a bit, else the
-    first x with u < p(0) + ... + p(x)."""
+    """Values (B,) int64 from logits (B, K) and uniforms u (B,), by the inverse CDF.
+
+    For K = 2, x = 1 where u < p(1); else x is the first with u < p(0) + ... + p(x).
+
+    >>> draw(torch.zeros(2, 4), torch.tensor([0.1, 0.6]))
+    tensor([0, 2])
+    """
     p = logits.double().softmax(-1)
     if p.shape[-1] == 2:
         return (u < p[:, 1]).long()
@@ -90,7 +97,7 @@ def draw(logits: Tensor, u: Tensor) -> Tensor:
     return (u.unsqueeze(-1) >= cdf / cdf[:, -1:]).sum(-1)
 
 
-def _known(fixed: Inpainting, position: int, drawn: Tensor) -> Tensor:
-    """The known values at a flat position, and the drawn ones where none is known."""
+def _observed_or(fixed: Inpainting, position: int, drawn: Tensor) -> Tensor:
+    """The observed values at a flat position, and the drawn ones where none is observed."""
     mask, values = fixed.mask.flatten(1)[:, position], fixed.observed.flatten(1)[:, position]
     return torch.where(mask, values.to(drawn.dtype), drawn)

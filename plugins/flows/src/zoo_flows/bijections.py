@@ -1,4 +1,4 @@
-"""Invertible maps with tractable Jacobians, each a module of two directions.
+"""Invertible layers: maps with tractable Jacobians, as modules with two directions.
 
     y, ladj = layer(x, h)              ladj = log |det dy/dx|
     x, ladj = layer.inverse(y, h)      ladj = log |det dx/dy|
@@ -17,11 +17,11 @@ from torch.nn import functional as F
 
 from zoo_kernels.coupling import Kept, fold, fold_inverse, place_by_place
 
-__all__ = ["PLU", "ActNorm", "Bijection", "Chain", "Flip", "LinearStep", "Squeeze"]
+__all__ = ["PLU", "ActNorm", "Chain", "Flip", "InvertibleLayer", "LinearStep", "Squeeze"]
 
 
-class Bijection(nn.Module, ABC):
-    """A map and its inverse; `h` is what the model is conditioned on, where it is."""
+class InvertibleLayer(nn.Module, ABC):
+    """A map and its inverse; h is the context of a conditional model, else None."""
 
     @abstractmethod
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -31,18 +31,18 @@ class Bijection(nn.Module, ABC):
     def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x and log |det dx/dy|."""
 
-    def start(self, x: Tensor, h: Tensor | None = None) -> Tensor:
-        """y, after fresh parameters were set from x where they depend on data.
+    def data_dependent_init(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+        """y, after setting fresh parameters from x in the layers that start from data.
 
-        What has such layers inside calls theirs one after the other.
+        A layer that contains others calls this method of each, in order.
         """
-        return self(x, h)[0]  # type: ignore[no-any-return]
+        return self.forward(x, h)[0]
 
 
-class Chain(Bijection):
-    """One bijection after another; their log-determinants add up."""
+class Chain(InvertibleLayer):
+    """One layer after another; their log-determinants add up."""
 
-    def __init__(self, layers: Iterable[Bijection]) -> None:
+    def __init__(self, layers: Iterable[InvertibleLayer]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
 
@@ -56,23 +56,23 @@ class Chain(Bijection):
     def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total = y.new_zeros(len(y))
         for layer in reversed(self.layers):
-            assert isinstance(layer, Bijection)
+            assert isinstance(layer, InvertibleLayer)
             y, ladj = layer.inverse(y, h)
             total = total + ladj
         return y, total
 
-    def start(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+    def data_dependent_init(self, x: Tensor, h: Tensor | None = None) -> Tensor:
         for layer in self.layers:
-            assert isinstance(layer, Bijection)
-            x = layer.start(x, h)
+            assert isinstance(layer, InvertibleLayer)
+            x = layer.data_dependent_init(x, h)
         return x
 
 
-class ActNorm(Bijection):
-    """y = exp(log_scale) x + shift, a channel each (Glow, section 3.1).
+class ActNorm(InvertibleLayer):
+    """y = exp(log_scale) x + shift per channel (Glow, section 3.1).
 
-    Fresh, it is the identity; `start` sets both so that y has mean 0 and variance 1, and does so
-    once. `forward` changes nothing.
+    A fresh layer is the identity. The first `data_dependent_init` sets both parameters so that y
+    has mean 0 and variance 1; later calls, and `forward`, change nothing.
     """
 
     ready: Tensor
@@ -91,15 +91,15 @@ class ActNorm(Bijection):
         s = self._over(self.log_scale, y)
         return (y - self._over(self.shift, y)) * (-s).exp(), -self._ladj(y)
 
-    def start(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+    def data_dependent_init(self, x: Tensor, h: Tensor | None = None) -> Tensor:
         if not bool(self.ready):
             self._standardize(x)
-        return self(x, h)[0]  # type: ignore[no-any-return]
+        return self.forward(x, h)[0]
 
     @torch.no_grad()
     def _standardize(self, x: Tensor) -> None:
-        rows = x.transpose(0, 1).flatten(1).double()
-        mean, square = rows.mean(1), rows.square().mean(1)
+        channels = x.transpose(0, 1).flatten(1).double()
+        mean, square = channels.mean(1), channels.square().mean(1)
         log_scale = -0.5 * (square - mean.square() + 1e-6).log()  # a constant channel stays finite
         self.log_scale.copy_(log_scale)
         self.shift.copy_(-mean * log_scale.exp())
@@ -139,7 +139,7 @@ class PLU(nn.Module):
         return (lower @ upper)[self._order()]
 
     def rows(self, x: Tensor) -> Tensor:
-        """W x of each row of x (B, C), in B C^2 multiplications; W itself costs C^3."""
+        """W x for each row of x (B, C), in B C^2 multiplications; computing W takes C^3."""
         lower, upper = self._triangles()
         return F.linear(F.linear(x, upper), lower).index_select(1, self._order())
 
@@ -153,38 +153,40 @@ class PLU(nn.Module):
         return self.p.argmax(1)
 
 
-class LinearStep(Bijection):
+class LinearStep(InvertibleLayer):
     """Actnorm and an invertible 1x1 convolution (for vectors: a matrix), folded into one.
 
-    Without gradients the folded matrices stay, while the parameters keep their values. With
-    gradients, vectors are multiplied by one triangle after the other, because to multiply the
-    triangles by each other costs more than all rows of a batch do.
+    Without gradients, the folded matrices are cached until a parameter changes. With gradients,
+    vectors are multiplied by one triangle after the other, because multiplying the triangles by
+    each other costs more than multiplying all rows of a batch by both.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = ActNorm(channels)
         self.matrix = PLU(channels)
-        self._kept = Kept(), Kept()  # forward and inverse
+        self._folded = Kept(), Kept()  # forward and inverse
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, enabled=False):
             if x.dim() == 2 and torch.is_grad_enabled():
                 y, ladj = self.norm(x, h)
                 return self.matrix.rows(y), ladj + self.matrix.log_s.sum()
-            return place_by_place(x, self._kept[0](lambda: fold(*self._parts()), *self._tensors()))
+            return place_by_place(
+                x, self._folded[0](lambda: fold(*self._factors()), *self._tensors())
+            )
 
     def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.autocast(y.device.type, enabled=False):
             return place_by_place(
-                y, self._kept[1](lambda: fold_inverse(*self._parts()), *self._tensors())
+                y, self._folded[1](lambda: fold_inverse(*self._factors()), *self._tensors())
             )
 
-    def start(self, x: Tensor, h: Tensor | None = None) -> Tensor:
-        y = self.norm.start(x, h)
+    def data_dependent_init(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+        y = self.norm.data_dependent_init(x, h)
         return self.matrix.rows(y) if x.dim() == 2 else self(x, h)[0]
 
-    def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _factors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.matrix(), self.norm.log_scale, self.norm.shift, self.matrix.log_s.sum()
 
     def _tensors(self) -> tuple[Tensor, ...]:
@@ -192,7 +194,7 @@ class LinearStep(Bijection):
         return m.p, m.sign, m.lower, m.upper, m.log_s, norm.log_scale, norm.shift
 
 
-class Flip(Bijection):
+class Flip(InvertibleLayer):
     """The features in reverse order."""
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -202,7 +204,7 @@ class Flip(Bijection):
         return y.flip(1), y.new_zeros(len(y))
 
 
-class Squeeze(Bijection):
+class Squeeze(InvertibleLayer):
     """2x2 blocks of pixels become channels, (C, H, W) -> (4C, H/2, W/2) (RealNVP, section 3.6)."""
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -1,11 +1,11 @@
-"""Coupling layers: some channels pass, and say by a network how the others are transformed.
+"""Coupling layers: some channels pass unchanged, and a network of them transforms the others.
 
     affine         z_b = exp(s(x_a)) x_b + t(x_a), or s (x_b + t)       (RealNVP, eqs. 7-8; Glow)
     checkerboard   the same, with a and b the two colours of a board     (RealNVP, figure 3)
     spline         z_b = RQS(x_b; params(x_a))                           (NSF, section 3)
 
-Values and log-determinants come from `zoo_kernels.coupling` and `zoo_kernels.spline`. Networks may
-run in half precision by autocast; the maps keep that of their events.
+Values and log-determinants come from `zoo_kernels.coupling` and `zoo_kernels.spline`. Under
+autocast the networks may run in half precision; the maps run in the precision of the events.
 
 Shapes: B batch, C channels or features of which C' are transformed, x (B, C, *S), K bins.
 """
@@ -17,25 +17,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_flows.bijections import Bijection
+from zoo_flows.bijections import InvertibleLayer
 from zoo_kernels import coupling, spline
 
 __all__ = ["AffineCoupling", "CheckerboardCoupling", "SplineCoupling", "flat_spline", "pack"]
 
-Scale = Literal["exp", "sigmoid", "tanh"]
-Order = Literal["scale_shift", "shift_scale"]
+ScaleFunction = Literal["exp", "sigmoid", "tanh"]
+ParameterOrder = Literal["scale_shift", "shift_scale"]
 
 
-class AffineCoupling(Bijection):
+class AffineCoupling(InvertibleLayer):
     """`net` takes the passing channels to (B, 2C', *S): shifts, then raw scales.
 
     The last C' channels are transformed, or with `first` the first ones.
     """
 
     def __init__(
-        self, net: nn.Module, transformed: int, *, first: bool = False, scale: Scale = "tanh",
-        order: Order = "scale_shift",
-    ) -> None:  # fmt: skip
+        self,
+        net: nn.Module,
+        transformed: int,
+        *,
+        first: bool = False,
+        scale: ScaleFunction = "tanh",
+        order: ParameterOrder = "scale_shift",
+    ) -> None:
         super().__init__()
         self.net = net
         self.transformed, self.first = transformed, first
@@ -54,8 +59,8 @@ class AffineCoupling(Bijection):
     def _params(self, x: Tensor, h: Tensor | None) -> Tensor:
         n = self.transformed
         passing = x[:, n:] if self.first else x[:, : x.shape[1] - n]
-        found: Tensor = self.net(passing, h)
-        return found.to(x.dtype).reshape(len(x), 2, n, *x.shape[2:])
+        params: Tensor = self.net(passing, h)
+        return params.to(x.dtype).reshape(len(x), 2, n, *x.shape[2:])
 
 
 def pack(x: Tensor, parity: int) -> Tensor:
@@ -71,20 +76,21 @@ def pack(x: Tensor, parity: int) -> Tensor:
 def unpack(y: Tensor, parity: int) -> Tensor:
     """The inverse of `pack`."""
     b, c, height, width = y.shape
-    blocks = y.reshape(b, 4, c // 4, height, width).transpose(1, 2)[:, :, _BACK[parity]]
+    blocks = y.reshape(b, 4, c // 4, height, width).transpose(1, 2)[:, :, _INVERSE_SITES[parity]]
     return F.pixel_shuffle(blocks.flatten(1, 2), 2)
 
 
 _SITES = ([1, 2, 0, 3], [0, 3, 1, 2])
-"""Places (row, column) = 00, 01, 10, 11 of a 2x2 block; by parity, the colour's are last."""
-_BACK = ([2, 0, 1, 3], [0, 2, 3, 1])
+"""For each parity, the order of the positions 00, 01, 10, 11 (row, column) of a 2x2 block that
+puts the transformed colour last."""
+_INVERSE_SITES = ([2, 0, 1, 3], [0, 2, 3, 1])
 
 
-class CheckerboardCoupling(Bijection):
+class CheckerboardCoupling(InvertibleLayer):
     """An affine coupling between the colours of a checkerboard, for sides of even length.
 
-    The sites whose row + column is `parity` modulo 2 are transformed by what `net` makes of the
-    others, which it sees in place, zeros between them: (B, C, H, W) -> (B, 2C, H, W).
+    The sites whose row + column is `parity` modulo 2 are transformed. `net` takes the image with
+    these sites set to zero to their parameters: (B, C, H, W) -> (B, 2C, H, W).
     """
 
     mask: Tensor
@@ -106,13 +112,13 @@ class CheckerboardCoupling(Bijection):
 
     def _params(self, x: Tensor, h: Tensor | None) -> Tensor:
         b, c, height, width = x.shape
-        both: Tensor = self.net(x * self.mask, h)
-        packed = pack(both.to(x.dtype).reshape(2 * b, c, height, width), self.parity)
+        params: Tensor = self.net(x * self.mask, h)
+        packed = pack(params.to(x.dtype).reshape(2 * b, c, height, width), self.parity)
         return packed.view(b, 2, 4 * c, height // 2, width // 2)[:, :, 2 * c :]
 
 
-class SplineCoupling(Bijection):
-    """`net` takes the passing channels to (B, C' (3K - 1), *S), a spline for each of the last C'.
+class SplineCoupling(InvertibleLayer):
+    """`net` takes the passing channels to (B, C' (3K - 1), *S): splines of the last C' channels.
 
     Splines act on [-bound, bound] and are the identity outside.
     """
@@ -137,14 +143,14 @@ class SplineCoupling(Bijection):
         return x[:, :n], x[:, n:]
 
     def _params(self, passing: Tensor, h: Tensor | None) -> Tensor:
-        found: Tensor = self.net(passing, h)
-        b, m, *space = found.shape
+        params: Tensor = self.net(passing, h)
+        b, m, *space = params.shape
         n = self.transformed
-        return found.to(passing.dtype).reshape(b, n, m // n, *space).movedim(2, -1)
+        return params.to(passing.dtype).reshape(b, n, m // n, *space).movedim(2, -1)
 
 
 def flat_spline(transformed: int, bins: int) -> Tensor:
     """Parameters (C' (3K - 1),) of the identity: equal bins, slope 1 at every knot."""
     p = torch.zeros(transformed, 3 * bins - 1)
-    p[:, 2 * bins :] = math.log(math.e - 1)  # softplus of it is 1
+    p[:, 2 * bins :] = math.log(math.e - 1)  # softplus of this is 1
     return p.flatten()

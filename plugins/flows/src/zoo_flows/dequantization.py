@@ -1,4 +1,6 @@
-"""From integers to reals: P(x) is the integral over [0, 1)^D of p(x + u), and
+"""Dequantization: from integers x to continuous x + u.
+
+The probability P(x) is the integral of p(x + u) over [0, 1)^D, and
 
     log P(x) >= E_q [log p(x + u) - log q(u|x)]
 
@@ -9,6 +11,7 @@ A Note on the Evaluation of Generative Models, https://arxiv.org/abs/1511.01844;
 https://arxiv.org/abs/1902.00275. Shapes: B batch, S the event's shape.
 """
 
+from collections.abc import Callable
 from itertools import cycle
 
 import torch
@@ -16,16 +19,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_core.plugin import Event, Normal, Rng
-from zoo_flows.networks import MLP, ConvNet
+from zoo_flows.networks import ConvNet, ResidualMLP
 from zoo_flows.preprocessing import Preprocess
 from zoo_kernels import coupling
 
-__all__ = ["Uniform", "Variational", "dequantizer"]
+__all__ = ["Dequantizer", "UniformDequantizer", "VariationalDequantizer", "dequantizer"]
+
+Dequantizer = Callable[[Tensor, Rng, int], tuple[Tensor, Tensor]]
+"""Called as `(x, rng, step)`: a draw u (B, *S) in [0, 1)^D, and log q(u|x) in nats (B,)."""
 
 _LAYERS = 4  # couplings, as in Flow++
 
 
-class Uniform(nn.Module):
+class UniformDequantizer(nn.Module):
     """u ~ U[0, 1)^D."""
 
     def forward(self, x: Tensor, rng: Rng, step: int) -> tuple[Tensor, Tensor]:
@@ -34,11 +40,11 @@ class Uniform(nn.Module):
         return u, u.new_zeros(len(u))
 
 
-class Variational(nn.Module):
+class VariationalDequantizer(nn.Module):
     """u = sigmoid(g(eps; x)), eps ~ N(0, I): affine couplings whose networks see x.
 
-    Halves take turns: of the channels of a squeezed image, or of the values of a vector, as which
-    an image with a side of odd length is taken.
+    The couplings transform the two halves in turn: of the channels of a squeezed image, or of the
+    values of a vector. An image with a side of odd length is treated as a vector.
     """
 
     def __init__(self, event: Event, hidden: int) -> None:
@@ -51,7 +57,7 @@ class Variational(nn.Module):
         self.nets = nn.ModuleList(
             ConvNet(2 * n - m, 2 * m, hidden=hidden)
             if self.image
-            else MLP(2 * n - m, 2 * m, hidden=hidden, blocks=1)
+            else ResidualMLP(2 * n - m, 2 * m, hidden=hidden, blocks=1)
             for m in self.transformed
         )
 
@@ -59,34 +65,37 @@ class Variational(nn.Module):
         """u (B, *S), in (0, 1), and log q(u|x) (B,)."""
         dtype = next(self.parameters()).dtype
         eps = rng.normal(x.shape[1:], stream="u", step=step).to(dtype)
-        log_q = Normal(eps.new_zeros(()), eps.new_zeros(())).log_prob(eps)
-        seen = self._channels((2 * x.to(dtype) + 1) / self.levels - 1)  # midpoints, from -1 to 1
-        y, ladj = self._couple(self._channels(eps), seen)
+        log_q = Normal.standard(*eps.shape, like=eps).log_prob(eps)
+        midpoints = (2 * x.to(dtype) + 1) / self.levels - 1  # of the bins, from -1 to 1
+        context = self._channels(midpoints)
+        y, ladj = self._couple(self._channels(eps), context)
         g = F.pixel_shuffle(y, 2) if self.image else y.view(x.shape)
         u = g.sigmoid()
         slope = -(F.softplus(g) + F.softplus(-g)).flatten(1).sum(1)  # log sigmoid'
         return u, log_q - ladj - slope
 
-    def _couple(self, y: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    def _couple(self, y: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         total = y.new_zeros(len(y))
         for i, (net, m) in enumerate(zip(self.nets, self.transformed, strict=True)):
             first = i % 2 == 0
             passing = y[:, m:] if first else y[:, : y.shape[1] - m]
-            found = net(torch.cat([passing, seen], 1)).to(y.dtype)
-            params = found.view(len(y), 2, m, *y.shape[2:])
+            output = net(torch.cat([passing, context], 1)).to(y.dtype)
+            params = output.view(len(y), 2, m, *y.shape[2:])
             y, ladj = coupling.forward(y, params, scale="tanh", first=first)
             total = total + ladj
         return y, total
 
     def _channels(self, x: Tensor) -> Tensor:
-        """What the couplings split: (B, 4C, H/2, W/2) of an image, else (B, D)."""
+        """The input of the couplings: (B, 4C, H/2, W/2) of an image, else (B, D)."""
         return F.pixel_unshuffle(x, 2) if self.image else x.flatten(1)
 
 
-def dequantizer(event: Event, preprocess: Preprocess) -> Uniform | Variational | None:
-    """What an event's integers need; None for reals."""
+def dequantizer(
+    event: Event, preprocess: Preprocess
+) -> UniformDequantizer | VariationalDequantizer | None:
+    """The dequantizer of integer events; None for continuous ones."""
     if event.levels is None:
         return None
     if preprocess.dequantize == "uniform":
-        return Uniform()
-    return Variational(event, preprocess.hidden)
+        return UniformDequantizer()
+    return VariationalDequantizer(event, preprocess.hidden)

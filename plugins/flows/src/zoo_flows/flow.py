@@ -1,10 +1,10 @@
-"""`Flow`: what a flow is, and what follows from its bijection.
+"""`Flow`, the base of all flows: density and samples from an invertible transform.
 
     z = f(T(x)),   log p(x) = log N(z; 0, I) + log |det df/dy| + log |det dT/dx|
 
-T is the visible preprocessing and f the `transform` that a model sets. Where events are integers,
-x is x + u with u from the model's `dequantizer`: `log_prob` takes reals, and `deq_bound` bounds
-the probability of the integers.
+T is the preprocessing and f the `transform` that a subclass sets. If events are integers, x stands
+for x + u with u from the model's `dequantizer`: `log_prob` takes continuous values, and the
+likelihood `deq_bound` bounds the probability of the integers.
 
 Shapes: B batch, S the event's shape, D its size; z (B, D), context h (B, E).
 """
@@ -26,30 +26,33 @@ from zoo_core.plugin import (
     Normal,
     Range,
     Rng,
+    ZooWarning,
     check_finite,
     evaluating,
     one_hot,
 )
-from zoo_flows.bijections import Bijection
+from zoo_flows.bijections import InvertibleLayer
 from zoo_flows.dequantization import dequantizer
 from zoo_flows.preprocessing import Preprocess, event_of, preprocessing
 
-__all__ = ["FEWEST", "Flow", "FlowConfig"]
+__all__ = ["MIN_INIT_EVENTS", "Flow", "FlowConfig"]
 
-FEWEST = 16
-"""Events from which a mean and a variance may be set: their errors are then a fifth."""
+MIN_INIT_EVENTS = 16
+"""Minimum number of events to estimate a mean and a variance from."""
 
 
 @dataclass(frozen=True)
 class FlowConfig:
-    """What every Config begins with: event, condition, preprocessing. Without `levels` events are
-    reals."""
+    """The fields that every config begins with: event, condition and preprocessing.
+
+    Without `levels` the events are continuous.
+    """
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
     """Of events x: [D] for vectors, [C, H, W] for images."""
     levels: Annotated[int, Range(2, 65536)] | None = None
     classes: Annotated[int, Range(1, 65536)] | None = None
-    """The flow is conditioned on one of so many classes, given as cond."""
+    """Number of classes that the flow is conditioned on, given as cond."""
     vector: Annotated[int, Range(1, 65536)] | None = None
     """The flow is conditioned on a vector of this length, given as cond; shape is that of x."""
     preprocess: Preprocess = Preprocess()
@@ -58,7 +61,7 @@ class FlowConfig:
 class Flow(GenerativeModel, ABC):
     """A base N(0, I) and a bijection; subclasses set `transform` after this constructor."""
 
-    transform: Bijection
+    transform: InvertibleLayer
 
     def __init__(self, config: FlowConfig) -> None:
         c = config
@@ -71,23 +74,26 @@ class Flow(GenerativeModel, ABC):
         self.preprocess = preprocessing(self.event, c.preprocess)
 
     def forward_and_ladj(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """z (B, D) and log |det dz/dx| (B,) of reals x, or of dequantized integers.
+        """z (B, D) and log |det dz/dx| (B,) for continuous x, or for dequantized integers.
 
-        Integers themselves are taken at the middle of their level, x + 1/2.
+        Integers that are not dequantized are taken at the middle of their bin, x + 1/2.
         """
         h = self._context(cond)
         y, ladj = self.preprocess(x if x.is_floating_point() else x.to(self.dtype) + 0.5)
-        z, more = self.transform(y, h)
-        return z, ladj + more
+        z, transform_ladj = self.transform(y, h)
+        return z, ladj + transform_ladj
 
     def inverse_and_ladj(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x (B, *S), reals, and log |det dx/dz| (B,)."""
+        """Continuous x (B, *S) and log |det dx/dz| (B,)."""
         y, ladj = self.transform.inverse(z, self._context(cond))
-        x, more = self.preprocess.inverse(y.view(len(y), *self.event.shape))
-        return x, ladj + more
+        x, preprocess_ladj = self.preprocess.inverse(y.view(len(y), *self.event.shape))
+        return x, ladj + preprocess_ladj
 
     def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """log p(x | cond) in nats of reals x (B, *S), or of dequantized integers: (B,)."""
+        """log p(x | cond) in nats (B,) for continuous x (B, *S), or for dequantized integers.
+
+        Raises `NoCapabilityError` for integers, whose probability is an integral.
+        """
         if not x.is_floating_point():
             raise NoCapabilityError(
                 "a flow has a density of reals; the probability of integers is an integral.",
@@ -97,39 +103,41 @@ class Flow(GenerativeModel, ABC):
         z, ladj = self.forward_and_ladj(x, cond)
         log_p = self._base(len(z), like=z).log_prob(z) + ladj
         if not self.training:
-            check_finite(log_p, "log p")  # a flow excludes no event: -inf is an overflow
+            check_finite(log_p, "log p")  # a flow gives no event density 0: -inf is an overflow
         return log_p
 
     def sample_rows(self, rng: Rng, cond: Tensor | None = None) -> Tensor:
-        """One event a row: f^-1 of a draw of N(0, I), rounded down where events are integers."""
+        """One event per row of `rng`: f^-1(z) of a draw z from N(0, I), rounded if integer."""
         base = self._base(len(rng), like=torch.empty(0, device=rng.device, dtype=self.dtype))
         x, _ = self.inverse_and_ladj(base.sample(rng, stream="z"), cond)
         check_finite(x, "x")
         return self.to_event(x)
 
     def to_event(self, x: Tensor) -> Tensor:
-        """Reals as events: rounded down to the levels there are, or cut to the range."""
+        """Continuous x as events: rounded down and clamped, or clamped to the range."""
         if self.event.levels is not None:
             return x.floor().clamp(0, self.event.levels - 1).long()
         return self.event.from_network(x)
 
     def data_dependent_init(self, batch: Batch, rng: Rng) -> None:
-        """Actnorms start so that what leaves them has mean 0 and variance 1 over the batch.
+        """Set fresh actnorms so that their outputs have mean 0 and variance 1 over the batch.
 
-        Those that have started stay as they are.
+        Actnorms that are already initialized do not change. Fewer than 16 events are too few: a
+        warning says so, and nothing changes.
         """
         x, cond = batch
-        if len(x) < FEWEST:
+        if len(x) < MIN_INIT_EVENTS:
             warnings.warn(
                 f"actnorm stays the identity: {len(x)} events are too few to start from "
-                f"(at least {FEWEST}).",
+                f"(at least {MIN_INIT_EVENTS}).",
+                ZooWarning,
                 stacklevel=2,
             )
             return
         with evaluating(self):
             u = 0.0 if self.dequantizer is None else self.dequantizer(x, rng, 0)[0]
             y, _ = self.preprocess(x.to(self.dtype) + u)
-            self.transform.start(y, self._context(cond))
+            self.transform.data_dependent_init(y, self._context(cond))
 
     def _base(self, batch: int, *, like: Tensor) -> Normal:
         return Normal.standard(batch, self.event.dims, like=like)

@@ -6,9 +6,9 @@ A scale squeezes the image and goes K times through a step (figure 2, table 1):
     1x1 convolution     y = W x, W = P L (U + diag(s))           (eq. 10)
     affine coupling     y_b = s (x_b + t), s = sigmoid(r + 2)    (the paper's code)
 
-The first two are folded into one convolution. After each scale but the last half of the channels
-are done; with `prior`, their distribution given the others is a learned normal, which is one more
-affine coupling before the split.
+The first two are folded into one convolution. After each scale but the last, half of the channels
+are split off; with `prior`, their distribution given the others is a learned normal, computed as
+one more affine coupling before the split.
 
 Shapes: B batch, x (B, C, H, W), z (B, D). Sampling costs one pass.
 """
@@ -18,18 +18,18 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from zoo_core.plugin import Range
-from zoo_flows.bijections import Bijection, Chain, LinearStep, Squeeze
+from zoo_flows.bijections import Chain, InvertibleLayer, LinearStep, Squeeze
 from zoo_flows.couplings import AffineCoupling
 from zoo_flows.flow import Flow, FlowConfig
 from zoo_flows.multiscale import MultiScale, check_sides
 from zoo_flows.networks import ConvNet
 
-__all__ = ["Config", "Glow"]
+__all__ = ["Glow", "GlowConfig"]
 
 
 @dataclass(frozen=True)
-class Config(FlowConfig):
-    """Event, condition, preprocessing, and size."""
+class GlowConfig(FlowConfig):
+    """Event, condition, preprocessing, and size; `prior` learns that of the split channels."""
 
     shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
     scales: Annotated[int, Range(1, 8)] = 2
@@ -42,15 +42,15 @@ class Config(FlowConfig):
 class Glow(Flow):
     """Steps of actnorm, 1x1 convolution and affine coupling, at several scales."""
 
-    def __init__(self, config: Config | None = None) -> None:
-        c = config or Config()
+    def __init__(self, config: GlowConfig | None = None) -> None:
+        c = config or GlowConfig()
         super().__init__(c)
         check_sides(c.shape, c.scales)
         channels, height, width = c.shape
         scales, shapes = [], []
         for scale in range(c.scales):
             channels, height, width = 4 * channels, height // 2, width // 2
-            layers: list[Bijection] = [Squeeze(), *self._steps(channels)]
+            layers: list[InvertibleLayer] = [Squeeze(), *self._steps(channels)]
             if c.prior and scale < c.scales - 1:
                 layers.append(self._coupling(channels))
             scales.append(Chain(layers))
@@ -58,7 +58,7 @@ class Glow(Flow):
             channels //= 2
         self.transform = MultiScale(scales, shapes)
 
-    def _steps(self, channels: int) -> Iterator[Bijection]:
+    def _steps(self, channels: int) -> Iterator[InvertibleLayer]:
         for _ in range(self.config.steps):
             yield LinearStep(channels)
             yield self._coupling(channels)

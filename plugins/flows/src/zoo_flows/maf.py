@@ -1,19 +1,19 @@
 """Masked autoregressive flow (Papamakarios, Pavlakou & Murray, 2017).
 
-https://arxiv.org/abs/1705.07057. N layers, between which the order of the features turns around:
+https://arxiv.org/abs/1705.07057. N layers; the order of the features is reversed between them:
 
     x_i = u_i exp(alpha_i) + mu_i,   (mu_i, alpha_i) = f_i(x_1..x_{i-1})        (eqs. 3-4)
 
-f is one MADE with residual layers (Nash & Durkan, 2019), whose hidden units have degrees that rise
-evenly from 0 to D - 1; a unit of degree m sees x_1..x_m. Actnorm stands before each layer where
-the paper has batch normalization, whose density of an event would depend on the batch. Scales are
+f is a MADE with residual layers (Nash & Durkan, 2019). The degrees of its hidden units rise evenly
+from 0 to D - 1; a unit of degree m sees x_1..x_m. Actnorm before each layer replaces the paper's
+batch normalization, with which the density of an event would depend on its batch. Scales are
 bounded, alpha = 3 tanh(r / 3).
 
-Density costs one pass. **Sampling costs D steps** a layer: x_i needs x_1..x_{i-1}. No unit is
-computed twice: with sorted degrees those that x_i completes are a slice of every layer, so that
-the D steps of a layer cost as many multiplications as one pass.
+The density costs one pass. **Sampling takes D steps** per layer, since x_i needs x_1..x_{i-1}. No
+unit is computed twice: with sorted degrees, the units that x_i completes are a slice of every
+layer, so the D steps of a layer cost as many multiplications as one pass.
 
-Images are taken as vectors, in raster order. Shapes: B batch, D features, U units, z (B, D).
+Images are treated as vectors, in raster order. Shapes: B batch, D features, U units, z (B, D).
 """
 
 from collections.abc import Iterator
@@ -25,18 +25,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_core.plugin import MaskedLinear, Range
-from zoo_flows.bijections import ActNorm, Bijection, Chain, Flip
+from zoo_flows.bijections import ActNorm, Chain, Flip, InvertibleLayer
 from zoo_flows.flow import Flow, FlowConfig
-from zoo_flows.networks import start_at
+from zoo_flows.networks import init_output
 from zoo_kernels import coupling
 
-__all__ = ["MAF", "Config"]
+__all__ = ["MAF", "MAFConfig"]
 
 _BOUND = 3.0
 
 
 @dataclass(frozen=True)
-class Config(FlowConfig):
+class MAFConfig(FlowConfig):
     """Event, condition, preprocessing, and size."""
 
     layers: Annotated[int, Range(1, 64)] = 5
@@ -46,23 +46,23 @@ class Config(FlowConfig):
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
 
 
-class Autoregressive(Bijection):
+class MaskedAutoregressiveLayer(InvertibleLayer):
     """One layer: u = (x - mu) exp(-alpha), with mu and alpha from a residual MADE."""
 
-    def __init__(self, config: Config, features: int, context: int) -> None:
+    def __init__(self, config: MAFConfig, features: int, context: int) -> None:
         super().__init__()
         D, U = features, config.hidden
-        x, m = torch.arange(1, D + 1), torch.arange(U) * D // U  # numbers of x, degrees of units
+        x, m = torch.arange(1, D + 1), torch.arange(U) * D // U  # degrees of inputs, units
         self.first = MaskedLinear(x, m)
         self.blocks = nn.ModuleList(MaskedLinear(m, m) for _ in range(config.blocks))
         self.last = MaskedLinear(m, x.repeat(2), strict=True)
-        start_at(self.last, None)
+        init_output(self.last, None)
         self.context = nn.Linear(context, U, bias=False) if context else None
         self.dropout = config.dropout
-        self._seen = torch.searchsorted(m, torch.arange(D), right=True).tolist()
+        self._prefix = torch.searchsorted(m, torch.arange(D), right=True).tolist()
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        y = self._shifted(self.first(x), h)
+        y = self._add_context(self.first(x), h)
         for block in self.blocks:
             y = y + F.dropout(F.relu(block(F.relu(y))), self.dropout, self.training)
         params = self.last(F.relu(y)).to(x.dtype).view(len(x), 2, -1)
@@ -77,7 +77,7 @@ class Autoregressive(Bijection):
         shift = None if self.context is None else self.context(h)
         done = 0
         for i in range(D):
-            new = slice(done, self._seen[i])
+            new = slice(done, self._prefix[i])
             self._grow(x[:, :i], new, units, shift)
             done = new.stop
             top = F.relu(units[-1][:, :done])
@@ -100,29 +100,29 @@ class Autoregressive(Bijection):
             seen = F.relu(units[l][:, : new.stop])
             units[l + 1][:, new] = units[l][:, new] + F.relu(block.part(seen, new))
 
-    def _shifted(self, y: Tensor, h: Tensor | None) -> Tensor:
+    def _add_context(self, y: Tensor, h: Tensor | None) -> Tensor:
         return y if self.context is None else y + self.context(h)
 
 
 class MAF(Flow):
-    """Autoregressive affine layers over a vector, or over the values of an image."""
+    """Masked autoregressive affine layers over a vector, or over the values of an image."""
 
-    def __init__(self, config: Config | None = None) -> None:
-        c = config or Config()
+    def __init__(self, config: MAFConfig | None = None) -> None:
+        c = config or MAFConfig()
         super().__init__(c)
         self.transform = Chain([Flatten(), *self._layers()])
 
-    def _layers(self) -> Iterator[Bijection]:
+    def _layers(self) -> Iterator[InvertibleLayer]:
         d = self.event.dims
         for i in range(self.config.layers):
             if i:
                 yield Flip()
             yield ActNorm(d)
-            yield Autoregressive(self.config, d, self.context_features)
+            yield MaskedAutoregressiveLayer(self.config, d, self.context_features)
 
 
-class Flatten(Bijection):
-    """An event as a vector; the model gives it its shape back."""
+class Flatten(InvertibleLayer):
+    """An event as a vector; the model reshapes it in the inverse direction."""
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x.flatten(1), x.new_zeros(len(x))

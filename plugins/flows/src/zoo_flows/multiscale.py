@@ -1,4 +1,4 @@
-"""The multi-scale architecture: half of the channels are done after each scale.
+"""The multi-scale architecture: half of the channels are split off after each scale.
 
     (z_l, x_{l+1}) = f_l(x_l),   z = (z_1, ..., z_L)          (RealNVP, section 3.6, eqs. 13-16)
 
@@ -12,60 +12,62 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.plugin import ConfigError
-from zoo_flows.bijections import Bijection
+from zoo_flows.bijections import InvertibleLayer
 
 __all__ = ["MultiScale", "check_sides"]
 
-_Apply = Callable[[Bijection, Tensor], tuple[Tensor, Tensor]]
+_Apply = Callable[[InvertibleLayer, Tensor], tuple[Tensor, Tensor]]
 
 
-class MultiScale(Bijection):
-    """Scales one after the other; the last half of the channels of all but the last is split off.
+class MultiScale(InvertibleLayer):
+    """Scales in sequence; after each but the last, the last half of the channels is split off.
 
-    `shapes` are those of the images that leave each scale, before the split.
+    `shapes` are the output shapes of the scales, before the split.
     """
 
     def __init__(
-        self, scales: Sequence[Bijection], shapes: Sequence[tuple[int, int, int]]
+        self, scales: Sequence[InvertibleLayer], shapes: Sequence[tuple[int, int, int]]
     ) -> None:
         super().__init__()
         self.scales = nn.ModuleList(scales)
         self.shapes = [(c // 2, h, w) for c, h, w in shapes[:-1]] + [shapes[-1]]
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._scaled(x, lambda scale, x: scale(x, h))
+        return self._apply_scales(x, lambda scale, x: scale(x, h))
 
-    def start(self, x: Tensor, h: Tensor | None = None) -> Tensor:
-        return self._scaled(x, lambda scale, x: (scale.start(x, h), x.new_zeros(len(x))))[0]
+    def data_dependent_init(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+        return self._apply_scales(
+            x, lambda scale, x: (scale.data_dependent_init(x, h), x.new_zeros(len(x)))
+        )[0]
 
-    def _scaled(self, x: Tensor, apply: _Apply) -> tuple[Tensor, Tensor]:
+    def _apply_scales(self, x: Tensor, apply: _Apply) -> tuple[Tensor, Tensor]:
         """z and the sum of the log-determinants that `apply` gives for each scale."""
-        done: list[Tensor] = []
+        latents: list[Tensor] = []
         total = x.new_zeros(len(x))
         for scale in self.scales:
-            assert isinstance(scale, Bijection)
+            assert isinstance(scale, InvertibleLayer)
             x, ladj = apply(scale, x)
             total = total + ladj
-            if len(done) < len(self.scales) - 1:
+            if len(latents) < len(self.scales) - 1:
                 x, z = x.chunk(2, 1)
-                done.append(z)
-        return torch.cat([z.flatten(1) for z in [*done, x]], 1), total
+                latents.append(z)
+        return torch.cat([z.flatten(1) for z in [*latents, x]], 1), total
 
     def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        parts = torch.split(y, [math.prod(shape) for shape in self.shapes], 1)
-        done = [z.reshape(len(y), *shape) for z, shape in zip(parts, self.shapes, strict=True)]
-        x, total = done.pop(), y.new_zeros(len(y))
+        chunks = torch.split(y, [math.prod(shape) for shape in self.shapes], 1)
+        latents = [z.reshape(len(y), *shape) for z, shape in zip(chunks, self.shapes, strict=True)]
+        x, total = latents.pop(), y.new_zeros(len(y))
         for scale in reversed(self.scales):
-            assert isinstance(scale, Bijection)
+            assert isinstance(scale, InvertibleLayer)
             x, ladj = scale.inverse(x, h)
             total = total + ladj
-            if done:
-                x = torch.cat([x, done.pop()], 1)
+            if latents:
+                x = torch.cat([x, latents.pop()], 1)
         return x, total
 
 
 def check_sides(shape: tuple[int, ...], halvings: int) -> None:
-    """Raise `ConfigError` unless an image's sides can be halved so often; nothing is padded."""
+    """Raise `ConfigError` unless the sides of an image can be halved so many times."""
     factor = 2**halvings
     if any(side % factor for side in shape[1:]):
         raise ConfigError(

@@ -1,7 +1,7 @@
-"""The conditioners: networks that turn what a coupling passes on into parameters.
+"""Conditioners: networks that predict a coupling's parameters from the channels that pass.
 
-Each is called as `net(x, h)`, with a context h (B, E) or None, and starts at its `initial` output
-whatever it sees, so that a fresh coupling is close to the identity. `dropout` acts on the hidden
+Each is called as `net(x, h)`, with a context h (B, E) or None. Its initial output is `initial`
+for every input, so that a fresh coupling is close to the identity. `dropout` acts on the hidden
 units of every block.
 
 Shapes: B batch, N input and M output features or channels, U hidden units.
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["MLP", "ConvNet", "ResidualConvNet", "start_at"]
+__all__ = ["ConvNet", "ResidualConvNet", "ResidualMLP", "init_output"]
 
 
-def start_at(layer: nn.Linear | nn.Conv2d, initial: Tensor | None) -> None:
-    """Let a layer's fresh output be `initial` (M,), or zero, for every input."""
+def init_output(layer: nn.Linear | nn.Conv2d, initial: Tensor | None) -> None:
+    """Set a layer's parameters so that its output is `initial` (M,), or zero, for every input."""
     nn.init.zeros_(layer.weight)
     assert layer.bias is not None
     with torch.no_grad():
@@ -26,25 +26,26 @@ def _context(features: int, hidden: int) -> nn.Linear | None:
     return nn.Linear(features, hidden, bias=False) if features else None
 
 
-class MLP(nn.Module):
+class ResidualMLP(nn.Module):
     """A residual network over vectors: h <- h + W_2 relu(W_1 relu(h)) (NSF, appendix B.1)."""
 
     def __init__(
-        self, n: int, m: int, *, hidden: int, blocks: int, context: int = 0,
-        dropout: float = 0.0, initial: Tensor | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        n: int,
+        m: int,
+        *,
+        hidden: int,
+        blocks: int,
+        context: int = 0,
+        dropout: float = 0.0,
+        initial: Tensor | None = None,
+    ) -> None:
         super().__init__()
-        self.first = nn.Linear(max(1, n), hidden)  # without input: of a constant
+        self.first = nn.Linear(max(1, n), hidden)  # without inputs it is fed ones
         self.context = _context(context, hidden)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout),
-                nn.Linear(hidden, hidden),
-            )
-            for _ in range(blocks)
-        )  # fmt: skip
+        self.blocks = nn.ModuleList(_dense_block(hidden, dropout) for _ in range(blocks))
         self.last = nn.Linear(hidden, m)
-        start_at(self.last, initial)
+        init_output(self.last, initial)
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
         y: Tensor = self.first(x if x.shape[1] else x.new_ones(len(x), 1))
@@ -52,51 +53,59 @@ class MLP(nn.Module):
             y = y + self.context(h)
         for block in self.blocks:
             y = y + block(y)
-        return self.last(F.relu(y))  # type: ignore[no-any-return]
+        y = self.last(F.relu(y))
+        return y
 
 
 class ConvNet(nn.Module):
     """3x3, 1x1 and 3x3 convolutions (Glow, section 4)."""
 
     def __init__(
-        self, n: int, m: int, *, hidden: int, context: int = 0, dropout: float = 0.0,
+        self,
+        n: int,
+        m: int,
+        *,
+        hidden: int,
+        context: int = 0,
+        dropout: float = 0.0,
         initial: Tensor | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.first = nn.Conv2d(n, hidden, 3, padding=1)
         self.context = _context(context, hidden)
         self.middle = nn.Conv2d(hidden, hidden, 1)
         self.dropout = nn.Dropout(dropout)
         self.last = nn.Conv2d(hidden, m, 3, padding=1)
-        start_at(self.last, initial)
+        init_output(self.last, initial)
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
         y: Tensor = self.first(x)
         if self.context is not None:
             y = y + self.context(h)[:, :, None, None]
-        y = self.dropout(F.relu(self.middle(F.relu(y))))
-        return self.last(y)  # type: ignore[no-any-return]
+        y = self.last(self.dropout(F.relu(self.middle(F.relu(y)))))
+        return y
 
 
 class ResidualConvNet(nn.Module):
     """A residual network over images, of 3x3 convolutions (RealNVP, section 3)."""
 
     def __init__(
-        self, n: int, m: int, *, hidden: int, blocks: int, context: int = 0,
-        dropout: float = 0.0, initial: Tensor | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        n: int,
+        m: int,
+        *,
+        hidden: int,
+        blocks: int,
+        context: int = 0,
+        dropout: float = 0.0,
+        initial: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.first = nn.Conv2d(n, hidden, 3, padding=1)
         self.context = _context(context, hidden)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.ReLU(), nn.Conv2d(hidden, hidden, 3, padding=1), nn.ReLU(),
-                nn.Dropout(dropout), nn.Conv2d(hidden, hidden, 3, padding=1),
-            )
-            for _ in range(blocks)
-        )  # fmt: skip
+        self.blocks = nn.ModuleList(_conv_block(hidden, dropout) for _ in range(blocks))
         self.last = nn.Conv2d(hidden, m, 1)
-        start_at(self.last, initial)
+        init_output(self.last, initial)
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
         y: Tensor = self.first(x)
@@ -104,4 +113,15 @@ class ResidualConvNet(nn.Module):
             y = y + self.context(h)[:, :, None, None]
         for block in self.blocks:
             y = y + block(y)
-        return self.last(F.relu(y))  # type: ignore[no-any-return]
+        y = self.last(F.relu(y))
+        return y
+
+
+def _dense_block(hidden: int, dropout: float) -> nn.Sequential:
+    first, second = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+    return nn.Sequential(nn.ReLU(), first, nn.ReLU(), nn.Dropout(dropout), second)
+
+
+def _conv_block(hidden: int, dropout: float) -> nn.Sequential:
+    first, second = (nn.Conv2d(hidden, hidden, 3, padding=1) for _ in range(2))
+    return nn.Sequential(nn.ReLU(), first, nn.ReLU(), nn.Dropout(dropout), second)

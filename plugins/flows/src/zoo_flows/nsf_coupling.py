@@ -16,23 +16,23 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from zoo_core.plugin import Range
-from zoo_flows.bijections import Bijection, Chain, LinearStep, Squeeze
+from zoo_flows.bijections import Chain, InvertibleLayer, LinearStep, Squeeze
 from zoo_flows.couplings import SplineCoupling, flat_spline
 from zoo_flows.flow import Flow, FlowConfig
 from zoo_flows.multiscale import MultiScale, check_sides
-from zoo_flows.networks import MLP, ResidualConvNet
+from zoo_flows.networks import ResidualConvNet, ResidualMLP
 
-__all__ = ["Config", "NSFCoupling"]
+__all__ = ["NSFCoupling", "NSFCouplingConfig"]
 
 
 @dataclass(frozen=True)
-class Config(FlowConfig):
+class NSFCouplingConfig(FlowConfig):
     """Event, condition, preprocessing, and size."""
 
     scales: Annotated[int, Range(1, 8)] = 2
-    """Of images."""
+    """Number of scales of an image."""
     steps: Annotated[int, Range(1, 128)] = 8
-    """Of each scale, or of a vector."""
+    """Number of steps of each scale, or of a vector."""
     bins: Annotated[int, Range(2, 128)] = 8
     bound: Annotated[float, Range(0.1, 1000.0)] = 3.0
     hidden: Annotated[int, Range(1, 4096)] = 128
@@ -43,8 +43,8 @@ class Config(FlowConfig):
 class NSFCoupling(Flow):
     """Steps of actnorm, an invertible matrix and a spline coupling."""
 
-    def __init__(self, config: Config | None = None) -> None:
-        c = config or Config()
+    def __init__(self, config: NSFCouplingConfig | None = None) -> None:
+        c = config or NSFCouplingConfig()
         super().__init__(c)
         self.transform = self._image() if len(c.shape) == 3 else self._vector()
 
@@ -64,15 +64,20 @@ class NSFCoupling(Flow):
             channels //= 2
         return MultiScale(scales, shapes)
 
-    def _steps(self, n: int) -> Iterator[Bijection]:
+    def _steps(self, n: int) -> Iterator[InvertibleLayer]:
         for _ in range(self.config.steps):
             yield LinearStep(n)
             yield self._coupling(n)
 
     def _coupling(self, n: int) -> SplineCoupling:
         c, m = self.config, n - n // 2
-        net = (MLP if len(c.shape) == 1 else ResidualConvNet)(
-            n - m, m * (3 * c.bins - 1), hidden=c.hidden, blocks=c.blocks, dropout=c.dropout,
-            context=self.context_features, initial=flat_spline(m, c.bins),
-        )  # fmt: skip
+        net = (ResidualMLP if len(c.shape) == 1 else ResidualConvNet)(
+            n - m,
+            m * (3 * c.bins - 1),
+            hidden=c.hidden,
+            blocks=c.blocks,
+            dropout=c.dropout,
+            context=self.context_features,
+            initial=flat_spline(m, c.bins),
+        )
         return SplineCoupling(net, m, bound=c.bound)

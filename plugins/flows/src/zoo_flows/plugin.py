@@ -1,4 +1,4 @@
-"""What this family declares to the zoo; it imports no torch."""
+"""The specs that this family declares to the zoo; importing this file imports no torch."""
 
 from typing import Any
 
@@ -16,10 +16,9 @@ def _flow(arch: str, target: str, **rest: Any) -> ModelSpec:
         family="flows",
         density="explicit/tractable",
         target=f"{module}:{target}",
-        config=f"{module}:Config",
+        config=f"{module}:{target}Config",
         capabilities=("Density", "Bijection"),
-        default_likelihood="exact_density",
-        integer_likelihood="deq_bound",
+        default_likelihood=("exact_density", "deq_bound"),
         default_loss="flow_nll",
         **rest,
     )

@@ -1,4 +1,4 @@
-"""What happens to events before the flow, as bijections whose Jacobians are in the likelihood.
+"""Preprocessing of events, as invertible layers whose Jacobians are part of the likelihood.
 
 Integers x in 0..K-1 are dequantized (`dequantization`), x + u with u in [0, 1), and mapped to
 
@@ -7,8 +7,8 @@ Integers x in 0..K-1 are dequantized (`dequantization`), x + u with u in [0, 1),
     or, with a > 0, w = a + (1 - 2 a) v, y = logit w
                               log |det| = sum log (1 - 2 a) - log w - log (1 - w)
 
-(Dinh et al., 2017, section 4.1, with the symmetric interval of Papamakarios et al., 2017). So
-log-densities are always those of x + u, whose unit is one level: no offset is added to bits/dim.
+(Dinh et al., 2017, section 4.1, with the symmetric interval of Papamakarios et al., 2017).
+Log-densities are those of x + u, in units of one level, so bits/dim need no offset.
 
 Shapes: B batch, S the event's shape; ladj (B,) in nats.
 """
@@ -22,18 +22,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo_core.plugin import Event, Range
-from zoo_flows.bijections import Bijection, Chain
+from zoo_flows.bijections import Chain, InvertibleLayer
 
-__all__ = ["Logit", "Preprocess", "Scale", "event_of", "preprocessing"]
+__all__ = ["ConstantAffine", "Logit", "Preprocess", "event_of", "preprocessing"]
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How events reach the flow.
+    """The preprocessing options.
 
-    `dequantize` says how integers become reals: `uniform`, or `variational`, by a flow of its own
-    with `hidden` units. `logit` is the a of the logit transform, 0 for none; reals that go
-    through it lie in [0, 1].
+    `dequantize` is how integers become continuous: by `uniform` noise, or `variational`, by a flow
+    of its own with `hidden` units. `logit` is the a of the logit transform, 0 for none; with it,
+    continuous events must lie in [0, 1].
     """
 
     dequantize: Literal["uniform", "variational"] = "uniform"
@@ -41,7 +41,7 @@ class Preprocess:
     hidden: Annotated[int, Range(1, 4096)] = 32
 
 
-class Scale(Bijection):
+class ConstantAffine(InvertibleLayer):
     """y = scale x + shift, both constants."""
 
     def __init__(self, scale: float, shift: float = 0.0) -> None:
@@ -58,7 +58,7 @@ class Scale(Bijection):
         return x.new_full((len(x),), x[0].numel() * math.log(self.scale))
 
 
-class Logit(Bijection):
+class Logit(InvertibleLayer):
     """y = logit(a + (1 - 2 a) v), v in [0, 1]."""
 
     def __init__(self, a: float) -> None:
@@ -75,24 +75,24 @@ class Logit(Bijection):
 
     def _ladj(self, y: Tensor) -> Tensor:
         """-log w - log (1 - w) of w = sigmoid(y) is softplus(y) + softplus(-y)."""
-        each = math.log(1 - 2 * self.a) + F.softplus(y) + F.softplus(-y)
-        return each.flatten(1).sum(1)
+        per_value = math.log(1 - 2 * self.a) + F.softplus(y) + F.softplus(-y)
+        return per_value.flatten(1).sum(1)
 
 
 def event_of(shape: tuple[int, ...], levels: int | None, preprocess: Preprocess) -> Event:
-    """Integers of K levels, or reals: of [0, 1] where they go through the logit."""
+    """The event of a flow: integers of K levels, or continuous; in [0, 1] with the logit."""
     if levels is None and preprocess.logit:
         return Event(shape, low=0.0, high=1.0)
     return Event(shape, levels=levels)
 
 
 def preprocessing(event: Event, preprocess: Preprocess) -> Chain:
-    """The bijection from dequantized integers, or reals, to what the flow sees."""
-    layers: list[Bijection] = []
+    """The layers from dequantized integers, or continuous events, to the input of the flow."""
+    layers: list[InvertibleLayer] = []
     if event.levels is not None:
-        layers.append(Scale(1 / event.levels))
+        layers.append(ConstantAffine(1 / event.levels))
     if preprocess.logit:
         layers.append(Logit(preprocess.logit))
     elif event.levels is not None:
-        layers.append(Scale(2.0, -1.0))
+        layers.append(ConstantAffine(2.0, -1.0))
     return Chain(layers)

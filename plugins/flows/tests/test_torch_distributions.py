@@ -1,4 +1,4 @@
-"""The laws of zuko's own tests for our transforms, and in its flows where zuko is installed."""
+"""The laws of zuko's tests, for our transforms, and for zuko's flows if it is installed."""
 
 import copy
 
@@ -8,15 +8,20 @@ from torch.distributions import Independent, Normal, TransformedDistribution
 from torch.distributions.transforms import Transform
 
 import zoo_core as zoo
-from zoo_flows.compat import AffineTransform, FlowDistribution, SplineTransform, use_kernels
+from zoo_flows.torch_distributions import (
+    AffineTransform,
+    FlowDistribution,
+    SplineTransform,
+    use_kernels,
+)
 
 BATCH = (256,)
 
 
 def spline(bins=8, scale=1.0, shape=BATCH, **options):
     torch.manual_seed(0)
-    parts = [scale * torch.randn(*shape, n) for n in (bins, bins, bins - 1)]
-    return SplineTransform(*parts, **options)
+    params = [scale * torch.randn(*shape, n) for n in (bins, bins, bins - 1)]
+    return SplineTransform(*params, **options)
 
 
 def affine(scale=1.0, shape=BATCH):
@@ -34,7 +39,7 @@ TRANSFORMS = {
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
-def test_transform_inverts_and_tells_its_derivative(name):
+def test_transform_inverts_and_returns_its_log_derivative(name):
     t = TRANSFORMS[name]()
     assert isinstance(t, Transform) and t.domain.check(torch.zeros(1)) and t.bijective
     t.params = t.params.double()
@@ -61,11 +66,11 @@ def test_extreme_parameters_stay_finite_both_ways(name):
 
 
 def test_gradients_reach_the_parameters():
-    parts = [torch.randn(16, n, requires_grad=True) for n in (8, 8, 7)]
-    t = SplineTransform(*parts)
+    params = [torch.randn(16, n, requires_grad=True) for n in (8, 8, 7)]
+    t = SplineTransform(*params)
     y, ladj = t.call_and_ladj(torch.linspace(-4, 4, 16))
     (y.square().sum() + ladj.sum()).backward()
-    assert all(p.grad.isfinite().all() and p.grad.any() for p in parts)
+    assert all(p.grad.isfinite().all() and p.grad.any() for p in params)
 
 
 def test_parameters_broadcast_against_events():
@@ -117,8 +122,8 @@ class TestInZuko:
     def test_splines_are_zukos(self, scale):
         ours, x = spline(scale=scale), torch.linspace(-6, 6, 256)
         torch.manual_seed(0)
-        parts = [scale * torch.randn(*BATCH, n) for n in (8, 8, 7)]
-        theirs = self.zuko.transforms.MonotonicRQSTransform(*(p.double() for p in parts))
+        params = [scale * torch.randn(*BATCH, n) for n in (8, 8, 7)]
+        theirs = self.zuko.transforms.MonotonicRQSTransform(*(p.double() for p in params))
         y, ladj = ours.call_and_ladj(x)
         want, slope = theirs.call_and_ladj(x.double())
         assert torch.allclose(y.double(), want, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Actnorm starts from one large batch, when it is told to, and from nothing else."""
+"""Actnorm is initialized from one large batch by `data_dependent_init`, and by nothing else."""
 
 from dataclasses import replace
 
@@ -40,8 +40,8 @@ def score(model, x):
 
 
 def dataset(model, n):
-    parts = {"train": Split(events(model, n)), "valid": Split(events(model, 64, seed=2))}
-    return Dataset("drawn", model.event, zoo.Condition(), parts, "none", "drawn here")
+    splits = {"train": Split(events(model, n)), "valid": Split(events(model, 64, seed=2))}
+    return Dataset("drawn", model.event, zoo.Condition(), splits, "none", "drawn here")
 
 
 def state(model):
@@ -67,14 +67,14 @@ def test_a_pass_in_training_mode_leaves_every_tensor_as_it_is(model, n):
     assert same(before, state(model))
 
 
-def test_a_second_start_changes_nothing(model):
+def test_a_second_initialization_changes_nothing(model):
     model.data_dependent_init((events(model, 64), None), Rng(0, 64))
     before = state(model)
     model.data_dependent_init((10 + events(model, 64, seed=5), None), Rng(1, 64))
     assert same(before, state(model)) and model.training
 
 
-def test_one_or_two_events_are_too_few_to_start_from(model):
+def test_one_or_two_events_are_too_few_to_initialize_from(model):
     before = state(model)
     for n in (1, 2, 15):
         with pytest.warns(UserWarning, match=f"{n} events are too few to start from"):
@@ -82,14 +82,14 @@ def test_one_or_two_events_are_too_few_to_start_from(model):
     assert same(before, state(model))
 
 
-def test_a_training_starts_alike_however_its_batch_is_split(model):
-    fresh, data, found = state(model), dataset(model, 64), []
+def test_initialization_does_not_depend_on_gradient_accumulation(model):
+    fresh, data, states = state(model), dataset(model, 64), []
     for accumulate in (1, 8, 64):
         model.load_state_dict(fresh)
         config = replace(CONFIG, accumulate=accumulate, ema=0.9)
         zoo.train(model, data, config, progress=False)
-        found.append(state(model))
-    assert all(same(found[0], other) for other in found[1:])
+        states.append(state(model))
+    assert all(same(states[0], other) for other in states[1:])
 
 
 @pytest.mark.parametrize("arch", ["realnvp", "maf", "nsf_coupling"])
@@ -98,22 +98,22 @@ def test_standard_normals_score_as_such_from_the_first_step(arch, accumulate):
     torch.manual_seed(0)
     model = zoo.create(arch, shape=(8,))
     x = torch.randn(2064, 8, generator=torch.Generator().manual_seed(0))
-    parts = {"train": Split(x[:64])}
-    data = Dataset("normal", model.event, zoo.Condition(), parts, "none", "drawn here")
+    splits = {"train": Split(x[:64])}
+    data = Dataset("normal", model.event, zoo.Condition(), splits, "none", "drawn here")
     zoo.train(model, data, replace(CONFIG, accumulate=accumulate), progress=False)
     exact = torch.distributions.Normal(0, 1).log_prob(x[64:]).sum(1).mean()
-    found = float(model.log_likelihood(x[64:]).nats.mean())
-    assert -0.5 < found - float(exact) < 0
+    mean = float(model.log_likelihood(x[64:]).nats.mean())
+    assert -0.5 < mean - float(exact) < 0
 
 
-def test_batches_of_one_row_start_from_the_first_rows_of_the_epoch(model):
+def test_batches_of_one_event_initialize_from_the_first_events_of_the_epoch(model):
     data = dataset(model, 64)
     zoo.train(model, data, replace(CONFIG, batch_size=1), progress=False)
     with torch.no_grad():
         assert score(model, data.split("valid").x) < 4 * model.event.dims
 
 
-def test_weights_that_have_started_are_trained_on_from_where_they_are(model):
+def test_training_goes_on_from_initialized_actnorms(model):
     data = dataset(model, 64)
     zoo.train(model, data, CONFIG, progress=False)
     before = state(model)

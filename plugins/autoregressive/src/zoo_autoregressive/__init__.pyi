@@ -1,0 +1,19 @@
+"""The models and the sampler of this family, by the names users import."""
+
+from .diagonal_bilstm import DiagonalBiLSTM as DiagonalBiLSTM
+from .gated_pixelcnn import GatedPixelCNN as GatedPixelCNN
+from .gated_pixelcnn import GatedPixelCNNConfig as GatedPixelCNNConfig
+from .made import MADE as MADE
+from .made import MADEConfig as MADEConfig
+from .multiscale_pixelcnn import MultiscalePixelCNN as MultiscalePixelCNN
+from .multiscale_pixelcnn import MultiscalePixelCNNConfig as MultiscalePixelCNNConfig
+from .pixelcnn import PixelCNN as PixelCNN
+from .pixelcnn import PixelCNNConfig as PixelCNNConfig
+from .pixelcnn_pp import PixelCNNPP as PixelCNNPP
+from .pixelcnn_pp import PixelCNNPPConfig as PixelCNNPPConfig
+from .pixelrnn import PixelRNNConfig as PixelRNNConfig
+from .row_lstm import RowLSTM as RowLSTM
+from .samplers import FusedSampling as FusedSampling
+from .samplers import Sequential as Sequential
+
+__version__: str

@@ -129,4 +129,4 @@ def test_a_spec_takes_and_gives_its_submodels_under_their_old_name():
 
 def test_the_registry_gives_a_kind_by_its_old_spelling():
     with pytest.warns(DeprecationWarning, match=r"registry\.all\('health check'\) is now"):
-        assert current().health_checks is current().health_checks
+        assert current().all("health check") is current().health_checks

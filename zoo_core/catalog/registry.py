@@ -172,7 +172,7 @@ class Registry:
 
     def default_likelihood(self, spec: ModelSpec, *, discrete: bool) -> str | None:
         """The likelihood that scores models of integers (`discrete`), or of continuous events."""
-        return spec.likelihood_of((e.spec for e in self.all("likelihood")), discrete=discrete)
+        return spec.likelihood_of((e.spec for e in self.likelihoods), discrete=discrete)
 
     def tags(self, entry: Entry[ModelSpec]) -> list[Tag]:
         """The tags of an architecture; [] and a report on the plugin if one is unreadable."""

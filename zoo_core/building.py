@@ -5,13 +5,11 @@ type must fit. Submodels are models of their own, given as objects or by name.
 """
 
 import logging
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from zoo_core import config as configs
 from zoo_core.catalog.layout import INDEX, METADATA, WEIGHTS
@@ -20,12 +18,13 @@ from zoo_core.catalog.references import parse_model
 from zoo_core.catalog.registry import current
 from zoo_core.catalog.specs import ModelSpec, import_target
 from zoo_core.errors import IntegrityError
+from zoo_core.files import temporary_folder
 from zoo_core.model import GenerativeModel
 from zoo_core.text import printable
 from zoo_core.weights import checkpoint, third_party
 from zoo_core.weights.locate import WeightsLocation, find
 from zoo_core.weights.memory_guard import memory_guard
-from zoo_core.weights.tensors import count_elements, load_state, weight_files
+from zoo_core.weights.tensors import count_elements, load_state, weight_files, write_tensors
 from zoo_core.weights.third_party import Converted, Foreign
 
 __all__ = ["build", "convert", "load_folder", "load_found"]
@@ -115,9 +114,9 @@ def convert(
     make = configs.from_dict(import_target(spec.target), options, where=f"{converter}.")
     converted: Converted = make(checkpoint_files)
     target = current().models.one(spec.arch).spec
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "converted.safetensors"
-        save_file({k: v.contiguous().clone() for k, v in converted.tensors.items()}, path)
+    with temporary_folder() as folder:
+        path = folder / "converted.safetensors"
+        write_tensors(converted.tensors, path)
         with torch.random.fork_rng(devices=[]), memory_guard(*count_elements([path]), converter):
             model = build(target, converted.options)
         load_state(model, path)

@@ -17,7 +17,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from zoo_core.errors import OutputError
+from zoo_core.errors import OutputError, UsageError
 from zoo_core.uncertainty import finite_or_null
 
 try:
@@ -26,9 +26,14 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 __all__ = [
+    "NoHomeError",
     "atomic_folder",
     "atomic_path",
     "cache_dir",
+    "config_dir",
+    "expanded",
+    "temporary_folder",
+    "user_folder",
     "write_atomically",
     "write_json",
     "writing",
@@ -38,12 +43,36 @@ _FRESH = 60.0
 """Seconds for which a sibling may be there before its lock."""
 
 
+class NoHomeError(UsageError):
+    """This process has no home folder: `HOME` is not set and the system knows none."""
+
+
 def cache_dir() -> Path:
     """Where downloads and derived files of this user are kept: `$ZOO_CACHE` or the XDG cache."""
     if explicit := os.environ.get("ZOO_CACHE"):
         return Path(explicit)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "density-zoo"
+    return user_folder("XDG_CACHE_HOME", ".cache") / "density-zoo"
+
+
+def config_dir() -> Path:
+    """Where the settings of this user are kept: `$XDG_CONFIG_HOME/density-zoo`."""
+    return user_folder("XDG_CONFIG_HOME", ".config") / "density-zoo"
+
+
+def user_folder(variable: str, name: str) -> Path:
+    """The folder that a variable of the environment says, or `~/<name>`; else `NoHomeError`."""
+    return Path(os.environ[variable]) if os.environ.get(variable) else expanded("~") / name
+
+
+def expanded(path: str | Path) -> Path:
+    """A path whose `~` is replaced by the user's home; `NoHomeError` where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise NoHomeError(
+            f"{str(path)!r} needs a home folder, and this process has none.",
+            hint="set HOME, or XDG_CACHE_HOME and XDG_CONFIG_HOME",
+        ) from None
 
 
 @contextmanager
@@ -117,6 +146,19 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder of the system's for the block; `OutputError` where that is full or missing."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise OutputError(
+            f"a temporary file cannot be written ({error.strerror or error}).",
+            hint="free some space, or name a folder on another disk: TMPDIR",
+        ) from error
 
 
 @contextmanager

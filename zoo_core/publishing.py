@@ -9,12 +9,15 @@ from typing import Any
 
 from zoo_core.building import load_folder
 from zoo_core.catalog import layout
-from zoo_core.errors import NetworkError, ZooError
+from zoo_core.errors import NetworkError, UnknownNameError, ZooError
 from zoo_core.weights import checkpoint, golden
 from zoo_core.weights.card import card
 from zoo_core.weights.hub.access import Access, check_repo
 from zoo_core.weights.hub.client import commit_of
-from zoo_core.weights.hub.http_errors import Refusal, quiet_logs, redact, translate
+from zoo_core.weights.hub.http_errors import Refusal, translate
+from zoo_core.weights.hub.library import library, session
+from zoo_core.weights.hub.listing import Commit
+from zoo_core.weights.hub.redaction import quiet_logs, redact
 
 __all__ = ["CARD", "Pushed", "push"]
 
@@ -72,26 +75,36 @@ def _send(
     paths: dict[str, Path], planned: Pushed, access: Access, private: bool, create_pr: bool
 ) -> Any:
     """Create the repository if it does not exist, and add one commit to its head."""
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-
-    api = HfApi(endpoint=access.url, token=access.secret or False)
+    session(access.url)  # raises our error for unusable proxies and certificates
+    hub = library(access.url)
+    api = hub.HfApi(endpoint=access.url, token=access.secret or False)
+    head = _head(planned.repo, access)  # first, since the library never gives up a silent host
     if not create_pr:
         api.create_repo(planned.repo, private=private, exist_ok=True)
-    head = commit_of(planned.repo, None, access)
+    head = head or commit_of(planned.repo, None, access)
     old = {name for name in head.files if layout.is_ours(name)} - planned.files.keys()
-    added = [CommitOperationAdd(name, path) for name, path in paths.items()]
-    added.append(CommitOperationAdd(CARD, planned.card.encode()))
+    added = [hub.CommitOperationAdd(name, path) for name, path in paths.items()]
+    added.append(hub.CommitOperationAdd(CARD, planned.card.encode()))
     return api.create_commit(
         planned.repo,
-        [*added, *(CommitOperationDelete(name) for name in sorted(old))],
+        [*added, *(hub.CommitOperationDelete(name) for name in sorted(old))],
         commit_message="Upload a model by density-zoo",
         create_pr=create_pr,
         parent_commit=head.sha,
     )
 
 
+def _head(repo: str, access: Access) -> Commit | None:
+    """The newest commit of a repository; None where there is none that may be read."""
+    try:
+        return commit_of(repo, None, access)
+    except UnknownNameError:
+        return None
+
+
 def _guarded(repo: str, access: Access, send: Any) -> Any:
     """Translate the client's errors; the repository is in the old state or the new one."""
+    library(access.url)
     from huggingface_hub.errors import HfHubHTTPError
 
     token = access.secret
@@ -126,4 +139,4 @@ def _refused(error: Any, repo: str, access: Access) -> ZooError:
             f"hf://{repo} was changed by someone else meanwhile.", hint="try again"
         )
     refusal = Refusal(status, error.response.headers.get("x-error-code"))
-    return translate(refusal, repo, "main", access.url, token=access.secret)
+    return translate(refusal, repo, "main", access)

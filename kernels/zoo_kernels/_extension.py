@@ -24,7 +24,11 @@ ISA_TARGETS = {"baseline": 1, "avx2": 3, "avx512": 4}
 
 def candidates() -> list[Path]:
     """Beside this file (wheel or editable install), then the user's cache (`zoo doctor --fix`)."""
-    return [Path(__file__).with_name(build.LIBRARY), build.cache_directory() / build.LIBRARY]
+    beside = Path(__file__).with_name(build.LIBRARY)
+    try:
+        return [beside, build.cache_directory() / build.LIBRARY]
+    except build.BuildError:  # a user without a home folder has no cache
+        return [beside]
 
 
 @cache

@@ -53,9 +53,11 @@ def marker() -> str:
 
 def cache_directory() -> Path:
     """<$ZOO_CACHE or XDG_CACHE_HOME/density-zoo>/kernels/<hash of the sources>."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    root = os.environ.get("ZOO_CACHE") or Path(base) / "density-zoo"
-    return Path(root) / "kernels" / source_hash()
+    root = os.environ.get("ZOO_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if not root and base.startswith("~"):
+        raise BuildError("there is no home folder for the compiled kernels; set HOME or ZOO_CACHE")
+    return Path(root or Path(base) / "density-zoo") / "kernels" / source_hash()
 
 
 def compiler() -> str:

@@ -40,7 +40,8 @@ from zoo_core.reading import (
 from zoo_core.weights import golden
 from zoo_core.weights.checkpoint import METADATA, WEIGHTS
 from zoo_core.weights.detect_format import detect_converter
-from zoo_core.weights.hub.cache import Listed, Store, fits
+from zoo_core.weights.hub.cache import Store, fits
+from zoo_core.weights.hub.listing import Listed
 from zoo_core.weights.tensors import read_tensors
 from zoo_core.weights.unpickle import unpickle
 from zoo_core.workflows.recipe import load_recipe, parse_recipe

@@ -11,7 +11,7 @@ from fake_hub import Hub  # noqa: E402
 
 import zoo_core as zoo  # noqa: E402
 from zoo_core.weights import golden  # noqa: E402
-from zoo_core.weights.hub import client  # noqa: E402
+from zoo_core.weights.hub import patience  # noqa: E402
 
 NAMES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
@@ -23,7 +23,7 @@ def hub(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(client, "_PAUSES", (0.005, 0.01, 0.02, 0.04))
+    monkeypatch.setattr(patience, "_PAUSES", (0.005, 0.01, 0.02, 0.04))
     server = Hub()
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     yield server

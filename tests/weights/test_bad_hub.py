@@ -26,9 +26,10 @@ from zoo_core.errors import (
     ZooError,
 )
 from zoo_core.weights.checkpoint import METADATA, WEIGHTS
-from zoo_core.weights.hub import client
+from zoo_core.weights.hub import client, patience
 from zoo_core.weights.hub.access import Access
-from zoo_core.weights.hub.http_errors import redact
+from zoo_core.weights.hub.library import http_error
+from zoo_core.weights.hub.redaction import redact
 from zoo_core.weights.hub.snapshot import snapshot
 
 MODEL = "hf://me/mini"
@@ -139,29 +140,29 @@ def test_a_connection_that_always_drops_ends_bounded(hub, commit, cache):
 def test_an_outage_in_a_download_is_waited_for(hub, commit, files, monkeypatch):
     """The connection is refused for a while after the first half has come."""
     failures = iter([True, True, False])
-    stream = client._stream
+    append = client._append
 
-    def refused(url, file, out, bar, access):
+    def refused(url, file, out, *others):
         if out.tell() and next(failures, False):
-            raise client._transport("ConnectError")("refused")
-        stream(url, file, out, bar, access)
+            raise http_error("ConnectError")("refused")
+        append(url, file, out, *others)
 
-    monkeypatch.setattr(client, "_stream", refused)
-    monkeypatch.setattr(client, "_PAUSES", (1.0, 1.0, 1.0, 1.0))
-    monkeypatch.setattr(client.time, "sleep", lambda _: None)
+    monkeypatch.setattr(client, "_append", refused)
+    monkeypatch.setattr(patience, "_PAUSES", (1.0, 1.0, 1.0, 1.0))
+    monkeypatch.setattr(patience.time, "sleep", lambda _: None)
     hub.fail(WEIGHTS, "drop", 0.5)
     assert zoo.load(MODEL).config.side == 2
 
 
 def test_a_long_download_goes_on_as_long_as_it_gets_on(hub, commit, files, monkeypatch):
-    monkeypatch.setattr(client, "_WORTH", 16)
+    monkeypatch.setattr(client, "PROGRESS", 16)
     hub.fail(WEIGHTS, "drop", 0.3, times=8)
     assert zoo.load(MODEL).config.side == 2
 
 
 def test_a_hub_that_accepts_and_hangs_fails_in_under_five_seconds(hub, commit, cache, monkeypatch):
     """Nothing is cached, nothing is set, and the pauses are the real ones."""
-    monkeypatch.setattr(client, "_PAUSES", (0.5, 1.0, 2.0, 4.0))
+    monkeypatch.setattr(patience, "_PAUSES", (0.5, 1.0, 2.0, 4.0))
     hub.fail("GET /api", "stall", 8, times=99)
     start = time.monotonic()
     with pytest.raises(NetworkError, match=r"no answer within 3\.5 s") as caught:
@@ -181,10 +182,7 @@ def test_a_listing_that_trickles_is_given_up_unless_the_user_waits(hub, commit, 
 
 
 def test_a_download_that_stalls_is_given_up(hub, commit, cache, monkeypatch):
-    from huggingface_hub import constants
-
-    for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
-        monkeypatch.setattr(constants, name, 0.1)
+    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "0.1")
     hub.fail(WEIGHTS, "stall", 0.5, times=99)
     start = time.monotonic()
     with pytest.raises(NetworkError, match="ReadTimeout"):
@@ -206,7 +204,7 @@ def test_a_busy_server_is_asked_again(hub, commit, status, where):
 
 def test_the_wait_that_a_server_asks_for_is_kept(hub, commit, monkeypatch):
     waits = []
-    monkeypatch.setattr(client.time, "sleep", waits.append)
+    monkeypatch.setattr(patience.time, "sleep", waits.append)
     hub.fail("GET /api", "status", (429, {"Retry-After": "7"}))
     zoo.load(MODEL)
     assert waits == [7.0]
@@ -467,10 +465,18 @@ def test_a_full_disk_is_an_output_error_and_leaves_no_part(hub, commit, cache):
     assert fetch(hub, cache).files
 
 
-def test_a_read_only_cache_serves_what_it_has(hub, commit, files, tmp_path_factory, monkeypatch):
+@pytest.fixture(params=["ours", "another client's"])
+def shared(request, hub, commit, tmp_path_factory, monkeypatch):
+    """A cache that holds the model and that others may read alone."""
     monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
     cache = tmp_path_factory.mktemp("shared") / "hub"
-    fetch(hub, cache)
+    if request.param == "ours":
+        fetch(hub, cache)
+    else:
+        from huggingface_hub import snapshot_download
+
+        monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+        snapshot_download("me/mini", cache_dir=cache, endpoint=hub.url)
     for path in [cache, *cache.rglob("*")]:
         if not path.is_symlink():
             path.chmod(0o555 if path.is_dir() else 0o444)
@@ -478,20 +484,24 @@ def test_a_read_only_cache_serves_what_it_has(hub, commit, files, tmp_path_facto
         if parent.stat().st_mode & 0o055 == 0o055 and parent.parent.stat().st_mode & 0o005:
             break
         parent.chmod(parent.stat().st_mode | 0o055)
-
-    def cached():
-        _lose_rights()
-        assert not os.access(cache, os.W_OK)
-        access = Access(endpoint=hub.url, cache_dir=cache)
-        snapshot("me/mini", zoo_files, access, revision=commit)
-
-    hub.add("me/mini", files | {METADATA: b"{}"})
-    assert in_a_child(cached) == "ok"
-    told = in_a_child(lambda: (_lose_rights(), fetch(hub, cache)))
-    assert told.startswith(OutputError.__name__) and "cannot be written" in told
+    yield cache
     for path in [cache, *cache.rglob("*")]:
         if path.is_dir() and not path.is_symlink():
             path.chmod(0o755)
+
+
+@pytest.mark.parametrize("revision", ["main", "its commit"])
+def test_a_read_only_cache_serves_what_it_has(hub, commit, files, shared, revision):
+    def cached():
+        _lose_rights()
+        assert not os.access(shared, os.W_OK)
+        access = Access(endpoint=hub.url, cache_dir=shared)
+        snapshot("me/mini", zoo_files, access, revision=None if revision == "main" else commit)
+
+    assert in_a_child(cached) == "ok"
+    hub.add("me/mini", files | {METADATA: b"{}"})
+    told = in_a_child(lambda: (_lose_rights(), fetch(hub, shared)))
+    assert told.startswith(OutputError.__name__) and "cannot be written" in told
 
 
 def _lose_rights():

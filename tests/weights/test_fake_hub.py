@@ -5,7 +5,7 @@ import os
 import pytest
 
 from zoo_core.weights.checkpoint import METADATA, WEIGHTS
-from zoo_core.weights.hub.cache import hashes
+from zoo_core.weights.file_hashes import git_and_sha256 as hashes
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from zoo_core import config as configs
 from zoo_core.config import Range
 from zoo_core.errors import ConfigError, IntegrityError, ZooError
 from zoo_core.weights.checkpoint import METADATA, WEIGHTS, read_metadata
-from zoo_core.weights.hub.client import _parse
+from zoo_core.weights.hub.listing import parse
 from zoo_core.weights.tensors import load_state, read_tensors, weight_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("minis")]
@@ -233,7 +233,7 @@ def test_answers_of_a_hub_are_read_or_refused():
     @given(st.one_of(VALUES, answers))
     def law(data):
         try:
-            _parse("me/mini", data)
+            parse("me/mini", data)
         except IntegrityError:
             pass
 

@@ -14,9 +14,10 @@ import zoo_core as zoo
 from zoo_core.catalog.specs import Pretrained
 from zoo_core.errors import IntegrityError, NetworkError, UnknownNameError, UsageError
 from zoo_core.weights.checkpoint import GOLDEN, METADATA, WEIGHTS, read_metadata
-from zoo_core.weights.hub import client
+from zoo_core.weights.file_hashes import git_and_sha256
+from zoo_core.weights.hub import patience
 from zoo_core.weights.hub.access import Access
-from zoo_core.weights.hub.cache import Store, hashes
+from zoo_core.weights.hub.cache import Store
 
 MODEL = "hf://me/mini"
 FILES = {METADATA, WEIGHTS, GOLDEN}
@@ -146,12 +147,12 @@ def test_another_client_reads_what_we_have_cached(hub, commit, cache):
     zoo.load(MODEL)
     hub.asked.clear()
     path = hf_hub_download("me/mini", WEIGHTS, revision=commit, cache_dir=cache)
-    assert hashes(cache / path)["sha256"] in blobs(cache)
+    assert git_and_sha256(cache / path)["sha256"] in blobs(cache)
     assert hub.asked == []
 
 
 def test_an_unreachable_hub_fails_soon(hub, commit, monkeypatch):
-    monkeypatch.setattr(client, "_PAUSES", (0.5, 1.0, 2.0, 4.0))
+    monkeypatch.setattr(patience, "_PAUSES", (0.5, 1.0, 2.0, 4.0))
     hub.close()
     start = time.monotonic()
     with pytest.raises(NetworkError, match="cannot be reached") as caught:

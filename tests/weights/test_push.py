@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import pytest
 import torch
@@ -147,6 +148,15 @@ def test_a_change_of_someone_else_is_not_overwritten(may_write, folder, zoo_comm
     code, _, err = zoo_command("push", folder, REPO)
     assert code == 5 and "changed by someone else" in err
     assert set(repo.at("main")[1]) == {"theirs"}
+
+
+def test_a_push_to_a_host_that_hangs_is_given_up(may_write, folder, zoo_command, monkeypatch):
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "0.5")
+    may_write.fail(".", "stall", 3, times=99)
+    start = time.monotonic()
+    code, _, err = zoo_command("push", folder, REPO)
+    assert code == 5 and "no answer within 0.5 s" in err and "HF_ENDPOINT" in err
+    assert time.monotonic() - start < 2
 
 
 def test_only_a_sound_model_is_pushed(may_write, folder, zoo_command, tmp_path):

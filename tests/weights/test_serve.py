@@ -96,6 +96,80 @@ def test_huggingface_hub_downloads_from_it(mirror, files, tmp_path):
         HfApi(mirror).model_info("me/none")
 
 
+def _names(entries):
+    return [entry.path for entry in entries]
+
+
+REPO = "me/mini"
+CALLS = {
+    "model_info": lambda api: api.model_info(REPO).author == "me",
+    "model_info, with files": lambda api: (
+        {s.size for s in api.model_info(REPO, files_metadata=True).siblings} >= {3}
+    ),
+    "model_info of a commit": lambda api: (
+        api.model_info(REPO, revision=api.model_info(REPO).sha).id == REPO
+    ),
+    "repo_info": lambda api: api.repo_info(REPO, revision="main").sha == api.model_info(REPO).sha,
+    "repo_exists": lambda api: api.repo_exists(REPO) and not api.repo_exists("me/none"),
+    "revision_exists": lambda api: (
+        api.revision_exists(REPO, "main") and not api.revision_exists(REPO, "none")
+    ),
+    "file_exists": lambda api: api.file_exists(REPO, WEIGHTS) and not api.file_exists(REPO, "x"),
+    "list_models": lambda api: [m.id for m in api.list_models()] == [REPO, "you/other"],
+    "list_models by author": lambda api: [m.id for m in api.list_models(author="me")] == [REPO],
+    "list_models by search": lambda api: [m.id for m in api.list_models(search="MINI")] == [REPO],
+    "list_models by both": lambda api: not list(api.list_models(author="you", search="mini")),
+    "list_models, limited": lambda api: len(list(api.list_models(limit=1))) == 1,
+    "list_models by tag": lambda api: not list(api.list_models(filter="text")),
+    "list_repo_files": lambda api: "sub/deep/x.txt" in api.list_repo_files(REPO),
+    "list_repo_tree": lambda api: (
+        {"sub", WEIGHTS} <= set(_names(api.list_repo_tree(REPO)))
+        and "sub/deep" not in _names(api.list_repo_tree(REPO))
+    ),
+    "list_repo_tree, recursive": lambda api: (
+        {"sub", "sub/deep", "sub/deep/x.txt"}
+        <= set(_names(api.list_repo_tree(REPO, recursive=True)))
+    ),
+    "list_repo_tree of a folder": lambda api: (
+        _names(api.list_repo_tree(REPO, "sub")) == ["sub/deep"]
+    ),
+    "list_repo_refs": lambda api: (
+        [(b.name, b.target_commit) for b in api.list_repo_refs(REPO).branches]
+        == [("main", api.model_info(REPO).sha)]
+    ),
+    "list_repo_commits": lambda api: (
+        [c.commit_id for c in api.list_repo_commits(REPO)] == [api.model_info(REPO).sha]
+    ),
+    "get_paths_info": lambda api: (
+        _names(api.get_paths_info(REPO, [WEIGHTS, "sub", "none"])) == [WEIGHTS, "sub"]
+    ),
+    "get_hf_file_metadata": lambda api: (
+        api.get_hf_file_metadata(url=f"{api.endpoint}/{REPO}/resolve/main/sub/deep/x.txt").size
+        == 3
+    ),
+    "get_safetensors_metadata": lambda api: api.get_safetensors_metadata(REPO).parameter_count,
+    "auth_check": lambda api: api.auth_check(REPO) is None,
+}
+
+
+def test_huggingface_hub_gets_an_answer_to_all_that_it_asks_of_a_model(mirror, repositories):
+    """Each of its reading calls, and what it must say."""
+    from huggingface_hub import HfApi
+
+    (repositories / "me" / "mini" / "sub" / "deep").mkdir(parents=True)
+    (repositories / "me" / "mini" / "sub" / "deep" / "x.txt").write_text("abc")
+    (repositories / "you" / "other").mkdir(parents=True)
+    api = HfApi(mirror)
+    wrong = {}
+    for name, law in CALLS.items():
+        try:
+            if not law(api):
+                wrong[name] = "another answer"
+        except Exception as error:
+            wrong[name] = repr(error)[:200]
+    assert wrong == {}
+
+
 def test_ranges_are_served(mirror, files):
     path = f"/me/mini/resolve/main/{WEIGHTS}"
     data = files[WEIGHTS]

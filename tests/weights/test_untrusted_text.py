@@ -12,23 +12,21 @@ from zoo_core.weights.card import card
 from zoo_core.weights.checkpoint import METADATA, WEIGHTS
 from zoo_core.weights.hub import client
 from zoo_core.weights.hub.access import Access
-from zoo_core.weights.hub.client import Listed
+from zoo_core.weights.hub.listing import Listed
 
 ESCAPE = "\x1b]0;title\x07\x9b31m"
 SHOWN = r"\x1b]0;title\x07\x9b31m"
 
 
-def test_the_id_that_a_listing_names_is_shown(hub, commit, monkeypatch, caplog):
-    listing = client._json
-    evil = {"id": f"me/new{ESCAPE}"}
-    monkeypatch.setattr(client, "_json", lambda url, access: listing(url, access) | evil)
+def test_the_id_that_a_listing_names_is_shown(hub, commit, caplog):
+    hub.edit = lambda listing: listing | {"id": f"me/new{ESCAPE}"}
     zoo.load("hf://me/mini")
     assert f"hf://me/mini is now called hf://me/new{SHOWN}" in caplog.text
 
 
 def test_a_progress_bar_shows_the_name_of_its_file(monkeypatch):
     monkeypatch.setattr("tqdm.tqdm", lambda **options: options["desc"])
-    assert client._bar(Listed(f"a{ESCAPE}", 1, "0" * 40), Access()) == f"a{SHOWN}"
+    assert client._bar(Listed(f"a{ESCAPE}", 1, "0" * 40), Access(), 0) == f"a{SHOWN}"
 
 
 @pytest.fixture

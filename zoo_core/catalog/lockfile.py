@@ -15,7 +15,7 @@ from typing import Any
 from zoo_core.catalog.names import is_commit, is_digest
 from zoo_core.catalog.specs import Pretrained
 from zoo_core.errors import ConfigError
-from zoo_core.files import write_json
+from zoo_core.files import NoHomeError, config_dir, write_json
 from zoo_core.reading import read_json
 
 __all__ = ["Pin", "applied", "everything", "path", "pinned", "write"]
@@ -34,8 +34,7 @@ def path() -> Path:
     """The path of this user's lockfile."""
     if explicit := os.environ.get("ZOO_PINS"):
         return Path(explicit)
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "density-zoo" / "pins.json"
+    return config_dir() / "pins.json"
 
 
 def pinned(name: str) -> Pin | None:
@@ -76,7 +75,7 @@ def write(name: str, pin: Pin) -> None:
 def _read() -> dict[str, Any]:
     try:
         pins = read_json(path())
-    except FileNotFoundError:
+    except (FileNotFoundError, NoHomeError):
         return {}
     except (OSError, ValueError) as error:
         raise _unreadable(str(error)) from error

@@ -9,12 +9,12 @@ Writing one key keeps all others, even those that this version does not know.
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from zoo_core.errors import PluginError
+from zoo_core.files import NoHomeError, config_dir, write_atomically
 from zoo_core.reading import read_toml
 
 __all__ = ["config_path", "read", "trace_path", "write"]
@@ -22,8 +22,7 @@ __all__ = ["config_path", "read", "trace_path", "write"]
 
 def config_path() -> Path:
     """The path of this user's `plugins.toml`."""
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "density-zoo" / "plugins.toml"
+    return config_dir() / "plugins.toml"
 
 
 def trace_path(plugin: str) -> Path:
@@ -33,11 +32,11 @@ def trace_path(plugin: str) -> Path:
 
 def read() -> dict[str, Any]:
     """The whole file, {} if there is none; raises `PluginError` if it is unreadable."""
-    path = config_path()
     try:
+        path = config_path()
         config = read_toml(path)
         _check(config)
-    except FileNotFoundError:
+    except (FileNotFoundError, NoHomeError):
         return {}
     except (OSError, ValueError) as error:
         raise PluginError(f"{path} cannot be read ({error}).", hint="mend or delete it") from error
@@ -46,8 +45,6 @@ def read() -> dict[str, Any]:
 
 def write(**changes: Any) -> None:
     """Replace these keys and keep the others; the write is atomic."""
-    from zoo_core.files import write_atomically
-
     text = "\n".join(_table({**read(), **changes})).lstrip("\n") + "\n"
     write_atomically(config_path(), text.encode())
 

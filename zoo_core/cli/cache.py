@@ -1,6 +1,5 @@
 """`zoo cache`: what has been downloaded, whether it is sound, and room for more."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +30,10 @@ def command(ctx: click.Context) -> None:
 @click.pass_obj
 def list_cache(settings: Settings) -> None:
     """Repositories in the cache: their commits, what is whole, bytes on disk."""
+    from zoo_core.weights.hub.prune import scan
+
     root = settings.access.cache
-    rows = [_row(store) for store in _stores(root)]
+    rows = [_row(root, repo) for repo in scan(root).values()]
     if not rows and not settings.json:
         return remark(settings, f"nothing is cached in {root}")
     keys = ("repo", "commits", "refs", "size")
@@ -101,11 +102,13 @@ def _stores(root: Path, repo: str | None = None) -> "list[Store]":
     return selected
 
 
-def _row(store: "Store") -> dict[str, Any]:
-    refs = store.folder / "refs"
-    names = sorted(os.path.relpath(p, refs) for p in refs.rglob("*") if p.is_file())
-    commits = [commit[:12] for commit in store.commits()]
-    return {"repo": store.repo, "commits": commits, "refs": names, "size": store.size()}
+def _row(root: Path, repo: Any) -> dict[str, Any]:
+    """A line of the list, from huggingface_hub's `CachedRepoInfo`; it counts blobs alone."""
+    from zoo_core.weights.hub.cache import Store
+
+    commits = sorted(revision.commit_hash[:12] for revision in repo.revisions)
+    size = Store(root, repo.repo_id).size()
+    return {"repo": repo.repo_id, "commits": commits, "refs": sorted(repo.refs), "size": size}
 
 
 def _pinned() -> list[tuple[str, str]]:

@@ -83,19 +83,21 @@ def command(
         raise UsageError("no model was named.", hint="zoo compare made.digits glow.digits")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"{', '.join(twice)} is named twice.", hint="name each model once")
+    from zoo_core.weights.locate import find
+
+    locations = {name: find(name, settings.access) for name in names}  # before torch is imported
+    folders = {name: location.folder for name, location in locations.items()}
     from zoo_core.cli.models import dataset, load
     from zoo_core.evaluation.compare import budget_of, compare
-    from zoo_core.weights.locate import find
     from zoo_core.workflows.verification import data_of
 
-    folders = {name: find(name, settings.access).folder for name in names}
     events = (
         dataset(settings, data, data_options)
         if data is not None
         else data_of(folders[names[0]], **data_options)
     )
     result = compare(
-        [(name, load(settings, name)) for name in folders],
+        [(name, load(settings, name, location)) for name, location in locations.items()],
         events,
         split=split,
         budgets={name: budget_of(folder) for name, folder in folders.items()},

@@ -11,6 +11,7 @@ from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.options import check_place, hub_options, refuse_unused, settings_option
 from zoo_core.cli.printing import remark, show
 from zoo_core.errors import OutputError, UsageError
+from zoo_core.files import expanded
 
 if TYPE_CHECKING:
     from zoo_core.weights.third_party import Foreign
@@ -74,7 +75,7 @@ def command(
 def _path(settings: Settings, source: str) -> tuple[Path, list[str] | None, str | None]:
     """The checkpoint's path, its verified files if it comes from the Hub, and its origin."""
     if not source.startswith("hf://"):
-        return Path(source).expanduser(), None, None
+        return expanded(source), None, None
     from zoo_core.catalog.layout import third_party_files
     from zoo_core.weights.hub.snapshot import snapshot
 
@@ -93,10 +94,9 @@ def _path(settings: Settings, source: str) -> tuple[Path, list[str] | None, str 
 
 def _plain(path: Path, out: Path, options: dict[str, Any]) -> "Foreign":
     """Convert one file to safetensors under the same tensor names; returns what was read."""
-    from safetensors.torch import save_file
-
     from zoo_core.files import atomic_path
     from zoo_core.weights import third_party
+    from zoo_core.weights.tensors import write_tensors
 
     if out.suffix != ".safetensors":
         raise OutputError(
@@ -110,5 +110,5 @@ def _plain(path: Path, out: Path, options: dict[str, Any]) -> "Foreign":
             hint="name one file of them",
         )
     with atomic_path(out) as temporary:
-        save_file(dict(next(iter(checkpoint.tensors.values()))), temporary)
+        write_tensors(next(iter(checkpoint.tensors.values())), temporary)
     return checkpoint

@@ -96,21 +96,22 @@ def command(
     settings: Settings = ctx.obj
     if verify:
         refuse_unused(ctx, "is not for --verify, which measures as the record says", *_MEASURING)
+    from zoo_core.weights.locate import find
+
+    location = find(name, settings.access)  # a wrong name is answered before torch is imported
     from zoo_core.cli.models import load
     from zoo_core.evaluation.evaluate import MEASUREMENTS, evaluate
     from zoo_core.evaluation.features import Inception
     from zoo_core.weights.checkpoint import weights_hash
-    from zoo_core.weights.locate import find
     from zoo_core.workflows.verification import read_record, write_record
 
-    location = find(name, settings.access)
     folder, cached = location.folder, location.snapshot is not None
     if record and cached:
         raise UsageError(
             f"{name} is in the Hub's cache, which holds the files of its commit alone.",
             hint="--out FILE keeps the evaluation elsewhere",
         )
-    model = load(settings, name)
+    model = load(settings, name, location)
     events = _dataset(settings, folder, data, data_options)
     if verify:
         recorded = None if cached else read_record(folder)

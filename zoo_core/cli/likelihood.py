@@ -65,14 +65,16 @@ def command(
     before the number says whether it is log p itself (=), a bound (>=, <=) or an estimate (~).
     A lower bound of log p is an upper bound of bits.
     """
+    from zoo_core.cli.models import dataset, load, locate_offline
+
+    location = locate_offline(settings, name)
     from zoo_core.catalog import components as resolve
     from zoo_core.catalog.registry import current
     from zoo_core.cli.heat_map import check_map, write_map
-    from zoo_core.cli.models import dataset, load
 
     source = dataset(settings, data, data_options)
     events = source.split(split)
-    model = load(settings, name)
+    model = load(settings, name, location)
     _check_event(source, model)
     score = resolve.likelihood(model, method, options)
     if heat_map is not None:

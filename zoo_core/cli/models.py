@@ -1,7 +1,6 @@
 """Loading for the verbs that run a model: device, weights and data by name."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from zoo_core.cli.command import Settings
@@ -11,16 +10,33 @@ if TYPE_CHECKING:
     from zoo_core.cli.describe import Field
     from zoo_core.data.dataset import Dataset
     from zoo_core.model import GenerativeModel
+    from zoo_core.weights.locate import WeightsLocation
 
-__all__ = ["check_device", "dataset", "dataset_options", "load", "weights_hash"]
+__all__ = ["check_device", "dataset", "dataset_options", "load", "locate_offline", "weights_hash"]
 
 
-def load(settings: Settings, name: str) -> "GenerativeModel":
-    """The pretrained model `name`, on the device of `--device`."""
-    import zoo_core as zoo
+def locate_offline(settings: Settings, name: str) -> "WeightsLocation | None":
+    """Where the weights of `name` are, with `--offline`; else None.
+
+    It needs no torch, so a name that is not cached is reported at once. Without `--offline` the
+    device is checked first, since finding the weights may download them.
+    """
+    from zoo_core.weights.locate import find
+
+    return find(name, settings.access) if settings.access.is_offline else None
+
+
+def load(
+    settings: Settings, name: str, location: "WeightsLocation | None" = None
+) -> "GenerativeModel":
+    """The pretrained model `name` on the device of `--device`; `location` is where it is."""
+    from zoo_core.weights.locate import find
 
     check_device(settings.device)
-    return zoo.load(name, device=settings.device, **asdict(settings.access))
+    location = location or find(name, settings.access)
+    from zoo_core.building import load_found
+
+    return load_found(location).to(device=settings.device)
 
 
 def dataset(settings: Settings, name: str, options: Mapping[str, Any]) -> "Dataset":

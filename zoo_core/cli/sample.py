@@ -88,12 +88,14 @@ def command(
         _check_path(out, _SUFFIXES)
     if trace is not None:
         _check_path(trace, _TRACES)
+    from zoo_core.cli.models import load, locate_offline
+
+    location = locate_offline(settings, name)
     from zoo_core.catalog import components as resolve
-    from zoo_core.cli.models import load
     from zoo_core.data.traces import Trace
     from zoo_core.data.writers import writing
 
-    model = load(settings, name)
+    model = load(settings, name, location)
     draw = resolve.sampler(model, sampler, options)
     condition = _condition(model, cond, n)
     observed = None if fixed is None else _fixed(fixed)

@@ -22,7 +22,7 @@ import torch
 from zoo_core.data.arrays import array_names, read_array
 from zoo_core.data.dataset import Dataset, Split
 from zoo_core.errors import DataError, NetworkError
-from zoo_core.files import cache_dir
+from zoo_core.files import cache_dir, expanded
 from zoo_core.spaces import Condition, Event
 
 __all__ = ["BinarizedMNIST", "parse_text"]
@@ -54,7 +54,7 @@ class BinarizedMNIST:
     offline: bool = False
 
     def __call__(self) -> Dataset:
-        path = Path(self.path).expanduser() if self.path is not None else _locate(self.offline)
+        path = expanded(self.path) if self.path is not None else _locate(self.offline)
         splits = dict(_read_text(path) if path.is_dir() else _read_packed(path))
         if np.array_equal(splits["valid"], splits["test"]):
             raise DataError(f"{path}: valid and test are the same images.")

@@ -25,6 +25,7 @@ from zoo_core.data.generated import Seed
 from zoo_core.data.images import read_image
 from zoo_core.data.shuffle import cut
 from zoo_core.errors import DataError
+from zoo_core.files import expanded
 from zoo_core.spaces import Condition, Event
 
 __all__ = ["Folder"]
@@ -52,7 +53,7 @@ class Folder:
     max_bytes: Annotated[int, Range(1)] = MAX_BYTES
 
     def __call__(self) -> Dataset:
-        root = Path(self.path).expanduser()
+        root = expanded(self.path)
         files = _find(root)
         split_names = [s for s in _SPLITS if (root / s).is_dir()]
         depth = 1 if split_names else 0

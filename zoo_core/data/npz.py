@@ -22,6 +22,7 @@ from zoo_core.data.dataset import Dataset, Split, storage_dtype
 from zoo_core.data.generated import Seed
 from zoo_core.data.shuffle import cut
 from zoo_core.errors import ConfigError, DataError
+from zoo_core.files import expanded
 from zoo_core.reading import parse_json
 from zoo_core.spaces import Condition, Event
 
@@ -58,7 +59,7 @@ class Npz:
     max_bytes: Annotated[int, Range(1)] = MAX_BYTES
 
     def __call__(self) -> Dataset:
-        path = Path(self.path).expanduser()
+        path = expanded(self.path)
         names = [name for name in array_names(path) if name not in self.ignore]
         arrays = self._read(path, names, _event_arrays(path, names))
         label_arrays = {s: _label(s, names) for s in arrays}

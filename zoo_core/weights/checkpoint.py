@@ -11,14 +11,12 @@ read, and if `zoo.json` has `files`, only those.
 """
 
 import dataclasses
-import hashlib
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from zoo_core import config as configs
@@ -29,7 +27,8 @@ from zoo_core.errors import DataError, IntegrityError, OutputError
 from zoo_core.files import atomic_folder, write_json
 from zoo_core.finite import check_parameters
 from zoo_core.reading import read_json, shown
-from zoo_core.weights.tensors import damaged_file
+from zoo_core.weights.file_hashes import sha256
+from zoo_core.weights.tensors import damaged_file, write_tensors
 
 if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
@@ -161,12 +160,6 @@ def stored_dtype(folder: Path, metadata: Mapping[str, Any]) -> torch.dtype:
     return dtype
 
 
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def is_model_file(path: Path) -> bool:
     """Whether `zoo.json` lists a file of its folder; without a list every file belongs to it."""
     files = read_metadata(path.parent)["files"]
@@ -222,11 +215,6 @@ def _write(
 
 def _as(tensor: Tensor, stored: torch.dtype | None) -> Tensor:
     return tensor.to(stored) if stored is not None and tensor.is_floating_point() else tensor
-
-
-def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write a safetensors file; views and tensors that share memory are copied."""
-    save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, path)
 
 
 def _describe(model: "GenerativeModel", spec: ModelSpec) -> dict[str, Any]:

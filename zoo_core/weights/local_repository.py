@@ -7,32 +7,17 @@ cannot reach outside it. Links that lead out of the folder are not listed.
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from zoo_core.errors import DataError
-from zoo_core.weights.hub.cache import hashes
-from zoo_core.weights.hub.client import Commit, Listed
+from zoo_core.weights.file_hashes import git_and_sha256
+from zoo_core.weights.hub_protocol import Stored
 
-__all__ = ["LocalFile", "LocalRepositories"]
+__all__ = ["LocalRepositories"]
 
 _SMALL = 1 << 20
 """Files up to this many bytes are named by their git hash, unless they hold weights."""
-
-
-@dataclass(frozen=True)
-class LocalFile:
-    """A file of a repository, with both of its hashes."""
-
-    file: Listed
-    path: Path
-    sha256: str
-    git: str
-
-    @property
-    def large(self) -> bool:
-        return len(self.file.digest) == 64
 
 
 class LocalRepositories:
@@ -42,7 +27,7 @@ class LocalRepositories:
         if not root.is_dir():
             raise DataError(f"{root} is no folder.", hint="name a folder with <org>/<name>/ in it")
         self.root = root.resolve()
-        self._hashes: dict[tuple[str, int, int, int], dict[str, str]] = {}
+        self._hashes: dict[tuple[str, int, int, int], Mapping[str, str]] = {}
         self._lock = threading.Lock()
 
     def repos(self) -> list[str]:
@@ -50,35 +35,41 @@ class LocalRepositories:
         pairs = ((org, model) for org in _folders(self.root) for model in _folders(org))
         return sorted(f"{org.name}/{model.name}" for org, model in pairs)
 
-    def commit(self, repo: str) -> tuple[Commit, dict[str, LocalFile]] | None:
-        """A repository's commit, a hash of its files' hashes, and its files; None if absent."""
+    def refs(self, repo: str) -> dict[str, str] | None:
+        """The one commit, a hash of the files' names and hashes, as `main`; None if not there."""
+        files = self._stored(repo)
+        return None if files is None else {"main": _commit(files)}
+
+    def files(self, repo: str, commit: str) -> dict[str, Stored] | None:
+        """The files of the commit by path; None if the folder is no longer that."""
+        files = self._stored(repo)
+        return files if files is not None and _commit(files) == commit else None
+
+    def _stored(self, repo: str) -> dict[str, Stored] | None:
         if repo not in self.repos():
             return None
-        org, _, name = repo.partition("/")
-        folder = self.root / org / name
-        local = {f.file.path: f for f in self._files_of(folder)}
-        text = "".join(f"{name}\0{local[name].sha256}\n" for name in sorted(local))
-        sha = hashlib.sha1(text.encode("utf-8", "surrogateescape"), usedforsecurity=False)
-        files = {name: f.file for name, f in local.items()}
-        return Commit(repo, sha.hexdigest(), files), local
+        folder = self.root.joinpath(*repo.split("/"))
+        inside = (p for p in _files(folder) if p.resolve().is_relative_to(self.root))
+        return {(file := self._file(p, folder)).path: file for p in inside}
 
-    def _files_of(self, folder: Path) -> Iterator[LocalFile]:
-        for path in _files(folder):
-            if not path.resolve().is_relative_to(self.root):
-                continue
-            hashed = self._hashed(path)
-            size, name = path.stat().st_size, path.relative_to(folder).as_posix()
-            large = size > _SMALL or name.endswith((".safetensors", ".bin", ".pt", ".ckpt"))
-            digest = hashed["sha256" if large else "git"]
-            yield LocalFile(Listed(name, size, digest), path, hashed["sha256"], hashed["git"])
+    def _file(self, path: Path, folder: Path) -> Stored:
+        hashes, size = self._hashed(path), path.stat().st_size
+        large = size > _SMALL or path.name.endswith((".safetensors", ".bin", ".pt", ".ckpt"))
+        name = path.relative_to(folder).as_posix()
+        return Stored(name, size, hashes["sha256"], hashes["git"], large, path)
 
-    def _hashed(self, path: Path) -> dict[str, str]:
+    def _hashed(self, path: Path) -> Mapping[str, str]:
         stat = path.stat()
         key = (str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns)
         with self._lock:
             if key not in self._hashes:
-                self._hashes[key] = dict(hashes(path))
+                self._hashes[key] = git_and_sha256(path)
             return self._hashes[key]
+
+
+def _commit(files: Mapping[str, Stored]) -> str:
+    text = "".join(f"{name}\0{files[name].sha256}\n" for name in sorted(files))
+    return hashlib.sha1(text.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
 
 
 def _folders(folder: Path) -> list[Path]:

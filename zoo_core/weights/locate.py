@@ -36,14 +36,14 @@ class Pulled:
 
 def pull(name: str, *, access: Access | None = None) -> Pulled:
     """Fetch the weights of a name into the cache, so that it loads offline; needs no torch."""
-    from zoo_core.weights.hub.cache import sha256_of
+    from zoo_core.weights.file_hashes import sha256
 
     location = find(name, access)
     got = location.snapshot
     if got is None:
         _check_local(name, location)
         return Pulled(name, location.folder)
-    digests = {file.path: sha256_of(got.folder / file.path, file) for file in got.files}
+    digests = {f.path: f.sha256 or sha256(got.folder / f.path) for f in got.files}
     size = sum(file.size for file in got.files)
     return Pulled(name, got.folder, got.repo, got.commit, digests, size)
 

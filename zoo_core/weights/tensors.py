@@ -4,6 +4,7 @@ Headers are checked before they are parsed, and shapes before tensors are read. 
 model are one file, or shards that an index lists.
 """
 
+import errno
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from zoo_core.catalog.layout import WEIGHTS, is_shard
@@ -25,6 +27,7 @@ __all__ = [
     "load_state",
     "read_tensors",
     "weight_files",
+    "write_tensors",
 ]
 
 _MAX_HEADER = 1 << 22
@@ -48,6 +51,8 @@ def weight_files(folder: Path, among: Collection[Path], name: str = WEIGHTS) -> 
     _check_present([index], among)
     try:
         shards = sorted(set(read_json(index, MAX_INDEX)["weight_map"].values()))
+        if not shards:
+            raise ValueError("its weight_map is empty")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"{index} maps no tensors to files ({error!r}).") from None
     if strays := [s for s in shards if not (isinstance(s, str) and is_shard(s))]:
@@ -92,6 +97,17 @@ def read_tensors(paths: Sequence[Path]) -> dict[str, Tensor]:
     """Every tensor of safetensors files, by name."""
     with _opened(paths) as tensors:
         return {name: tensor[...] for name, tensor in tensors.items()}
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file; views and tensors that share memory are copied.
+
+    Raises `OSError` if it cannot be written; the library's own error is not one.
+    """
+    try:
+        save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, path)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error), str(path)) from error
 
 
 def damaged_file(path: Path, reason: str) -> IntegrityError:

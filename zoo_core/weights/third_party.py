@@ -6,7 +6,6 @@ turns it into the options and the state dict of an architecture.
 """
 
 import re
-import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,6 +16,7 @@ from torch import Tensor
 from zoo_core.catalog.layout import is_index, is_pickle, third_party_weights, unread
 from zoo_core.compat import moved_attribute
 from zoo_core.errors import DataError, IntegrityError
+from zoo_core.files import temporary_folder
 from zoo_core.reading import read_json
 from zoo_core.weights.tensors import MAX_INDEX, read_tensors, weight_files
 from zoo_core.weights.third_party_config import ForeignConfig
@@ -144,8 +144,8 @@ def _read_file(path: Path, limits: Mapping[str, Any], remarks: list[str]) -> dic
     """The tensors of one file; what is left out is added to the remarks."""
     if not is_pickle(path.name):
         return read_tensors([path])
-    with tempfile.TemporaryDirectory() as folder:
-        safe = Path(folder) / "tensors.safetensors"
+    with temporary_folder() as folder:
+        safe = folder / "tensors.safetensors"
         if left_out := unpickle(path, safe, **limits):
             remarks.append(f"{path.name}: {left_out}")
         return read_tensors([safe])

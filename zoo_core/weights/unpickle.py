@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo_core.child import CompletedProcess, TimeoutExpired, python
-from zoo_core.errors import IntegrityError
+from zoo_core.errors import IntegrityError, OutputError
 
 __all__ = ["unpickle"]
 
@@ -45,6 +45,11 @@ def unpickle(source: Path, target: Path, *, memory: int | None = None, seconds: 
     answer = _answer(done)
     if done.returncode or not target.is_file():
         target.unlink(missing_ok=True)
+        if "unwritten" in answer:
+            raise OutputError(
+                f"{target} cannot be written ({answer['unwritten']}).",
+                hint="free some space, or name a folder on another disk: TMPDIR",
+            )
         raise _refused(source, answer["error"])
     return answer["left_out"]
 
@@ -85,7 +90,8 @@ class _Unfit(ValueError):
 def _child(source: str, target: str, memory: int) -> str:
     """In the child: set limits, convert the file, and return what was left out."""
     import torch
-    from safetensors.torch import save_file
+
+    from zoo_core.weights.tensors import write_tensors
 
     _limit(memory)
     loaded = torch.load(source, map_location="cpu", weights_only=True)
@@ -93,7 +99,7 @@ def _child(source: str, target: str, memory: int) -> str:
     if not tensors:
         raise _Unfit("it holds no tensors")
     try:
-        save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, target)
+        write_tensors(tensors, Path(target))
     except KeyError as error:
         raise _Unfit(f"safetensors has no numbers of type {error.args[0]}") from None
     if not others:
@@ -175,5 +181,7 @@ if __name__ == "__main__":
     try:
         print(json.dumps({"left_out": _child(sys.argv[1], sys.argv[2], int(sys.argv[3]))}))
     except Exception as error:
-        print(json.dumps({"error": _why(error)[:1000]}))
+        kind = "unwritten" if getattr(error, "filename", None) == sys.argv[2] else "error"
+        reason = getattr(error, "strerror", None) if kind == "unwritten" else _why(error)
+        print(json.dumps({kind: str(reason)[:1000]}))
         sys.exit(1)

@@ -1,7 +1,7 @@
-"""A Hub on this machine alone: its protocol, from memory, with faults that are asked for.
+"""A Hub on this machine alone, from memory, with faults that are asked for.
 
-Written after what the real client sends and expects; it listens on 127.0.0.1 and is bounded by
-the tests that use it.
+What it answers to readers is `zoo serve`'s own protocol; who may read, the faults and the writing
+are here. It listens on 127.0.0.1 and is bounded by the tests that use it.
 """
 
 import base64
@@ -12,8 +12,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
+
+from zoo_core.weights.hub_protocol import Stored, answer
 
 LFS = (".safetensors", ".bin", ".pt")
 SECRET = "Signature=s3cr3t"
@@ -64,6 +67,7 @@ class Hub:
         self.faults: list[Fault] = []
         self.asked: list[tuple[str, str, dict[str, str]]] = []
         self.cdn = False
+        self.open, self.sent = True, 0
         self.edit: Callable[[dict], object] = lambda data: data
         self.uploads: dict[str, bytes] = {}
         self.lock = threading.Lock()
@@ -77,6 +81,7 @@ class Hub:
         self.thread.start()
 
     def close(self):
+        self.open = False
         self.server.shutdown()
         self.server.server_close()
 
@@ -86,6 +91,13 @@ class Hub:
 
     def fail(self, match, kind, value=None, times=1):
         self.faults.append(Fault(match, kind, value, times))
+
+    def refs(self, name):
+        return self.repos[name].refs if name in self.repos else None
+
+    def files(self, name, commit):
+        files = self.repos[name].commits.get(commit)
+        return None if files is None else {path: _stored(path, files[path]) for path in files}
 
     def lines(self):
         return [f"{method} {path}" for method, path, _ in self.asked]
@@ -123,6 +135,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self.flaw.value if isinstance(self.flaw.value, tuple) else (self.flaw.value, {})
             )
             return self.send(status, b"busy", headers)
+        if self.flaw and self.flaw.kind == "answer":
+            return self.send(*self.flaw.value)
+        if self.flaw and self.flaw.kind == "endless":
+            return self.endlessly(self.flaw.value)
         if self.flaw and self.flaw.kind == "stall":
             time.sleep(self.flaw.value)
             self.close_connection = True
@@ -130,14 +146,13 @@ class _Handler(BaseHTTPRequestHandler):
         if self.flaw and self.flaw.kind == "hang up":
             self.close_connection = True
             return None
-        return self.route(unquote(urlsplit(self.path).path), parse_qs(urlsplit(self.path).query))
+        return self.route(*urlsplit(self.path)[2:4])
 
     def route(self, path, query):
+        if match := re.match(r"/api/models/([^/]+/[^/]+)|/([^/]+/[^/]+)/resolve/", path):
+            if self.repo(match[1] or match[2]) is None:
+                return None
         routes = [
-            (r"/api/models/([^/]+/[^/]+)", self.info),
-            (r"/api/models/([^/]+/[^/]+)/revision/(.+)", self.info),
-            (r"/api/models/([^/]+/[^/]+)/tree/([^/]+)", self.tree),
-            (r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.resolve),
             (r"/cdn/([0-9a-f]+)/([^/]+/[^/]+)/(.+)", self.from_cdn),
             (r"/api/repos/create", self.create),
             (r"/api/validate-yaml", lambda: self.json({"errors": [], "warnings": []})),
@@ -148,9 +163,9 @@ class _Handler(BaseHTTPRequestHandler):
             (r"/api/models/([^/]+/[^/]+)/commit/(.+)", self.commit),
         ]
         for pattern, action in routes:
-            if match := re.fullmatch(pattern, path):
+            if match := re.fullmatch(pattern, unquote(path)):
                 return action(*match.groups())
-        return self.send(404, b"no such route")
+        return self.read(path, query)
 
     # reading
 
@@ -174,49 +189,19 @@ class _Handler(BaseHTTPRequestHandler):
             return self.send(403 if token else 401, b"", {"X-Error-Code": "GatedRepo"})
         return repo
 
-    def info(self, name, revision="main"):
-        if (repo := self.repo(name)) is None:
-            return
-        sha, files = repo.at(revision)
-        if sha is None:
-            return self.send(404, b"", {"X-Error-Code": "RevisionNotFound"})
-        data = {"id": name, "sha": sha, "siblings": [_sibling(*item) for item in files.items()]}
-        self.json(self.hub.edit(data))
-
-    def tree(self, name, revision):
-        if (repo := self.repo(name)) is None:
-            return
-        sha, files = repo.at(revision)
-        if sha is None:
-            return self.send(404, b"", {"X-Error-Code": "RevisionNotFound"})
-        entries = []
-        for path, data in files.items():
-            entry = {"type": "file", "path": path, "size": len(data), "oid": git_sha1(data)}
-            if path.endswith(LFS):
-                digest = hashlib.sha256(data).hexdigest()
-                entry["lfs"] = {"oid": digest, "size": len(data), "pointerSize": 130}
-            entries.append(entry)
-        self.json(entries)
-
-    def resolve(self, name, revision, path):
-        if (repo := self.repo(name)) is None:
-            return
-        sha, files = repo.at(revision)
-        if sha is None or path not in files:
-            code = "RevisionNotFound" if sha is None else "EntryNotFound"
-            return self.send(
-                404, b"", {"X-Error-Code": code} | ({"X-Repo-Commit": sha} if sha else {})
-            )
-        data = files[path]
-        headers = {"X-Repo-Commit": sha, "ETag": f'"{git_sha1(data)}"', "Accept-Ranges": "bytes"}
-        if path.endswith(LFS):
-            digest = hashlib.sha256(data).hexdigest()
-            headers |= {"X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(len(data))}
-            headers["ETag"] = f'"{digest}"'
-            if self.hub.cdn:
-                to = f"http://localhost:{self.hub.port}/cdn/{sha}/{name}/{path}?{SECRET}"
-                return self.send(302, b"", headers | {"Location": to})
-        self.data(data, headers)
+    def read(self, path, query):
+        found = answer(self.hub, self.command, path, query, self.body)
+        if found.file is None:
+            data = found.json
+            if isinstance(data, dict) and "siblings" in data:
+                data = self.hub.edit(data)
+            return self.json(data, found.status, found.headers)
+        if self.hub.cdn and found.file.large:
+            name, commit = re.match(r"/([^/]+/[^/]+)/", path)[1], found.headers["X-Repo-Commit"]
+            place = f"cdn/{commit}/{name}/{found.file.path}?{SECRET}"
+            to = {"Location": f"http://localhost:{self.hub.port}/{place}"}
+            return self.send(302, b"", {**found.headers, **to})
+        return self.data(found.file.content, found.headers)
 
     def from_cdn(self, sha, name, path):
         self.data(self.hub.repos[name].commits[sha][path], {})
@@ -235,13 +220,15 @@ class _Handler(BaseHTTPRequestHandler):
                 return self.send(416, b"", {"Content-Range": f"bytes */{total}"})
             if kind != "no range":
                 data, status = data[start:], 206
-                headers = headers | {"Content-Range": f"bytes {start}-{total - 1}/{total}"}
+                headers = {**headers, "Content-Range": f"bytes {start}-{total - 1}/{total}"}
         if kind == "truncate":
             data = data[: int(len(data) * value)]
         if kind == "drop":
             return self.partly(status, data, headers, int(len(data) * value))
         if kind == "slow":
             return self.slowly(status, data, headers, value)
+        if kind == "no end":
+            return self.without_an_end(status, data, headers)
         self.send(status, data, headers)
 
     def partly(self, status, data, headers, n):
@@ -256,6 +243,21 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data[i : i + max(1, len(data) // 20)])
             self.wfile.flush()
             time.sleep(seconds / 20)
+
+    def without_an_end(self, status, data, headers):
+        """All bytes, and then no word that these were all."""
+        self.head(status, None, {**headers, "Transfer-Encoding": "chunked"})
+        self.wfile.write(b"%x\r\n" % len(data) + data + b"\r\n")
+        self.wfile.flush()
+        self.close_connection = True
+
+    def endlessly(self, piece):
+        """The same bytes for as long as somebody reads them; `hub.sent` counts."""
+        self.head(200, 1 << 40, {})
+        self.close_connection = True
+        while self.hub.open:
+            self.hub.sent += self.wfile.write(piece)
+            time.sleep(0.001)
 
     # writing
 
@@ -315,11 +317,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     # answering
 
-    def json(self, data, status=200):
-        body, headers = json.dumps(data).encode(), {"Content-Type": "application/json"}
+    def json(self, data, status=200, headers=None):
+        body = json.dumps(data).encode()
+        headers = {"Content-Type": "application/json", **(headers or {})}
         if self.flaw and self.flaw.kind == "slow":
             return self.slowly(status, body, headers, self.flaw.value)
-        self.send(status, body, headers)
+        return self.send(status, body, headers)
 
     def send(self, status, data, headers=None):
         self.head(status, len(data), headers or {})
@@ -328,14 +331,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def head(self, status, length, headers):
         self.send_response(status)
-        for name, value in ({"Content-Length": str(length)} | headers).items():
+        size = {} if length is None else {"Content-Length": str(length)}
+        for name, value in {**size, **headers}.items():
             self.send_header(name, value)
         self.end_headers()
 
 
-def _sibling(path, data):
-    sibling = {"rfilename": path, "size": len(data), "blobId": git_sha1(data)}
-    if path.endswith(LFS):
-        digest = hashlib.sha256(data).hexdigest()
-        sibling["lfs"] = {"sha256": digest, "size": len(data), "pointerSize": 130}
-    return sibling
+@lru_cache(maxsize=64)
+def _stored(path, data):
+    digest = hashlib.sha256(data).hexdigest()
+    return Stored(path, len(data), digest, git_sha1(data), path.endswith(LFS), data)

@@ -9,25 +9,29 @@
 A file is used only if its bytes have the hash that its commit lists, whoever put them there.
 """
 
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from zoo_core.catalog.names import is_commit, is_digest
-from zoo_core.errors import IntegrityError
+from zoo_core.errors import IntegrityError, NetworkError
 from zoo_core.files import write_atomically, writing
 from zoo_core.reading import read_json, read_text
-from zoo_core.weights.hub.access import check_file, check_repo
-from zoo_core.weights.hub.client import Commit, Listed
+from zoo_core.weights.file_hashes import git_and_sha256, sha256
+from zoo_core.weights.hub.access import check_repo, is_set
+from zoo_core.weights.hub.client import PROGRESS
+from zoo_core.weights.hub.library import library
+from zoo_core.weights.hub.listing import Commit, Listed, check_file
 
-__all__ = ["Store", "fits", "hashes", "sha256_of", "stores"]
+__all__ = ["PREFIX", "Store", "fits", "stores"]
 
-_PREFIX = "models--"
+PREFIX = "models--"
 _MAX_LISTING = 1 << 26
 """Bytes of the record of a commit's files, of which there may be many."""
 
@@ -41,15 +45,21 @@ class Store:
 
     @property
     def folder(self) -> Path:
-        return self.root / (_PREFIX + check_repo(self.repo).replace("/", "--"))
+        return self.root / (PREFIX + check_repo(self.repo).replace("/", "--"))
 
     def snapshot(self, commit: str) -> Path:
         return self.folder / "snapshots" / commit
 
+    def blob(self, file: Listed) -> Path:
+        return self.folder / "blobs" / file.digest
+
+    def part(self, file: Listed) -> Path:
+        """Where a file is until it is whole and verified."""
+        return self.folder / "blobs" / f"{file.digest}.zoo.incomplete"
+
     def commits(self) -> list[str]:
         """The commits of which there are files."""
-        found = self.folder.glob("snapshots/*")
-        return sorted(path.name for path in found if is_commit(path.name))
+        return sorted(p.name for p in self.folder.glob("snapshots/*") if is_commit(p.name))
 
     def ref(self, revision: str) -> str | None:
         """The commit that a branch or tag was when it was last resolved."""
@@ -62,8 +72,8 @@ class Store:
     def listed(self, commit: str) -> dict[str, Listed] | None:
         """The files that a commit lists, as they were recorded; None if they were not."""
         try:
-            data = read_json(self.folder / "zoo" / f"{commit}.json", _MAX_LISTING)
-            files = [Listed(**entry) for entry in data]
+            entries = read_json(self._record(commit), _MAX_LISTING)
+            files = [Listed(**entry) for entry in entries]
         except (OSError, ValueError, TypeError):
             return None
         sound = all(is_digest(f.digest) and isinstance(f.size, int) for f in files)
@@ -71,32 +81,40 @@ class Store:
 
     def linked(self, commit: str) -> dict[str, Listed]:
         """The files of a snapshot whose links name their hashes, e.g. from another client."""
-        folder = self.snapshot(commit)
-        links = [p for p in folder.rglob("*") if p.is_symlink() and p.is_file()]
-        found = ((p, os.path.basename(os.readlink(p))) for p in links)
-        return {
-            (name := p.relative_to(folder).as_posix()): Listed(name, p.stat().st_size, digest)
-            for p, digest in found
-            if is_digest(digest)
-        }
+        folder, files = self.snapshot(commit), {}
+        for link in folder.rglob("*"):
+            digest = os.path.basename(os.readlink(link)) if link.is_symlink() else ""
+            if is_digest(digest) and link.is_file():
+                name = link.relative_to(folder).as_posix()
+                files[name] = Listed(name, link.stat().st_size, digest)
+        return files
 
     def record(self, commit: Commit, revision: str | None) -> None:
-        """Remember what a commit lists, and that `revision` was this commit."""
-        files = json.dumps([asdict(file) for file in commit.files.values()], indent=1)
-        write_atomically(self.folder / "zoo" / f"{commit.sha}.json", files.encode())
-        if revision is not None and not is_commit(revision):
-            write_atomically(self.folder / "refs" / revision, commit.sha.encode())
+        """Remember what a commit lists and that `revision` was it; writes only what is new."""
+        if self.listed(commit.sha) != commit.files:
+            text = json.dumps([asdict(file) for file in commit.files.values()], indent=1)
+            write_atomically(self._record(commit.sha), text.encode())
+        if revision is None or is_commit(revision) or self.ref(revision) == commit.sha:
+            return
+        ref, new = self.folder / "refs" / revision, self.folder / "zoo" / f"{os.getpid()}.new"
+        with writing(self.folder):
+            ref.parent.mkdir(parents=True, exist_ok=True)
+            new.write_text(commit.sha)  # not below refs/, where every file is a branch to others
+            os.replace(new, ref)
 
-    def verified(self, commit: str, file: Listed, pin: str | None = None) -> Path | None:
-        """The path of a file whose bytes fit; a damaged one is moved away and is None."""
+    def _record(self, commit: str) -> Path:
+        return self.folder / "zoo" / f"{commit}.json"
+
+    def verified(self, commit: str, file: Listed, pin: str | None = None) -> bool:
+        """Whether a file is there and its bytes fit; a damaged one is moved away."""
         path = self.snapshot(commit) / file.path
         if not path.exists():
-            return None
+            return False
         self.contained(path)
         if fits(path, file, pin):
-            return path
+            return True
         self.quarantine(path, file)
-        return None
+        return False
 
     def contained(self, path: Path) -> None:
         """Raise `IntegrityError` for a link that leaves the cache."""
@@ -108,15 +126,15 @@ class Store:
     def quarantine(self, path: Path, file: Listed) -> None:
         """Move bytes that are not what they should be out of the way, and unlink the path."""
         with writing(self.folder):
-            bad = path.resolve() if path.is_symlink() else path
             place = self.folder / "quarantine" / file.digest
             place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(bad, place)
+            os.replace(path.resolve(), place)
             path.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self, file: Listed) -> Iterator[None]:
         """Inside the block no other process fetches this file."""
+        library()
         from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
         with writing(self.folder):
@@ -125,34 +143,46 @@ class Store:
             with WeakFileLock(lock):
                 yield
 
-    def blob(self, file: Listed) -> Path:
-        return self.folder / "blobs" / file.digest
+    @contextmanager
+    def unfinished(self, file: Listed) -> Iterator[IO[bytes]]:
+        """The part of a file that is there already, to append to.
+
+        It stays after a kill or an interrupt; after an error only if going on is worth it.
+        """
+        part = self.part(file)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        if not _is_part(part, file):
+            part.unlink(missing_ok=True)
+        try:
+            with open(part, "ab", opener=_not_through_links) as out:
+                yield out
+        except Exception as error:
+            if not isinstance(error, NetworkError) or part.stat().st_size < PROGRESS:
+                part.unlink(missing_ok=True)
+            raise
 
     def link(self, commit: str, file: Listed) -> None:
         """Let the snapshot's path lead to the blob: a relative link, or a copy without links."""
         path, blob = self.snapshot(commit) / file.path, self.blob(file)
-        with writing(self.folder):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.contained(path.parent)
-            path.unlink(missing_ok=True)
-            try:
-                if os.environ.get("HF_HUB_DISABLE_SYMLINKS"):
-                    raise OSError("links are switched off")
-                path.symlink_to(os.path.relpath(blob, path.parent))
-            except OSError:
-                shutil.copyfile(blob, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.contained(path.parent)
+        path.unlink(missing_ok=True)
+        try:
+            if is_set("HF_HUB_DISABLE_SYMLINKS"):
+                raise OSError("links are switched off")
+            path.symlink_to(os.path.relpath(blob, path.parent))
+        except OSError:
+            shutil.copyfile(blob, path)
 
     def size(self) -> int:
         """Bytes on disk, each file once."""
-        return sum(p.stat().st_size for p in self._files())
-
-    def _files(self) -> Iterator[Path]:
-        return (p for p in self.folder.rglob("*") if p.is_file() and not p.is_symlink())
+        files = (p for p in self.folder.rglob("*") if p.is_file() and not p.is_symlink())
+        return sum(p.stat().st_size for p in files)
 
 
 def stores(root: Path) -> list[Store]:
     """What the cache holds, by repository."""
-    names = (p.name.removeprefix(_PREFIX) for p in root.glob(f"{_PREFIX}*--*") if p.is_dir())
+    names = (p.name.removeprefix(PREFIX) for p in root.glob(f"{PREFIX}*--*") if p.is_dir())
     return [Store(root, name.replace("--", "/", 1)) for name in sorted(names)]
 
 
@@ -163,28 +193,20 @@ def fits(path: Path, file: Listed, pin: str | None = None) -> bool:
     """
     if not path.is_file() or path.stat().st_size != file.size:
         return False
-    if len(file.digest) == 64:
-        return pin in (None, file.digest) and _sha256(path) == file.digest
-    found = hashes(path)
-    return found["git"] == file.digest and pin in (None, found["sha256"])
+    if file.sha256:
+        return pin in (None, file.sha256) and sha256(path) == file.sha256
+    hashes = git_and_sha256(path)
+    return hashes["git"] == file.digest and pin in (None, hashes["sha256"])
 
 
-def sha256_of(path: Path, file: Listed) -> str:
-    """The SHA-256 of a verified file; the listing's own, where that is one."""
-    return file.digest if len(file.digest) == 64 else _sha256(path)
+def _is_part(path: Path, file: Listed) -> bool:
+    """Whether a path is a file of ours to go on with, and no link to one of somebody else."""
+    try:
+        known = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(known.st_mode) and known.st_nlink == 1 and known.st_size <= file.size
 
 
-def hashes(path: Path) -> Mapping[str, str]:
-    """The SHA-256 of a file, and the SHA-1 that git names it by."""
-    sha256 = hashlib.sha256()
-    git = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            sha256.update(chunk)
-            git.update(chunk)
-    return {"sha256": sha256.hexdigest(), "git": git.hexdigest()}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _not_through_links(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)

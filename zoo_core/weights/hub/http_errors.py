@@ -1,110 +1,88 @@
 """What went wrong with the Hub, as an error of ours: what was asked, what to do, no secrets."""
 
-import logging
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from zoo_core.errors import NetworkError, UnknownNameError, ZooError
-from zoo_core.text import printable
+from zoo_core.weights.hub.library import http_error
+from zoo_core.weights.hub.redaction import quiet_logs, redact
 
-__all__ = ["Refusal", "quiet_logs", "redact", "translate"]
+if TYPE_CHECKING:
+    from zoo_core.weights.hub.access import Access
 
-_TOKEN = re.compile(r"\bhf_\w{4,}")
-_BEARER = re.compile(r"(?i)(bearer\s+)[^\s'\"]+")
-_QUERY = re.compile(r"(https?://[^\s?'\"<>]*)\?[^\s'\"<>)\]]*")
-_LOGGERS = (
-    "huggingface_hub.utils._http",
-    "httpx",
-    "httpx2",
-    *(f"{core}.{part}" for core in ("httpcore", "httpcore2") for part in ("http11", "connection")),
-)
+__all__ = ["MIRROR", "Refusal", "translate", "translated"]
+
+MIRROR = "a mirror that can be reached: --endpoint, HF_ENDPOINT or hub.toml (docs/weights.md)"
+_LOG_IN = "set HF_TOKEN or run `hf auth login` with an account that may read it"
 
 
 class Refusal(Exception):
-    """The Hub answered with a status that is no success."""
+    """A server answered with a status that is not success; `host` if it is not the Hub's own."""
 
-    def __init__(self, status: int, code: str | None, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str | None,
+        retry_after: float | None = None,
+        host: str | None = None,
+    ) -> None:
         super().__init__(f"status {status} {code or ''}".rstrip())
-        self.status, self.code, self.retry_after = status, code, retry_after
-
-
-def redact(text: str, token: str | None = None) -> str:
-    """The text without tokens and without the queries of URLs, which sign them."""
-    if token:
-        text = text.replace(token, "***")
-    text = _QUERY.sub(r"\1?***", _TOKEN.sub("hf_***", text))
-    return _BEARER.sub(r"\1***", text)
-
-
-class _Redacting(logging.Filter):
-    def __init__(self, token: str | None) -> None:
-        super().__init__()
-        self.token = token
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = printable(redact(record.getMessage(), self.token)), ()
-        return True
+        self.status, self.code, self.retry_after, self.host = status, code, retry_after, host
 
 
 @contextmanager
-def quiet_logs(token: str | None) -> Iterator[None]:
-    """Inside the block the loggers of the HTTP client write no tokens, signed URLs or controls."""
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    rule = _Redacting(token)
-    for logger in loggers:
-        logger.addFilter(rule)
+def translated(repo: str, revision: str, access: "Access") -> Iterator[None]:
+    """Inside the block errors of the HTTP library become ours, and its logs hold no secrets."""
+    token = access.secret
     try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(rule)
+        with quiet_logs(token):
+            yield
+    except (Refusal, ValueError, ConnectionError, http_error("HTTPError")) as error:
+        raise translate(error, repo, revision, access) from None
 
 
-def translate(
-    error: Exception, repo: str, revision: str, url: str, *, token: str | None
-) -> ZooError:
-    """The error to show for one of the client's; `token` only says whether one was sent."""
-    what = f"hf://{repo}"
+def translate(error: Exception, repo: str, revision: str, access: "Access") -> ZooError:
+    """The error to show for one of the HTTP library's, or for a refusal."""
     if isinstance(error, Refusal):
-        return _refused(error, what, revision, url, token)
-    reason = redact(f"{type(error).__name__}: {error}".rstrip(": "), token)
+        kind, text, hint = _refused(error, f"hf://{repo}", revision, access)
+        return kind(f"hf://{repo}{text}.", hint=hint)
+    reason = redact(f"{type(error).__name__}: {error}".rstrip(": "), access.secret)
     return NetworkError(
-        f"{what}: {url} cannot be reached or does not answer as the Hub does ({reason}).",
-        hint="check the connection, HTTPS_PROXY, SSL_CERT_FILE and HF_ENDPOINT, and try again; "
+        f"hf://{repo}: {access.url} cannot be reached or does not answer as the Hub does "
+        f"({reason}).",
+        hint=f"check the connection, HTTPS_PROXY and SSL_CERT_FILE, or name {MIRROR}; "
         "a slow Hub: HF_HUB_ETAG_TIMEOUT=30",
     )
 
 
-def _refused(error: Refusal, what: str, revision: str, url: str, token: str | None) -> ZooError:
+def _refused(
+    error: Refusal, name: str, revision: str, access: "Access"
+) -> tuple[type[ZooError], str, str]:
+    """The error's class, what it says of the repository, and the hint."""
+    token, status, url = access.secret, error.status, access.url
     sent = "with the token that was sent" if token else "and no token was sent"
-    log_in = "set HF_TOKEN or run `hf auth login` with an account that may read it"
-    if error.code == "GatedRepo":
-        return NetworkError(
-            f"{what} is gated: its owner grants access to it, {sent}.",
-            hint=f"ask for access on its page, then {log_in}",
-        )
-    if error.code == "RevisionNotFound":
-        return UnknownNameError(
-            f"{what} has no revision {revision!r}.", hint=f"the default one: {what}"
-        )
-    if error.code == "EntryNotFound":
-        return NetworkError(f"{what}@{revision} no longer has a file that it lists.", hint="retry")
-    if error.status == 401 and token:
-        return NetworkError(f"{what}: the token that was sent is not valid.", hint=log_in)
-    if error.status == 401:
-        return UnknownNameError(
-            f"{what} does not exist or is private, {sent}.", hint=f"check the name, or {log_in}"
-        )
-    if error.status == 403:
-        return NetworkError(f"{what} is private: access is denied, {sent}.", hint=log_in)
-    if error.code == "RepoNotFound" or error.status == 404:
-        return UnknownNameError(
-            f"{what} does not exist at {url}.", hint="check the name: hf://org/name"
-        )
-    if error.status == 429:
-        return NetworkError(
-            f"{what}: {url} answers that there were too many requests.",
-            hint="wait some minutes; a token (HF_TOKEN) raises the limit",
-        )
-    return NetworkError(f"{what}: {url} answers with status {error.status}.", hint="try again")
+    if error.host:
+        text = f": {error.host}, which holds the Hub's files, answers with status {status}"
+        return NetworkError, text, f"try again, or name {MIRROR}"
+    match error.code, status:
+        case "GatedRepo", _:
+            text = f" is gated: its owner grants access to it, {sent}"
+            return NetworkError, text, f"ask for access on its page, then {_LOG_IN}"
+        case "RevisionNotFound", _:
+            return UnknownNameError, f" has no revision {revision!r}", f"the default one: {name}"
+        case "EntryNotFound", _:
+            return NetworkError, f"@{revision} no longer has a file that it lists", "try again"
+        case _, 401 if token:
+            return NetworkError, ": the token that was sent is not valid", _LOG_IN
+        case _, 401:
+            text = f" does not exist or is private, {sent}"
+            return UnknownNameError, text, f"check the name, or {_LOG_IN}"
+        case _, 403:
+            return NetworkError, f" is private: access is denied, {sent}", _LOG_IN
+        case ("RepoNotFound", _) | (_, 404):
+            return UnknownNameError, f" does not exist at {url}", "check the name: hf://org/name"
+        case _, 429:
+            text = f": {url} answers that there were too many requests"
+            return NetworkError, text, "wait some minutes; a token (HF_TOKEN) raises the limit"
+    return NetworkError, f": {url} answers with status {status}", "try again"

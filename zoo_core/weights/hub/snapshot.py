@@ -1,4 +1,4 @@
-"""The files of one commit: all of them on disk and verified, or an error that names what lacks.
+"""The files of one commit: all of them verified, or an error that names what is missing.
 
 A revision is resolved once, and its commit is used for every file. A commit whose files are
 cached costs no request.
@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo_core.catalog.names import is_commit
-from zoo_core.errors import IntegrityError, NetworkError
+from zoo_core.errors import IntegrityError, NetworkError, OutputError
 from zoo_core.text import printable
+from zoo_core.weights.file_hashes import git_and_sha256
 from zoo_core.weights.hub.access import Access, check_repo, check_revision
-from zoo_core.weights.hub.cache import Store, fits, hashes
-from zoo_core.weights.hub.client import Commit, Listed, commit_of, download
+from zoo_core.weights.hub.cache import Store, fits
+from zoo_core.weights.hub.client import commit_of, download
+from zoo_core.weights.hub.listing import Commit, Listed
 
-__all__ = ["Snapshot", "Wanted", "snapshot"]
+__all__ = ["Choice", "Snapshot", "snapshot"]
+
+Choice = Callable[[Iterable[str]], list[str]]
+"""Which of a repository's files are needed; raises where they make no model."""
 
 _logger = logging.getLogger(__name__)
-
-Wanted = Callable[[Iterable[str]], list[str]]
-"""Which of a repository's files are needed; raises where they make no model."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +42,19 @@ class Snapshot:
     @property
     def verified(self) -> dict[Path, str | None]:
         """What may be read, by path; with the SHA-256, where the Hub names a file by it."""
-        return {
-            self.folder / f.path: f.digest if len(f.digest) == 64 else None for f in self.files
-        }
+        return {self.folder / file.path: file.sha256 for file in self.files}
 
 
 def snapshot(
     repo: str,
-    wanted: Wanted,
+    choose: Choice,
     access: Access,
     *,
     revision: str | None = None,
     pins: Mapping[str, str] | None = None,
     name: str | None = None,
 ) -> Snapshot:
-    """Fetch what is wanted of a repository; `pins` are SHA-256 by path, all of them needed.
+    """Fetch the files that `choose` names; `pins` are SHA-256 by path, all of them needed.
 
     `name` is what the user called it, for hints. Raises `NetworkError`, `IntegrityError` or
     `UnknownNameError`.
@@ -62,23 +62,24 @@ def snapshot(
     store = Store(access.cache, check_repo(repo))
     name = name or f"hf://{repo}" + (f"@{revision}" if revision else "")
     pins = pins or {}
-    wanted = (lambda _: sorted(pins)) if pins else wanted
+    choose = (lambda _: sorted(pins)) if pins else choose
     revision = check_revision(revision or "main")
-    known = _known(store, revision, access)
-    if known is not None and (access.is_offline or is_commit(revision)):
-        found, missing = _look(store, known, wanted, pins)
+    commit, missing = _cached(store, revision, access), None
+    if commit is not None and (access.is_offline or is_commit(revision)):
+        files, missing = _look(store, commit, choose, pins)
         if not missing:
-            return _snapshot(store, known, found)
+            return _snapshot(store, commit, files)
     if access.is_offline:
-        raise _offline(name, store, missing if known is not None else [])
-    commit = _resolve(store, revision, known, access)
-    found, missing = _look(store, commit, wanted, pins)
+        raise _offline(name, store, missing)
+    commit = _resolve(store, revision, commit, access)
+    files, missing = _look(store, commit, choose, pins)
     for file in missing:
         _fetch(store, commit, file, pins.get(file.path), access)
-    return _snapshot(store, commit, found)
+    _record(store, commit, revision)
+    return _snapshot(store, commit, files)
 
 
-def _known(store: Store, revision: str, access: Access) -> Commit | None:
+def _cached(store: Store, revision: str, access: Access) -> Commit | None:
     """What the cache knows of a revision; offline also what other clients have put there."""
     sha = revision if is_commit(revision) else store.ref(revision)
     if sha is None:
@@ -90,73 +91,74 @@ def _known(store: Store, revision: str, access: Access) -> Commit | None:
 
 
 def _look(
-    store: Store, commit: Commit, wanted: Wanted, pins: Mapping[str, str]
+    store: Store, commit: Commit, choose: Choice, pins: Mapping[str, str]
 ) -> tuple[list[Listed], list[Listed]]:
-    """What is wanted of a commit: verified files, and missing or damaged ones."""
-    names = wanted(commit.files)
+    """The files that are needed of a commit, and those of them that are missing or damaged."""
+    names = choose(commit.files)
     if absent := [name for name in names if name not in commit.files]:
         raise IntegrityError(
             f"hf://{store.repo}@{commit.sha} does not hold {', '.join(absent)}.",
             hint="name another revision",
         )
     files = [commit.files[name] for name in names]
-    there = [store.verified(commit.sha, f, pins.get(f.path)) is not None for f in files]
-    return files, [file for file, ok in zip(files, there, strict=True) if not ok]
+    return files, [f for f in files if not store.verified(commit.sha, f, pins.get(f.path))]
 
 
-def _resolve(store: Store, revision: str, known: Commit | None, access: Access) -> Commit:
+def _resolve(store: Store, revision: str, cached: Commit | None, access: Access) -> Commit:
     """The commit that a revision is now; a cached branch serves where the Hub is unreachable."""
     asked = None if revision == "main" else revision
     try:
         commit = commit_of(store.repo, asked, access)
     except NetworkError as error:
-        if known is None:
+        if cached is None:
             raise
-        _log(f"{error.message} Its cached commit {known.sha} is used.")
-        return known
+        _warn(f"{error.message} Its cached commit {cached.sha} is used.")
+        return cached
     if is_commit(revision) and commit.sha != revision:
         raise IntegrityError(f"hf://{store.repo}: asked for {revision}, got {commit.sha}.")
     if commit.repo != store.repo:
-        _log(f"hf://{store.repo} is now called hf://{commit.repo}")
-    store.record(commit, revision)
+        _warn(f"hf://{store.repo} is now called hf://{commit.repo}")
     return commit
+
+
+def _record(store: Store, commit: Commit, revision: str) -> None:
+    """Remember a commit whose files are all there; a cache that is read-only serves without it."""
+    try:
+        store.record(commit, revision)
+    except OutputError as error:
+        _logger.info("%s", error.message)
 
 
 def _fetch(store: Store, commit: Commit, file: Listed, pin: str | None, access: Access) -> None:
     """Bring one file into the cache; wrong bytes are set aside and asked for once more."""
-    blob = store.blob(file)
+    part = store.part(file)
     with store.locked(file):
-        if not (blob.is_file() and fits(blob, file, pin)):
-            blob.parent.mkdir(parents=True, exist_ok=True)
-            part = blob.with_name(f"{blob.name}.zoo.incomplete")
-            try:
-                _download(store, commit, file, part, pin, access)
-                part.replace(blob)
-            finally:
-                part.unlink(missing_ok=True)
+        store.snapshot(commit.sha).mkdir(parents=True, exist_ok=True)  # a repository to others
+        if not fits(store.blob(file), file, pin):
+            _complete(store, commit, file, access)
+            if not fits(part, file, pin):
+                store.quarantine(part, file)
+                _complete(store, commit, file, access)
+                if not fits(part, file, pin):
+                    raise _refused(store, part, file, pin)
+            part.replace(store.blob(file))
         store.link(commit.sha, file)
 
 
-def _download(
-    store: Store, commit: Commit, file: Listed, part: Path, pin: str | None, access: Access
-) -> None:
-    for again in (True, False):
-        part.unlink(missing_ok=True)  # of a process that was killed
-        download(store.repo, commit.sha, file, part, access)
-        if fits(part, file, pin):
-            return
-        error = _wrong(store, file, part, pin)
-        store.quarantine(part, file)
-        if not again:
-            raise error
+def _complete(store: Store, commit: Commit, file: Listed, access: Access) -> None:
+    with store.unfinished(file) as out:
+        download(store.repo, commit.sha, file, out, access)
 
 
-def _wrong(store: Store, file: Listed, part: Path, pin: str | None) -> IntegrityError:
-    want = pin or file.digest
-    have = hashes(part)["sha256" if len(want) == 64 else "git"]
+def _refused(store: Store, part: Path, file: Listed, pin: str | None) -> IntegrityError:
+    """Set wrong bytes aside; the error says what they look like."""
+    expected = pin or file.digest
+    actual = git_and_sha256(part)["sha256" if len(expected) == 64 else "git"]
+    kind = _looks_like(part)
+    store.quarantine(part, file)
     return IntegrityError(
-        f"hf://{store.repo}: {file.path} has the hash {have}, expected {want}"
-        f"{_looks_like(part)}; it is not used.",
+        f"hf://{store.repo}: {file.path} has the hash {actual}, expected {expected}{kind}; "
+        "it is not used.",
         hint="try again; if it stays so, the repository or the way to it changes files",
     )
 
@@ -173,13 +175,13 @@ def _snapshot(store: Store, commit: Commit, files: list[Listed]) -> Snapshot:
     return Snapshot(store.repo, commit.sha, store.snapshot(commit.sha), tuple(files))
 
 
-def _offline(name: str, store: Store, missing: list[Listed]) -> NetworkError:
-    lacks = ", ".join(file.path for file in missing) or "every file"
+def _offline(name: str, store: Store, missing: list[Listed] | None) -> NetworkError:
+    files = ", ".join(file.path for file in missing or []) or "every file"
     return NetworkError(
-        f"{name} is on the Hub and not in the cache {store.root}, and offline: missing {lacks}.",
+        f"{name} is on the Hub and not in the cache {store.root}, and offline: missing {files}.",
         hint=f"with a connection: zoo pull {name}",
     )
 
 
-def _log(text: str) -> None:
+def _warn(text: str) -> None:
     _logger.warning("%s", printable(text))

@@ -211,7 +211,7 @@ def demo() -> dict[str, list[Any]]:
     import demo as example
 
     bundled = filter(example.is_bundled, map(example.zoo.info, example.zoo.list_models()))
-    shown = [info.name for info in bundled if example.trained_on(info) in example.PICTURES]
+    shown = [info.name for info in bundled if example.trained_on(info) in example.IMAGE_DATA]
     found = map(example.run, shown)
     rows = {r.name: [r.family, r.density, r.likelihood, r.relation, r.bits] for r in found}
     return {name: [_rounded(cell) for cell in row] for name, row in rows.items()}

@@ -23,7 +23,7 @@ from zoo_core.errors import (
     UsageError,
     ZooError,
 )
-from zoo_core.installing.requirements import wanted
+from zoo_core.installing.requirements import parse_requirement
 from zoo_core.latent import interpolate, plane
 from zoo_core.memory import available, require_memory
 from zoo_core.reading import (
@@ -140,8 +140,8 @@ PLACES = {
     "weights": (WEIGHTS, lambda folder: read_tensors([folder / WEIGHTS])),
     "golden tensors": ("golden.safetensors", lambda folder: golden.check(None, folder)),
     "a pickle": ("x.bin", lambda folder: unpickle(folder / "x.bin", folder / "y")),
-    "a wheel": ("x-1.whl", lambda folder: wanted(str(folder / "x-1.whl"))),
-    "a project": ("pyproject.toml", lambda folder: wanted(str(folder))),
+    "a wheel": ("x-1.whl", lambda folder: parse_requirement(str(folder / "x-1.whl"))),
+    "a project": ("pyproject.toml", lambda folder: parse_requirement(str(folder))),
 }
 
 
@@ -197,7 +197,7 @@ def test_deep_toml_is_refused_by_its_readers(tmp_path, text):
         plugin_config.read()
     (tmp_path / "pyproject.toml").write_text(text)
     with pytest.raises(PluginError):
-        wanted(str(tmp_path))
+        parse_requirement(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_deep_toml_is_refused_by_its_readers(tmp_path, text):
 def test_a_project_of_other_types_is_refused(tmp_path, text):
     (tmp_path / "pyproject.toml").write_text(text)
     with pytest.raises(PluginError, match="no pyproject.toml with a project name"):
-        wanted(str(tmp_path))
+        parse_requirement(str(tmp_path))
 
 
 def test_deep_values_of_options_are_refused():
@@ -227,7 +227,7 @@ def test_a_wheel_whose_metadata_inflate_without_end_is_refused(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("acme-1.0.dist-info/METADATA", b"Name: acme\nVersion: 1\n" * (10 << 18))
     with pytest.raises(PluginError, match="larger than"):
-        wanted(str(path))
+        parse_requirement(str(path))
 
 
 def test_an_npy_file_is_read_once_its_size_is_known(tmp_path):

@@ -115,11 +115,16 @@ class ModelSubject:
 
     @property
     def _likelihoods(self) -> list[LikelihoodSpec]:
+        """Those by which models of any size may be scored; nothing is built to find them."""
+        default = self.spec.default_likelihood or ()
+        names = (default,) if isinstance(default, str) else default
+        return [entry.spec for name in names for entry in self._declared(name)]
+
+    def _declared(self, likelihood: str) -> list[Entry[LikelihoodSpec]]:
         try:
-            entries = self.registry.likelihoods.find(self.default_likelihood or "none")
+            return self.registry.likelihoods.find(likelihood)
         except UnknownNameError:
             return []  # scoring fails, and says so
-        return [entry.spec for entry in entries]
 
     def claims(self, *capabilities: str) -> bool:
         return set(capabilities) <= set(self.spec.capabilities)

@@ -15,12 +15,13 @@ from zoo_core.workflows import study as module
 from zoo_core.workflows.recipe import load_recipe
 from zoo_core.workflows.study import TASKS, candidates, run_study
 from zoo_core.workflows.study_report import html, markdown, text
+from zoo_core.workflows.study_statistics import statistics as measured
 
 LEVELS = 64
 
 
 def statistics(x, truth):
-    return {s.name: s for s in module._statistics(x, truth)}
+    return {s.name: s for s in measured(x, truth)}
 
 
 def test_cells_are_a_density_whose_gap_to_the_truth_is_what_a_grid_costs():

@@ -42,8 +42,13 @@ from .loading import pull as pull
 from .model import GenerativeModel as GenerativeModel
 from .publishing import push as push
 from .rng import Rng as Rng
+from .spaces import Classes as Classes
 from .spaces import Condition as Condition
 from .spaces import Event as Event
+from .spaces import Group as Group
+from .spaces import Image as Image
+from .spaces import Tokens as Tokens
+from .spaces import Vector as Vector
 from .training.config import TrainConfig as TrainConfig
 from .training.loop import TrainResult as TrainResult
 from .training.loop import train as train

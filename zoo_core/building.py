@@ -17,9 +17,10 @@ from zoo_core.catalog.names import Name
 from zoo_core.catalog.references import parse_model
 from zoo_core.catalog.registry import current
 from zoo_core.catalog.specs import ModelSpec, import_target
-from zoo_core.errors import IntegrityError
+from zoo_core.errors import DataError, IntegrityError
 from zoo_core.files import temporary_folder
 from zoo_core.model import GenerativeModel
+from zoo_core.spaces import Condition
 from zoo_core.text import printable
 from zoo_core.weights import checkpoint, third_party
 from zoo_core.weights.locate import WeightsLocation, find
@@ -91,11 +92,22 @@ def load_folder(
     load_state(model, weights, skip=tuple(submodels))
     recorded = metadata.get("origin")
     model.origin = origin or (recorded if isinstance(recorded, str) else None)
+    model.condition = _named(model, metadata, folder)
     return model.eval()
 
 
 def _log(remark: str) -> None:
     _logger.warning("%s", printable(remark))
+
+
+def _named(model: GenerativeModel, metadata: Mapping[str, Any], folder: Path) -> Condition:
+    """The model's condition with the names of classes that its folder records."""
+    if metadata.get("condition") is None:
+        return model.condition
+    try:
+        return model.condition.called_as(Condition.from_record(metadata["condition"]))
+    except DataError as error:
+        raise IntegrityError(f"{folder / METADATA}: {error.message}") from None
 
 
 def convert(

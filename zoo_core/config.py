@@ -155,8 +155,13 @@ def _member(value: Any, options: tuple[Any, ...], where: str) -> Any:
         try:
             return _convert(value, option, where)
         except ConfigError as error:
-            reasons.append(error)
-    raise reasons[0]
+            reasons.append((_is_list(option) != isinstance(value, list | tuple), error))
+    raise min(reasons, key=lambda reason: reason[0])[1]
+
+
+def _is_list(option: Any) -> bool:
+    """Whether an option is one of lists: of a list, the reason why that failed is told."""
+    return get_origin(get_args(option)[0] if get_origin(option) is Annotated else option) is tuple
 
 
 def _choice(value: Any, options: tuple[Any, ...], where: str) -> Any:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.catalog.capabilities import Bijection, Decoder, Encoder, Generator
-from zoo_core.data.batches import to_model
+from zoo_core.data.batches import cond_to_model, to_model
 from zoo_core.errors import NoCapabilityError, UsageError
 from zoo_core.memory import require_memory
 from zoo_core.model import GenerativeModel
@@ -32,7 +32,7 @@ _PARALLEL = 1e-6
 
 
 def encode(model: GenerativeModel, x: Any, *, cond: Any = None) -> Tensor:
-    """The latents of events x (B, *S), (B, *Z), on the CPU.
+    """The latents of events x (B, *S), (B, *Z), on the model's device.
 
     Raises `NoCapabilityError` unless the model is an `Encoder` or a `Bijection`.
     """
@@ -41,7 +41,7 @@ def encode(model: GenerativeModel, x: Any, *, cond: Any = None) -> Tensor:
 
 
 def decode(model: GenerativeModel, z: Tensor, *, cond: Any = None) -> Tensor:
-    """The events of latents z (B, *Z), (B, *S), on the CPU.
+    """The events of latents z (B, *Z), (B, *S), on the model's device.
 
     A decoder gives the means of p(x|z), which are reals even if events are integers. Raises
     `NoCapabilityError` unless the model is a `Decoder`, a `Generator` or a `Bijection`.
@@ -147,8 +147,8 @@ def _in_batches(
     parts = []
     with evaluating(model):
         for rows in batches(len(values), model.event, None):
-            c = None if cond is None else to_model(cond[rows], model)
-            parts.append(function(to_model(values[rows], model), c).cpu())
+            c = None if cond is None else cond_to_model(cond[rows], model)
+            parts.append(function(to_model(values[rows], model), c))
     return torch.cat(parts)
 
 

@@ -1,7 +1,8 @@
 """Log-likelihoods that state their kind, and the driver that computes them in batches.
 
 Values are nats per event. `bits_per_dim = -nats / (D ln 2)`; discrete probabilities need no
-offset, so 0 bits is a perfect model of integer data (protocol: Theis et al., 2016).
+offset, so 0 bits is a perfect model of integer data (protocol: Theis et al., 2016). Of tokens it
+is nats per token (`zoo_core.catalog.units`).
 
 An event of probability zero has -inf nats. The mean over events is then -inf with an unknown
 error; in JSON it is null, and `impossible` counts the events. NaN and +inf are errors.
@@ -11,7 +12,7 @@ Unknown standard errors are infinite (`zoo_core.uncertainty`). `log_likelihood` 
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,8 +20,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zoo_core.catalog.specs import LikelihoodKind
+from zoo_core.catalog.units import UNITS, Unit, per_value
 from zoo_core.contracts import Likelihood, LikelihoodResult
-from zoo_core.data.batches import to_model
+from zoo_core.data.batches import cond_to_model, to_model
+from zoo_core.errors import UsageError
 from zoo_core.finite import check_nats
 from zoo_core.rng import Rng
 from zoo_core.sampling import batches, evaluating
@@ -44,40 +47,52 @@ class Mean:
     std_err: float
     n: int
     kind: LikelihoodKind
-    dims: int
+    event: Event
     impossible: int = 0
     """How many of the events have probability zero; if any has, `nats` is -inf."""
 
     @property
+    def dims(self) -> int:
+        return self.event.dims
+
+    @property
     def bits_per_dim(self) -> float:
-        """-nats / (D ln 2)."""
-        return -self.nats / (self.dims * math.log(2))
+        """-nats / (D ln 2); raises `UsageError` for tokens and groups, which have none."""
+        return _bits(self.event).of(self.nats, self.event.dims)
 
     @property
     def bits_per_dim_std_err(self) -> float:
         """The standard error of `bits_per_dim`."""
-        return self.std_err / (self.dims * math.log(2))
+        return -_bits(self.event).of(self.std_err, self.event.dims)
+
+    def _per_value(self) -> dict[str, float]:
+        """The mean for each value of an event, in its unit, with the error; {} without a unit."""
+        if self.event.unit is None:
+            return {}
+        unit, dims = UNITS[self.event.unit], self.event.dims
+        return {
+            unit.key: unit.of(self.nats, dims),
+            f"{unit.key}_std_err": -unit.of(self.std_err, dims),
+        }
 
     def record(self) -> dict[str, Any]:
         """The JSON form, with null for an unknown error and for nats of -inf."""
-        numbers = {
-            "nats": self.nats,
-            "std_err": self.std_err,
-            "bits_per_dim": self.bits_per_dim,
-            "bits_per_dim_std_err": self.bits_per_dim_std_err,
-        }
+        numbers = {"nats": self.nats, "std_err": self.std_err, **self._per_value()}
         return {
             "kind": str(self.kind),
             "relation": self.kind.relation,
+            "events": str(self.event),
             "n": self.n,
             **finite_or_null(numbers),
             **({"impossible": self.impossible} if self.impossible else {}),
         }
 
     def __str__(self) -> str:
+        rate = per_value(self._per_value())
+        each = f" ({rate[0]} {self.kind.bits_sign} {rate[1]:.4f})" if rate else ""
         return (
-            f"log p {self.kind.sign} {self.nats:.3f} {plus_minus(self.std_err)} nats "
-            f"(bits/dim {self.kind.bits_sign} {self.bits_per_dim:.4f}) [{self.kind}, n={self.n}]"
+            f"log p {self.kind.sign} {self.nats:.3f} {plus_minus(self.std_err)} nats"
+            f"{each} [{self.kind}, n={self.n}]"
         )
 
 
@@ -97,10 +112,20 @@ class LogLikelihood:
     terms: Mapping[str, Tensor] = field(default_factory=dict)
     evaluations: Tensor | None = None
 
+    def to(self, device: torch.device | str) -> "LogLikelihood":
+        """The same numbers on another device."""
+        counts = None if self.evaluations is None else self.evaluations.to(device)
+        terms = {name: term.to(device) for name, term in self.terms.items()}
+        nats, errors = self.nats.to(device), self.std_err.to(device)
+        return replace(self, nats=nats, std_err=errors, terms=terms, evaluations=counts)
+
     def bits_per_dim(self, term: str | None = None) -> Tensor:
-        """-nats / (D ln 2), (B,), of the whole or of one of the `terms`."""
+        """-nats / (D ln 2), (B,), of the whole or of one of the `terms`.
+
+        Raises `UsageError` for tokens and groups, which have no bits/dim.
+        """
         nats = self.nats if term is None else self.terms[term]
-        return -nats / (self.event.dims * math.log(2))
+        return -nats / (self.event.dims * _bits(self.event).nats)
 
     def mean(self) -> Mean:
         """The mean over events, with the standard error from the spread between events.
@@ -110,7 +135,7 @@ class LogLikelihood:
         n, nats = len(self.nats), self.nats.double()
         impossible = int((nats == -math.inf).sum())
         error = mean_error(nats)
-        return Mean(float(nats.mean()), error, n, self.kind, self.event.dims, impossible)
+        return Mean(float(nats.mean()), error, n, self.kind, self.event, impossible)
 
 
 def log_likelihood(
@@ -137,7 +162,7 @@ def log_likelihood(
     from zoo_core.catalog.components import likelihood
 
     score = likelihood(model, method, options)
-    x = model.event.check(x)
+    x = model.event.check_values(x)
     cond = model.condition.check(cond, len(x))
     results = []
     with (
@@ -157,21 +182,21 @@ def log_likelihood(
 def _score(
     model: "GenerativeModel", score: Likelihood, x: Tensor, cond: Tensor | None, rng: Rng
 ) -> LikelihoodResult:
-    """Score the events with the indices `rng.rows`; the result is float64 on the CPU.
+    """Score the events with the indices `rng.rows`; the result is float64 on the model's device.
 
     Raises `NotFiniteError` if a value is NaN or +inf.
     """
-    x = to_model(x[rng.rows], model)
-    cond = None if cond is None else to_model(cond[rng.rows], model)
+    x = to_model(model.event.check(x[rng.rows]), model)
+    cond = None if cond is None else cond_to_model(cond[rng.rows], model)
     result = score(model, x, cond, rng.to(model.device))
     if not isinstance(result, LikelihoodResult):
         result = LikelihoodResult(*(result if isinstance(result, tuple) else (result,)))
     check_nats(result.nats, "log p")
     return LikelihoodResult(
-        result.nats.double().cpu(),
-        None if result.std_err is None else result.std_err.double().cpu(),
-        {name: term.double().cpu() for name, term in result.terms.items()},
-        None if result.evaluations is None else result.evaluations.cpu(),
+        result.nats.double(),
+        None if result.std_err is None else result.std_err.double(),
+        {name: term.double() for name, term in result.terms.items()},
+        None if result.evaluations is None else result.evaluations,
     )
 
 
@@ -180,6 +205,16 @@ def _error(result: LikelihoodResult) -> Tensor:
     if result.std_err is None:
         return torch.zeros_like(result.nats)
     return result.std_err.nan_to_num(nan=UNKNOWN, posinf=UNKNOWN)
+
+
+def _bits(event: Event) -> Unit:
+    """The unit bits/dim; raises `UsageError` for events that have another, or none."""
+    if event.unit != "dim":
+        raise UsageError(
+            f"{event}: there are no bits/dim of these.",
+            hint="nats are of the whole event; of tokens, mean().record() has nats_per_token",
+        )
+    return UNITS["dim"]
 
 
 def log_mean_exp(x: Tensor, dim: int) -> Tensor:

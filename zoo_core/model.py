@@ -20,7 +20,7 @@ from zoo_core.compat import moved_attribute, renamed_methods
 from zoo_core.contracts import Batch, Player
 from zoo_core.errors import NoCapabilityError
 from zoo_core.rng import Rng
-from zoo_core.spaces import Condition, Event
+from zoo_core.spaces import Condition, Event, as_condition
 
 if TYPE_CHECKING:
     from zoo_core.catalog.specs import ModelSpec
@@ -39,12 +39,14 @@ class GenerativeModel(nn.Module):
         super().__init_subclass__(**kwargs)
         renamed_methods(cls)
 
-    def __init__(self, config: Any, event: Event, condition: Condition | None = None) -> None:
+    def __init__(
+        self, config: Any, event: Event, condition: Condition | Event | None = None
+    ) -> None:
         super().__init__()
         configs.validate(config)
         self.config = config
         self.event = event
-        self.condition = condition or Condition()
+        self.condition = as_condition(condition)
         self.origin: str | None = None
         """The commit on the Hub that the weights come from, `hf://org/name@<commit>`."""
 

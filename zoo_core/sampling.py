@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zoo_core.contracts import Inpainting, Sampler, SupportsInpainting
-from zoo_core.data.batches import to_model
+from zoo_core.data.batches import cond_to_model
 from zoo_core.errors import DataError, NoCapabilityError, UsageError, warn
 from zoo_core.finite import check_finite, check_parameters
 from zoo_core.memory import require_memory
@@ -57,15 +57,17 @@ def sample(
     fixed: tuple[Any, Any] | None = None,
     batch_size: int | None = None,
     progress: bool = False,
+    device: torch.device | str | None = None,
     **options: Any,
 ) -> Tensor:
-    """Draw n events (n, *S), on the CPU.
+    """Draw n events (n, *S), on `device`, by default the model's.
 
         model.sample(16, seed=0, sampler=DDIM(steps=50))
 
     Row i depends on (seed, first_row + i) alone: neither n nor `batch_size` changes it. `sampler`
     is an object or a registered name, whose fields are then `options`; by default it is the
-    architecture's. `cond` is one condition for all events or one for each. `fixed=(values, mask)`
+    architecture's. `cond` is one condition for all events or one for each:
+    numbers or names of classes, tensors, or a dict of the parts of a group. `fixed=(values, mask)`
     asks for inpainting: events equal `values` where `mask` is true, both broadcast to (n, *S). A
     `ZooWarning` says which of these values the sampler does not condition on.
 
@@ -82,6 +84,7 @@ def sample(
         fixed=fixed,
         batch_size=batch_size,
         progress=progress,
+        device=device,
         **options,
     )
     dtype = torch.int64 if model.event.discrete else model.dtype
@@ -114,6 +117,7 @@ def sample_batches(
     batch_size: int | None = None,
     progress: bool = False,
     trace: Callable[[int, Tensor], None] | None = None,
+    device: torch.device | str | None = None,
     **options: Any,
 ) -> Iterator[Tensor]:
     """Yield the draws of `sample` in batches (B, *S) of bounded memory.
@@ -135,7 +139,7 @@ def sample_batches(
         if warning is not None:
             warn(warning)
     return _draw_batches(
-        model, draw, n, seed, first_row, cond, inpainting, extras, batch_size, progress
+        model, draw, n, seed, first_row, cond, inpainting, extras, batch_size, progress, device
     )
 
 
@@ -150,22 +154,23 @@ def _draw_batches(
     extras: dict[str, Any],
     batch_size: int | None,
     progress: bool,
+    device: torch.device | str | None,
 ) -> Iterator[Tensor]:
-    device = model.device
-    cond = None if cond is None else to_model(cond, model)
     with tqdm(total=n, unit="event", disable=None if progress else True) as bar:
         for rows in batches(n, model.event, batch_size):
             if inpainting is not None:
-                extras["fixed"] = inpainting.rows(rows, device)
-            rng = Rng(seed, rows + first_row).to(device)
+                extras["fixed"] = inpainting.rows(rows, model.device)
+            rng = Rng(seed, rows + first_row).to(model.device)
+            condition = None if cond is None else cond_to_model(cond[rows], model)
             with evaluating(model):
-                x = draw(model, rng, None if cond is None else cond[rows], **extras)
-            yield _events(model.event, x, len(rows), name=f"what {type(draw).__name__} drew")
+                x = draw(model, rng, condition, **extras)
+            name = f"what {type(draw).__name__} drew"
+            yield _events(model.event, x, len(rows), name=name).to(device or model.device)
             bar.update(len(rows))
 
 
 def _events(event: Event, x: Tensor, n: int, *, name: str) -> Tensor:
-    """What a sampler returned, as n events on the CPU.
+    """What a sampler returned, as n events on its device.
 
     Floating point is on the network's scale, which for events of reals is their own. Raises
     `DataError` if `x` cannot be n events, and `NotFiniteError` for NaN and infinite values.
@@ -177,7 +182,7 @@ def _events(event: Event, x: Tensor, n: int, *, name: str) -> Tensor:
         x = event.from_network(x)
     if len(x) != n:
         raise DataError(f"{name} has {len(x)} rows; {n} were asked for.")
-    return event.check(x.cpu(), name=name)
+    return event.check(x, name=name)
 
 
 def _optional_keywords(draw: Sampler, **values: Any) -> dict[str, Any]:

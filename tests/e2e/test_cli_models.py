@@ -84,6 +84,7 @@ def test_likelihood_gives_the_number_its_kind_and_its_error(zoo):
         "method": "exact",
         "kind": "exact",
         "relation": "equal",
+        "events": "integers 0..16 of shape 1x8x8",
         "nats": pytest.approx(-64 * math.log(17), rel=1e-6),
         "bits_per_dim": pytest.approx(FAIR_BITS, rel=1e-6),
         "bits_per_dim_std_err": pytest.approx(0, abs=1e-5),

@@ -55,8 +55,8 @@ def info(settings: Settings, name: str, options: dict[str, Any]) -> None:
     data = dataset(settings, name, options)
     value = {
         "name": name,
-        "event": {**dataclasses.asdict(data.event), "text": str(data.event)},
-        "condition": {**dataclasses.asdict(data.condition), "text": str(data.condition)},
+        "event": {**data.event.record(), "text": str(data.event)},
+        "condition": {**data.condition.record(), "text": str(data.condition)},
         "splits": {name: len(split.x) for name, split in data.splits.items()},
         "truth": data.truth is not None,
         "license": data.license,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo_core.catalog.units import per_value
 from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.options import (
     Count,
@@ -178,12 +179,14 @@ def _likelihood(record: Mapping[str, Any] | None) -> str:
     from zoo_core.catalog.specs import LikelihoodKind
 
     kind = LikelihoodKind(record["kind"], record["relation"])
+    rate, each = per_value(record), ""
+    if rate is not None:
+        name, value, error = rate
+        each = f", {name} {kind.bits_sign} {value:.4f} {plus_minus(error, '.4f')}"
     whole = "every event once" if record["every_event"] else "drawn by the seed"
     return (
         f"log p {kind.sign} {from_json(record['nats'], -math.inf):.3f} "
-        f"{plus_minus(record['std_err'])} nats, "
-        f"bits/dim {kind.bits_sign} {from_json(record['bits_per_dim']):.4f} "
-        f"{plus_minus(record['bits_per_dim_std_err'], '.4f')} "
+        f"{plus_minus(record['std_err'])} nats{each} "
         f"({record['kind']}, n={record['n']}, {whole}, dequantization {record['dequantization']})"
     )
 

@@ -51,7 +51,7 @@ def write_map(
     from zoo_core.likelihoods.per_dimension import log_prob_map
     from zoo_core.spaces import Event
 
-    nats = -log_prob_map(model, x, cond=cond, batch_size=batch_size)
+    nats = -log_prob_map(model, x, cond=cond, batch_size=batch_size).cpu()
     if path.suffix.lower() == ".npz":
         write(path, nats.float(), Event(model.event.shape), {**metadata, "unit": "nats"})
         return float(nats.max())

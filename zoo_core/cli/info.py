@@ -150,8 +150,18 @@ def _overview(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[tuple[str,
     yield "licence", value["license"]
     for key in ("source", "repo", "revision", "folder", "recipe"):
         yield key, value.get(key)
+    yield "condition", _condition(value.get("condition"))
     config = value.get("weights_config") or {}
     yield "config", ", ".join(f"{k}={v!r}" for k, v in config.items())
+
+
+def _condition(record: Mapping[str, Any] | None) -> str | None:
+    """What the weights are conditioned on, with the names of classes."""
+    from zoo_core.spaces import Condition
+
+    if record is None or record.get("kind") == "none":
+        return None
+    return str(Condition.from_record(record))
 
 
 def _section(title: str, lines: list[str]) -> Iterator[str]:

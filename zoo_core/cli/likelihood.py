@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo_core.catalog.units import per_value
 from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.options import Count, OutFile, batch_size, hub_options, settings_option
 from zoo_core.cli.printing import remark, show
@@ -33,7 +34,7 @@ __all__ = ["command"]
     type=click.Choice(["auto", "none"]),
     default="auto",
     show_default=True,
-    help="auto: a model conditioned on classes takes the data's labels.",
+    help="auto: a model that takes a condition is given the data's labels.",
 )
 @click.option("--limit", type=Count, metavar="N", help="Score N events drawn by the seed.")
 @click.option(
@@ -61,7 +62,8 @@ def command(
 ) -> None:
     """Score a split of a data set by the model NAME.
 
-    Prints the mean log p in nats with its standard error, and bits per dimension. The sign
+    Prints the mean log p in nats with its standard error, and bits per dimension, or nats per
+    token of sequences. The sign
     before the number says whether it is log p itself (=), a bound (>=, <=) or an estimate (~).
     A lower bound of log p is an upper bound of bits.
     """
@@ -107,9 +109,10 @@ def command(
 
 
 def _check_event(data: "Dataset", model: "GenerativeModel") -> None:
-    """Raise unless the data's events have the model's shape and quantization levels."""
+    """Raise unless the data's events are of the model's kind, shape and quantization levels."""
     event, expected = data.event, model.event
-    if (event.shape, event.levels) != (expected.shape, expected.levels):
+    sides = [(type(e), e.shape, e.levels) for e in (event, expected)]
+    if sides[0] != sides[1]:
         raise DataError(
             f"data set {data.name!r} holds {event}; the model's events are {expected}.",
             hint="zoo data lists data sets; --data-option levels=K tells the levels of a file",
@@ -128,9 +131,9 @@ def _indices(size: int, limit: int | None, seed: int) -> "Tensor":
 
 
 def _condition(model: "GenerativeModel", events: "Split", indices: "Tensor") -> "Tensor | None":
-    """The labels, if the model is conditioned on classes."""
+    """The labels, if the model takes a condition."""
     condition = model.condition
-    if condition.kind != "classes":
+    if condition.kind == "none":
         return None
     if events.y is None and not condition.optional:
         raise DataError(
@@ -143,9 +146,11 @@ def _condition(model: "GenerativeModel", events: "Split", indices: "Tensor") -> 
 def _line(mean: "Mean", what: str) -> str:
     if mean.impossible:
         what += f", {mean.impossible} of probability zero"
+    rate, each = per_value(mean.record()), ""
+    if rate is not None:
+        name, value, error = rate
+        each = f", {name} {mean.kind.bits_sign} {value:.4f} {plus_minus(error, '.4f')}"
     return (
-        f"log p {mean.kind.sign} {mean.nats:.3f} {plus_minus(mean.std_err)} nats, "
-        f"bits/dim {mean.kind.bits_sign} {mean.bits_per_dim:.4f} "
-        f"{plus_minus(mean.bits_per_dim_std_err, '.4f')} "
+        f"log p {mean.kind.sign} {mean.nats:.3f} {plus_minus(mean.std_err)} nats{each} "
         f"({mean.kind}, n={mean.n}, {what})"
     )

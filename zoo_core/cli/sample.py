@@ -9,14 +9,12 @@ import click
 from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.options import OutFile, batch_size, hub_options, settings_option
 from zoo_core.cli.printing import remark, show
-from zoo_core.errors import DataError, OutputError, UsageError
+from zoo_core.errors import DataError, OutputError
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
     from zoo_core.contracts import Sampler
-    from zoo_core.model import GenerativeModel
     from zoo_core.spaces import Event
 
 __all__ = ["command"]
@@ -49,7 +47,8 @@ _LARGE = 1 << 30
 @click.option(
     "--cond",
     metavar="C",
-    help="Condition: a class (3), classes in turn (0,1,2), or an .npy file with one row an event.",
+    help="Condition: a class by number or name (3), classes in turn (0,1,2), parts by name "
+    "(group=food,style=noto), or an .npy file with one row an event.",
 )
 @click.option(
     "--fixed",
@@ -92,12 +91,13 @@ def command(
 
     location = locate_offline(settings, name)
     from zoo_core.catalog import components as resolve
+    from zoo_core.cli.condition import condition_of
     from zoo_core.data.traces import Trace
     from zoo_core.data.writers import writing
 
     model = load(settings, name, location)
     draw = resolve.sampler(model, sampler, options)
-    condition = _condition(model, cond, n)
+    condition = condition_of(model.condition, cond, n)
     observed = None if fixed is None else _fixed(fixed)
     out = out or _default(model.event)
     _check_space(settings, out, model.event, n)
@@ -113,6 +113,7 @@ def command(
             batch_size=batch_size,
             progress=settings.progress,
             trace=recorder,
+            device="cpu",
         ):
             put(events)
     if recorder is not None and trace is not None:
@@ -172,39 +173,8 @@ def _metadata(
     }
 
 
-def _condition(model: "GenerativeModel", text: str | None, n: int) -> "Tensor | None":
-    """The condition of --cond: one class, classes in turn, or an array with one row per event."""
-    condition = model.condition
-    if text is None:
-        if condition.kind != "none" and not condition.optional:
-            raise DataError(f"the model needs {condition}; none was given.", hint="--cond C")
-        return None
-    if condition.kind == "none":
-        raise DataError("the model takes no condition.", hint="drop --cond")
-    return condition.check(_rows(text, n), n)
-
-
-def _rows(text: str, n: int) -> "Tensor":
-    import torch
-
-    from zoo_core.data.arrays import read_npy
-    from zoo_core.memory import require_memory
-
-    if text.endswith(".npy"):
-        return _tensor(read_npy(Path(text)))
-    try:
-        values = torch.tensor([int(v) for v in text.split(",")])
-    except (ValueError, OverflowError) as error:
-        raise UsageError(
-            f"--cond {text!r} is no class, no list of classes and no .npy file."
-        ) from error
-    if len(values) == 1:
-        return values[0]
-    require_memory(3 * 8 * n, f"{n:,} classes in turn", hint="draw fewer at a time")
-    return values[torch.arange(n) % len(values)]
-
-
 def _fixed(path: Path) -> tuple["Tensor", "Tensor"]:
+    from zoo_core.cli.condition import as_tensor
     from zoo_core.data.arrays import array_names, read_array
 
     if not {"values", "mask"} <= set(array_names(path)):
@@ -212,14 +182,5 @@ def _fixed(path: Path) -> tuple["Tensor", "Tensor"]:
             f"{path} holds no arrays `values` and `mask`.",
             hint="numpy.savez(FILE, values=..., mask=...)",
         )
-    values, mask = (_tensor(read_array(path, name)) for name in ("values", "mask"))
+    values, mask = (as_tensor(read_array(path, name)) for name in ("values", "mask"))
     return values, mask
-
-
-def _tensor(array: "np.ndarray") -> "Tensor":
-    import torch
-
-    try:
-        return torch.from_numpy(array)
-    except TypeError as error:
-        raise DataError(f"an array of {array.dtype} is no tensor.") from error

@@ -4,7 +4,7 @@ Shapes: N events, S the event's shape. Integers up to 255 are stored as uint8, l
 int64, reals as float32; `Split.batch` returns them in the dtypes that models take.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,16 +12,14 @@ import torch
 from torch import Tensor
 
 from zoo_core.errors import DataError
-from zoo_core.spaces import Condition, Event
+from zoo_core.spaces import Condition, Event, as_condition
 
 __all__ = ["Dataset", "Split", "storage_dtype"]
-
-_CHECKED_VALUES = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Events x (N, *S) and their labels y (N,) int64, if there are any."""
+    """Events x (N, *S) and their labels y, if any: int64 (N,), or the rows (N, W) of a group."""
 
     x: Tensor
     y: Tensor | None = None
@@ -29,10 +27,13 @@ class Split:
     def __len__(self) -> int:
         return len(self.x)
 
+    def rows(self, rows: Any = slice(None)) -> tuple[Tensor, Tensor | None]:
+        """Events and labels of some rows, as they are stored."""
+        return self.x[rows], None if self.y is None else self.y[rows]
+
     def batch(self, rows: Any = slice(None)) -> tuple[Tensor, Tensor | None]:
         """Events and labels by their indices: int64 events if discrete, else float32."""
-        x = self.x[rows]
-        y = None if self.y is None else self.y[rows]
+        x, y = self.rows(rows)
         return (x if x.is_floating_point() else x.long()), y
 
 
@@ -48,6 +49,7 @@ class Dataset:
     name: str
     event: Event
     condition: Condition
+    """What y is; given as a `Group`, it becomes the condition of its parts."""
     splits: Mapping[str, Split]
     license: str
     provenance: str
@@ -56,6 +58,7 @@ class Dataset:
     """How grey levels became bits, if they did; likelihoods are comparable only within a kind."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "condition", as_condition(self.condition))
         if not self.splits:
             raise DataError(f"data set {self.name!r} has no splits.")
         for name, split in self.splits.items():
@@ -70,8 +73,7 @@ class Dataset:
         return self.splits[name]
 
     def _check(self, name: str, split: Split) -> None:
-        for chunk in _chunks(split.x, self.event.dims):
-            self.event.check(chunk, name=name)
+        self.event.check_values(split.x, name=name)
         if (split.y is None) != (self.condition.kind == "none"):
             raise DataError(f"{name}: labels and condition ({self.condition}) do not agree.")
         if split.y is not None:
@@ -80,13 +82,6 @@ class Dataset:
 
 def storage_dtype(event: Event) -> torch.dtype:
     """The dtype in which such events are stored."""
-    if event.levels is None:
+    if not event.discrete:
         return torch.float32
-    return torch.uint8 if event.levels <= 256 else torch.int64
-
-
-def _chunks(x: Tensor, dims: int) -> Iterator[Tensor]:
-    """Chunks of bounded size; an empty x is one chunk, so that it is refused, not skipped."""
-    size = max(1, _CHECKED_VALUES // max(1, dims))
-    starts = range(0, len(x), size) if x.ndim and len(x) else ()
-    return iter([x[a : a + size] for a in starts] or [x])
+    return torch.uint8 if (event.levels or 257) <= 256 else torch.int64

@@ -26,7 +26,7 @@ from zoo_core.data.images import read_image
 from zoo_core.data.shuffle import cut
 from zoo_core.errors import DataError
 from zoo_core.files import expanded
-from zoo_core.spaces import Condition, Event
+from zoo_core.spaces import Classes, Condition, Event
 
 __all__ = ["Folder"]
 
@@ -66,7 +66,7 @@ class Folder:
         return Dataset(
             name=f"folder:{root.name}",
             event=Event(tuple(x.shape[1:]), levels=self.levels),
-            condition=Condition("classes", classes=len(classes)) if classes else Condition(),
+            condition=Classes(len(classes), names=classes) if classes else Condition(),
             splits={
                 name: Split(x[rows], None if y is None else y[rows])
                 for name, rows in self._rows(files, split_names)

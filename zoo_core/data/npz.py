@@ -1,8 +1,9 @@
 """Data sets from .npz files: arrays `train`, `valid`, `test`, or one array `x`.
 
-Labels, if any, are called `y_train`, `y_valid`, `y_test`, or `y`. Files that `zoo sample` wrote
-state their event in the entry `metadata`. Arrays with other names are refused, unless the option
-`ignore` names them: otherwise labels under another name would be ignored silently.
+Labels, if any, are called `y_train`, `y_valid`, `y_test`, or `y`; several labels have names
+(`zoo_core.data.labels`). Files that `zoo sample` wrote state their event in the entry `metadata`.
+Arrays with other names are refused, unless the option `ignore` names them: otherwise labels under
+another name would be ignored silently.
 """
 
 import json
@@ -20,15 +21,15 @@ from zoo_core.config import Range
 from zoo_core.data.arrays import MAX_BYTES, array_names, read_array
 from zoo_core.data.dataset import Dataset, Split, storage_dtype
 from zoo_core.data.generated import Seed
+from zoo_core.data.labels import SPLITS, label_arrays, labels_of, names_array
 from zoo_core.data.shuffle import cut
 from zoo_core.errors import ConfigError, DataError
 from zoo_core.files import expanded
 from zoo_core.reading import parse_json
-from zoo_core.spaces import Condition, Event
+from zoo_core.spaces import Event, Tokens
 
 __all__ = ["Npz"]
 
-_SPLITS = ("train", "valid", "test")
 _8_BIT = 128
 MAX_LEVELS = 1 << 16
 
@@ -41,6 +42,7 @@ class Npz:
     default that of the file's metadata, else 2 for bits, 256 for uint8 with values above 127, else
     the largest value plus 1. `low` and `high` bound reals. `shape` reshapes rows to events, e.g.
     [1, 28, 28]; `packed` means bits packed by numpy.packbits(axis=1).
+    `tokens` means that integers (N, L) are sequences of tokens from a vocabulary of `levels`.
 
     An array `x` is the split `test`, unless `valid` or `test` is a fraction: then a permutation
     seeded by `seed` splits it into train, valid and test. `ignore` names arrays that are not read.
@@ -52,6 +54,7 @@ class Npz:
     high: float | None = None
     shape: tuple[Annotated[int, Range(1)], ...] | None = None
     packed: bool = False
+    tokens: bool = False
     valid: Annotated[float, Range(0, 1)] = 0.0
     test: Annotated[float, Range(0, 1)] = 0.0
     seed: Seed = 0
@@ -61,13 +64,17 @@ class Npz:
     def __call__(self) -> Dataset:
         path = expanded(self.path)
         names = [name for name in array_names(path) if name not in self.ignore]
-        arrays = self._read(path, names, _event_arrays(path, names))
-        label_arrays = {s: _label(s, names) for s in arrays}
-        _check_rest(path, names, {*arrays, "x", "metadata", *label_arrays.values()})
-        labels = self._read(path, names, label_arrays)
+        arrays = self._read(path, _event_arrays(path, names))
+        label_names = {split: label_arrays(split, names) for split in arrays}
+        named = {names_array(part) for parts in label_names.values() for part in parts}
+        of_labels = {name for parts in label_names.values() for name in parts.values()}
+        _check_rest(path, names, {*arrays, "x", "metadata", *of_labels, *named})
+        labels = {split: self._read(path, parts) for split, parts in label_names.items()}
         event = self._event(path, names, arrays)
+        sizes = {split: len(x) for split, x in arrays.items()}
+        condition, y = labels_of(path, names, labels, sizes)
         splits = {
-            name: Split(_tensor(x, event, f"{path}: {name}"), _labels(labels.get(name), path, x))
+            name: Split(_tensor(x, event, f"{path}: {name}"), y.get(name))
             for name, x in arrays.items()
         }
         if self.valid or self.test:
@@ -75,21 +82,18 @@ class Npz:
         return Dataset(
             name=f"npz:{path.name}",
             event=event,
-            condition=_condition(path, splits),
+            condition=condition,
             splits=splits,
             license="unstated",
             provenance=f"{path}, {path.stat().st_size} bytes",
         )
 
-    def _read(
-        self, path: Path, names: list[str], array_of: dict[str, str]
-    ) -> dict[str, np.ndarray]:
-        """The arrays of the splits, together of at most `max_bytes`."""
+    def _read(self, path: Path, array_of: dict[str, str]) -> dict[str, np.ndarray]:
+        """The arrays of splits or labels, together of at most `max_bytes`."""
         left, arrays = self.max_bytes, {}
-        for split, name in array_of.items():
-            if name in names:
-                arrays[split] = read_array(path, name, max_bytes=left)
-                left -= arrays[split].nbytes
+        for key, name in array_of.items():
+            arrays[key] = read_array(path, name, max_bytes=left)
+            left -= arrays[key].nbytes
         return arrays
 
     def _event(self, path: Path, names: list[str], arrays: dict[str, np.ndarray]) -> Event:
@@ -103,6 +107,8 @@ class Npz:
             text = ", ".join(f"{k} {v.dtype} {v.shape}" for k, v in arrays.items())
             raise DataError(f"{path}: the splits differ in shape or kind: {text}.")
         recorded = _recorded(path, names)
+        if kinds == {True} and self.tokens:
+            raise DataError(f"{path} holds floating point; tokens are integers.")
         if kinds == {True}:
             if self.levels is not None:
                 raise DataError(
@@ -113,7 +119,8 @@ class Npz:
             high = self.high if self.high is not None else recorded.get("high")
             return Event(shapes.pop(), low=low, high=high)
         levels = self.levels or recorded.get("levels") or _levels(list(arrays.values()))
-        return Event(shapes.pop(), levels=levels)
+        shape = shapes.pop()
+        return _tokens(path, shape, levels) if self.tokens else Event(shape, levels=levels)
 
     def _rows(self, name: str, x: np.ndarray) -> np.ndarray:
         """Events from rows, unpacked and reshaped by the options."""
@@ -138,9 +145,18 @@ class Npz:
         return {k: Split(whole.x[r], None if whole.y is None else whole.y[r]) for k, r in rows}
 
 
+def _tokens(path: Path, shape: tuple[int, ...], vocabulary: int) -> Tokens:
+    if len(shape) != 1:
+        raise DataError(
+            f"{path} holds integers of shape {shape}; tokens are sequences, (N, L).",
+            hint="drop the option tokens, or give shape=[L]",
+        )
+    return Tokens(shape[0], vocabulary)
+
+
 def _event_arrays(path: Path, names: list[str]) -> dict[str, str]:
     """The array of each split."""
-    arrays = {name: name for name in _SPLITS if name in names}
+    arrays = {name: name for name in SPLITS if name in names}
     if "x" in names and not arrays:
         return {"test": "x"}
     if not arrays or "x" in names:
@@ -154,13 +170,10 @@ def _check_rest(path: Path, names: list[str], known: set[str]) -> None:
     if rest := [name for name in names if name not in known]:
         raise DataError(
             f"{path} holds {', '.join(rest[:8])}, which mean nothing here. Events are x, or "
-            "train, valid, test; labels of those that are there: y, or y_train, y_valid, y_test.",
+            "train, valid, test; labels of those that are there: y, or y_train, y_valid, y_test; "
+            "several labels: y_NAME, or y_train_NAME, ...; names of classes: names, names_NAME.",
             hint=f"rename them, or leave them out by the option ignore={json.dumps(rest[:8])}",
         )
-
-
-def _label(split: str, names: list[str]) -> str:
-    return "y" if "x" in names else f"y_{split}"
 
 
 def _unpack(name: str, x: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
@@ -209,23 +222,3 @@ def _tensor(x: np.ndarray, event: Event, name: str) -> Tensor:
     dtype = {torch.uint8: np.uint8, torch.int64: np.int64, torch.float32: np.float32}
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused
         return torch.from_numpy(np.ascontiguousarray(x, dtype=dtype[storage_dtype(event)]))
-
-
-def _labels(y: np.ndarray | None, path: Path, x: np.ndarray) -> Tensor | None:
-    if y is None:
-        return None
-    if y.dtype.kind not in "ui" or y.shape != (len(x),) or int(y.min()) < 0:
-        raise DataError(
-            f"{path}: labels have dtype {y.dtype} and shape {y.shape}; "
-            f"expected integers from 0 of shape ({len(x)},)."
-        )
-    return torch.from_numpy(y.astype(np.int64))
-
-
-def _condition(path: Path, splits: dict[str, Split]) -> Condition:
-    have = [split.y for split in splits.values() if split.y is not None]
-    if not have:
-        return Condition()
-    if len(have) != len(splits):
-        raise DataError(f"{path} has labels for some splits only; give y_* for all or none.")
-    return Condition("classes", classes=1 + max(int(y.max()) for y in have))

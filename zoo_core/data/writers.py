@@ -9,7 +9,6 @@ seed, sampler, ...) become text chunks of a PNG and the entry `metadata` (JSON) 
 the versions of what wrote it are added.
 """
 
-import dataclasses
 import io
 import json
 import platform
@@ -223,7 +222,7 @@ def _complete(metadata: Mapping[str, Any], event: Event) -> dict[str, Any]:
         "torch": str(torch.__version__),
         "python": platform.python_version(),
     }
-    full = {"event": dataclasses.asdict(event), "versions": versions, **metadata}
+    full = {"event": event.record(), "versions": versions, **metadata}
     try:
         json.dumps(full)
     except (TypeError, ValueError) as error:

@@ -1,13 +1,14 @@
 """Baselines that a model must beat to count as trained: independent values, and a Gaussian.
 
-Both are fitted to `train`, for each class if the model is class-conditional. The baseline of a
+Both are fitted to `train`, for each class, or combination of the classes of several labels, if
+the model is class-conditional. The baseline of a
 data set is the one, of those that apply, with the best likelihood on `valid`.
 
 Shapes: N events, D values in an event, K levels, C classes (1 without).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -17,9 +18,16 @@ from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.data.dataset import Dataset, Split
 from zoo_core.errors import DataError
 from zoo_core.rng import Rng
-from zoo_core.spaces import Event
+from zoo_core.spaces import Condition, Event
 
-__all__ = ["Baseline", "Gaussian", "Independent", "fitted_baselines", "strongest_baseline"]
+__all__ = [
+    "Baseline",
+    "Gaussian",
+    "Independent",
+    "fitted_baselines",
+    "strongest_baseline",
+    "tells",
+]
 
 _PSEUDO_COUNT = 0.1
 _RIDGES = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -27,10 +35,16 @@ _RIDGES = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1)
 
 _MAX_TABLE = 1 << 26
 _BLOCK_VALUES = 1 << 22
+_NOTHING = Condition()
+_MAX_CELLS = 1024
+"""Classes, or combinations of them, that baselines tell apart: of more, each has few events."""
 
 
 class Baseline(Protocol):
     """A fitted distribution with a name and a likelihood of a stated kind."""
+
+    @property
+    def event(self) -> Event: ...
 
     @property
     def name(self) -> str: ...
@@ -55,6 +69,7 @@ class Independent:
     table: Tensor  # log P_i(k), (C, D, K)
     name: str = "independent"
     kind: LikelihoodKind = LikelihoodKind("exact", "equal")
+    told: Condition = _NOTHING
 
     @classmethod
     def fit(cls, event: Event, split: Split, classes: int | None) -> "Independent":
@@ -64,23 +79,24 @@ class Independent:
             raise DataError(f"a table of {math.prod(shape)} counts is too large: {event}.")
         counts = torch.full(shape, _PSEUDO_COUNT, dtype=torch.float64)
         y = _classes(split.y, len(split), classes)
-        rows = y[:, None] * event.dims + torch.arange(event.dims)  # (N, D)
-        flat = rows * event.levels + split.x.flatten(1).long()
-        counts.view(-1).index_add_(0, flat.flatten(), torch.ones(flat.numel()).double())
+        for at in _blocks(len(split), event.dims):
+            rows = y[at, None] * event.dims + torch.arange(event.dims)  # (B, D)
+            flat = rows * event.levels + split.x[at].flatten(1).long()
+            counts.view(-1).index_add_(0, flat.flatten(), torch.ones(flat.numel()).double())
         return cls(event, (counts / counts.sum(-1, keepdim=True)).log())
 
     def log_prob(self, x: Tensor, y: Tensor | None, *, seed: int = 0) -> Tensor:
-        rows = _classes(y, len(x), _classes_of(self.table))
-        values = x.flatten(1).long().unsqueeze(-1)
-        size = max(1, _BLOCK_VALUES // self.table[0].numel())
-        blocks = zip(torch.split(values, size), torch.split(rows, size), strict=True)
-        return torch.cat([self.table[r].gather(-1, v).sum((1, 2)) for v, r in blocks])
+        rows = _classes(y, len(x), _classes_of(self.table), self.told)
+        blocks = [
+            self.table[rows[at]].gather(-1, x[at].flatten(1).long().unsqueeze(-1)).sum((1, 2))
+            for at in _blocks(len(x), self.table[0].numel())
+        ]
+        return torch.cat(blocks)
 
     def sample(self, rng: Rng, y: Tensor | None) -> Tensor:
-        rows = _classes(y, len(rng), _classes_of(self.table))
-        size = max(1, _BLOCK_VALUES // self.table[0].numel())
-        blocks = [slice(a, a + size) for a in range(0, len(rng), size)]
-        draws = [rng[b].categorical(self.table[rows[b]], stream="null") for b in blocks]
+        rows = _classes(y, len(rng), _classes_of(self.table), self.told)
+        blocks = _blocks(len(rng), self.table[0].numel())
+        draws = [rng[at].categorical(self.table[rows[at]], stream="null") for at in blocks]
         return torch.cat(draws).view(len(rng), *self.event.shape)
 
 
@@ -100,16 +116,19 @@ class Gaussian:
     root: Tensor  # Cholesky factor of S, (D, D)
     kind: LikelihoodKind
     name: str = "gaussian"
+    told: Condition = _NOTHING
 
     @classmethod
     def fit(cls, event: Event, split: Split, valid: Split, classes: int | None) -> "Gaussian":
-        x = _real(event, split.x, seed=0)
-        y = _classes(split.y, len(x), classes)
-        count = torch.bincount(y, minlength=classes or 1).clamp(min=1)
-        mean = torch.zeros(classes or 1, x.shape[1], dtype=torch.float64).index_add_(0, y, x)
-        mean = mean / count[:, None]
-        centered = x - mean[y]
-        cov = centered.T @ centered / len(x)
+        y = _classes(split.y, len(split), classes)
+        mean = torch.zeros(classes or 1, event.dims, dtype=torch.float64)
+        for at in _blocks(len(split), event.dims):
+            mean.index_add_(0, y[at], _real(event, split.x, at, seed=0))
+        mean /= torch.bincount(y, minlength=classes or 1).clamp(min=1)[:, None]
+        cov = torch.zeros(event.dims, event.dims, dtype=torch.float64)
+        for at in _blocks(len(split), event.dims):
+            centered = _real(event, split.x, at, seed=0) - mean[y[at]]
+            cov += centered.T @ centered / len(split)
         scale = float(cov.diagonal().mean().clamp(min=1e-12))
         fits = [cls._of(event, mean, cov, ridge * scale) for ridge in _RIDGES]
         y_valid = valid.y if classes else None
@@ -124,16 +143,19 @@ class Gaussian:
         return cls(event, mean, root, bound if event.discrete else exact)
 
     def log_prob(self, x: Tensor, y: Tensor | None, *, seed: int = 0) -> Tensor:
-        x = _real(self.event, x, seed=seed)
-        centered = x - self.mean[_classes(y, len(x), _classes_of(self.mean))]
-        z = torch.linalg.solve_triangular(self.root, centered.T, upper=False)
+        rows = _classes(y, len(x), _classes_of(self.mean), self.told)
         log_det = self.root.diagonal().log().sum()
-        quadratic: Tensor = z.square().sum(0) + x.shape[1] * math.log(2 * math.pi)
-        return -0.5 * quadratic - log_det
+        parts = []
+        for at in _blocks(len(x), self.event.dims):
+            centered = _real(self.event, x, at, seed=seed) - self.mean[rows[at]]
+            z = torch.linalg.solve_triangular(self.root, centered.T, upper=False)
+            quadratic = z.square().sum(0) + self.event.dims * math.log(2 * math.pi)
+            parts.append(-0.5 * quadratic - log_det)
+        return torch.cat(parts)
 
     def sample(self, rng: Rng, y: Tensor | None) -> Tensor:
         eps = rng.normal((self.event.dims,), stream="null").double()
-        x = self.mean[_classes(y, len(rng), _classes_of(self.mean))] + eps @ self.root.T
+        x = self.mean[_classes(y, len(rng), _classes_of(self.mean), self.told)] + eps @ self.root.T
         x = x.view(len(rng), *self.event.shape)
         if self.event.levels is not None:
             return x.floor().clamp(0, self.event.levels - 1).long()
@@ -144,14 +166,24 @@ class Gaussian:
 
 def fitted_baselines(data: Dataset, *, conditional: bool = False) -> list[Baseline]:
     """The baselines that apply to a data set, fitted, the best on `valid` first."""
-    train = data.split("train")
-    valid = data.splits.get("valid", train)
-    classes = data.condition.classes if conditional else None
-    baselines: list[Baseline] = [Gaussian.fit(data.event, train, valid, classes)]
+    told = data.condition if conditional and tells(data.condition) else _NOTHING
+    train, classes = _by_cell(data.split("train"), told), told.cells
+    valid = _by_cell(data.splits["valid"], told) if "valid" in data.splits else train
+    fits: list[Gaussian | Independent] = [Gaussian.fit(data.event, train, valid, classes)]
     if data.event.levels is not None:
-        baselines.append(Independent.fit(data.event, train, classes))
-    y = valid.y if classes else None
-    return sorted(baselines, key=lambda b: -float(b.log_prob(valid.x, y).mean()))
+        fits.append(Independent.fit(data.event, train, classes))
+    fits.sort(key=lambda b: -float(b.log_prob(valid.x, valid.y).mean()))
+    return [replace(fit, told=told) for fit in fits]
+
+
+def tells(condition: Condition) -> bool:
+    """Whether baselines are fitted class by class: there are classes, and not too many."""
+    return 0 < (condition.cells or 0) <= _MAX_CELLS
+
+
+def _by_cell(split: Split, told: Condition) -> Split:
+    """A split whose labels are the numbers of rows of a table; None where nothing is told."""
+    return Split(split.x, None if split.y is None or told.kind == "none" else told.cell(split.y))
 
 
 def strongest_baseline(data: Dataset, *, conditional: bool = False) -> Baseline:
@@ -159,9 +191,9 @@ def strongest_baseline(data: Dataset, *, conditional: bool = False) -> Baseline:
     return fitted_baselines(data, conditional=conditional)[0]
 
 
-def _classes(y: Tensor | None, n: int, classes: int | None) -> Tensor:
+def _classes(y: Tensor | None, n: int, classes: int | None, told: Condition = _NOTHING) -> Tensor:
     """The row of a table for each event: its class, or 0 without classes."""
-    return torch.zeros(n, dtype=torch.long) if y is None or not classes else y
+    return torch.zeros(n, dtype=torch.long) if y is None or not classes else told.cell(y)
 
 
 def _classes_of(table: Tensor) -> int | None:
@@ -172,9 +204,16 @@ def _bounded(event: Event) -> bool:
     return event.low is not None or event.high is not None
 
 
-def _real(event: Event, x: Tensor, *, seed: int) -> Tensor:
-    """Events as float64 (N, D); integers are dequantized by uniform noise."""
-    flat = x.flatten(1).double()
+def _blocks(n: int, values: int) -> list[slice]:
+    """Rows 0..n-1 in parts of bounded memory, where each row takes so many values."""
+    size = max(1, _BLOCK_VALUES // max(1, values))
+    return [slice(a, min(a + size, n)) for a in range(0, n, size)]
+
+
+def _real(event: Event, x: Tensor, at: slice, *, seed: int) -> Tensor:
+    """Rows `at` of x as float64 (B, D); integers are dequantized by uniform noise."""
+    flat = x[at].flatten(1).double()
     if not event.discrete:
         return flat
-    return flat + Rng(seed, len(x)).uniform((event.dims,), stream="null/dequantize").double()
+    rng = Rng(seed, torch.arange(at.start, at.stop))
+    return flat + rng.uniform((event.dims,), stream="null/dequantize").double()

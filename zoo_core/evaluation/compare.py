@@ -16,7 +16,7 @@ from torch import Tensor
 from zoo_core.catalog.capabilities import Conditionals, has
 from zoo_core.catalog.significance import memorized
 from zoo_core.catalog.specs import LikelihoodKind
-from zoo_core.data.batches import labelled, to_model
+from zoo_core.data.batches import cond_to_model, labelled, to_model
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.shuffle import choose
 from zoo_core.evaluation.evaluate import Evaluation, evaluate
@@ -87,7 +87,7 @@ class Comparison:
     """The M events of the models' `maps`, (M, *S)."""
 
     def rank(self, entry: ComparedModel) -> str:
-        """The rank among likelihoods of the same relation, e.g. `1 of 2 (=)`.
+        """The rank among likelihoods of the same kind and events, e.g. `1 of 2 (=)`.
 
         Estimates have none, since they may be off in either direction.
         """
@@ -95,7 +95,7 @@ class Comparison:
         if own is None or own["relation"] == "estimate":
             return "-"
         peers = [e.likelihood for e in self.entries if e.likelihood]
-        same = sorted((_nats(p) for p in peers if p["relation"] == own["relation"]), reverse=True)
+        same = sorted((_nats(p) for p in peers if _comparable(p, own)), reverse=True)
         sign = LikelihoodKind(own["kind"], own["relation"]).sign
         return f"{same.index(_nats(own)) + 1} of {len(same)} ({sign})"
 
@@ -195,6 +195,11 @@ def headline_scores(entry: ComparedModel) -> dict[str, Quality]:
     return {q.score: q for q in quality if q.features == quality[0].features}
 
 
+def _comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether numbers are of one scale: the kind says the dequantization and what it takes."""
+    return all(a.get(key) == b.get(key) for key in ("relation", "kind", "events"))
+
+
 def _nats(likelihood: Mapping[str, Any]) -> float:
     return from_json(likelihood["nats"], -math.inf)
 
@@ -222,6 +227,6 @@ def _maps(
         return held.x[rows], None
     x = to_model(x, model)
     with evaluating(model):
-        logits = model.logits(x, None if cond is None else to_model(cond, model))
+        logits = model.logits(x, cond_to_model(cond, model))
     nats = logits.log_softmax(-1).gather(-1, x.unsqueeze(-1)).squeeze(-1)
     return held.x[rows], (-nats / torch.log(torch.tensor(2.0))).cpu()

@@ -100,7 +100,7 @@ def evaluate(
     draw = components.sampler(model, sampler, sampler_options or {})
     drawn = None
     if {"quality", "speed"} & set(measurements):
-        conditional = model.condition.kind == "classes"
+        conditional = model.condition.kind != "none"
         protocol = SampleQuality(
             data,
             split=split,
@@ -157,7 +157,12 @@ def _draw(
 ) -> _Drawn:
     """Draw as many samples as the protocol needs; score and time them."""
     cond = protocol.classes
-    how: dict[str, Any] = {"sampler": draw, "seed": seed, "batch_size": batch_size}
+    how: dict[str, Any] = {
+        "sampler": draw,
+        "seed": seed,
+        "batch_size": batch_size,
+        "device": "cpu",
+    }
     timed = timed_sample(model, protocol.n, cond=cond, progress=progress, **how)
     samples = to_event(timed.x, model.event, protocol.data.event)
     quality = protocol(samples) if "quality" in measurements else []
@@ -214,7 +219,7 @@ def _data(data: Dataset, split: str) -> dict[str, Any]:
         "split": split,
         "size": len(events),
         "sha256": digest(events),
-        "event": dataclasses.asdict(data.event),
+        "event": data.event.record(),
         "binarization": data.binarization,
         "provenance": data.provenance,
     }

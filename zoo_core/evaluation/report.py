@@ -14,6 +14,7 @@ from torch import Tensor
 
 from zoo_core.catalog.significance import memorized
 from zoo_core.catalog.specs import LikelihoodKind
+from zoo_core.catalog.units import per_value
 from zoo_core.data.pictures import grid, grid_layout, shade
 from zoo_core.evaluation import charts
 from zoo_core.evaluation.compare import ComparedModel, Comparison, headline_scores
@@ -31,7 +32,7 @@ COLUMNS = (
         "bits/dim",
         "minus log p per value, so that a lower bound becomes an upper one; lower is better",
     ),
-    ("rank", "among exact values, or among bounds; estimates (~) have none"),
+    ("rank", "among numbers of the same kind and events; estimates (~) have none"),
     ("beyond null", "paired gap to the strongest baseline, in standard errors"),
     ("Frechet", "Frechet distance on the named features; real data's beside it"),
     ("precision", "fraction of the samples that look real; real data's beside it"),
@@ -282,7 +283,12 @@ def _nats(record: Mapping[str, Any]) -> str:
 
 
 def _bits(record: Mapping[str, Any]) -> str:
-    return f"{_kind(record).bits_sign} {from_json(record['bits_per_dim']):.3f}"
+    """Bits/dim, as the column says; a rate in another unit with its name."""
+    rate = per_value(record)
+    if rate is None:
+        return "-"
+    unit = "" if rate[0] == "bits/dim" else f" {rate[0]}"
+    return f"{_kind(record).bits_sign} {rate[1]:.3f}{unit}"
 
 
 def _kind(record: Mapping[str, Any]) -> LikelihoodKind:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from zoo_core.catalog import components as resolve
-from zoo_core.data.batches import check_fit, labelled, to_model
+from zoo_core.data.batches import check_fit, cond_to_model, labelled
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.shuffle import choose
-from zoo_core.evaluation.baselines import Baseline, fitted_baselines
+from zoo_core.evaluation.baselines import Baseline, fitted_baselines, tells
 from zoo_core.evaluation.feature_set import Estimate
 from zoo_core.likelihood import Mean
 from zoo_core.likelihoods.ais import Bracketed
@@ -96,12 +96,13 @@ def score(
     likelihood = resolve.likelihood(model, method, options or {})
     events = data.split(split)
     rows = choose(seed, len(events), limit)
-    x, cond = labelled(model, events.batch(rows))
+    x, cond = labelled(model, events.rows(rows))
     with torch.autocast(model.device.type, enabled=False):
         scored = model.log_likelihood(
             x, cond=cond, method=likelihood, seed=seed, batch_size=batch_size, progress=progress
-        )
-    truth = None if data.truth is None else data.truth(events.x[rows])
+        ).to("cpu")
+    truth = None if data.truth is None else data.truth(x)
+    told = cond if tells(data.condition) else None
     return SplitLikelihood(
         method,
         scored.mean(),
@@ -109,8 +110,8 @@ def score(
         float(scored.std_err.square().sum().sqrt()) / len(rows),
         len(events),
         [
-            _baseline(b, scored.nats, events.x[rows], cond, seed)
-            for b in fitted_baselines(data, conditional=cond is not None)
+            _baseline(b, scored.nats, x, told, seed)
+            for b in fitted_baselines(data, conditional=told is not None)
         ],
         _bracket(model, likelihood, cond, seed),
         None if truth is None else _gap(truth, scored.nats),
@@ -125,7 +126,7 @@ def spot(
     None stands for -inf.
     """
     events = data.split(split)
-    x, cond = labelled(model, events.batch(choose(seed, len(events), SPOT)))
+    x, cond = labelled(model, events.rows(choose(seed, len(events), SPOT)))
     nats = model.log_likelihood(x, cond=cond, method=method, seed=seed).nats.tolist()
     return [finite_or_null(value) for value in nats]
 
@@ -135,7 +136,7 @@ def _bracket(
 ) -> Estimate | None:
     if not isinstance(likelihood, Bracketed):
         return None
-    cond = None if cond is None else to_model(cond[:_SIMULATED], model)
+    cond = None if cond is None else cond_to_model(cond[:_SIMULATED], model)
     n = _SIMULATED if cond is None else len(cond)
     with evaluating(model):
         bracket = likelihood.bracket(model, Rng(seed, n).to(model.device), cond)
@@ -147,7 +148,7 @@ def _baseline(
 ) -> tuple[str, str, Mean, Estimate]:
     own = baseline.log_prob(x, cond, seed=seed)
     average = Estimate.mean_of(own)
-    mean = Mean(average.value, average.std_err, len(own), baseline.kind, x[0].numel())
+    mean = Mean(average.value, average.std_err, len(own), baseline.kind, baseline.event)
     return baseline.name, "told" if cond is not None else "none", mean, _gap(nats, own)
 
 

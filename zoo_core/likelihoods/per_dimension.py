@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.catalog.capabilities import Conditionals
-from zoo_core.data.batches import to_model
+from zoo_core.data.batches import cond_to_model, to_model
 from zoo_core.errors import NoCapabilityError
 from zoo_core.finite import check_nats
 from zoo_core.model import GenerativeModel
@@ -30,15 +30,15 @@ def log_prob_map(
             f"{type(model).__name__} has no conditionals, so its log p has no map.",
             hint="autoregressive models have one: zoo list",
         )
-    x = model.event.check(x)
+    x = model.event.check_values(x)
     cond = model.condition.check(cond, len(x))
     size = max(1, min(256, _BATCH_LOGITS // (model.event.dims * (model.event.levels or 1))))
     maps = []
     with evaluating(model):
         for rows in batches(len(x), model.event, batch_size or size):
-            condition = None if cond is None else to_model(cond[rows], model)
-            values = to_model(x[rows], model)
+            condition = None if cond is None else cond_to_model(cond[rows], model)
+            values = to_model(model.event.check(x[rows]), model)
             log_p = model.logits(values, condition).double().log_softmax(-1)
-            maps.append(log_p.gather(-1, values[..., None])[..., 0].cpu())
+            maps.append(log_p.gather(-1, values[..., None])[..., 0])
             check_nats(maps[-1].flatten(1).sum(1))
     return torch.cat(maps)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from zoo_core.catalog.registry import Registry, current, use
 from zoo_core.testing.call_checks import CALL_CHECKS
 from zoo_core.testing.component_checks import COMPONENT_CHECKS
+from zoo_core.testing.condition_checks import CONDITION_CHECKS
 from zoo_core.testing.density_checks import DENSITY_CHECKS
 from zoo_core.testing.likelihood_checks import LIKELIHOOD_CHECKS
 from zoo_core.testing.model_checks import MODEL_CHECKS
@@ -35,6 +36,7 @@ _OF_PLUGINS: list[Callable[..., None]] = [
 ]
 _OF_MODELS: list[Callable[..., None]] = [
     *MODEL_CHECKS,
+    *CONDITION_CHECKS,
     *STATE_CHECKS,
     *LIKELIHOOD_CHECKS,
     *DENSITY_CHECKS,

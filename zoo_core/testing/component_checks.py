@@ -24,7 +24,12 @@ from zoo_core.rng import Rng
 from zoo_core.sampling import evaluating
 from zoo_core.testing.guard import forbid_torch_randomness
 from zoo_core.testing.miniatures import Miniature, miniature
-from zoo_core.testing.subjects import Inconclusive, ModelSubject, PluginSubject
+from zoo_core.testing.subjects import (
+    Inconclusive,
+    ModelSubject,
+    PluginSubject,
+    random_conditions,
+)
 
 __all__ = ["COMPONENT_CHECKS", "small"]
 
@@ -253,12 +258,8 @@ def _check_loss(entry: Entry[Any], loss: Any, model: GenerativeModel) -> None:
 
 
 def _conditions(model: GenerativeModel, n: int) -> Tensor | None:
-    condition = model.condition
-    if condition.kind == "none":
-        return None
-    if condition.classes is not None:
-        return torch.zeros(n, *condition.shape, dtype=torch.int64)
-    return torch.zeros(n, *condition.shape)
+    found = random_conditions(model.condition, 1, torch.Generator().manual_seed(2))
+    return None if found is None else torch.zeros_like(found).expand(n, *model.condition.shape)
 
 
 COMPONENT_CHECKS = [

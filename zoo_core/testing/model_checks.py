@@ -25,6 +25,8 @@ from zoo_core.weights import golden
 
 __all__ = ["MODEL_CHECKS"]
 
+_MANY_CLASSES = 1 << 20
+"""More than any condition has."""
 _CLOSE = 1e-4
 """Tolerance of continuous samples across batch sizes, relative to the larger of 1 and them."""
 
@@ -181,7 +183,7 @@ def check_wrong_conditions_are_refused(subject: ModelSubject) -> None:
             model.sample(2)
     with refused("a condition of the wrong shape"):
         model.sample(2, cond=good.unsqueeze(-1))
-    wrong = good + condition.classes if condition.classes else good * float("nan")
+    wrong = good * float("nan") if good.is_floating_point() else good + _MANY_CLASSES
     with refused("a condition out of range"):
         model.sample(2, cond=wrong)
 

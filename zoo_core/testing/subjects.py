@@ -17,7 +17,7 @@ from zoo_core.catalog.specs import LikelihoodSpec, ModelSpec
 from zoo_core.errors import UnknownNameError, ZooError, did_you_mean
 from zoo_core.model import GenerativeModel
 from zoo_core.rng import Rng
-from zoo_core.spaces import Event
+from zoo_core.spaces import Condition, Event
 from zoo_core.testing.proposals import Chart
 
 __all__ = [
@@ -178,14 +178,9 @@ class ModelSubject:
 
     def cond(self, n: int) -> Tensor | None:
         """Legal conditions of n events, the same at each call; None if the model takes none."""
-        condition = self.model().condition
         generator = torch.Generator().manual_seed(2)
-        if condition.kind == "none":
-            return None
-        shape = (max(n, _ROWS), *condition.shape)
-        if condition.classes is not None:
-            return torch.randint(condition.classes, shape, generator=generator)[:n]
-        return torch.randn(shape, generator=generator)[:n]
+        found = random_conditions(self.model().condition, max(n, _ROWS), generator)
+        return None if found is None else found[:n]
 
     def conditions(self) -> list[Tensor | None]:
         """A few different conditions (1, ...), with None if the model can do without."""
@@ -219,6 +214,19 @@ class ModelSubject:
             raise Inapplicable(f"{event}: too many to enumerate")
         n = _GRID[event.dims] // (2 if coarse else 1)
         return _grid(event, model.sample(512, seed=5, cond=repeated(cond, 512)), n)
+
+
+def random_conditions(condition: Condition, n: int, generator: torch.Generator) -> Tensor | None:
+    """Legal conditions of n events, with every part there; None where there are none."""
+    if condition.kind == "none":
+        return None
+    if condition.kind == "group":
+        parts = {k: random_conditions(part, n, generator) for k, part in condition.parts}
+        return condition.check(parts, n)
+    shape = (n, *condition.shape)
+    if condition.classes is not None:
+        return torch.randint(condition.classes, shape, generator=generator)
+    return torch.randn(shape, generator=generator)
 
 
 def repeated(cond: Tensor | None, n: int) -> Tensor | None:

@@ -7,9 +7,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from zoo_core.catalog.units import UNITS
 from zoo_core.errors import OutputError
 from zoo_core.files import write_atomically
 from zoo_core.reading import parse_json
+from zoo_core.spaces import Event
 from zoo_core.text import printable
 from zoo_core.uncertainty import finite_or_null
 
@@ -50,9 +52,10 @@ def _step(line: str) -> float:
         return math.inf  # an incomplete line: the process was killed while writing it
 
 
-def show_terms(bar: "tqdm[Any]", terms: dict[str, float], dims: int) -> None:
-    """Show a step's terms, with bits/dim where they hold nats."""
+def show_terms(bar: "tqdm[Any]", terms: dict[str, float], event: Event) -> None:
+    """Show a step's terms, with bits/dim, or nats/token, where they hold nats."""
     shown = {printable(name): f"{value:.4g}" for name, value in terms.items()}
-    if "nats" in terms:
-        shown["bits/dim"] = f"{terms['nats'] / (dims * math.log(2)):.4f}"
+    if "nats" in terms and event.unit is not None:
+        unit = UNITS[event.unit]  # of a loss, which is -log p
+        shown[unit.name] = f"{unit.of(-terms['nats'], event.dims):.4f}"
     bar.set_postfix(shown, refresh=False)

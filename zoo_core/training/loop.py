@@ -93,6 +93,7 @@ def train(
             "resume needs the folder to continue from.", hint="give out=...", command="--out"
         )
     check_fit(model, dataset)
+    model.condition = model.condition.called_as(dataset.condition)
     check_launcher(config.precision)
     group = ProcessGroup(model.device)
     group.broadcast_parameters(model.to(group.device))
@@ -305,7 +306,7 @@ class _Run:
             self.log.write(step=self.at.step, event="train", **report.record())
             name = "loss" if len(self.trainers) == 1 else report.player
             terms |= {name: report.loss} | report.terms
-        show_terms(bar, terms, self.model.event.dims)
+        show_terms(bar, terms, self.model.event)
 
     def _diagnose(self) -> None:
         """Log the loss's diagnosis of the averaged weights; a warning is logged once."""

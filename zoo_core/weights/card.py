@@ -9,6 +9,7 @@ from typing import Any
 from zoo_core.catalog.registry import current
 from zoo_core.catalog.significance import beyond_chance
 from zoo_core.catalog.specs import LikelihoodKind, ModelSpec
+from zoo_core.catalog.units import per_value
 from zoo_core.text import printable, printable_lines
 from zoo_core.uncertainty import from_json, plus_minus
 
@@ -32,16 +33,20 @@ def metric_text(metric: Mapping[str, Any]) -> str:
             f"(real {metric['real']:.4g}, null {metric['null']:.4g})"
             + (", FLAGGED" if _memorized(metric) else "")
         )
-    if not {"nats", "std_err", "bits_per_dim", "kind", "relation"} <= metric.keys():
+    if not {"nats", "std_err", "kind", "relation"} <= metric.keys():
         return ", ".join(f"{name} {_number(value)}" for name, value in metric.items())
     kind = LikelihoodKind(metric["kind"], metric["relation"])
     n = f", n={metric['n']}" if "n" in metric else ""
     return (
         f"log p {kind.sign} {from_json(metric['nats'], -math.inf):.3f} "
-        f"{plus_minus(metric['std_err'])} nats, "
-        f"bits/dim {kind.bits_sign} {from_json(metric['bits_per_dim']):.4f} "
-        f"({metric['kind']}{n})"
+        f"{plus_minus(metric['std_err'])} nats"
+        f"{_each(metric, kind)} ({metric['kind']}{n})"
     )
+
+
+def _each(metric: Mapping[str, Any], kind: LikelihoodKind) -> str:
+    rate = per_value(metric)
+    return f", {rate[0]} {kind.bits_sign} {rate[1]:.4f}" if rate else ""
 
 
 def headline(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:

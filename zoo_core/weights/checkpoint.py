@@ -10,7 +10,6 @@ first, then names, shapes and dtypes, before a tensor is used. Only files that t
 read, and if `zoo.json` has `files`, only those.
 """
 
-import dataclasses
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -229,8 +228,8 @@ def _describe(model: "GenerativeModel", spec: ModelSpec) -> dict[str, Any]:
         "core_version": __version__,
         "density": spec.density,
         "config": configs.to_dict(model.config),
-        "event": dataclasses.asdict(model.event),
-        "condition": dataclasses.asdict(model.condition),
+        "event": model.event.record(),
+        "condition": model.condition.record(),
         "dtype": str(model.dtype).removeprefix("torch."),
         "params": sum(p.numel() for p in model.parameters()),
         "license": "unstated",

@@ -35,11 +35,11 @@ def record(
     """
     tensors = {} if cond is None else {"cond": cond[:_ROWS]}
     cond = tensors.get("cond")
-    tensors["samples"] = model.sample(_ROWS, seed=_SEED, cond=cond)
+    tensors["samples"] = model.sample(_ROWS, seed=_SEED, cond=cond, device="cpu")
     tensors["x"] = tensors["samples"].clone() if x is None else x[:_ROWS].clone()
     if model.spec.default_likelihood is not None:
         scored = model.log_likelihood(tensors["x"], seed=_SEED, cond=cond)
-        tensors["nats"] = scored.nats
+        tensors["nats"] = scored.nats.cpu()
     return tensors
 
 

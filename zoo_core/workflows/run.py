@@ -242,7 +242,7 @@ def _protocol(
         n=how.n,
         features=how.features,
         scores=how.scores,
-        conditional=model.condition.kind == "classes",
+        conditional=model.condition.kind != "none",
     )
 
 
@@ -252,8 +252,8 @@ def _quality(
     if how is None:
         return []
     compare = _protocol(split, model, data, how)
-    _, cond = labelled(model, data.split(split).batch(compare.rows))
-    quality = compare(model.sample(compare.n, cond=cond))
+    _, cond = labelled(model, data.split(split).rows(compare.rows))
+    quality = compare(model.sample(compare.n, cond=cond, device="cpu"))
     for label, why in compare.left_out.items():
         _logger.warning("%s", printable(f"{label} is left out: {why}"))
     return [
@@ -276,10 +276,11 @@ def metric(
 ) -> dict[str, Any]:
     """The likelihood of a split called `name`, as `zoo.json` states it."""
     indices = choose(0, len(split), how.limit)
-    x, cond = labelled(model, split.batch(indices))
+    x, cond = labelled(model, split.rows(indices))
     ll = model.log_likelihood(x, cond=cond, method=how.method, **how.options)
     mean, calls = ll.mean(), ll.evaluations
-    terms = {term: float(ll.bits_per_dim(term).mean()) for term in ll.terms}
+    split_up = ll.terms if model.event.unit == "dim" else {}
+    terms = {term: float(ll.bits_per_dim(term).mean()) for term in split_up}
     return {
         "split": name,
         "method": how.method,

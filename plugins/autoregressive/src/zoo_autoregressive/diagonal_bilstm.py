@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_autoregressive.incremental_decoding import Pass
-from zoo_autoregressive.layers import add_class
+from zoo_autoregressive.layers import add_class, class_weights
 from zoo_autoregressive.lstm import DiagonalCell, diagonal_scan, mirrored_scan
 from zoo_autoregressive.pixelrnn import PixelRNN, PixelRNNConfig
 
@@ -38,7 +38,7 @@ class DiagonalLayer(nn.Module):
         self.K_is = nn.Conv2d(2 * U, 8 * U, 1)  # [left | right]
         self.left, self.right = DiagonalCell(U), DiagonalCell(U)
         self.up = nn.Conv2d(U, 2 * U, 1)
-        self.V = nn.Linear(c.classes, 8 * U, bias=False) if c.classes else None
+        self.V = class_weights(c.classes, 8 * U)
 
     def forward(self, x: Tensor, run: Pass) -> Tensor:
         left, right = add_class(self.K_is(x), self.V, run.e).chunk(2, 1)

@@ -40,8 +40,15 @@ from zoo_autoregressive.image_model import (
     network_input,
     raster_order,
 )
-from zoo_autoregressive.layers import ChannelMaskedConv, channel_groups, gate
-from zoo_core.plugin import Condition, Event, GenerativeModel, Inpainting, Range, one_hot
+from zoo_autoregressive.layers import ChannelMaskedConv, channel_groups, class_weights, gate
+from zoo_core.plugin import (
+    Condition,
+    Event,
+    GenerativeModel,
+    Inpainting,
+    Range,
+    condition_features,
+)
 
 __all__ = ["GatedPixelCNN", "GatedPixelCNNConfig"]
 
@@ -84,12 +91,12 @@ class GatedLayer(nn.Module):
             ChannelMaskedConv(g_in, g.repeat(2), strict=True) if first and C > 1 else None
         )
         self.out = ChannelMaskedConv(g, g if last else g.repeat(2))  # [residual | skip], or skip
-        self.V = nn.Linear(c.classes, 2 * U if last else 4 * U, bias=False) if c.classes else None
+        self.V = class_weights(c.classes, 2 * U if last else 4 * U)
         for conv in filter(None, (self.v_row, self.v_col, self.v_here)):
             conv.weight.data.mul_(c.gain)
 
     def forward(self, v: Tensor, h: Tensor, e: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """v', h' and skip(g) of v and h (B, I or U, H, W) and the class e (B, classes)."""
+        """v', h' and skip(g) of v and h (B, I or U, H, W) and the classes e (B, F)."""
         V_v, V_h = self.shifts(e)
         n = self.v_col(F.pad(self.v_row(v), (0, 0, self.n, 0))[:, :, :-1])
         h, skip = self.horizontal(self.link(n), self.window(h), h, V_h)
@@ -153,7 +160,7 @@ class GatedPixelCNN(GenerativeModel):
 
     def __init__(self, config: GatedPixelCNNConfig | None = None) -> None:
         c = config or GatedPixelCNNConfig()
-        condition = Condition("classes", c.classes) if c.classes else None
+        condition = Condition.from_classes(c.classes)
         super().__init__(c, Event(c.shape, levels=c.levels), condition)
         E, H, W = COORDINATE_CHANNELS * c.coordinates, *c.shape[1:]
         self.register_buffer("coordinates", coordinate_channels(H, W)[:E], persistent=False)
@@ -262,8 +269,8 @@ class GatedPixelCNN(GenerativeModel):
         return network_input(x[:, :, rows, columns], self.config.levels, coordinates)
 
     def one_hot(self, cond: Tensor | None) -> Tensor | None:
-        """e_c (B, classes), or None without classes."""
-        return one_hot(cond, self.config.classes, self.dtype)
+        """e_c of each class, (B, F), or None without classes."""
+        return condition_features(self.condition, cond, self.dtype)
 
     def _split(self, f: Tensor) -> Tensor:
         """Head outputs (B, C F, H, W) as logits (B, C, H, W, K)."""

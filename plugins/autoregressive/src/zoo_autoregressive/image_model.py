@@ -24,7 +24,15 @@ from torch.nn import functional as F
 
 from zoo_autoregressive.heads import Head
 from zoo_autoregressive.incremental_decoding import Cache, FullPass, IncrementalPass, Pass
-from zoo_core.plugin import Condition, Event, GenerativeModel, Range, one_hot, rescale_levels
+from zoo_core.plugin import (
+    ClassCounts,
+    Condition,
+    Event,
+    GenerativeModel,
+    Range,
+    condition_features,
+    rescale_levels,
+)
 
 __all__ = [
     "COORDINATE_CHANNELS",
@@ -47,7 +55,7 @@ class ImageConfig:
 
     shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
     levels: Annotated[int, Range(2, 65536)] = 2
-    classes: Annotated[int, Range(1, 65536)] | None = None
+    classes: ClassCounts = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ class AutoregressiveImageModel(GenerativeModel, ABC):
     grouped = False
 
     def __init__(self, config: ImageConfig) -> None:
-        condition = Condition("classes", config.classes) if config.classes else None
+        condition = Condition.from_classes(config.classes)
         super().__init__(config, Event(config.shape, levels=config.levels), condition)
         coordinates = coordinate_channels(*config.shape[1:])
         self.register_buffer("coordinates", coordinates, persistent=False)
@@ -94,7 +102,9 @@ class AutoregressiveImageModel(GenerativeModel, ABC):
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """Features of each pixel for the head, (B, C, H, W) -> (B, U, H, W)."""
         inputs = network_input(x, self.config.levels, self.coordinates)
-        run = FullPass(x.shape[2], x.shape[3], one_hot(cond, self.config.classes, self.dtype))
+        run = FullPass(
+            x.shape[2], x.shape[3], condition_features(self.condition, cond, self.dtype)
+        )
         self.vertical(F.pad(inputs, (0, 0, 1, 0))[:, :, :-1], run)
         return self.horizontal(F.pad(inputs, (1, 0))[..., :-1], inputs, run)
 
@@ -112,7 +122,7 @@ class AutoregressiveImageModel(GenerativeModel, ABC):
 
     def init_cache(self, batch: int, cond: Tensor | None = None) -> PixelCache:
         """The cache before the first value of each image is drawn."""
-        e = one_hot(cond, self.config.classes, self.dtype)
+        e = condition_features(self.condition, cond, self.dtype)
         return PixelCache(IncrementalPass(Cache(), self.config.shape[2], e))
 
     def decode_step(self, x: Tensor, i: int, cache: PixelCache) -> tuple[Tensor, PixelCache]:

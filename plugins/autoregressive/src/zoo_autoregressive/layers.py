@@ -8,8 +8,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_autoregressive.incremental_decoding import Pass, RasterConv
+from zoo_core.plugin import ClassCounts, class_features
 
-__all__ = ["ChannelMaskedConv", "TypeAConv", "add_class", "channel_groups", "gate"]
+__all__ = [
+    "ChannelMaskedConv",
+    "TypeAConv",
+    "add_class",
+    "channel_groups",
+    "class_weights",
+    "gate",
+]
 
 
 class ChannelMaskedConv(nn.Conv2d):
@@ -50,8 +58,13 @@ class TypeAConv(nn.Module):
         return run.get(self) + run.conv(self.left, left)
 
 
+def class_weights(classes: ClassCounts, outputs: int) -> nn.Linear | None:
+    """V of the term V e that classes add to features; None without classes."""
+    return nn.Linear(class_features(classes), outputs, bias=False) if classes else None
+
+
 def add_class(y: Tensor, V: nn.Linear | None, e: Tensor | None) -> Tensor:
-    """y + V e at every pixel, (B, U, ., .) and one-hot (B, classes); y without classes."""
+    """y + V e at every pixel, (B, U, ., .) e (B, F) stands for the classes; y without classes."""
     return y if V is None else y + V(e)[..., None, None]
 
 

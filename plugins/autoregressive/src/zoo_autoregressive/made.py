@@ -26,14 +26,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_autoregressive.heads import categorical_log_prob, features_per_value, to_logits
-from zoo_autoregressive.image_model import ImageConfig
 from zoo_core.plugin import (
+    ClassCounts,
     Condition,
+    ConfigError,
     Event,
     GenerativeModel,
     MaskedLinear,
     Range,
-    one_hot,
+    Tokens,
+    class_features,
+    condition_features,
     permutation,
     rescale_levels,
 )
@@ -42,12 +45,16 @@ __all__ = ["MADE", "MADEConfig"]
 
 
 @dataclass(frozen=True)
-class MADEConfig(ImageConfig):
+class MADEConfig:
     """Event, width and depth. `classes` makes the model class-conditional.
 
     `order_seed` fixes the order where it is random.
     """
 
+    shape: Annotated[tuple[int, ...], Range(1, 4096)] = (1, 28, 28)
+    """Of events: [C, H, W] for images, [D] for vectors and sequences."""
+    levels: Annotated[int, Range(2, 65536)] = 2
+    classes: ClassCounts = None
     hidden: Annotated[int, Range(1, 65536)] = 500
     layers: Annotated[int, Range(1, 64)] = 2
     order: Literal["raster", "random"] = "raster"
@@ -55,6 +62,16 @@ class MADEConfig(ImageConfig):
     direct: bool = True
     residual: bool = False
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
+    tokens: bool = False
+    """Whether events (L,) are tokens of a vocabulary of `levels`, scored in nats per token."""
+
+
+def _event(c: MADEConfig) -> Event:
+    if len(c.shape) not in (1, 3) or (c.tokens and len(c.shape) != 1):
+        raise ConfigError(
+            f"shape = {c.shape}; it must be (D,){'' if c.tokens else ' or (C, H, W)'}."
+        )
+    return Tokens(c.shape[0], c.levels) if c.tokens else Event(c.shape, levels=c.levels)
 
 
 @dataclass
@@ -73,8 +90,7 @@ class MADE(GenerativeModel):
 
     def __init__(self, config: MADEConfig | None = None) -> None:
         c = config or MADEConfig()
-        condition = Condition("classes", c.classes) if c.classes else None
-        super().__init__(c, Event(c.shape, levels=c.levels), condition)
+        super().__init__(c, _event(c), Condition.from_classes(c.classes))
         D, per_value = self.event.dims, features_per_value(c.levels)
         d = torch.arange(1, D + 1)
         m = 1 + torch.arange(c.hidden) * (D - 1) // c.hidden  # degrees of the units of a layer
@@ -84,7 +100,7 @@ class MADE(GenerativeModel):
         self.direct = MaskedLinear(d, d, strict=True, copies=per_value) if c.direct else None
         widths = [c.hidden] * c.layers + [D * per_value]
         self.classes = nn.ModuleList(
-            nn.Linear(c.classes, n, bias=False) for n in widths if c.classes
+            nn.Linear(class_features(c.classes), n, bias=False) for n in widths if c.classes
         )
         positions = self._draw_order()
         self.register_buffer("positions", positions, persistent=False)
@@ -92,7 +108,7 @@ class MADE(GenerativeModel):
         self._prefix = torch.searchsorted(m, torch.arange(D), right=True).tolist()
 
     def logits(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """All conditionals in one pass, (B, C, H, W) -> (B, C, H, W, K)."""
+        """All conditionals in one pass, (B, *S) -> (B, *S, K)."""
         v = self._encode(x.flatten(1)[:, self.positions])
         *shifts, shift = self._shifts(cond)
         h = v
@@ -105,7 +121,7 @@ class MADE(GenerativeModel):
         return to_logits(f.view(*x.shape, -1), self.config.levels)
 
     def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """log p(x | cond) in nats, (B, C, H, W) -> (B,)."""
+        """log p(x | cond) in nats, (B, *S) -> (B,)."""
         return categorical_log_prob(self.logits(x, cond), x)
 
     def order(self) -> Tensor:
@@ -119,7 +135,7 @@ class MADE(GenerativeModel):
         return MADECache(empty(batch, self.event.dims), h, self._shifts(cond))
 
     def decode_step(self, x: Tensor, i: int, cache: MADECache) -> tuple[Tensor, MADECache]:
-        """Logits (B, K) of value `order()[i]`, given the earlier ones in x (B, C, H, W)."""
+        """Logits (B, K) of value `order()[i]`, given the earlier ones in x (B, *S)."""
         if i > 0:
             cache.v[:, i - 1] = self._encode(x.flatten(1)[:, self._order[i - 1]])
             self._grow(i, cache)
@@ -159,7 +175,7 @@ class MADE(GenerativeModel):
 
     def _shifts(self, cond: Tensor | None) -> list[Tensor]:
         """U_l e_c for every layer and the head, (B, U) and (B, D F); zeros without classes."""
-        e = one_hot(cond, self.config.classes, self.dtype)
+        e = condition_features(self.condition, cond, self.dtype)
         if e is None:
             layers = [*self._layers(), self.head]
             return [self.head.weight.new_zeros(1, layer.out_features) for layer in layers]

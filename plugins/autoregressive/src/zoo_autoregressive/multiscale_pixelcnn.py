@@ -29,8 +29,8 @@ from zoo_autoregressive.image_model import (
     ImageConfig,
 )
 from zoo_autoregressive.incremental_decoding import Pass, RasterConv
-from zoo_autoregressive.layers import gate
-from zoo_core.plugin import ConfigError, Range
+from zoo_autoregressive.layers import class_weights, gate
+from zoo_core.plugin import ClassCounts, ConfigError, Range
 
 __all__ = ["MultiscalePixelCNN", "MultiscalePixelCNNConfig"]
 
@@ -78,7 +78,7 @@ class MultiscalePixelCNN(AutoregressiveImageModel):
 class GatedBlock(nn.Module):
     """One block of both stacks, of U units; `skip` says whether it has a skip connection."""
 
-    def __init__(self, U: int, classes: int | None, dropout: float, *, skip: bool) -> None:
+    def __init__(self, U: int, classes: ClassCounts, dropout: float, *, skip: bool) -> None:
         super().__init__()
         self.dropout = dropout
         self.v_conv = RasterConv(U, 2 * U, 2, 3, left=1)
@@ -87,7 +87,7 @@ class GatedBlock(nn.Module):
         self.out = nn.Conv2d(U, U, 1)
         self.v_skip = nn.Conv2d(U, 2 * U, 1, bias=False) if skip else None
         self.h_skip = nn.Conv2d(U, 2 * U, 1, bias=False) if skip else None
-        self.V = nn.Linear(classes, 4 * U, bias=False) if classes else None
+        self.V = class_weights(classes, 4 * U)
 
     def vertical(self, v: Tensor, skip: Tensor | None, run: Pass) -> Tensor:
         V_v, V_h = (0.0, 0.0) if self.V is None else self.V(run.e)[..., None, None].chunk(2, 1)

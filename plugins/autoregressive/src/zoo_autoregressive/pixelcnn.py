@@ -28,7 +28,13 @@ from zoo_autoregressive.image_model import (
     StackConfig,
 )
 from zoo_autoregressive.incremental_decoding import Pass, RasterConv
-from zoo_autoregressive.layers import ChannelMaskedConv, TypeAConv, add_class, channel_groups
+from zoo_autoregressive.layers import (
+    ChannelMaskedConv,
+    TypeAConv,
+    add_class,
+    channel_groups,
+    class_weights,
+)
 from zoo_core.plugin import Range
 
 __all__ = ["PixelCNN", "PixelCNNConfig"]
@@ -53,7 +59,7 @@ class PixelCNN(AutoregressiveImageModel):
         self.first = TypeAConv(C + COORDINATE_CHANNELS, U, c.kernel_size)
         g = channel_groups(U, C)
         self.here = ChannelMaskedConv(torch.arange(C), g, strict=True) if C > 1 else None
-        self.V = nn.Linear(c.classes, U, bias=False) if c.classes else None
+        self.V = class_weights(c.classes, U)
         self.blocks = nn.ModuleList(MaskedBlock(c) for _ in range(c.layers))
         self.head = ChannelGroupHead(U, c.head, C, c.levels)
 
@@ -81,7 +87,7 @@ class MaskedBlock(nn.Module):
         self.enter = ChannelMaskedConv(wide, narrow)
         self.mid = RasterConv(U, U, 2, 3, left=1, mask=narrow <= narrow[:, None])
         self.out = ChannelMaskedConv(narrow, wide)
-        self.V = nn.Linear(c.classes, U, bias=False) if c.classes else None
+        self.V = class_weights(c.classes, U)
 
     def forward(self, h: Tensor, run: Pass) -> Tensor:
         y = run.conv(self.mid, F.relu(self.enter(F.relu(h))))

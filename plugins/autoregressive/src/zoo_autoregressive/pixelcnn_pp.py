@@ -30,8 +30,8 @@ from zoo_autoregressive.image_model import (
     ImageConfig,
 )
 from zoo_autoregressive.incremental_decoding import Pass, RasterConv
-from zoo_autoregressive.layers import add_class
-from zoo_core.plugin import ConfigError, Range
+from zoo_autoregressive.layers import add_class, class_weights
+from zoo_core.plugin import ClassCounts, ConfigError, Range
 
 __all__ = ["PixelCNNPP", "PixelCNNPPConfig"]
 
@@ -85,7 +85,7 @@ class PixelCNNPP(AutoregressiveImageModel):
 class ResidualBlock(nn.Module):
     """One block of both stacks, of U units; `skip` says whether it has a skip connection."""
 
-    def __init__(self, U: int, classes: int | None, dropout: float, *, skip: bool) -> None:
+    def __init__(self, U: int, classes: ClassCounts, dropout: float, *, skip: bool) -> None:
         super().__init__()
         self.dropout = dropout
         self.v_in = RasterConv(2 * U, U, 2, 3, left=1)
@@ -95,8 +95,8 @@ class ResidualBlock(nn.Module):
         self.link = nn.Conv2d(2 * U, U, 1, bias=False)
         self.v_skip = nn.Conv2d(2 * U, U, 1, bias=False) if skip else None
         self.h_skip = nn.Conv2d(2 * U, U, 1, bias=False) if skip else None
-        self.V_v = nn.Linear(classes, 2 * U, bias=False) if classes else None
-        self.V_h = nn.Linear(classes, 2 * U, bias=False) if classes else None
+        self.V_v = class_weights(classes, 2 * U)
+        self.V_h = class_weights(classes, 2 * U)
 
     def vertical(self, v: Tensor, skip: Tensor | None, run: Pass) -> Tensor:
         y = run.conv(self.v_in, concat_elu(v))

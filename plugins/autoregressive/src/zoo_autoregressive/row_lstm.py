@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_autoregressive.incremental_decoding import Pass, RasterConv
-from zoo_autoregressive.layers import add_class
+from zoo_autoregressive.layers import add_class, class_weights
 from zoo_autoregressive.lstm import RowCell, row_scan
 from zoo_autoregressive.pixelrnn import PixelRNN, PixelRNNConfig
 
@@ -37,7 +37,7 @@ class RowLayer(nn.Module):
         self.K_is = RasterConv(2 * U, 4 * U, 1, 2, left=1)
         self.cell = RowCell(U)
         self.up = nn.Conv2d(U, 2 * U, 1)
-        self.V = nn.Linear(c.classes, 4 * U, bias=False) if c.classes else None
+        self.V = class_weights(c.classes, 4 * U)
 
     def forward(self, x: Tensor, run: Pass) -> Tensor:
         h = row_scan(self.cell, add_class(run.conv(self.K_is, x), self.V, run.e), run)

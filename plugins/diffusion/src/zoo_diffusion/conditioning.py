@@ -2,46 +2,58 @@
 
 Ho & Salimans, 2022, https://arxiv.org/abs/2207.12598: training replaces some labels by the label
 K, which stands for no class, so that one network learns the conditional and the unconditional
-output.
+output. Of several labels each has such a K; they are dropped together or one by one.
+
+Shapes: B batch, N labels.
 """
 
-import torch
-from torch import Tensor
+from typing import Literal
 
-from zoo_core.plugin import Condition, Rng, UsageError
+from torch import Tensor, nn
 
-__all__ = ["class_condition", "drop_condition", "network_label", "num_labels"]
+from zoo_core.plugin import Condition, Rng, UsageError, class_rows
 
+__all__ = ["DropLabels", "drop_condition", "embed_labels", "network_label"]
 
-def class_condition(classes: int | None, *, optional: bool = True) -> Condition:
-    """A class that may be left out if `optional`, or no condition."""
-    if classes is None:
-        return Condition()
-    return Condition("classes", classes=classes, optional=optional)
-
-
-def num_labels(condition: Condition) -> int:
-    """The rows of a label embedding: one a class, and one for no class if that is allowed."""
-    return 0 if condition.classes is None else condition.classes + int(condition.optional)
+DropLabels = Literal["together", "separately"]
+"""Which labels a row loses: all of them at once, or each by a draw of its own."""
 
 
 def network_label(condition: Condition, cond: Tensor | None, x: Tensor) -> Tensor | None:
-    """The network's labels (B,); None for a model without classes."""
-    if condition.classes is None or cond is not None:
-        return cond
-    return torch.full((len(x),), condition.classes, device=x.device)
+    """The network's labels, rows (B,) or (B, N) of its embedding; None without classes."""
+    if condition.kind == "none" or (cond is None and not condition.optional):
+        return None
+    cond = condition.null(len(x), x.device) if cond is None else cond
+    return cond if condition.kind == "classes" else class_rows(condition, cond)
+
+
+def embed_labels(table: nn.Embedding, label: Tensor) -> Tensor:
+    """The embedding (B, E) of one label (B,), or the sum of those of several (B, N)."""
+    e: Tensor = table(label)
+    return e if label.ndim == 1 else e.sum(1)
 
 
 def drop_condition(
-    condition: Condition, cond: Tensor | None, p_uncond: float, rng: Rng, step: int
+    condition: Condition,
+    cond: Tensor | None,
+    p_uncond: float,
+    rng: Rng,
+    step: int,
+    *,
+    labels: DropLabels = "together",
 ) -> Tensor | None:
-    """Labels (B,), each replaced by "no class" with probability `p_uncond` if that is allowed."""
-    if cond is None or not condition.optional or p_uncond == 0:
+    """Labels (B,) or (B, N), each replaced by "no class" with probability `p_uncond` where that
+    is allowed; of several, `labels` says whether by one draw for all or by a draw for each."""
+    optional = [slot.optional for slot in condition.slots]
+    if cond is None or p_uncond == 0 or not any(optional):
         return cond
-    if condition.classes is None:
+    if condition.kind not in ("classes", "group"):
         raise UsageError(
             f"p_uncond = {p_uncond} drops class labels; this model takes {condition}.",
             hint="p_uncond=0",
         )
-    dropped = rng.uniform(stream="drop", step=step) < p_uncond
-    return torch.where(dropped, condition.classes, cond)
+    if labels == "together":
+        u = rng.uniform(stream="drop", step=step)[:, None].expand(-1, len(optional))
+    else:
+        u = rng.uniform((len(optional),), stream="drop", step=step)
+    return condition.drop(cond, u < p_uncond)

@@ -12,8 +12,7 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from zoo_core.plugin import ConfigError, GenerativeModel, Range
-from zoo_diffusion.conditioning import class_condition, num_labels
+from zoo_core.plugin import ClassCounts, Condition, ConfigError, GenerativeModel, Range
 from zoo_diffusion.networks import MLPConfig, NetworkConfig, apply_network, build_network
 from zoo_diffusion.parameterization import at_time, to_x0
 from zoo_diffusion.quantization import make_event
@@ -40,7 +39,7 @@ class DDPMConfig:
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
     levels: Annotated[int, Range(2, 65536)] | None = None
-    classes: Annotated[int, Range(1, 65536)] | None = None
+    classes: ClassCounts = None
     optional: bool = True
     network: NetworkConfig = MLPConfig()
     prediction: Literal["epsilon", "v", "x0"] = "epsilon"
@@ -67,13 +66,13 @@ class DDPM(GenerativeModel):
 
     def __init__(self, config: DDPMConfig | None = None) -> None:
         c = config or DDPMConfig()
-        condition = class_condition(c.classes, optional=c.optional)
+        condition = Condition.from_classes(c.classes, optional=c.optional)
         super().__init__(c, make_event(c.shape, c.levels), condition)
         self.prediction, self.timesteps, self.variance = c.prediction, c.timesteps, c.variance
         self.schedule = Betas(_betas(c))
         inputs = c.shape[0] * (1 + 2 * len(c.fourier))
         self.network = build_network(
-            c.network, c.shape, inputs=inputs, num_labels=num_labels(self.condition)
+            c.network, c.shape, inputs=inputs, num_labels=self.condition.features
         )
 
     def predict(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:

@@ -17,12 +17,11 @@ from typing import Annotated, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import Batch, GenerativeModel, Loss, Range, Rng
+from zoo_core.plugin import Batch, ClassCounts, Condition, GenerativeModel, Loss, Range, Rng
 from zoo_diffusion.conditioning import (
-    class_condition,
+    DropLabels,
     drop_condition,
     network_label,
-    num_labels,
 )
 from zoo_diffusion.fourier_features import fourier_features
 from zoo_diffusion.networks import MLPConfig, NetworkConfig, build_network
@@ -44,7 +43,7 @@ class EDMConfig:
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
     levels: Annotated[int, Range(2, 65536)] | None = None
-    classes: Annotated[int, Range(1, 65536)] | None = None
+    classes: ClassCounts = None
     network: NetworkConfig = MLPConfig()
     sigma_min: Annotated[float, Range(0.0, 1.0, open=True)] = 0.002
     sigma_max: Annotated[float, Range(1.0, 1e5)] = 80.0
@@ -58,13 +57,15 @@ class EDM(GenerativeModel):
 
     def __init__(self, config: EDMConfig | None = None) -> None:
         c = config or EDMConfig()
-        super().__init__(c, make_event(c.shape, c.levels), class_condition(c.classes))
+        super().__init__(
+            c, make_event(c.shape, c.levels), Condition.from_classes(c.classes, optional=True)
+        )
         self.prediction: Prediction = "x0"
         self.t_min = 0.0
         self.schedule = Karras(c.sigma_min, c.sigma_max, c.rho)
         inputs = c.shape[0] * (1 + 2 * len(c.fourier))
         self.network = build_network(
-            c.network, c.shape, inputs=inputs, num_labels=num_labels(self.condition)
+            c.network, c.shape, inputs=inputs, num_labels=self.condition.features
         )
 
     def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -101,16 +102,20 @@ class Preconditioned(ContinuousTime, Protocol):
 class EDMLoss:
     """lambda(sigma) |D - x|^2 with log sigma ~ N(p_mean, p_std^2) (table 1).
 
-    Labels are dropped with probability `p_uncond`, for classifier-free guidance.
+    Labels are dropped with probability `p_uncond`, for classifier-free guidance; of several, all
+    at once or each by itself (`drop_labels`).
     """
 
     p_mean: Annotated[float, Range(-10, 10)] = -1.2
     p_std: Annotated[float, Range(0.01, 10)] = 1.2
     p_uncond: Annotated[float, Range(0, 1)] = 0.1
+    drop_labels: DropLabels = "together"
 
     def __call__(self, model: Preconditioned, batch: Batch, rng: Rng, step: int) -> Loss:
         x = model.event.to_network(batch[0], torch.float32)
-        cond = drop_condition(model.condition, batch[1], self.p_uncond, rng, step)
+        cond = drop_condition(
+            model.condition, batch[1], self.p_uncond, rng, step, labels=self.drop_labels
+        )
         log_sigma = self.p_mean + self.p_std * rng.normal(stream="sigma", step=step)
         sigma = append_dims(log_sigma.exp(), x)
         eps = rng.normal(x.shape[1:], stream="eps", step=step)

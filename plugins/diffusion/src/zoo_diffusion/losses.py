@@ -15,7 +15,7 @@ from torch import Tensor
 
 from zoo_core.plugin import Batch, Denoiser, Loss, Range, Rng
 from zoo_diffusion import vlb
-from zoo_diffusion.conditioning import drop_condition
+from zoo_diffusion.conditioning import DropLabels, drop_condition
 from zoo_diffusion.parameterization import Predictor, convert
 from zoo_diffusion.schedules import time_at
 from zoo_diffusion.timesteps import ContinuousTime, DiscreteTime, earliest_time, stratified
@@ -27,13 +27,15 @@ __all__ = ["ContinuousVLBLoss", "SimpleLoss", "VLBLoss"]
 class SimpleLoss:
     """The unweighted error of the network's output at uniform times (Ho et al., 2020, eq. 14).
 
-    Labels are dropped with probability `p_uncond`, for classifier-free guidance.
+    Labels are dropped with probability `p_uncond`, for classifier-free guidance; of several, all
+    at once or each by itself (`drop_labels`).
     """
 
     p_uncond: Annotated[float, Range(0, 1)] = 0.1
+    drop_labels: DropLabels = "together"
 
     def __call__(self, model: Predictor, batch: Batch, rng: Rng, step: int) -> Loss:
-        x, cond, eps = _inputs(model, batch, rng, step, self.p_uncond)
+        x, cond, eps = _inputs(self, model, batch, rng, step)
         t = _uniform_time(model, stratified(rng, stream="t", step=step))
         z, alpha, sigma = vlb.add_noise(model, x, t, eps)
         m_hat = model.predict(z, t, cond)
@@ -48,13 +50,15 @@ class SimpleLoss:
 class VLBLoss:
     """The negative variational bound of a chain of T steps, estimated from one step an example.
 
-    Labels are dropped with probability `p_uncond`, for classifier-free guidance.
+    Labels are dropped with probability `p_uncond`, for classifier-free guidance; of several, all
+    at once or each by itself (`drop_labels`).
     """
 
     p_uncond: Annotated[float, Range(0, 1)] = 0.1
+    drop_labels: DropLabels = "together"
 
     def __call__(self, model: DiscreteTime, batch: Batch, rng: Rng, step: int) -> Loss:
-        x, cond, eps = _inputs(model, batch, rng, step, self.p_uncond)
+        x, cond, eps = _inputs(self, model, batch, rng, step)
         T = model.timesteps
         i, weight = vlb.sample_steps(model, stratified(rng, stream="t", step=step), first=1)
         z, _, _ = vlb.add_noise(model, x, i.double() / T, eps)
@@ -71,13 +75,15 @@ class VLBLoss:
 class ContinuousVLBLoss:
     """The negative variational bound in continuous time, at log-SNRs drawn uniformly.
 
-    All log-SNRs then have the same weight. Labels are dropped with probability `p_uncond`.
+    All log-SNRs then have the same weight. Labels are dropped with probability `p_uncond`; of
+    several, all at once or each by itself (`drop_labels`).
     """
 
     p_uncond: Annotated[float, Range(0, 1)] = 0.1
+    drop_labels: DropLabels = "together"
 
     def __call__(self, model: ContinuousTime, batch: Batch, rng: Rng, step: int) -> Loss:
-        x, cond, eps = _inputs(model, batch, rng, step, self.p_uncond)
+        x, cond, eps = _inputs(self, model, batch, rng, step)
         t0 = vlb.decoder_time(model.schedule, model.event, model.t_min)
         ends = vlb.log_snr_range(model.schedule, t0, x.device)
         u = stratified(rng, stream="t", step=step)
@@ -90,12 +96,19 @@ class ContinuousVLBLoss:
 
 
 def _inputs(
-    model: Denoiser, batch: Batch, rng: Rng, step: int, p_uncond: float
+    loss: SimpleLoss | VLBLoss | ContinuousVLBLoss,
+    model: Denoiser,
+    batch: Batch,
+    rng: Rng,
+    step: int,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Events in the network's range, labels with some dropped, and noise."""
     x = model.event.to_network(batch[0], torch.float32)
     eps = rng.normal(x.shape[1:], stream="eps", step=step).to(x.dtype)
-    return x, drop_condition(model.condition, batch[1], p_uncond, rng, step), eps
+    cond = drop_condition(
+        model.condition, batch[1], loss.p_uncond, rng, step, labels=loss.drop_labels
+    )
+    return x, cond, eps
 
 
 def _uniform_time(model: Denoiser, u: Tensor) -> Tensor:

@@ -21,8 +21,17 @@ from typing import Annotated, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from zoo_core.plugin import Batch, ConfigError, GenerativeModel, Loss, Range, Rng
-from zoo_diffusion.conditioning import class_condition, drop_condition, num_labels
+from zoo_core.plugin import (
+    Batch,
+    ClassCounts,
+    Condition,
+    ConfigError,
+    GenerativeModel,
+    Loss,
+    Range,
+    Rng,
+)
+from zoo_diffusion.conditioning import DropLabels, drop_condition
 from zoo_diffusion.networks import MLPConfig, NetworkConfig, apply_network, build_network
 from zoo_diffusion.parameterization import append_dims, at_time, convert, to_x0
 from zoo_diffusion.quantization import make_event
@@ -45,7 +54,7 @@ class VDMConfig:
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
     levels: Annotated[int, Range(2, 65536)] | None = None
-    classes: Annotated[int, Range(1, 65536)] | None = None
+    classes: ClassCounts = None
     network: NetworkConfig = MLPConfig()
     prediction: Literal["epsilon", "v", "x0"] = "v"
     gamma_min: Annotated[float, Range(-30, 30)] = -13.3
@@ -119,7 +128,9 @@ class VDM(GenerativeModel):
 
     def __init__(self, config: VDMConfig | None = None) -> None:
         c = config or VDMConfig()
-        super().__init__(c, make_event(c.shape, c.levels), class_condition(c.classes))
+        super().__init__(
+            c, make_event(c.shape, c.levels), Condition.from_classes(c.classes, optional=True)
+        )
         self.prediction = c.prediction
         self.t_min = 0.0
         self.schedule: LearnedLogSNR | LogSNR = (
@@ -129,7 +140,7 @@ class VDM(GenerativeModel):
         )
         inputs = c.shape[0] * (1 + 2 * len(c.fourier))
         self.network = build_network(
-            c.network, c.shape, inputs=inputs, num_labels=num_labels(self.condition)
+            c.network, c.shape, inputs=inputs, num_labels=self.condition.features
         )
 
     def predict(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -169,14 +180,18 @@ class VDMLoss:
 
     The parameters of the schedule minimize the square of the same estimate: their gradient at each
     example is multiplied by twice that example's loss in the backward pass. Labels are dropped
-    with probability `p_uncond`, for classifier-free guidance.
+    with probability `p_uncond`, for classifier-free guidance; of several, all at once or each by
+    itself (`drop_labels`).
     """
 
     p_uncond: Annotated[float, Range(0, 1)] = 0.1
+    drop_labels: DropLabels = "together"
 
     def __call__(self, model: VDM, batch: Batch, rng: Rng, step: int) -> Loss:
         x, cond = model.event.to_network(batch[0], model.dtype), batch[1]
-        cond = drop_condition(model.condition, cond, self.p_uncond, rng, step)
+        cond = drop_condition(
+            model.condition, cond, self.p_uncond, rng, step, labels=self.drop_labels
+        )
         gamma, slope = self._gamma_and_slope(model, stratified(rng, stream="t", step=step))
         factors: list[Tensor] = []
         if gamma.requires_grad:

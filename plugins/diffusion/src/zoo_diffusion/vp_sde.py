@@ -13,8 +13,7 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from zoo_core.plugin import GenerativeModel, Range
-from zoo_diffusion.conditioning import class_condition, num_labels
+from zoo_core.plugin import ClassCounts, Condition, GenerativeModel, Range
 from zoo_diffusion.networks import MLPConfig, NetworkConfig, apply_network, build_network
 from zoo_diffusion.parameterization import at_time, to_x0
 from zoo_diffusion.quantization import make_event
@@ -33,7 +32,7 @@ class VPSDEConfig:
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
     levels: Annotated[int, Range(2, 65536)] | None = None
-    classes: Annotated[int, Range(1, 65536)] | None = None
+    classes: ClassCounts = None
     network: NetworkConfig = MLPConfig()
     prediction: Literal["epsilon", "v", "score"] = "epsilon"
     beta_min: Annotated[float, Range(0.0, 1000.0, open=True)] = 0.1
@@ -47,12 +46,14 @@ class VPSDE(GenerativeModel):
 
     def __init__(self, config: VPSDEConfig | None = None) -> None:
         c = config or VPSDEConfig()
-        super().__init__(c, make_event(c.shape, c.levels), class_condition(c.classes))
+        super().__init__(
+            c, make_event(c.shape, c.levels), Condition.from_classes(c.classes, optional=True)
+        )
         self.prediction, self.t_min = c.prediction, c.t_min
         self.schedule = VP(c.beta_min, c.beta_max)
         inputs = c.shape[0] * (1 + 2 * len(c.fourier))
         self.network = build_network(
-            c.network, c.shape, inputs=inputs, num_labels=num_labels(self.condition)
+            c.network, c.shape, inputs=inputs, num_labels=self.condition.features
         )
 
     def predict(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:

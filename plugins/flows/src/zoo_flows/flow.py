@@ -19,6 +19,7 @@ from torch import Tensor
 
 from zoo_core.plugin import (
     Batch,
+    ClassCounts,
     Condition,
     ConfigError,
     GenerativeModel,
@@ -28,8 +29,8 @@ from zoo_core.plugin import (
     Rng,
     ZooWarning,
     check_finite,
+    condition_features,
     evaluating,
-    one_hot,
 )
 from zoo_flows.bijections import InvertibleLayer
 from zoo_flows.dequantization import dequantizer
@@ -51,8 +52,8 @@ class FlowConfig:
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (2,)
     """Of events x: [D] for vectors, [C, H, W] for images."""
     levels: Annotated[int, Range(2, 65536)] | None = None
-    classes: Annotated[int, Range(1, 65536)] | None = None
-    """Number of classes that the flow is conditioned on, given as cond."""
+    classes: ClassCounts = None
+    """Number of classes that the flow is conditioned on, given as cond, or of several labels."""
     vector: Annotated[int, Range(1, 65536)] | None = None
     """The flow is conditioned on a vector of this length, given as cond; shape is that of x."""
     preprocess: Preprocess = Preprocess()
@@ -69,7 +70,7 @@ class Flow(GenerativeModel, ABC):
             raise ConfigError(f"shape = {c.shape}; it must be (D,) or (C, H, W).")
         event = event_of(c.shape, c.levels, c.preprocess)
         super().__init__(c, event, _condition(c.classes, c.vector))
-        self.context_features = c.classes or c.vector or 0
+        self.context_features = self.condition.features
         self.dequantizer = dequantizer(self.event, c.preprocess)
         self.preprocess = preprocessing(self.event, c.preprocess)
 
@@ -143,17 +144,13 @@ class Flow(GenerativeModel, ABC):
         return Normal.standard(batch, self.event.dims, like=like)
 
     def _context(self, cond: Tensor | None) -> Tensor | None:
-        """h (B, E): the class as one-hot, or the vector."""
-        if cond is None:
-            return None
-        if self.condition.classes is not None:
-            return one_hot(cond, self.condition.classes, self.dtype)
-        return cond.to(self.dtype)
+        """h (B, E): one-hot classes, or the vector."""
+        return condition_features(self.condition, cond, self.dtype)
 
 
-def _condition(classes: int | None, vector: int | None) -> Condition | None:
+def _condition(classes: ClassCounts, vector: int | None) -> Condition:
     if classes and vector:
         raise ConfigError(f"classes = {classes} and vector = {vector}; set one of them.")
     if vector:
         return Condition("vector", shape=(vector,))
-    return Condition("classes", classes) if classes else None
+    return Condition.from_classes(classes)

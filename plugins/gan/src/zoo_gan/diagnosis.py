@@ -15,7 +15,7 @@ Measured on at most 256 events of the validation split and as many samples, in e
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import Diagnosis, GenerativeModel, Rng, Split, take
+from zoo_core.plugin import Condition, Diagnosis, GenerativeModel, Rng, Split, take
 from zoo_gan.model import Adversaries
 
 __all__ = ["diagnose", "diversity", "warning"]
@@ -37,7 +37,7 @@ def diagnose(model: Adversaries, split: Split) -> Diagnosis:
     rng = Rng(0, n, scope="diagnosis/").to(real.device)
     fake = model.generator(model.prior(n, cond).sample(rng, stream="z"), cond)
     r, f = (model.discriminator(v, cond).float() for v in (real, fake))
-    y = None if split.y is None else split.y[rows]
+    y = _modes(model.condition, split, rows)
     values = {
         "real": float(r.mean()),
         "fake": float(f.mean()),
@@ -45,6 +45,14 @@ def diagnose(model: Adversaries, split: Split) -> Diagnosis:
         **diversity(real.flatten(1).float(), fake.flatten(1).float(), y),
     }
     return Diagnosis(values, warning(values))
+
+
+def _modes(condition: Condition, split: Split, rows: Tensor) -> Tensor | None:
+    """The class of each row, or the number of its combination of labels; None without labels."""
+    if split.y is None or (condition.kind == "none" and split.y.ndim != 1):
+        return None
+    y: Tensor = split.y[rows]
+    return condition.cell(y)
 
 
 def diversity(real: Tensor, fake: Tensor, y: Tensor | None) -> dict[str, float]:

@@ -8,6 +8,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from zoo_core.plugin import Condition, embed_classes
+
 __all__ = [
     "LEAKY_SLOPE",
     "ConditionalGenerator",
@@ -24,43 +26,53 @@ _EMBEDDING = 32
 
 
 class ConditionalGenerator(nn.Module):
-    """A network from vectors (B, L + E) to events; a class embedding is concatenated to z."""
+    """A network from vectors (B, L + E) to events; a class embedding, or the sum of those
+    of several labels, is concatenated to z."""
 
-    def __init__(self, body: nn.Module, classes: int | None = None) -> None:
+    def __init__(self, body: nn.Module, condition: Condition | None = None) -> None:
         super().__init__()
-        self.body = body
-        self.embedding = nn.Embedding(classes, _EMBEDDING) if classes else None
+        self.body, self.condition = body, condition or Condition()
+        self.embedding = class_table(self.condition, _EMBEDDING)
 
     def forward(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         if self.embedding is not None:
-            z = torch.cat((z, self.embedding(cond)), 1)
+            assert cond is not None  # the drivers see to it
+            z = torch.cat((z, embed_classes(self.embedding, self.condition, cond)), 1)
         x: Tensor = self.body(z)
         return x
 
 
-def input_width(latent: int, classes: int | None) -> int:
+def class_table(condition: Condition, size: int) -> nn.Embedding | None:
+    """Embeddings of every class of every label; None without classes."""
+    return nn.Embedding(condition.features, size) if condition.features else None
+
+
+def input_width(latent: int, condition: Condition) -> int:
     """Width L + E of what `ConditionalGenerator` feeds its body."""
-    return latent + (_EMBEDDING if classes else 0)
+    return latent + (_EMBEDDING if condition.features else 0)
 
 
 class ProjectionDiscriminator(nn.Module):
-    """Scores w.h + e_c.h / sqrt(F) of a network's features h (B, F), with class embeddings e_c.
+    """Scores w.h + e_c.h / sqrt(F) of a network's features h (B, F), with class
+    embeddings e_c; those of several labels are added.
 
     cGANs with Projection Discriminator (Miyato & Koyama, 2018), eq. 3,
     https://arxiv.org/abs/1802.05637.
     """
 
-    def __init__(self, body: nn.Module, features: int, classes: int | None = None) -> None:
+    def __init__(self, body: nn.Module, features: int, condition: Condition | None = None) -> None:
         super().__init__()
-        self.body = body
+        self.body, self.condition = body, condition or Condition()
         self.head = nn.Linear(features, 1)
-        self.embedding = nn.Embedding(classes, features) if classes else None
+        self.embedding = class_table(self.condition, features)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         h: Tensor = self.body(x)
         score: Tensor = self.head(h).squeeze(1)
         if self.embedding is not None:
-            score = score + (self.embedding(cond) * h).sum(1) / math.sqrt(h.shape[1])
+            assert cond is not None
+            e = embed_classes(self.embedding, self.condition, cond)
+            score = score + (e * h).sum(1) / math.sqrt(h.shape[1])
         return score
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from zoo_core.plugin import (
     Batch,
+    ClassCounts,
     Condition,
     ConfigError,
     Distribution,
@@ -74,9 +75,9 @@ class AdversarialModel(GenerativeModel):
     discriminator: nn.Module | None
 
     def __init__(
-        self, config: Any, event: Event, *, latent: int, classes: int | None = None
+        self, config: Any, event: Event, *, latent: int, classes: ClassCounts = None
     ) -> None:
-        super().__init__(config, event, Condition("classes", classes) if classes else None)
+        super().__init__(config, event, Condition.from_classes(classes))
         self._latent = latent
 
     def prior(self, batch: int, cond: Tensor | None = None) -> Normal:

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_core.plugin import ConfigError, Range
+from zoo_core.plugin import ClassCounts, ConfigError, Range
 from zoo_gan.layers import (
     LEAKY_SLOPE,
     ConditionalGenerator,
@@ -55,7 +55,7 @@ class R3GANConfig:
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (1, 28, 28)
     levels: Annotated[int, Range(2, 65536)] | None = None
-    classes: Annotated[int, Range(1, 65536)] | None = None
+    classes: ClassCounts = None
     latent: Annotated[int, Range(1, 4096)] = 64
     widths: Annotated[tuple[int, ...], Range(1, 4096)] = (64, 32)
     blocks: Annotated[int, Range(1, 16)] = 1
@@ -78,14 +78,14 @@ class R3GAN(AdversarialModel):
     def __init__(self, config: R3GANConfig | None = None) -> None:
         c = config or R3GANConfig()
         super().__init__(c, event_of(c.shape, c.levels), latent=c.latent, classes=c.classes)
-        inputs = input_width(c.latent, c.classes)
+        inputs = input_width(c.latent, self.condition)
         dense = c.dense or len(c.shape) == 1
         g = _dense_generator(c, inputs) if dense else _conv_generator(c, inputs)
         d = _dense_discriminator(c) if dense else _conv_discriminator(c)
         if c.squash:
             g.append(nn.Tanh())
-        self.generator = ConditionalGenerator(g, c.classes)
-        self.discriminator = ProjectionDiscriminator(d, c.widths[0], c.classes)
+        self.generator = ConditionalGenerator(g, self.condition)
+        self.discriminator = ProjectionDiscriminator(d, c.widths[0], self.condition)
         channels_last(self)
 
 

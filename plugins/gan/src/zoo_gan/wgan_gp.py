@@ -18,7 +18,7 @@ from typing import Annotated
 
 from torch import nn
 
-from zoo_core.plugin import ConfigError, Range
+from zoo_core.plugin import ClassCounts, ConfigError, Range
 from zoo_gan.layers import (
     LEAKY_SLOPE,
     ConditionalGenerator,
@@ -44,7 +44,7 @@ class WGANGPConfig:
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (1, 28, 28)
     levels: Annotated[int, Range(2, 65536)] | None = None
-    classes: Annotated[int, Range(1, 65536)] | None = None
+    classes: ClassCounts = None
     latent: Annotated[int, Range(1, 4096)] = 128
     width: Annotated[int, Range(1, 4096)] = 64
     layers: Annotated[int, Range(1, 16)] = 3
@@ -60,13 +60,13 @@ class WGANGP(AdversarialModel):
     def __init__(self, config: WGANGPConfig | None = None) -> None:
         c = config or WGANGPConfig()
         super().__init__(c, event_of(c.shape, c.levels), latent=c.latent, classes=c.classes)
-        inputs = input_width(c.latent, c.classes)
+        inputs = input_width(c.latent, self.condition)
         if c.dense or len(c.shape) == 1:
             g, d, features = _dense_generator(c, inputs), _dense_discriminator(c), c.width
         else:
             g, d, features = _conv_generator(c, inputs), _conv_discriminator(c), prod(_coarsest(c))
-        self.generator = ConditionalGenerator(g, c.classes)
-        self.discriminator = ProjectionDiscriminator(d, features, c.classes)
+        self.generator = ConditionalGenerator(g, self.condition)
+        self.discriminator = ProjectionDiscriminator(d, features, self.condition)
         channels_last(self)
 
 

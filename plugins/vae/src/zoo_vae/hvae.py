@@ -27,6 +27,7 @@ from torch import Size, Tensor, nn
 from torch.nn import functional as F
 
 from zoo_core.plugin import (
+    ClassCounts,
     Condition,
     ConfigError,
     Distribution,
@@ -37,8 +38,7 @@ from zoo_core.plugin import (
     Product,
     Range,
     Rng,
-    one_hot,
-    rescale_levels,
+    condition_features,
 )
 from zoo_vae.hierarchical_latents import (
     ChooseValue,
@@ -62,7 +62,7 @@ class HVAEConfig:
 
     shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
     levels: Annotated[int, Range(2, 65536)] = 2
-    classes: Annotated[int, Range(1, 65536)] | None = None
+    classes: ClassCounts = None
     likelihood: DecoderLikelihood = "bernoulli"
     channels: Annotated[tuple[int, ...], Range(1, 4096)] = (32, 64)
     blocks: Annotated[tuple[int, ...], Range(0, 64)] = (1, 2)
@@ -134,7 +134,7 @@ class HVAE(GenerativeModel):
     def __init__(self, config: HVAEConfig | None = None) -> None:
         c = config or HVAEConfig()
         event = Event(c.shape, levels=c.levels)
-        super().__init__(c, event, Condition("classes", c.classes) if c.classes else None)
+        super().__init__(c, event, Condition.from_classes(c.classes))
         C, U, L = c.shape[0], c.channels, c.latent
         strides = c.strides or (2,) * len(U)
         resolutions = _resolutions(c.shape, strides)
@@ -162,8 +162,8 @@ class HVAE(GenerativeModel):
         )
         self.finest = strides[0]
         self.out = nn.Conv2d(U[0], self.finest**2 * self.head.features, 3, padding=1)
-        self.class_below = nn.Linear(c.classes, U[0], bias=False) if c.classes else None
-        self.class_above = nn.Linear(c.classes, U[-1], bias=False) if c.classes else None
+        self.class_below = _class_weights(self.condition, U[0])
+        self.class_above = _class_weights(self.condition, U[-1])
 
     @property
     def top_down_blocks(self) -> list[TopDownBlock]:
@@ -190,11 +190,11 @@ class HVAE(GenerativeModel):
 
     def bottom_up(self, x: Tensor, cond: Tensor | None = None) -> list[Tensor]:
         """Features d of x at each resolution, finest first: (B, U, h, w)."""
-        d, features = rescale_levels(x, self.config.levels, self.dtype), []
+        d, features = self.event.to_network(x, self.dtype), []
         for i, (down, block) in enumerate(zip(self.down, self.rise, strict=True)):
             d = down(d)
             if i == 0 and self.class_below is not None:
-                d = d + self.class_below(self._one_hot(cond))[:, :, None, None]
+                d = d + self.class_below(self._class_features(cond))[:, :, None, None]
             d = block(d)
             features.append(d)
         return features
@@ -203,7 +203,7 @@ class HVAE(GenerativeModel):
         """The learned constant state h above the first group."""
         h = self.top.expand(batch, -1, -1, -1)
         if self.class_above is not None:
-            h = h + self.class_above(self._one_hot(cond))[:, :, None, None]
+            h = h + self.class_above(self._class_features(cond))[:, :, None, None]
         return h
 
     def upsample(self, h: Tensor, coarse: int, fine: int) -> Tensor:
@@ -218,8 +218,8 @@ class HVAE(GenerativeModel):
         """p(x|z) from the state below the last group."""
         return self.head(F.pixel_shuffle(self.out(F.silu(h)), self.finest))
 
-    def _one_hot(self, cond: Tensor | None) -> Tensor | None:
-        return one_hot(cond, self.config.classes, self.dtype)
+    def _class_features(self, cond: Tensor | None) -> Tensor | None:
+        return condition_features(self.condition, cond, self.dtype)
 
 
 class TopDownDistribution(HierarchicalLatents):
@@ -286,3 +286,10 @@ def _same_conv(channels: int, resolution: Size) -> nn.Conv2d:
     """A convolution that keeps the shape: 3 x 3, or 1 x 1 for a single position."""
     kernel = 1 if resolution.numel() == 1 else 3
     return nn.Conv2d(channels, channels, kernel, padding=kernel // 2)
+
+
+def _class_weights(condition: Condition, outputs: int) -> nn.Linear | None:
+    """V of the term V e that classes add to features; None without classes."""
+    if not condition.features:
+        return None
+    return nn.Linear(condition.features, outputs, bias=False)

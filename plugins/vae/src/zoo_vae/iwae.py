@@ -20,6 +20,7 @@ from typing import Annotated, cast
 from torch import Size, Tensor, nn
 
 from zoo_core.plugin import (
+    ClassCounts,
     Condition,
     ConfigError,
     Distribution,
@@ -28,7 +29,7 @@ from zoo_core.plugin import (
     Normal,
     Range,
     Rng,
-    one_hot,
+    condition_features,
     rescale_levels,
 )
 from zoo_vae.hierarchical_latents import (
@@ -61,7 +62,7 @@ class IWAEConfig:
 
     shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
     levels: Annotated[int, Range(2, 65536)] = 2
-    classes: Annotated[int, Range(1, 65536)] | None = None
+    classes: ClassCounts = None
     likelihood: DecoderLikelihood = "bernoulli"
     latent: Annotated[tuple[int, ...], Range(1, 65536)] = (100, 50)
     hidden: Annotated[tuple[int, ...], Range(1, 65536)] = (200, 100)
@@ -80,7 +81,7 @@ class ImportanceWeightedAutoencoder(GenerativeModel):
     def __init__(self, config: IWAEConfig | None = None) -> None:
         c = config or IWAEConfig()
         event = Event(c.shape, levels=c.levels)
-        super().__init__(c, event, Condition("classes", c.classes) if c.classes else None)
+        super().__init__(c, event, Condition.from_classes(c.classes))
         self.head = LikelihoodHead(event, c.likelihood)
         self.shapes = [Size((n,)) for n in c.latent]
         inputs = (event.dims, *c.latent[:-1])
@@ -93,13 +94,12 @@ class ImportanceWeightedAutoencoder(GenerativeModel):
         )
 
     def _net(self, inputs: int, hidden: int, outputs: int) -> ConditionalMLP:
-        c = self.config
         widths = (inputs, hidden, hidden, outputs)
-        return ConditionalMLP(widths, classes=c.classes, act=nn.Tanh)
+        return ConditionalMLP(widths, classes=self.condition.features, act=nn.Tanh)
 
     def prior(self, batch: int, cond: Tensor | None = None) -> "MarkovChain":
         """p(z) over flat latents (B, Z), from the last group to the first."""
-        e, last = self._one_hot(cond), len(self.shapes) - 1
+        e, last = self._class_features(cond), len(self.shapes) - 1
         transitions = [_transition(net, e) for net in reversed(_nets(self.down)[1:])]
         like = _nets(self.down)[0].like
         first = Normal.standard(batch, *self.shapes[-1], like=like)
@@ -107,7 +107,7 @@ class ImportanceWeightedAutoencoder(GenerativeModel):
 
     def encode(self, x: Tensor, cond: Tensor | None = None) -> "MarkovChain":
         """q(z|x) over flat latents (B, Z) for x (B, C, H, W), from the first group to the last."""
-        e = self._one_hot(cond)
+        e = self._class_features(cond)
         first, *transitions = (_transition(net, e) for net in _nets(self.up))
         v = rescale_levels(x.flatten(1), self.config.levels, self.dtype)
         return MarkovChain(self.shapes, first(v), transitions, order=range(len(self.shapes)))
@@ -115,7 +115,7 @@ class ImportanceWeightedAutoencoder(GenerativeModel):
     def decode(self, z: Tensor, cond: Tensor | None = None) -> Distribution:
         """p(x|z) = p(x|z_1) over (B, C, H, W), for z (B, Z)."""
         z_1 = split_groups(z, self.shapes)[0]
-        h = self.down[0](z_1, self._one_hot(cond))
+        h = self.down[0](z_1, self._class_features(cond))
         return self.head(h.unflatten(1, (-1, *self.event.shape[1:])))
 
     def sample_rows(self, rng: Rng, cond: Tensor | None = None) -> Tensor:
@@ -123,8 +123,8 @@ class ImportanceWeightedAutoencoder(GenerativeModel):
         z = self.prior(len(rng), cond).sample(rng, stream="z")
         return self.decode(z, cond).sample(rng, stream="x")
 
-    def _one_hot(self, cond: Tensor | None) -> Tensor | None:
-        return one_hot(cond, self.config.classes, self.dtype)
+    def _class_features(self, cond: Tensor | None) -> Tensor | None:
+        return condition_features(self.condition, cond, self.dtype)
 
 
 class MarkovChain(HierarchicalLatents):

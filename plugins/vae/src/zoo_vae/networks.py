@@ -51,7 +51,7 @@ class ConditionalMLP(nn.Module):
         self,
         widths: Sequence[int],
         *,
-        classes: int | None = None,
+        classes: int = 0,
         act: type[nn.Module] = nn.SiLU,
         dropout: float = 0.0,
     ) -> None:
@@ -86,7 +86,7 @@ class ImageEncoder(nn.Module):
         hidden: Sequence[int],
         outputs: int,
         *,
-        classes: int | None = None,
+        classes: int = 0,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class ImageDecoder(nn.Module):
         latent: int,
         likelihood: DecoderLikelihood,
         *,
-        classes: int | None = None,
+        classes: int = 0,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()

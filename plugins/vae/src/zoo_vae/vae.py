@@ -19,6 +19,7 @@ from typing import Annotated
 from torch import Tensor
 
 from zoo_core.plugin import (
+    ClassCounts,
     Condition,
     Distribution,
     Event,
@@ -26,7 +27,7 @@ from zoo_core.plugin import (
     Normal,
     Range,
     Rng,
-    one_hot,
+    condition_features,
 )
 from zoo_vae.networks import (
     DecoderLikelihood,
@@ -49,7 +50,7 @@ class VAEConfig:
 
     shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
     levels: Annotated[int, Range(2, 65536)] = 2
-    classes: Annotated[int, Range(1, 65536)] | None = None
+    classes: ClassCounts = None
     likelihood: DecoderLikelihood = "bernoulli"
     latent: Annotated[int, Range(1, 65536)] = 50
     hidden: Annotated[tuple[int, ...], Range(1, 65536)] = (500, 500)
@@ -67,9 +68,14 @@ class VAE(GenerativeModel):
     def __init__(self, config: VAEConfig | None = None) -> None:
         c = config or VAEConfig()
         event = Event(c.shape, levels=c.levels)
-        super().__init__(c, event, Condition("classes", c.classes) if c.classes else None)
+        super().__init__(c, event, Condition.from_classes(c.classes))
         self.encoder = ImageEncoder(
-            event, c.channels, c.hidden, 2 * c.latent, classes=c.classes, dropout=c.dropout
+            event,
+            c.channels,
+            c.hidden,
+            2 * c.latent,
+            classes=self.condition.features,
+            dropout=c.dropout,
         )
         self.decoder = ImageDecoder(
             event,
@@ -77,7 +83,7 @@ class VAE(GenerativeModel):
             c.hidden[::-1],
             c.latent,
             c.likelihood,
-            classes=c.classes,
+            classes=self.condition.features,
             dropout=c.dropout,
         )
 
@@ -87,12 +93,12 @@ class VAE(GenerativeModel):
 
     def encode(self, x: Tensor, cond: Tensor | None = None) -> Normal:
         """q(z|x) over (B, Z), for x (B, C, H, W)."""
-        mean, log_std = to_float32(self.encoder(x, self._one_hot(cond))).chunk(2, 1)
+        mean, log_std = to_float32(self.encoder(x, self._class_features(cond))).chunk(2, 1)
         return Normal(mean, clamp_log_std(log_std))
 
     def decode(self, z: Tensor, cond: Tensor | None = None) -> Distribution:
         """p(x|z) over (B, C, H, W), for z (B, Z)."""
-        p: Distribution = self.decoder(z, self._one_hot(cond))
+        p: Distribution = self.decoder(z, self._class_features(cond))
         return p
 
     def sample_rows(self, rng: Rng, cond: Tensor | None = None) -> Tensor:
@@ -100,5 +106,5 @@ class VAE(GenerativeModel):
         z = self.prior(len(rng), cond).sample(rng, stream="z")
         return self.decode(z, cond).sample(rng, stream="x")
 
-    def _one_hot(self, cond: Tensor | None) -> Tensor | None:
-        return one_hot(cond, self.config.classes, self.dtype)
+    def _class_features(self, cond: Tensor | None) -> Tensor | None:
+        return condition_features(self.condition, cond, self.dtype)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_core.plugin import Range
+from zoo_diffusion.conditioning import embed_labels
 from zoo_diffusion.networks.embedding import SinusoidalEmbedding, TimestepEmbedding
 
 __all__ = ["MLP", "MLPConfig"]
@@ -84,10 +85,10 @@ class MLP(nn.Module):
         return block
 
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
-        """x (B, C, ...), time (B,), label (B,) int64 -> (B, *S)."""
+        """x (B, C, ...), time (B,), label (B,) or (B, N) int64 -> (B, *S)."""
         e = self.time(self.embedding(time).to(x.dtype))
         if self.label is not None and label is not None:
-            e = e + self.label(label)
+            e = e + embed_labels(self.label, label)
         e, h = F.silu(e), self.first(x.flatten(1))
         for block in self.blocks:
             h = block(h, e)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_core.plugin import ConfigError
+from zoo_diffusion.conditioning import embed_labels
 from zoo_diffusion.networks.blocks import group_norm, silu
 from zoo_diffusion.networks.embedding import (
     RandomFourierFeatures,
@@ -58,7 +59,7 @@ class UNet(nn.Module):
                 p.data = p.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
-        """x (B, inputs, H, W), time (B,), label (B,) int64 -> (B, C, H, W)."""
+        """x (B, inputs, H, W), time (B,), label (B,) or (B, N) int64 -> (B, C, H, W)."""
         e = self._embedded(time, label, x.dtype)
         image = (2 * x - 1 if self.config.center else x).contiguous(
             memory_format=torch.channels_last
@@ -81,7 +82,7 @@ class UNet(nn.Module):
         e = self.time_proj(time.long() if self.config.time == "learned" else time)
         e = self.time_embedding(e.to(dtype))
         if self.class_embedding is not None and label is not None:
-            e = e + self.class_embedding(label)
+            e = e + embed_labels(self.class_embedding, label)
         return F.silu(e)
 
 

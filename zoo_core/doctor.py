@@ -10,10 +10,10 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo_core.catalog.plugins import installed_version
 from zoo_core.catalog.registry import Entry, current
 from zoo_core.catalog.specs import Check, HealthCheck, import_target
 from zoo_core.child import environment
@@ -79,7 +79,7 @@ def _fixed(entry: Entry[HealthCheck]) -> Check:
 def python() -> Check:
     """The interpreter and the machine."""
     message = (
-        f"{platform.python_version()} ({sys.executable}), {platform.system()} "
+        f"{platform.pythoninstalled_version()} ({sys.executable}), {platform.system()} "
         f"{platform.machine()}, {os.cpu_count()} processors"
     )
     return Check("ok", message)
@@ -111,7 +111,7 @@ def torch() -> Check:
 
 def triton() -> Check:
     """The compiler of the GPU kernels."""
-    installed = _version("triton")
+    installed = installed_version("triton")
     if installed is None:
         return Check("note", "not installed; GPU tensors take the reference path")
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
@@ -120,7 +120,7 @@ def triton() -> Check:
 
 def accelerate() -> Check:
     """Training on several devices goes through accelerate."""
-    installed = _version("accelerate")
+    installed = installed_version("accelerate")
     if installed is None:
         return Check("problem", "accelerate is not installed", "pip install accelerate")
     return Check("ok", installed)
@@ -200,10 +200,3 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1024
     return f"{count:.1f} GiB"
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None

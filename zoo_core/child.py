@@ -100,7 +100,7 @@ def _uv_configuration() -> dict[str, str]:
     """
     if {"UV_CONFIG_FILE", "UV_NO_CONFIG"} & os.environ.keys():
         return {}
-    user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    user = Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"))
     places = [folder / "uv" / "uv.toml" for folder in (user, Path("/etc"))]
     config = next((place for place in places if place.is_file()), None)
     return {"UV_CONFIG_FILE": str(config)} if config else {"UV_NO_CONFIG": "1"}

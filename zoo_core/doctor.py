@@ -112,10 +112,21 @@ def torch() -> Check:
 def triton() -> Check:
     """The compiler of the GPU kernels."""
     installed = installed_version("triton")
+    if installed is None and not _has_gpu():
+        return Check("ok", "not installed; only GPUs need it, and torch has none here")
     if installed is None:
-        return Check("note", "not installed; GPU tensors take the reference path")
+        message = "not installed; GPU tensors take the reference path"
+        return Check("note", message, "pip install 'density-zoo[gpu]'")
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     return Check("ok", f"{installed}{', interpreted on the CPU' if interpreted else ''}")
+
+
+def _has_gpu() -> bool:
+    if no_torch():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def accelerate() -> Check:

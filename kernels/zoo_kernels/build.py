@@ -92,7 +92,13 @@ def torch_folder() -> Path:
 def ninja_file(folder: Path) -> str:
     """build.ninja: one edge a source, one link."""
     torch = torch_folder()
-    flags = [*FLAGS, "-include", _shell(SOURCES / "portable.h"), "-isystem", _shell(torch / "include")]
+    flags = [
+        *FLAGS,
+        "-include",
+        _shell(SOURCES / "portable.h"),
+        "-isystem",
+        _shell(torch / "include"),
+    ]
     link = ["-shared", f"-L{_shell(torch / 'lib')}", "-ltorch_cpu", "-ltorch"]
     names = [path.stem for path in sorted(SOURCES.glob("*.cpp"))]
     edges = [f"build {name}.o: compile {_edge(SOURCES / name)}.cpp" for name in names]

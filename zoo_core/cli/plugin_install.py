@@ -6,7 +6,6 @@ Plugin code is imported in child processes only.
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +16,7 @@ from zoo_core.catalog.registry import known_plugins
 from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.printing import fields, remark, show
 from zoo_core.errors import PluginError, UsageError, ZooError, did_you_mean
+from zoo_core.files import expanded
 from zoo_core.installing import installer, manifest
 from zoo_core.installing.environment import here
 from zoo_core.installing.plan import Plan, make_plan
@@ -155,7 +155,7 @@ def _text(plugins: Sequence[dict[str, Any]]) -> list[str]:
 
 def _absolute(place: str) -> str:
     """An absolute path; URLs stay."""
-    return place if "://" in place else str(Path(place).expanduser().absolute())
+    return place if "://" in place else str(expanded(place).absolute())
 
 
 def _end(plugins: Sequence[dict[str, Any]], *, failed: bool = False) -> None:

@@ -16,6 +16,7 @@ from zoo_core.catalog.names import is_path
 from zoo_core.catalog.plugins import CORE, normalized
 from zoo_core.catalog.registry import known_plugins
 from zoo_core.errors import PluginError, UsageError, did_you_mean
+from zoo_core.files import expanded
 from zoo_core.reading import MAX_TEXT, read_toml
 
 __all__ = ["Requirement", "parse_requirement"]
@@ -52,7 +53,7 @@ class Requirement:
 def parse_requirement(text: str, *, editable: bool = False) -> Requirement:
     """Parse one argument of `zoo plugins install`; raises `UsageError` or `PluginError`."""
     if editable or is_path(text) or text.endswith(".whl") and "//" not in text:
-        parsed = _local(Path(text).expanduser().absolute(), editable)
+        parsed = _local(expanded(text).absolute(), editable)
     else:
         parsed = _named(text.strip())
     if parsed.dist == CORE:

@@ -170,7 +170,8 @@ def _dist_of(name: str) -> str:
     dists = {dist for plugin, dist in pairs if name == plugin or normalized(name) == dist}
     if len(dists) == 1:
         return dists.pop()
-    names = sorted(dists or {part for pair in pairs for part in pair})
-    what = "several distributions have a" if dists else "there is no"
-    hint = (not dists and did_you_mean(name, names)) or "name the distribution; zoo plugins list"
-    raise PluginError(f"{what} plugin {name!r}: {', '.join(names) or 'none'}.", hint=hint)
+    names = sorted({part for pair in pairs for part in pair})
+    why = (
+        f"{len(dists) or 'no'} distributions have a plugin {name!r}; there are {', '.join(names)}."
+    )
+    raise PluginError(why, hint=did_you_mean(name, names) or "zoo plugins list")

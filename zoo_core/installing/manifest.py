@@ -3,6 +3,7 @@
 It outlives environments: `zoo plugins sync` installs again what is in it and not there.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,7 +26,8 @@ def record(asked: Requirement, options: Options, *, version: str, plugins: list[
     """Note a distribution as installed; passwords in URLs are left out."""
     entry: dict[str, Any] = {"requirement": asked.text, "version": version, "plugins": plugins}
     entry |= {"editable": asked.editable, **{name: options.get(name) for name in _OPTIONS}}
-    kept = {name: _without_credentials(value) for name, value in entry.items() if value}
+    text = json.dumps({name: value for name, value in entry.items() if value})
+    kept = json.loads(hide_credentials(text, mask=""))
     plugin_config.write(installed={**entries(), asked.dist: kept})
 
 
@@ -34,9 +36,3 @@ def restore(entry: Mapping[str, Any], *, offline: bool) -> tuple[Requirement, Op
     options = {name: entry[name] for name in _OPTIONS if name in entry}
     asked = parse_requirement(entry["requirement"], editable=bool(entry.get("editable")))
     return asked, options | {"no_index": offline}
-
-
-def _without_credentials(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_without_credentials(item) for item in value]
-    return hide_credentials(value, mask="") if isinstance(value, str) else value

@@ -7,12 +7,10 @@ name of another plugin is reported and stays enabled.
 
 import importlib
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, Literal
 
 from zoo_core.catalog import plugin_config
-from zoo_core.catalog.hookspecs import PROJECT
-from zoo_core.catalog.plugins import set_enabled, survey
+from zoo_core.catalog.plugins import discover, normalized, set_enabled, survey
 from zoo_core.errors import PluginError
 from zoo_core.files import write_atomically
 from zoo_core.installing import probe
@@ -43,15 +41,11 @@ class InstalledPlugin:
 def plugins_of(dist: str) -> list[str]:
     """Names of the plugins that an installed distribution declares."""
     importlib.invalidate_caches()
-    try:
-        points = distribution(dist).entry_points.select(group=PROJECT)
-    except PackageNotFoundError:
-        why = f"{dist} was to be installed and is not there."
-        raise PluginError(why, hint="see the installer's output") from None
-    if not points:
-        why = f"{dist} is installed and declares no plugin."
-        raise PluginError(why, hint=f"pip uninstall {dist}")
-    return sorted(points.names)
+    names = sorted(p.name for p in discover() if p.dist and normalized(p.dist.name) == dist)
+    if not names:
+        why = f"{dist} is not installed, or declares no plugin."
+        raise PluginError(why, hint=f"see the installer's output; pip uninstall {dist}")
+    return names
 
 
 def admit(name: str) -> InstalledPlugin:

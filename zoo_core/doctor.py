@@ -79,7 +79,7 @@ def _fixed(entry: Entry[HealthCheck]) -> Check:
 def python() -> Check:
     """The interpreter and the machine."""
     message = (
-        f"{platform.pythoninstalled_version()} ({sys.executable}), {platform.system()} "
+        f"{platform.python_version()} ({sys.executable}), {platform.system()} "
         f"{platform.machine()}, {os.cpu_count()} processors"
     )
     return Check("ok", message)

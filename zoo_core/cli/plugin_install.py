@@ -171,7 +171,6 @@ def _dist_of(name: str) -> str:
     if len(dists) == 1:
         return dists.pop()
     names = sorted({part for pair in pairs for part in pair})
-    why = (
-        f"{len(dists) or 'no'} distributions have a plugin {name!r}; there are {', '.join(names)}."
-    )
+    what = "several distributions have a" if dists else "no distribution has a"
+    why = f"{what} plugin {name!r}; there are {', '.join(names) or 'none'}."
     raise PluginError(why, hint=did_you_mean(name, names) or "zoo plugins list")

@@ -36,10 +36,13 @@ class CopyLibrary(build_ext):
 
 
 library = compiled() if BUILDING & set(sys.argv) else None
+tags = {"py_limited_api": "cp311"}
+if library and (platform := build["wheel_platform"](library)):
+    tags["plat_name"] = platform
 extensions = [Extension("zoo_kernels._C", sources=[], py_limited_api=True)] if library else []
 setup(
     ext_modules=extensions,
     cmdclass={"build_ext": CopyLibrary},
-    options={"bdist_wheel": {"py_limited_api": "cp311"}} if library else {},
+    options={"bdist_wheel": tags} if library else {},
     package_data={"zoo_kernels": ["csrc/*", "tuned/*", build["FAILURE"]]},
 )

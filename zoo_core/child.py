@@ -13,15 +13,22 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
 from typing import IO
 
-__all__ = ["CompletedProcess", "TimeoutExpired", "environment", "python", "run"]
+__all__ = ["CompletedProcess", "TimeoutExpired", "environment", "installer", "python", "run"]
 
 _SECRET = re.compile(
     r"TOKEN|SECRET|PASS|KEY|CRED|AUTH|COOKIE|BEARER|JWT|_PWD$|(^|_)(PAT|DSN)$", re.IGNORECASE
 )
 """Names of variables with credentials. PWD is the current folder; MYSQL_PWD is a password."""
+_INDEX_VARIABLES = (
+    r"(PIP|UV)_(?!PUBLISH_)|(HTTPS?|ALL)_PROXY$|SSH_AUTH_SOCK$|PYTHON_KEYRING_BACKEND$"
+)
+"""Variables an installer may see though credentials are in them: its own (PIP_INDEX_URL,
+UV_INDEX_<NAME>_PASSWORD), proxies, the agent of `git+ssh://`. Other credentials for an index
+belong in a keyring, a netrc file or the installer's configuration."""
 _USER_IN_URL = re.compile(r"://[^/\s@]+@")
 """Values of variables with credentials, e.g. the URL of a proxy or a database."""
 
@@ -72,6 +79,31 @@ def run(
         env={**environment(keep), **(variables or {})},
         check=False,
     )
+
+
+def installer(command: Sequence[str], *, report: IO[str] | None = None) -> CompletedProcess[str]:
+    """Run a command of uv or pip to its end, its output captured unless it goes to `report`.
+
+    With a `report` it may ask on the terminal, e.g. for the password of an index. There is no
+    timeout: a wheel may be of any size, and both installers end requests that make no progress.
+    """
+    stdin, out = (subprocess.DEVNULL, subprocess.PIPE) if report is None else (None, report)
+    variables, keep = _uv_configuration(), _INDEX_VARIABLES
+    return run(command, timeout=None, variables=variables, keep=keep, stdin=stdin, out=out)
+
+
+def _uv_configuration() -> dict[str, str]:
+    """Variables by which uv reads the user's or the machine's configuration, if there is one.
+
+    By itself it would also take the indexes that a uv.toml or pyproject.toml of the current
+    folder, or of one above, names. pip has no such files.
+    """
+    if {"UV_CONFIG_FILE", "UV_NO_CONFIG"} & os.environ.keys():
+        return {}
+    user = Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"))
+    places = [folder / "uv" / "uv.toml" for folder in (user, Path("/etc"))]
+    config = next((place for place in places if place.is_file()), None)
+    return {"UV_CONFIG_FILE": str(config)} if config else {"UV_NO_CONFIG": "1"}
 
 
 def _is_secret(name: str, value: str) -> bool:

@@ -10,10 +10,10 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo_core.catalog.plugins import installed_version
 from zoo_core.catalog.registry import Entry, current
 from zoo_core.catalog.specs import Check, HealthCheck, import_target
 from zoo_core.child import environment
@@ -111,16 +111,27 @@ def torch() -> Check:
 
 def triton() -> Check:
     """The compiler of the GPU kernels."""
-    installed = _version("triton")
+    installed = installed_version("triton")
+    if installed is None and not _has_gpu():
+        return Check("ok", "not installed; only GPUs need it, and torch has none here")
     if installed is None:
-        return Check("note", "not installed; GPU tensors take the reference path")
+        message = "not installed; GPU tensors take the reference path"
+        return Check("note", message, "pip install 'density-zoo[gpu]'")
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     return Check("ok", f"{installed}{', interpreted on the CPU' if interpreted else ''}")
 
 
+def _has_gpu() -> bool:
+    if no_torch():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def accelerate() -> Check:
     """Training on several devices goes through accelerate."""
-    installed = _version("accelerate")
+    installed = installed_version("accelerate")
     if installed is None:
         return Check("problem", "accelerate is not installed", "pip install accelerate")
     return Check("ok", installed)
@@ -200,10 +211,3 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1024
     return f"{count:.1f} GiB"
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None

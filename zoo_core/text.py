@@ -4,10 +4,22 @@ Names of tensors, listings of the Hub, metadata of plugins and errors of librari
 All that is printed goes through `printable` (one line) or `printable_lines`.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["cell", "printable", "printable_lines", "table"]
+__all__ = ["cell", "hide_credentials", "printable", "printable_lines", "table"]
+
+_CREDENTIALS = re.compile(r"(?<!ssh)://[^/\s@]+@")
+
+
+def hide_credentials(text: str, mask: str = "****@") -> str:
+    """A text with `mask` for the users and passwords of its URLs; the user of ssh is no secret.
+
+    >>> hide_credentials("pip install --index-url https://me:secret@x.org/simple")
+    'pip install --index-url https://****@x.org/simple'
+    """
+    return _CREDENTIALS.sub(f"://{mask}", text)
 
 
 def printable(text: str) -> str:

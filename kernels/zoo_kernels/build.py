@@ -10,6 +10,7 @@ __all__ = ["BuildError", "build_extension", "cache_directory"]
 
 import hashlib
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -23,6 +24,8 @@ from pathlib import Path
 LIBRARY = "_C.abi3.so"
 SECONDS = 1800
 """Compiling takes about a minute; what takes this long hangs."""
+NEWEST_LIBSTDCPP = 24
+"""GLIBCXX_3.4.24 is what manylinux allows for glibc 2.27 and 2.28."""
 FAILURE = "_C.failure.txt"
 SOURCES = Path(__file__).resolve().parent / "csrc"
 FLAGS = [
@@ -89,7 +92,13 @@ def torch_folder() -> Path:
 def ninja_file(folder: Path) -> str:
     """build.ninja: one edge a source, one link."""
     torch = torch_folder()
-    flags = [*FLAGS, "-isystem", _shell(torch / "include")]
+    flags = [
+        *FLAGS,
+        "-include",
+        _shell(SOURCES / "portable.h"),
+        "-isystem",
+        _shell(torch / "include"),
+    ]
     link = ["-shared", f"-L{_shell(torch / 'lib')}", "-ltorch_cpu", "-ltorch"]
     names = [path.stem for path in sorted(SOURCES.glob("*.cpp"))]
     edges = [f"build {name}.o: compile {_edge(SOURCES / name)}.cpp" for name in names]
@@ -120,6 +129,19 @@ def _shell(path: Path) -> str:
 def _edge(path: Path) -> str:
     """A path in a `build` line of the ninja file."""
     return re.sub(r"([$ :])", r"$\1", str(path))
+
+
+def wheel_platform(library: Path) -> str | None:
+    """The platform tag of a wheel with this library: the oldest glibc that loads it (PEP 600).
+
+    None if it also needs a libstdc++ that systems of that glibc lack, or another C library.
+    """
+    data = library.read_bytes()
+    glibc = [int(minor) for minor in re.findall(rb"\bGLIBC_2\.(\d+)", data)]
+    libstdcpp = [int(patch) for patch in re.findall(rb"\bGLIBCXX_3\.4\.(\d+)", data)]
+    if not glibc or max(libstdcpp, default=0) > NEWEST_LIBSTDCPP:
+        return None
+    return f"manylinux_2_{max(17, *glibc)}_{platform.machine()}"
 
 
 def build_extension(

@@ -163,6 +163,12 @@ def test_plugin_module_imports_nothing_heavy(point):
     assert names & HEAVY == set()
 
 
+def test_accelerate_is_imported_by_training_alone():
+    folders = (ROOT / "zoo_core", *PLUGINS)
+    users = [p for folder in folders for p, names in modules(folder) if "accelerate" in names]
+    assert users and {p.relative_to(ROOT).parts[:2] for p in users} == {("zoo_core", "training")}
+
+
 def test_every_plugin_folder_is_installed():
     assert {p.name for p in entry_points(group="density_zoo")} >= {p.name for p in PLUGINS}
 

@@ -15,7 +15,6 @@ import pytest
 from place import GOOD, wheel
 
 from zoo_core.installing import manifest
-from zoo_core.installing.installer import Options
 from zoo_core.installing.requirements import parse_requirement
 
 COMMAND = Path(sys.executable).with_name("zoo")
@@ -143,9 +142,7 @@ def test_a_pickle_is_converted_without_the_files_of_the_folder(hostile, home):
 @pytest.mark.parametrize("verb", ["install", "sync"])
 def test_an_installation_is_planned_without_the_files_of_the_folder(hostile, home, tmp_path, verb):
     file = wheel(tmp_path / "wheels", "density-zoo-acme", GOOD)
-    manifest.record(
-        "density-zoo-acme", parse_requirement(str(file)), Options(), version="1", plugins=["acme"]
-    )
+    manifest.record(parse_requirement(str(file)), {}, version="1", plugins=["acme"])
     asked = [verb, *([file] if verb == "install" else []), "--dry-run", "--offline", "--json"]
     out, children = hostile("plugins", *asked)
     assert "density-zoo-acme" in out

@@ -14,9 +14,12 @@ import sys
 import time
 import venv
 import zipfile
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = ("autoregressive", "flows", "vae", "gan", "diffusion")
@@ -220,6 +223,79 @@ def test_compiled_wheel_brings_the_kernels_to_a_machine_without_a_compiler(envir
     environment.pip("install", compiled)
     assert backends(environment)["cpp"] == ""
     assert doctor(environment)["kernels"]["status"] == "ok"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="manylinux tags are Linux's")
+def test_a_compiled_wheel_loads_wherever_the_wheels_of_torch_do(compiled):
+    """torch's own are manylinux_2_28; an index takes no wheel with the tag linux_x86_64."""
+    tag = re.search(r"-cp311-abi3-manylinux_2_(\d+)_\w+\.whl$", compiled.name)
+    assert tag and int(tag[1]) <= 28, compiled.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["core", *FAMILIES])
+def test_wheels_are_small_and_state_valid_metadata(name, pure, families):
+    """Weights beyond 25 MB belong on the Hub."""
+    wheel = pure if name == "core" else families(name)
+    print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB")
+    assert wheel.stat().st_size <= 25e6
+    call([sys.executable, "-m", "twine", "check", "--strict", wheel])
+
+
+def requirements_of(names):
+    """The named installed distributions and all that they require here, without extras."""
+    found, left = {}, list(names)
+    while left:
+        name = canonicalize_name(left.pop())
+        if name not in found:
+            found[name] = distribution(name)
+            needed = map(Requirement, found[name].requires or ())
+            left += [r.name for r in needed if not r.marker or r.marker.evaluate({"extra": ""})]
+    return found
+
+
+@pytest.fixture
+def beside_torch(tmp_path):
+    """An environment in which torch and numpy are installed, and what they require."""
+    folder = tmp_path / "torch"
+    folder.mkdir()
+    for found in requirements_of(["torch", "numpy"]).values():
+        for top in {path.parts[0] for path in found.files if path.parts[0] not in ("..", "")}:
+            if not (folder / top).exists():
+                (folder / top).symlink_to(found.locate_file(top))
+    return Environment(tmp_path / "environment", folder)
+
+
+@pytest.mark.slow
+def test_the_core_and_a_plugin_are_a_small_download_beside_torch(
+    beside_torch, pure, families, tmp_path
+):
+    """What pip would fetch from the index that it is configured for, and what that becomes."""
+    pip = [sys.executable, "-m", "pip", "--python", beside_torch.bin / "python"]
+    asked = (pure, families("flows"))
+    plan = call([*pip, "install", "--dry-run", "--quiet", "--report", "-", *asked], check=False)
+    if "No matching distribution" in plan.stderr:
+        pytest.skip("no index is in reach of pip")
+    assert plan.returncode == 0, plan.stderr
+    about = [item["metadata"] for item in json.loads(plan.stdout)["install"]]
+    assert not {"torch", "numpy", "triton"} & {a["name"] for a in about}
+    others = [f"{a['name']}=={a['version']}" for a in about if "density-zoo" not in a["name"]]
+    folder = tmp_path / "wheels"
+    call([*pip, "download", "--quiet", "--no-deps", "--dest", folder, *others, *asked])
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    before = size_of(beside_torch.folder)
+    beside_torch.pip("install", *folder.iterdir())
+    installed = size_of(beside_torch.folder) - before
+    for name, size in sorted(sizes.items(), key=lambda item: -item[1]):
+        print(f"{size / 1e6:6.2f} MB  {name}")
+    print(f"download {sum(sizes.values()) / 1e6:.1f} MB, installed {installed / 1e6:.1f} MB")
+    assert sum(sizes.values()) <= 60e6
+    assert beside_torch.json("list"), "the bundled models are there"
+
+
+def size_of(folder):
+    return sum(p.lstat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
 
 
 @pytest.mark.slow

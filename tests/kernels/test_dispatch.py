@@ -1,6 +1,7 @@
 """Backends: forcing, reasons, the hint, poison, imports, derivatives of a small op."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -288,6 +289,22 @@ def test_a_library_of_other_sources_is_refused(tmp_path):
     stale.write_bytes(b"zoo-kernels-sources:0000")
     ok, reason = _extension._usable(stale)
     assert not ok and "other sources" in reason
+
+
+@pytest.mark.parametrize(
+    ("needs", "tag"),
+    [
+        (("GLIBC_2.2.5", "GLIBC_2.27", "GLIBCXX_3.4.21"), "manylinux_2_27"),
+        (("GLIBC_2.14",), "manylinux_2_17"),
+        (("GLIBC_2.34",), "manylinux_2_34"),
+        (("GLIBC_2.27", "GLIBCXX_3.4.29"), None),
+        ((), None),
+    ],
+)
+def test_a_wheel_is_tagged_by_the_oldest_system_that_loads_its_library(tmp_path, needs, tag):
+    library = tmp_path / build.LIBRARY
+    library.write_bytes(b"\0".join([b"", *map(str.encode, needs), b""]))
+    assert build.wheel_platform(library) == (tag and f"{tag}_{platform.machine()}")
 
 
 def test_building_without_a_compiler_says_so(monkeypatch, tmp_path):

@@ -9,7 +9,7 @@ Writing one key keeps all others, even those that this version does not know.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from zoo_core.errors import PluginError
 from zoo_core.files import NoHomeError, config_dir, write_atomically
 from zoo_core.reading import read_toml
 
-__all__ = ["config_path", "read", "trace_path", "write"]
+__all__ = ["config_path", "forget", "read", "trace_path", "write"]
 
 
 def config_path() -> Path:
@@ -47,6 +47,15 @@ def write(**changes: Any) -> None:
     """Replace these keys and keep the others; the write is atomic."""
     text = "\n".join(_table({**read(), **changes})).lstrip("\n") + "\n"
     write_atomically(config_path(), text.encode())
+
+
+def forget(dist: str, plugins: Iterable[str]) -> None:
+    """Drop what is kept of an uninstalled distribution and its plugins."""
+    config, gone = read(), set(plugins)
+    installed = {d: entry for d, entry in config.get("installed", {}).items() if d != dist}
+    write(installed=installed, disabled=[p for p in config.get("disabled", []) if p not in gone])
+    for plugin in gone:
+        trace_path(plugin).unlink(missing_ok=True)
 
 
 def _check(config: Mapping[str, Any]) -> None:

@@ -39,6 +39,8 @@ __all__ = [
     "config_path",
     "disabled_in_config",
     "discover",
+    "installed_version",
+    "normalized",
     "set_enabled",
     "survey",
 ]
@@ -201,6 +203,19 @@ def survey() -> dict[str, LoadRecord]:
     return {name: _judge(group, skip) for name, group in groups}
 
 
+def normalized(dist: str) -> str:
+    """A distribution's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", dist).lower()
+
+
+def installed_version(dist: str) -> str | None:
+    """The version of a distribution in this environment; None if it is not installed."""
+    try:
+        return metadata.version(dist)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def disabled_in_config() -> list[str]:
     """The disabled plugins in the user's config; raises `PluginError` if it is unreadable."""
     return list(plugin_config.read().get("disabled", []))
@@ -231,7 +246,7 @@ def _core_version() -> str:
 
 def _dist(point: EntryPoint) -> str:
     """The normalized name of the distribution, for `dist:name`."""
-    return re.sub(r"[-_.]+", "-", point.dist.name).lower() if point.dist else "unknown"
+    return normalized(point.dist.name) if point.dist else "unknown"
 
 
 def _order(point: EntryPoint) -> tuple[str, str]:

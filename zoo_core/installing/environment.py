@@ -14,35 +14,37 @@ import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from zoo_core import child
+from zoo_core.catalog.plugins import survey
+from zoo_core.installing.requirements import Requirement
 
-__all__ = ["Environment", "advice", "here", "kind_of"]
+__all__ = ["Environment", "here", "kind_of", "manual_command"]
 
-Kind = Literal["venv", "system", "conda", "pipx", "uv tool", "managed"]
-_ACTS = ("venv", "system")
+_MARKS = {"pipx_metadata.json": "pipx", "uv-receipt.toml": "uv tool", "conda-meta": "conda"}
+"""Files and folders that the owners of environments leave in them."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """An interpreter, its installers, and whether `zoo` may use them."""
+    """An interpreter, who owns its environment, and its installers."""
 
     python: str
     prefix: str
-    kind: Kind
+    kind: str
+    """`venv` or `system`, which `zoo` changes; `pipx`, `uv tool`, `conda` or `managed`."""
     uv: str | None
     pip: bool
 
     @property
-    def tool(self) -> Literal["uv", "pip"] | None:
+    def tool(self) -> str | None:
         """uv if it is there, else this interpreter's pip."""
         return "uv" if self.uv else "pip" if self.pip else None
 
     @property
     def acts(self) -> bool:
         """Whether `zoo` installs here itself, rather than say what to run."""
-        return self.kind in _ACTS and self.tool is not None
+        return self.kind in ("venv", "system") and self.tool is not None
 
 
 def here() -> Environment:
@@ -53,37 +55,26 @@ def here() -> Environment:
     return Environment(sys.executable, sys.prefix, kind, uv, pip)
 
 
-def kind_of(prefix: Path, base_prefix: Path, stdlib: Path) -> Kind:
-    """Told by the marks that the owners leave."""
-    if (prefix / "pipx_metadata.json").exists():
-        return "pipx"
-    if (prefix / "uv-receipt.toml").exists():
-        return "uv tool"
-    if (prefix / "conda-meta").is_dir():
-        return "conda"
+def kind_of(prefix: Path, base_prefix: Path, stdlib: Path) -> str:
+    """The kind of the environment at `prefix`, by the marks of its owner."""
+    for mark, kind in _MARKS.items():
+        if (prefix / mark).exists():
+            return kind
     if prefix != base_prefix:
         return "venv"
     return "managed" if (stdlib / "EXTERNALLY-MANAGED").exists() else "system"
 
 
-def advice(environment: Environment, command: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Commands for the user where `zoo` does not act; `command` is what it would have run.
-
-    `names` are the requirements, `-e` among them where they are editable.
-    """
-    arguments = shlex.join(names)
+def manual_command(environment: Environment, asked: Requirement, command: Sequence[str]) -> str:
+    """What the user runs where `zoo` does not act: the owner's own command, or `command`."""
+    name, plugins = shlex.quote(asked.text), sorted({r.dist for r in survey().values()})
+    editable, own = "-e " * asked.editable, "~/.venvs/zoo"
     if environment.kind == "pipx":
-        flags = "--editable " if "-e" in names else ""
-        return [f"pipx inject density-zoo {flags}{shlex.join(n for n in names if n != '-e')}"]
-    if environment.kind == "uv tool":
-        options = ["--with-editable" if a == "-e" else "--with" for a in ("", *names[:-1])]
-        pairs = [(o, n) for o, n in zip(options, names, strict=True) if n != "-e"]
-        return [f"uv tool install density-zoo {' '.join(shlex.join(pair) for pair in pairs)}"]
+        return f"pipx inject density-zoo {editable}{name}"
+    if environment.kind == "uv tool":  # it is made anew, so the plugins in it are named again
+        with_name = f"--with{'-editable' * asked.editable} {name}"
+        return " --with ".join([f"uv tool install density-zoo {with_name}", *plugins])
     if environment.kind == "managed":
-        return [
-            "python3 -m venv ~/.venvs/zoo",
-            f"~/.venvs/zoo/bin/python -m pip install density-zoo {arguments}",
-        ]
-    if environment.tool is None:
-        return [f"{shlex.quote(environment.python)} -m ensurepip", shlex.join(command)]
-    return [shlex.join(command)]
+        return f"python3 -m venv {own} && {own}/bin/pip install density-zoo {editable}{name}"
+    ensure_pip = "" if environment.tool else f"{shlex.quote(environment.python)} -m ensurepip && "
+    return ensure_pip + shlex.join(command)

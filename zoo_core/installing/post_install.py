@@ -6,15 +6,13 @@ name of another plugin is reported and stays enabled.
 """
 
 import importlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, distribution
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from zoo_core.catalog import plugin_config
-from zoo_core.catalog.hookspecs import PROJECT
-from zoo_core.catalog.plugins import set_enabled, survey
+from zoo_core.catalog.plugins import discover, normalized, set_enabled, survey
 from zoo_core.errors import PluginError
+from zoo_core.files import write_atomically
 from zoo_core.installing import probe
 
 __all__ = ["InstalledPlugin", "admit", "plugins_of"]
@@ -39,64 +37,44 @@ class InstalledPlugin:
     trace: str | None = None
     notes: tuple[str, ...] = ()
 
-    def record(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def plugins_of(dist: str) -> list[str]:
     """Names of the plugins that an installed distribution declares."""
     importlib.invalidate_caches()
-    try:
-        points = distribution(dist).entry_points
-    except PackageNotFoundError:
-        raise PluginError(
-            f"{dist} was to be installed and is not there.", hint="see the installer's output"
-        ) from None
-    return sorted(point.name for point in points if point.group == PROJECT)
+    names = sorted(p.name for p in discover() if p.dist and normalized(p.dist.name) == dist)
+    if not names:
+        why = f"{dist} is not installed, or declares no plugin."
+        raise PluginError(why, hint=f"see the installer's output; pip uninstall {dist}")
+    return names
 
 
 def admit(name: str) -> InstalledPlugin:
     """Check one installed plugin; disable it and keep its trace if it is unsound."""
-    importlib.invalidate_caches()
     kept = plugin_config.trace_path(name)
-    others = [r.name for r in survey().values() if r.status == "ok" and r.name != name]
     loaded = probe.records([name])[name]
-    error, trace = _fault(loaded)
-    checked: dict[str, Any] = {} if error else probe.plugin_checks(name, others)
-    notes, failures = _failed(checked.get("results", ()))
-    if failures and not error:
-        error, trace = failures[0][0], "\n\n".join(f"{m}\n{t}" for m, t in failures)
-    if not error and "error" in checked:
-        error, trace = f"its checks ended early: {checked['error']}", checked["output"]
+    error, trace, notes = _faults(name, loaded)
     if error:
-        _disable(name, f"{error}\n\n{trace}\n")
+        write_atomically(kept, f"{error}\n\n{trace}\n".encode())
+        set_enabled(name, False)
         return InstalledPlugin(name, "disabled", error=" ".join(error.split()), trace=str(kept))
     if kept.exists():  # it was disabled by an earlier check
         kept.unlink()
         set_enabled(name, True)
-    off = name in plugin_config.read().get("disabled", [])
-    return InstalledPlugin(
-        name, "off" if off else "ok", tuple(loaded["models"]), notes=tuple(notes)
-    )
+    status: Literal["ok", "off"] = "ok" if survey()[name].status == "ok" else "off"
+    return InstalledPlugin(name, status, tuple(loaded["models"]), notes=notes)
 
 
-def _disable(name: str, trace: str) -> None:
-    from zoo_core.files import write_atomically
-
-    write_atomically(plugin_config.trace_path(name), trace.encode())
-    set_enabled(name, False)
-
-
-def _fault(loaded: dict[str, Any]) -> tuple[str, str]:
-    """Why a plugin did not load as a whole, and its trace; two empty strings if it did."""
-    if "output" in loaded:  # the child died
-        return str(loaded["error"]), str(loaded["output"])
-    problems = "; ".join(loaded["problems"])
-    return loaded["error"] or problems, loaded["traceback"]
-
-
-def _failed(results: Sequence[dict[str, Any]]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Failed checks: messages of those only reported, and (message, trace) of the others."""
-    failed = [r for r in results if r["status"] == "failed"]
-    notes = [r["message"] for r in failed if r["check"] in _NOTES]
-    return notes, [(r["message"], r["traceback"]) for r in failed if r["check"] not in _NOTES]
+def _faults(name: str, loaded: dict[str, Any]) -> tuple[str, str, tuple[str, ...]]:
+    """Why a plugin is unsound, with its trace, or two empty strings; and what is only noted."""
+    error = loaded["error"] or "; ".join(loaded["problems"])
+    if error:
+        return error, loaded.get("output") or loaded["traceback"], ()
+    others = [r.name for r in survey().values() if r.status == "ok" and r.name != name]
+    checked = probe.plugin_checks(name, others)
+    if "error" in checked:
+        return f"its checks ended early: {checked['error']}", checked["output"], ()
+    failed = [r for r in checked["results"] if r["status"] == "failed"]
+    serious = [r for r in failed if r["check"] not in _NOTES]
+    trace = "\n\n".join(f"{r['message']}\n{r['traceback']}" for r in serious)
+    notes = tuple(r["message"] for r in failed if r["check"] in _NOTES)
+    return serious[0]["message"] if serious else "", trace, notes

@@ -1,62 +1,48 @@
 """Requirements of `zoo plugins install`: a short name, a requirement, a wheel or a folder.
 
-Parsing them downloads, builds and imports nothing.
+Parsing them downloads, builds and imports nothing. Each names its distribution beforehand, so a
+URL is given as `NAME @ URL`. Short names mean the official distributions on an index.
 """
 
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable
-from configparser import ConfigParser
-from configparser import Error as ConfigParserError
 from dataclasses import dataclass
-from email.parser import HeaderParser
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from zoo_core.catalog.hookspecs import PROJECT
 from zoo_core.catalog.names import is_path
-from zoo_core.catalog.plugins import CORE
+from zoo_core.catalog.plugins import CORE, normalized
 from zoo_core.catalog.registry import known_plugins
 from zoo_core.errors import PluginError, UsageError, did_you_mean
+from zoo_core.files import expanded
 from zoo_core.reading import MAX_TEXT, read_toml
 
-__all__ = ["Requirement", "normalized", "parse_requirement"]
+__all__ = ["Requirement", "parse_requirement"]
 
-Kind = Literal["index", "url", "wheel", "folder", "source"]
-
-_NO_WHEEL = (
-    OSError,
-    ValueError,
-    KeyError,
-    zipfile.BadZipFile,
-    zlib.error,
-    NotImplementedError,
-    RuntimeError,
-    ConfigParserError,
-)
+_DAMAGED = (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_MISTYPED = (OSError, ValueError, KeyError, TypeError, AttributeError)
 _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
     r"(?P<rest>\s*(?:\[[^\]]*\])?\s*(?:[=<>!~;@].*)?)"
 )
-_HASH = re.compile(r"(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})")
+_GROUP = re.compile(rf"^\s*\[{PROJECT}\]", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Requirement:
     """One requirement to install, as far as it is known before the installer runs."""
 
-    requirement: str
-    """The installer's argument: a requirement, a URL or an absolute path."""
-    kind: Kind
-    dist: str | None = None
+    text: str
+    """As the installer takes it: a requirement, or an absolute path."""
+    kind: Literal["index", "wheel", "folder", "source"]
+    """By name or URL of a wheel; a wheel of this machine; two that are built first."""
+    dist: str
     version: str | None = None
-    alias: str | None = None
-    plugins: tuple[str, ...] | None = None
-    """Names of its plugins; None if only the installed distribution tells them."""
     requires: tuple[str, ...] | None = None
+    """What a folder requires; None if only its build tells it."""
     editable: bool = False
-    hashes: tuple[str, ...] = ()
 
     @property
     def builds(self) -> bool:
@@ -64,147 +50,78 @@ class Requirement:
         return self.kind in ("folder", "source")
 
 
-def normalized(dist: str) -> str:
-    """A distribution's name as indexes compare it."""
-    return re.sub(r"[-_.]+", "-", dist).lower()
-
-
-def parse_requirement(
-    text: str, *, editable: bool = False, hashes: Iterable[str] = ()
-) -> Requirement:
+def parse_requirement(text: str, *, editable: bool = False) -> Requirement:
     """Parse one argument of `zoo plugins install`; raises `UsageError` or `PluginError`."""
-    checked = tuple(_hash(value) for value in hashes)
-    if text.startswith("-") or not text.strip() or "\n" in text:
-        raise UsageError(f"{text!r} is no requirement.", hint="a name, a wheel or -e FOLDER")
-    if (
-        editable
-        or is_path(text)
-        or text.endswith((".whl", ".tar.gz", ".zip"))
-        and "//" not in text
-    ):
-        fields = _file(Path(text).expanduser().absolute(), editable)
-    elif "://" in text.partition("@")[0]:
-        kind: Kind = "url" if text.partition("#")[0].endswith(".whl") else "source"
-        fields = {"requirement": text, "kind": kind}
+    if editable or is_path(text) or text.endswith(".whl") and "//" not in text:
+        parsed = _local(expanded(text).absolute(), editable)
     else:
-        fields = _named(text)
-    if fields.get("dist") == CORE:
-        raise UsageError(
-            f"{text!r} is the core, no plugin.", hint="upgrade it with pip, then zoo plugins sync"
-        )
-    return Requirement(**fields, editable=editable, hashes=checked)
+        parsed = _named(text.strip())
+    if parsed.dist == CORE:
+        hint = "upgrade it with pip, then zoo plugins sync"
+        raise UsageError(f"{text!r} is the core, no plugin.", hint=hint)
+    return parsed
 
 
-def _hash(value: str) -> str:
-    if not _HASH.fullmatch(value):
-        raise UsageError(f"{value[:80]!r} is no hash.", hint="e.g. --hash sha256:<64 hex digits>")
-    return value
-
-
-def _named(text: str) -> dict[str, Any]:
-    match = _REQUIREMENT.fullmatch(text.strip())
+def _named(text: str) -> Requirement:
+    """A short name, or a requirement as pip takes it."""
+    match = _REQUIREMENT.fullmatch(text)
     if match is None:
-        raise UsageError(
-            f"{text!r} is no requirement.",
-            hint="e.g. flows, density-zoo-flows==0.1.0, ./file.whl, -e ./folder",
-        )
-    name, rest = match["name"], match["rest"].strip()
-    known = known_plugins()
+        hint = "e.g. flows, zoo-acme==0.1.0, 'zoo-acme @ URL', ./file.whl, -e ./folder"
+        raise UsageError(f"{text!r} is no requirement.", hint=hint)
+    name, rest, known = match["name"], match["rest"].strip(), known_plugins()
+    if rest.startswith("@"):  # a short name has no URL: it means a distribution of an index
+        built = not rest.partition("#")[0].endswith(".whl")
+        return Requirement(f"{name} {rest}", "source" if built else "index", normalized(name))
     if name in known:
-        dist = str(known[name]["dist"])
-        return {"requirement": f"{dist}{rest}", "kind": "index", "dist": dist, "alias": name}
-    close = did_you_mean(name, known)
-    if close and not rest:
-        raise UsageError(
-            f"{name!r} is no short name; short names: {', '.join(known)}. {close}",
-            hint=f"a distribution that is really called so: zoo plugins install '{name}>=0'",
-        )
-    url = rest.startswith("@")
-    kind = "index" if not url else "url" if rest.partition("#")[0].endswith(".whl") else "source"
-    spaced = f"{name} {rest}" if url else f"{name}{rest}"
-    return {"requirement": spaced, "kind": kind, "dist": normalized(name)}
+        name = str(known[name]["dist"])
+    elif not rest and (close := did_you_mean(name, known)):
+        why = f"{name!r} is no short name; short names: {', '.join(known)}. {close}"
+        hint = f"a distribution that is really called so: zoo plugins install '{name}>=0'"
+        raise UsageError(why, hint=hint)
+    return Requirement(name + rest, "index", normalized(name))
 
 
-def _file(path: Path, editable: bool) -> dict[str, Any]:
+def _local(path: Path, editable: bool) -> Requirement:
+    """A wheel or a folder of this machine; `editable` ones are folders."""
     if path.is_dir():
-        return _folder(path)
-    if editable:
-        raise PluginError(f"{path} is no folder.", hint="-e takes the folder of a pyproject.toml")
-    if not path.is_file():
-        what = "is no regular file" if path.exists() else "does not exist"
-        raise PluginError(f"{path} {what}.", hint="give a wheel or a folder")
-    if path.suffix != ".whl":
-        return {"requirement": str(path), "kind": "source"}
-    return _wheel(path)
+        return _folder(path, editable)
+    if path.is_file() and path.suffix == ".whl" and not editable:
+        return _wheel(path)
+    what = "is no folder" if editable else "is no wheel and no folder"
+    hint = "give a wheel, or -e with the folder of a pyproject.toml"
+    raise PluginError(f"{path} {what if path.exists() else 'does not exist'}.", hint=hint)
 
 
-def _wheel(path: Path) -> dict[str, Any]:
-    """The fields that a wheel's metadata states."""
+def _wheel(path: Path) -> Requirement:
+    """A wheel, by its file name and its entry points."""
     try:
         with zipfile.ZipFile(path) as archive:
-            (where,) = {
-                n
-                for n in archive.namelist()
-                if n.count("/") == 1 and n.endswith(".dist-info/METADATA")
-            }
-            about = HeaderParser().parsestr(_member(archive, where))
-            points = where.replace("METADATA", "entry_points.txt")
-            listed = _member(archive, points) if points in archive.namelist() else ""
-        parser = ConfigParser(delimiters=("=",), interpolation=None)
-        parser.optionxform = str  # type: ignore[assignment,method-assign]
-        parser.read_string(listed)
-        plugins = tuple(parser[PROJECT]) if PROJECT in parser else ()
-    except _NO_WHEEL as error:
+            names = [n for n in archive.namelist() if n.endswith(".dist-info/entry_points.txt")]
+            points = b"".join(archive.open(name).read(MAX_TEXT) for name in names)
+    except _DAMAGED as error:
         raise PluginError(f"{path} is no wheel ({error}).", hint="build it anew") from None
-    _demand_plugins(path, plugins)
-    return {
-        "requirement": str(path),
-        "kind": "wheel",
-        "dist": normalized(about["Name"]),
-        "version": about["Version"],
-        "plugins": plugins,
-    }
+    _check_is_plugin(path, _GROUP.search(points.decode(errors="replace")))
+    return Requirement(str(path), "wheel", normalized(path.name.partition("-")[0]))
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> str:
-    """A text in a wheel, which may inflate to no more than a text file may have."""
-    with archive.open(name) as file:
-        data = file.read(MAX_TEXT + 1)
-    if len(data) > MAX_TEXT:
-        raise ValueError(f"{name} is larger than {MAX_TEXT:,} bytes")
-    return data.decode()
-
-
-def _folder(path: Path) -> dict[str, Any]:
-    """The fields that a folder's pyproject.toml states; its build is not run."""
+def _folder(path: Path, editable: bool) -> Requirement:
+    """A folder, by its pyproject.toml; its build is not run."""
     try:
-        project = read_toml(path / "pyproject.toml").get("project", {})
-        dist = normalized(project["name"])
-        plugins = tuple(project.get("entry-points", {}).get(PROJECT, {}))
-        depends = tuple(project.get("dependencies", []))
-        dynamic = tuple(project.get("dynamic", []))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PluginError(
-            f"{path} has no pyproject.toml with a project name ({type(error).__name__}: {error}).",
-            hint="zoo plugins new NAME writes one that works",
-        ) from None
-    unknown = "entry-points" in dynamic
-    if not unknown:
-        _demand_plugins(path, plugins)
-    fixed = "dependencies" not in dynamic
-    return {
-        "requirement": str(path),
-        "kind": "folder",
-        "dist": dist,
-        "version": project.get("version"),
-        "plugins": None if unknown else plugins,
-        "requires": depends if fixed else None,
-    }
-
-
-def _demand_plugins(path: Path, plugins: tuple[str, ...]) -> None:
-    if not plugins:
-        raise PluginError(
-            f"{path} declares no entry point in the group {PROJECT!r}: it is no plugin.",
-            hint="install it with pip if you need it",
+        project = read_toml(path / "pyproject.toml")["project"]
+        dist, version = normalized(project["name"]), project.get("version")
+        dynamic = project.get("dynamic", ())
+        points = "entry-points" in dynamic or project.get("entry-points", {}).get(PROJECT)
+        requires = None if "dependencies" in dynamic else tuple(project.get("dependencies", ()))
+    except _MISTYPED as error:
+        why = (
+            f"{path} has no pyproject.toml with a project name ({type(error).__name__}: {error})."
         )
+        raise PluginError(why, hint="zoo plugins new NAME writes one that works") from None
+    _check_is_plugin(path, points)
+    return Requirement(str(path), "folder", dist, version, requires, editable)
+
+
+def _check_is_plugin(path: Path, points: object) -> None:
+    if not points:
+        why = f"{path} declares no entry point in the group {PROJECT!r}: it is no plugin."
+        raise PluginError(why, hint="install it with pip if you need it")

@@ -11,7 +11,7 @@ from zoo_core.rng import Rng
 from zoo_diffusion import probability_flow, vlb
 from zoo_diffusion.likelihoods import VLB, ContinuousVLB
 from zoo_diffusion.ode_likelihood import AugmentedFlow, ODELikelihood, rademacher_probes
-from zoo_diffusion.parameterization import ScoreAt, at_time, convert, to_x0
+from zoo_diffusion.parameterization import at_time, convert, to_x0
 from zoo_diffusion.quantization import bin_width
 from zoo_diffusion.samplers import DDIM, ODE, Ancestral, Heun, heun_table
 from zoo_diffusion.sampling_loop import (
@@ -21,6 +21,7 @@ from zoo_diffusion.sampling_loop import (
     sampling_loop,
 )
 from zoo_diffusion.schedules import VP, Betas, Karras, LogSNR, linear_betas
+from zoo_diffusion.score import ScoreAt
 from zoo_diffusion.timesteps import TimeGrid, prior_std
 from zoo_kernels import denoise
 from zoo_kernels.denoise import reference as columns
@@ -279,6 +280,33 @@ def test_score_at_a_time_is_the_gradient_of_the_log_density():
     score = ScoreAt(model, 0.3)
     assert torch.allclose(score.score(x), want, atol=1e-10)
     assert (score.event, score.dtype) == (model.event, model.dtype)
+
+
+@dataclass(frozen=True)
+class Langevin:
+    """A stranger's sampler, which knows `Score` alone."""
+
+    steps: int = 200
+    size: float = 0.2
+
+    def __call__(self, model, rng, cond):
+        x = rng.normal(model.event.shape, stream="start").to(model.dtype)
+        for k in range(self.steps):
+            noise = rng.normal(model.event.shape, stream="noise", step=k).to(x.dtype)
+            x = x + self.size / 2 * model.score(x, cond) + self.size**0.5 * noise
+        return x
+
+
+def test_langevin_steps_by_the_score_at_a_time_draw_the_noised_data_of_that_time():
+    """The chain is linear, so its variance is known: s^2 / (1 - eps / (4 s^2))."""
+    model, sampler = Exact(VP()), Langevin()
+    alpha, sigma = levels_at(model.schedule, 0.3)
+    variance = (alpha * STD) ** 2 + sigma**2
+    x = ScoreAt(model, 0.3).sample(4096, sampler=sampler).double()
+    want = variance / (1 - sampler.size / (4 * variance))
+    error = (2 / 4096) ** 0.5 * want
+    assert ((x.var(0) - want).abs() < 5 * error).all()
+    assert ((x.mean(0) - alpha * MEAN).abs() < 5 * (want / 4096).sqrt()).all()
 
 
 @pytest.mark.parametrize("levels", [2, 17, 256])

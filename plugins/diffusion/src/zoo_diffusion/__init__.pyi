@@ -13,12 +13,12 @@ from .losses import VLBLoss as VLBLoss
 from .networks import MLPConfig as MLPConfig
 from .networks import UNetConfig as UNetConfig
 from .ode_likelihood import ODELikelihood as ODELikelihood
-from .parameterization import ScoreAt as ScoreAt
 from .samplers import DDIM as DDIM
 from .samplers import ODE as ODE
 from .samplers import Ancestral as Ancestral
 from .samplers import DPMpp2M as DPMpp2M
 from .samplers import Heun as Heun
+from .score import ScoreAt as ScoreAt
 from .vdm import VDM as VDM
 from .vdm import VDMConfig as VDMConfig
 from .vdm import VDMLoss as VDMLoss

@@ -23,6 +23,7 @@ from zoo_diffusion.schedules import (
     scaled_linear_betas,
     zero_snr_betas,
 )
+from zoo_diffusion.score import earliest_score
 
 __all__ = ["DDPM", "DDPMConfig"]
 
@@ -87,6 +88,10 @@ class DDPM(GenerativeModel):
         """E[x_0 | x_t], (B, *S)."""
         alpha, sigma = at_time(self.schedule, t, x_t)
         return to_x0(self.predict(x_t, t, cond), self.prediction, x_t, alpha, sigma)
+
+    def score(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """grad_x log p_t(x | cond), (B, *S), at the earliest time t; `ScoreAt` has other times."""
+        return earliest_score(self, x, cond)
 
 
 def _betas(c: DDPMConfig) -> Tensor:

@@ -28,6 +28,7 @@ from zoo_diffusion.networks import MLPConfig, NetworkConfig, build_network
 from zoo_diffusion.parameterization import Prediction, append_dims, at_time
 from zoo_diffusion.quantization import make_event
 from zoo_diffusion.schedules import Karras
+from zoo_diffusion.score import earliest_score
 from zoo_diffusion.timesteps import ContinuousTime
 
 __all__ = ["EDM", "EDMConfig", "EDMLoss", "Preconditioned"]
@@ -85,6 +86,10 @@ class EDM(GenerativeModel):
         F_x: Tensor = self.network(inputs, time.to(wide), network_label(self.condition, cond, x))
         D_x: Tensor = c_skip * x + c_out * F_x.to(x.dtype)
         return D_x
+
+    def score(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """grad_x log p_t(x | cond), (B, *S), at the earliest time t; `ScoreAt` has other times."""
+        return earliest_score(self, x, cond)
 
 
 @runtime_checkable

@@ -6,18 +6,15 @@
 Shapes: B batch, S the event's shape; alpha and sigma broadcast.
 """
 
-from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
-from zoo_core.plugin import Denoiser, Event, Schedule
+from zoo_core.plugin import Denoiser, Schedule
 
 __all__ = [
     "Prediction",
     "Predictor",
-    "ScoreAt",
     "append_dims",
     "at_time",
     "convert",
@@ -69,26 +66,3 @@ def at_time(schedule: Schedule, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor
     """alpha_t and sigma_t (B, 1, ..., 1) for t (B,), computed in float64, in `like`'s dtype."""
     t = t.double()
     return append_dims(schedule.alpha(t), like), append_dims(schedule.sigma(t), like)
-
-
-@dataclass(frozen=True, eq=False)
-class ScoreAt:
-    """The score of a denoiser's p_t at one time t, as the capability `Score`."""
-
-    model: Denoiser
-    t: float
-
-    @property
-    def event(self) -> Event:
-        return self.model.event
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.model.dtype
-
-    def score(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """grad_x log p_t(x | cond) = (alpha E[x_0 | x] - x) / sigma^2 (Tweedie), (B, *S)."""
-        t = x.new_full((len(x),), self.t)
-        alpha, sigma = at_time(self.model.schedule, t, x)
-        score: Tensor = (alpha * self.model.denoise(x, t, cond) - x) / sigma.square()
-        return score

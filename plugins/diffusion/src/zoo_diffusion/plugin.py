@@ -25,6 +25,11 @@ _DISCRETE, _CONTINUOUS = (
     "zoo_diffusion.timesteps:DiscreteTime",
     "zoo_diffusion.timesteps:ContinuousTime",
 )
+_PREDICTOR = "zoo_diffusion.parameterization:Predictor"
+_LEARNS_SCHEDULE, _PRECONDITIONED = (
+    "zoo_diffusion.vdm:LearnsSchedule",
+    "zoo_diffusion.edm:Preconditioned",
+)
 _DDPM, _SCORE_SDE = "https://arxiv.org/abs/2006.11239", "https://arxiv.org/abs/2011.13456"
 _TINY_MLP = ("network", {"type": "mlp", "hidden": 16, "layers": 1})
 
@@ -38,6 +43,7 @@ def _model(
     time: str,
     sampler: str,
     loss: str,
+    more: tuple[str, ...] = (),
     pretrained: tuple[Pretrained, ...] = (),
     tiny: tuple[tuple[str, object], ...] = (),
 ) -> ModelSpec:
@@ -47,7 +53,7 @@ def _model(
         density="explicit/score",
         target=f"zoo_diffusion.{arch}:{cls}",
         config=f"zoo_diffusion.{arch}:{cls}Config",
-        capabilities=("Denoiser", time),
+        capabilities=("Denoiser", "Score", _PREDICTOR, time, *more),
         default_likelihood="vlb",
         default_sampler=sampler,
         default_loss=loss,
@@ -140,6 +146,7 @@ def zoo_models() -> list[ModelSpec]:
             time=_CONTINUOUS,
             sampler="heun",
             loss="edm",
+            more=(_PRECONDITIONED,),
         ),
         _model(
             "vdm",
@@ -149,6 +156,7 @@ def zoo_models() -> list[ModelSpec]:
             time=_CONTINUOUS,
             sampler="ancestral",
             loss="vdm",
+            more=(_LEARNS_SCHEDULE,),
             tiny=(("levels", 3), ("gamma_min", -5.0), ("schedule_hidden", 4)),
         ),
     ]
@@ -160,7 +168,7 @@ def zoo_losses() -> list[LossSpec]:
         LossSpec(
             "simple",
             "zoo_diffusion.losses:SimpleLoss",
-            requires=("zoo_diffusion.parameterization:Predictor",),
+            requires=(_PREDICTOR,),
             summary="error of the network's own output at uniform times",
         ),
         LossSpec(
@@ -178,13 +186,13 @@ def zoo_losses() -> list[LossSpec]:
         LossSpec(
             "vdm",
             "zoo_diffusion.vdm:VDMLoss",
-            requires=("zoo_diffusion.vdm:LearnsSchedule",),
+            requires=(_LEARNS_SCHEDULE,),
             summary="continuous bound that also learns the schedule",
         ),
         LossSpec(
             "edm",
             "zoo_diffusion.edm:EDMLoss",
-            requires=("zoo_diffusion.edm:Preconditioned",),
+            requires=(_PRECONDITIONED,),
             summary="weighted denoising error at log-normal noise levels",
         ),
     ]

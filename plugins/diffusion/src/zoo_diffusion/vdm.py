@@ -36,6 +36,7 @@ from zoo_diffusion.networks import MLPConfig, NetworkConfig, apply_network, buil
 from zoo_diffusion.parameterization import append_dims, at_time, convert, to_x0
 from zoo_diffusion.quantization import make_event
 from zoo_diffusion.schedules import LogSNR
+from zoo_diffusion.score import earliest_score
 from zoo_diffusion.timesteps import ContinuousTime, stratified
 
 __all__ = ["VDM", "LearnedLogSNR", "LearnsSchedule", "VDMConfig", "VDMLoss"]
@@ -155,6 +156,10 @@ class VDM(GenerativeModel):
         """E[x_0 | x_t], (B, *S)."""
         alpha, sigma = at_time(self.schedule, t, x_t)
         return to_x0(self.predict(x_t, t, cond), self.prediction, x_t, alpha, sigma)
+
+    def score(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """grad_x log p_t(x | cond), (B, *S), at the earliest time t; `ScoreAt` has other times."""
+        return earliest_score(self, x, cond)
 
     def output(self, z: Tensor, gamma: Tensor, cond: Tensor | None) -> Tensor:
         """The network's output at z (B, *S) and gamma (B,)."""

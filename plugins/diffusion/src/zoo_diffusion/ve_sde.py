@@ -17,6 +17,7 @@ from zoo_core.plugin import GenerativeModel, Range
 from zoo_diffusion.networks import MLPConfig, NetworkConfig, build_network
 from zoo_diffusion.parameterization import Prediction, at_time, to_x0
 from zoo_diffusion.quantization import make_event
+from zoo_diffusion.score import earliest_score
 
 __all__ = ["VESDE", "Geometric", "VESDEConfig"]
 
@@ -74,3 +75,7 @@ class VESDE(GenerativeModel):
         """E[x_0 | x_t], (B, *S)."""
         alpha, sigma = at_time(self.schedule, t, x_t)
         return to_x0(self.predict(x_t, t, cond), self.prediction, x_t, alpha, sigma)
+
+    def score(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """grad_x log p_t(x | cond), (B, *S), at the earliest time t; `ScoreAt` has other times."""
+        return earliest_score(self, x, cond)

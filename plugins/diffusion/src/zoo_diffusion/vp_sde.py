@@ -18,6 +18,7 @@ from zoo_diffusion.networks import MLPConfig, NetworkConfig, apply_network, buil
 from zoo_diffusion.parameterization import at_time, to_x0
 from zoo_diffusion.quantization import make_event
 from zoo_diffusion.schedules import VP
+from zoo_diffusion.score import earliest_score
 
 __all__ = ["VPSDE", "VPSDEConfig"]
 
@@ -68,3 +69,7 @@ class VPSDE(GenerativeModel):
         """E[x_0 | x_t], (B, *S)."""
         alpha, sigma = at_time(self.schedule, t, x_t)
         return to_x0(self.predict(x_t, t, cond), self.prediction, x_t, alpha, sigma)
+
+    def score(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        """grad_x log p_t(x | cond), (B, *S), at the earliest time t; `ScoreAt` has other times."""
+        return earliest_score(self, x, cond)

@@ -245,7 +245,13 @@ def kind(relation, detail=""):
 
 @pytest.mark.parametrize(
     ("relation", "sign", "bits_sign"),
-    [("equal", "=", "="), ("lower", ">=", "<="), ("upper", "<=", ">="), ("estimate", "~", "~")],
+    [
+        ("equal", "=", "="),
+        ("lower", ">=", "<="),
+        ("upper", "<=", ">="),
+        ("estimate", "~", "~"),
+        ("unrelated", "!", "!"),
+    ],
 )
 def test_the_printed_signs_follow_the_relation_and_turn_round_for_bits(relation, sign, bits_sign):
     found = LogLikelihood(

@@ -64,18 +64,37 @@ def test_every_model_is_measured_on_the_same_events_with_the_same_seed(found):
     assert found.record()["models"][1]["rank"] == "-"
 
 
-def test_likelihoods_are_ranked_among_their_own_relation_alone(found):
-    def entry(name, nats, relation):
-        fake = ComparedModel(name, found.entries[0].evaluation, Budget(1), "none")
-        likelihood = {"nats": nats, "relation": relation, "kind": "k"}
-        object.__setattr__(fake, "evaluation", _With(likelihood))
-        return fake
+STATED = {"relation": "equal", "kind": "k", "events": "bits", "dequantization": "none"}
 
-    entries = [entry("a", -3.0, "equal"), entry("b", -1.0, "lower"), entry("c", -2.0, "equal")]
-    entries += [entry("d", -0.5, "estimate")]
+
+def ranks(found, *likelihoods):
+    """The ranks of models with these likelihoods, each STATED but for what is given."""
+    entries = []
+    for i, changed in enumerate(likelihoods):
+        entries.append(ComparedModel(f"m{i}", None, Budget(1), "none"))
+        object.__setattr__(entries[-1], "evaluation", _With({**STATED, **changed}))
     comparison = Comparison(found.data, "test", entries, 0, [])
-    ranks = [comparison.rank(e) for e in entries]
-    assert ranks == ["2 of 2 (=)", "1 of 1 (>=)", "1 of 2 (=)", "-"]
+    return [comparison.rank(e) for e in entries]
+
+
+def test_likelihoods_are_ranked_among_their_own_relation_alone(found):
+    got = ranks(
+        found,
+        {"nats": -3.0},
+        {"nats": -1.0, "relation": "lower"},
+        {"nats": -2.0},
+        {"nats": -0.5, "relation": "estimate"},
+        {"nats": -0.1, "relation": "unrelated"},
+    )
+    assert got == ["2 of 2 (=)", "1 of 1 (>=)", "1 of 2 (=)", "-", "-"]
+
+
+@pytest.mark.parametrize(
+    "other", [{"events": "reals"}, {"kind": "k(n=2)"}, {"dequantization": "uniform"}]
+)
+def test_nothing_is_ranked_across_events_kinds_and_dequantizations(found, other):
+    got = ranks(found, {"nats": -3.0}, {"nats": -1.0, **other}, {"nats": -2.0})
+    assert got == ["2 of 2 (=)", "1 of 1 (=)", "1 of 2 (=)"]
 
 
 class _With:

@@ -36,9 +36,16 @@ def test_five_standard_errors_beyond_every_null_are_needed(relation):
 
 @pytest.mark.parametrize("relation", ["upper", "estimate"])
 def test_an_upper_bound_or_an_estimate_shows_nothing(relation):
-    """A pseudo-likelihood may be far above log p: being above the null's is no claim to make."""
+    """Either may be far above log p: being above the null's is no claim to make."""
     found = significance_of(by_likelihood([(100.0, 1.0)], relation))
     assert not found.pretrained and found.sigmas is None
+
+
+def test_samples_decide_beside_a_score_that_is_unrelated_to_log_p():
+    score = by_likelihood([], "unrelated")
+    assert "unrelated to log p" in significance_of(score).why
+    samples = by_samples((0.66, 0.72, 0.02), (1.0, 0.9, 50.0))
+    assert significance_of({**samples, **{"likelihood": score["likelihood"]}}).by == "samples"
 
 
 def test_a_bound_of_a_baseline_must_be_beaten_but_shows_nothing_by_itself():

@@ -5,11 +5,12 @@ of the paired difference. The number must be exact or a lower bound on log p: an
 estimate above a baseline does not show that the model is better. At least one baseline must have
 an exact likelihood, since a baseline's own lower bound (the Gaussian's, on integers) may be loose.
 
-Without a likelihood, samples are judged on the most special features, which are the first. Their
-coverage must be at least 0.9 of real data's, the baseline's must be less, and their Frechet
-distance must beat the baseline's by five standard errors. Copies of training events would pass, so
-samples must not be flagged as memorized on any features: the fraction that is nearer to training
-events than to held-out ones must not exceed 1/2 by three binomial errors and by 0.1.
+Without a likelihood, or with a score that is unrelated to log p, samples are judged on the most
+special features, which are the first. Their coverage must be at least 0.9 of real data's, the
+baseline's must be less, and their Frechet distance must beat the baseline's by five standard
+errors. Copies of training events would pass, so samples must not be flagged as memorized on any
+features: the fraction that is nearer to training events than to held-out ones must not exceed 1/2
+by three binomial errors and by 0.1.
 
 If a standard error is unknown (null in the record) or zero, nothing is shown.
 """
@@ -47,10 +48,13 @@ class Significance:
 
 def significance_of(record: Mapping[str, Any]) -> Significance:
     """Judge an evaluation's record."""
-    if record.get("likelihood"):
-        return _by_likelihood(record["likelihood"])
-    if record.get("quality"):
-        return _unless_memorized(_by_samples(record["quality"]["scores"]), record["quality"])
+    likelihood, quality = record.get("likelihood"), record.get("quality")
+    if likelihood and likelihood["relation"] != "unrelated":
+        return _by_likelihood(likelihood)
+    if quality:
+        return _unless_memorized(_by_samples(quality["scores"]), quality)
+    if likelihood:
+        return _not_shown("the score is unrelated to log p; samples may show a better model")
     return Significance(False, "nothing", None, "nothing was measured")
 
 

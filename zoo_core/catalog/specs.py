@@ -29,10 +29,17 @@ __all__ = [
     "import_target",
 ]
 
-Relation = Literal["equal", "lower", "upper", "estimate"]
-"""The relation of a reported number to log p(x)."""
+Relation = Literal["equal", "lower", "upper", "estimate", "unrelated"]
+"""The relation of a reported number to log p(x); `unrelated` is a score that estimates nothing
+about it, such as a pseudo-likelihood."""
 
-_SIGN: dict[str, str] = {"equal": "=", "lower": ">=", "upper": "<=", "estimate": "~"}
+_SIGN: dict[str, str] = {
+    "equal": "=",
+    "lower": ">=",
+    "upper": "<=",
+    "estimate": "~",
+    "unrelated": "!",
+}
 _SIGN_OF_BITS: dict[str, str] = {**_SIGN, "lower": _SIGN["upper"], "upper": _SIGN["lower"]}
 
 
@@ -54,7 +61,8 @@ class LikelihoodKind:
 
     @property
     def sign(self) -> str:
-        """The sign to print between log p and the number: `=`, `>=`, `<=` or `~`."""
+        """The sign to print between log p and the number: `=`, `>=`, `<=`, `~`, or `!` for a
+        number that is unrelated to log p."""
         return _SIGN[self.relation]
 
     @property
@@ -62,6 +70,17 @@ class LikelihoodKind:
         """The sign between bits/dim, or -log p, and the number: a lower bound on log p is an upper
         bound on these."""
         return _SIGN_OF_BITS[self.relation]
+
+    @property
+    def comparable(self) -> bool:
+        """Whether numbers of this kind may be compared with those of baselines and of the truth:
+        not if they are unrelated to log p."""
+        return self.relation != "unrelated"
+
+    @property
+    def ranked(self) -> bool:
+        """Whether numbers of this kind are ranked: values of log p and bounds on it are."""
+        return self.relation not in ("estimate", "unrelated")
 
     def __str__(self) -> str:
         return f"{self.name}({self.detail})" if self.detail else self.name

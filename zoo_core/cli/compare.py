@@ -68,8 +68,8 @@ def command(
 ) -> None:
     """Measure every MODEL on the same events with the same seeds.
 
-    Likelihoods are ranked only among those of the same relation to log p. Unequal parameters,
-    data or training budgets are pointed out.
+    Likelihoods are ranked only among those of the same events, kind and dequantization. Unequal
+    parameters, data or training budgets are pointed out.
     """
     settings: Settings = ctx.obj
     for path in out:

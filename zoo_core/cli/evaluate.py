@@ -205,7 +205,8 @@ def _baselines(record: Mapping[str, Any]) -> Iterator[str]:
         )
     if truth:
         rows.append(("truth", "exact", "", _gap(-from_json(truth["gap"], math.inf), truth)))
-    yield from table(("beside", "kind", "nats", "model minus it"), rows, right="nats")
+    if rows:
+        yield from table(("beside", "kind", "nats", "model minus it"), rows, right="nats")
 
 
 def _gap(value: float, record: Mapping[str, Any]) -> str:

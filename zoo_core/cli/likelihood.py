@@ -63,9 +63,9 @@ def command(
     """Score a split of a data set by the model NAME.
 
     Prints the mean log p in nats with its standard error, and bits per dimension, or nats per
-    token of sequences. The sign
-    before the number says whether it is log p itself (=), a bound (>=, <=) or an estimate (~).
-    A lower bound of log p is an upper bound of bits.
+    token of sequences. The sign before the number says whether it is log p itself (=), a bound
+    (>=, <=), an estimate (~), or a score that is unrelated to log p (!). A lower bound of log p is
+    an upper bound of bits.
     """
     from zoo_core.cli.models import dataset, load, locate_offline
 

@@ -1,7 +1,8 @@
 """`zoo.compare`: models of all families on one data set, by one protocol.
 
 A likelihood is shown with its kind and its relation to log p, and is ranked only among numbers of
-the same relation: a bound may be below an exact value although its model is better.
+the same events, kind and dequantization: a bound may be below an exact value although its model is
+better, and the number of a density has another unit than that of a probability.
 """
 
 import math
@@ -87,17 +88,17 @@ class Comparison:
     """The M events of the models' `maps`, (M, *S)."""
 
     def rank(self, entry: ComparedModel) -> str:
-        """The rank among likelihoods of the same kind and events, e.g. `1 of 2 (=)`.
+        """The rank among likelihoods of the same events and kind, e.g. `1 of 2 (=)`.
 
-        Estimates have none, since they may be off in either direction.
+        Estimates have none, since they may be off in either direction, nor have scores that are
+        unrelated to log p.
         """
         own = entry.likelihood
-        if own is None or own["relation"] == "estimate":
+        if own is None or not (kind := LikelihoodKind(own["kind"], own["relation"])).ranked:
             return "-"
         peers = [e.likelihood for e in self.entries if e.likelihood]
         same = sorted((_nats(p) for p in peers if _comparable(p, own)), reverse=True)
-        sign = LikelihoodKind(own["kind"], own["relation"]).sign
-        return f"{same.index(_nats(own)) + 1} of {len(same)} ({sign})"
+        return f"{same.index(_nats(own)) + 1} of {len(same)} ({kind.sign})"
 
     def record(self) -> dict[str, Any]:
         """The JSON form."""
@@ -196,8 +197,9 @@ def headline_scores(entry: ComparedModel) -> dict[str, Quality]:
 
 
 def _comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    """Whether numbers are of one scale: the kind says the dequantization and what it takes."""
-    return all(a.get(key) == b.get(key) for key in ("relation", "kind", "events"))
+    """Whether two likelihoods are numbers of one scale."""
+    keys = ("events", "kind", "dequantization", "relation")
+    return all(a.get(key) == b.get(key) for key in keys)
 
 
 def _nats(likelihood: Mapping[str, Any]) -> float:
@@ -223,8 +225,9 @@ def _maps(
     held = data.split(split)
     rows = choose(seed, len(held), _MAPS)
     x, cond = labelled(model, held.batch(rows))
-    if not isinstance(model, Conditionals) or data.event.levels is None:
+    if not has(model, "Conditionals") or data.event.levels is None:
         return held.x[rows], None
+    assert isinstance(model, Conditionals)
     x = to_model(x, model)
     with evaluating(model):
         logits = model.logits(x, cond_to_model(cond, model))

@@ -159,7 +159,7 @@ def _histograms(c: Comparison) -> Iterator[str]:
             (-s.nats[s.nats.isfinite()]).tolist(),
         )
         for e, s in likelihoods
-        if s and bool(s.nats.isfinite().any())
+        if s and s.mean.kind.comparable and bool(s.nats.isfinite().any())
     ]
     if samples:
         yield "<h2>Likelihood of each event</h2>"

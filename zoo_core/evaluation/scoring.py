@@ -1,5 +1,7 @@
 """The likelihood of a split, beside those of the baselines and the true one if it is known.
 
+A score that is unrelated to log p stands alone: it is compared with neither.
+
 Every event is scored once, in the model's own precision without autocast; a limited number of
 events are drawn by the seed. Differences are paired: the error of a gap is that of the mean of
 the differences per event.
@@ -48,7 +50,7 @@ class SplitLikelihood:
     """Number of events in the split, of which `nats` may be fewer."""
     baselines: list[tuple[str, str, Mean, Estimate]]
     """For each baseline: its name, whether it is told the class ("told" or "none"), its mean, and
-    the paired gap from it to the model."""
+    the paired gap from it to the model. None are compared with a score unrelated to log p."""
     bracket: Estimate | None
     """For AIS: upper minus lower bound on events that are simulated from the model (BDMC)."""
     truth: Estimate | None
@@ -101,18 +103,17 @@ def score(
         scored = model.log_likelihood(
             x, cond=cond, method=likelihood, seed=seed, batch_size=batch_size, progress=progress
         ).to("cpu")
-    truth = None if data.truth is None else data.truth(x)
+    comparable = scored.kind.comparable
+    truth = data.truth(x) if comparable and data.truth is not None else None
     told = cond if tells(data.condition) else None
+    baselines = fitted_baselines(data, conditional=told is not None) if comparable else []
     return SplitLikelihood(
         method,
         scored.mean(),
         scored.nats,
         float(scored.std_err.square().sum().sqrt()) / len(rows),
         len(events),
-        [
-            _baseline(b, scored.nats, x, told, seed)
-            for b in fitted_baselines(data, conditional=told is not None)
-        ],
+        [_baseline(b, scored.nats, x, told, seed) for b in baselines],
         _bracket(model, likelihood, cond, seed),
         None if truth is None else _gap(truth, scored.nats),
     )

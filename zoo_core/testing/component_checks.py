@@ -203,7 +203,7 @@ def _check_likelihood(entry: Entry[Any], score: Likelihood, model: GenerativeMod
     kind, declared = ll.kind, entry.spec.kind
     same = (kind.name, kind.relation) == (declared.name, declared.relation)
     assert same, f"{what} gives {kind}"
-    if isinstance(model, Miniature) and _determines_log_p(entry, model):
+    if kind.comparable and isinstance(model, Miniature) and _determines_log_p(entry, model):
         _check_relation(what, ll, model.exact(x).double().detach())
 
 

@@ -29,7 +29,12 @@ _HEADER = (
     "steps",
     "CPU s",
 )
-_RELATIONS = {"equal": "= KL(p || q)", "lower": ">= KL(p || q)", "estimate": "~ KL(p || q)"}
+_RELATIONS = {
+    "equal": "= KL(p || q)",
+    "lower": ">= KL(p || q)",
+    "upper": "<= KL(p || q)",
+    "estimate": "~ KL(p || q)",
+}
 _IMAGES = 36
 _PLANE = 3.0
 

@@ -4,8 +4,12 @@ A model is built no larger than its weights, and loading is strict: every tensor
 type must fit. Submodels are models of their own, given as objects or by name.
 """
 
+import dataclasses
+import inspect
 import logging
+import typing
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +21,10 @@ from zoo_core.catalog.names import Name
 from zoo_core.catalog.references import parse_model
 from zoo_core.catalog.registry import current
 from zoo_core.catalog.specs import ModelSpec, import_target
-from zoo_core.errors import DataError, IntegrityError
+from zoo_core.errors import ConfigError, DataError, IntegrityError, UsageError
 from zoo_core.files import temporary_folder
 from zoo_core.model import GenerativeModel
+from zoo_core.reading import shown
 from zoo_core.spaces import Condition
 from zoo_core.text import printable
 from zoo_core.weights import checkpoint, third_party
@@ -46,13 +51,53 @@ def build(spec: ModelSpec, options: Mapping[str, Any]) -> GenerativeModel:
     return model
 
 
-def load_found(located: WeightsLocation) -> GenerativeModel:
-    """The pretrained model whose weights `find` has located."""
+def build_class(cls: type[GenerativeModel], options: Mapping[str, Any]) -> GenerativeModel:
+    """A model of a class that no plugin declares, built from the options of its Config.
+
+    A class whose `__init__` takes no arguments makes its own Config, which must be the same.
+    """
+    if not (inspect.isclass(cls) and issubclass(cls, GenerativeModel)):
+        raise UsageError(f"cls = {cls!r}; it must be a GenerativeModel class.")
+    takes = list(inspect.signature(cls.__init__).parameters)[1:]
+    config = (_config_of(cls, takes[0], options),) if takes else ()
+    model = cls(*config)
+    if configs.to_dict(model.config) != dict(options):
+        raise ConfigError(
+            f"{cls.__name__} was saved with the config {shown(dict(options))} and is built with "
+            f"{shown(configs.to_dict(model.config))}.",
+            hint="def __init__(self, config: Config), so that it is built from what was saved",
+        )
+    return model
+
+
+def _config_of(cls: type, argument: str, options: Mapping[str, Any]) -> Any:
+    """The Config from its options; its class is the dataclass that annotates an argument."""
+    try:
+        annotation = typing.get_type_hints(cls.__init__).get(argument)  # type: ignore[misc]
+    except NameError:  # a string that names a class inside a function
+        annotation = cls.__init__.__annotations__[argument]  # type: ignore[misc]
+    kinds = typing.get_args(annotation) or (annotation,)
+    found = [kind for kind in kinds if inspect.isclass(kind) and dataclasses.is_dataclass(kind)]
+    if len(found) != 1:
+        raise ConfigError(
+            f"the Config of {cls.__name__} is not known: {argument!r} of its __init__ is "
+            f"annotated by {annotation!r}.",
+            hint=f"def __init__(self, {argument}: Config), where Config is a frozen dataclass",
+        )
+    return configs.from_dict(found[0], options, where=f"{cls.__name__}.")
+
+
+def load_found(
+    located: WeightsLocation, cls: type[GenerativeModel] | None = None
+) -> GenerativeModel:
+    """The pretrained model whose weights `find` has located; `cls` if no plugin declares it."""
     if located.converter is None:
         verified = located.snapshot.verified if located.snapshot else None
         return load_folder(
-            located.folder, origin=located.origin, verified=verified, spec=located.spec
+            located.folder, origin=located.origin, verified=verified, spec=located.spec, cls=cls
         )
+    if cls is not None:
+        raise UsageError(f"cls={cls.__name__} is for a folder that its save wrote.")
     model = convert(third_party.read(located.folder, files=located.files), located.converter, {})
     if located.spec is not None:
         checkpoint.check_arch(model.spec.arch, located.spec)
@@ -66,10 +111,12 @@ def load_folder(
     origin: str | None = None,
     verified: Mapping[Path, str | None] | None = None,
     spec: ModelSpec | None = None,
+    cls: type[GenerativeModel] | None = None,
 ) -> GenerativeModel:
     """The model in a folder; raises `IntegrityError` or `ConfigError` with file and remedy.
 
-    `spec` is the architecture that was asked for, by default the one that `zoo.json` states.
+    `spec` is the architecture that was asked for, by default the one that `zoo.json` states; `cls`
+    is the model's class if no plugin declares it.
     `origin` is the commit on the Hub that the folder holds, which saving records, and `verified`
     the files of that commit: nothing else is read. Files with a SHA-256 were hashed just now and
     are not hashed again.
@@ -77,8 +124,14 @@ def load_folder(
     if verified is not None and folder / METADATA not in verified:
         raise IntegrityError(f"{folder / METADATA} is in no list of the model's files.")
     metadata = checkpoint.read_metadata(folder)
-    spec = checkpoint.spec_of(metadata, spec)
-    submodels = {name: load_folder(folder / name, verified=verified) for name, _ in spec.submodels}
+    if cls is not None:
+        checkpoint.check_unregistered(metadata, cls)
+        submodels, make = {}, partial(build_class, cls)
+    else:
+        spec = checkpoint.spec_of(metadata, spec)
+        names = [name for name, _ in spec.submodels]
+        submodels = {name: load_folder(folder / name, verified=verified) for name in names}
+        make = partial(build, spec)
     weights = weight_files(folder, checkpoint.model_files(folder, metadata, verified))
     index = [] if weights == [folder / WEIGHTS] else [folder / INDEX]
     for path in index + weights:
@@ -88,7 +141,7 @@ def load_folder(
         torch.random.fork_rng(devices=[]),
         memory_guard(*count_elements(weights), str(folder / METADATA)),
     ):
-        model = build(spec, {**metadata["config"], **submodels}).to(stored)
+        model = make({**metadata["config"], **submodels}).to(stored)
     load_state(model, weights, skip=tuple(submodels))
     recorded = metadata.get("origin")
     model.origin = origin or (recorded if isinstance(recorded, str) else None)

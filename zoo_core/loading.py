@@ -70,6 +70,7 @@ def create(
 def load(
     name: str,
     *,
+    cls: "type[GenerativeModel] | None" = None,
     device: "torch.device | str" = "cpu",
     dtype: "torch.dtype | None" = None,
     offline: bool = False,
@@ -83,6 +84,9 @@ def load(
 
         zoo.load("made.digits"), zoo.load("./runs/made/model"), zoo.load("hf://org/name@revision")
 
+    `cls` is the class of a model that was saved by a class of your own, which no plugin declares;
+    its Config is read from the folder.
+
     The other options concern weights on the Hub. `offline=True` makes no request; `revision` is a
     branch, tag or commit; `token`, `cache_dir` and `endpoint` override `HF_TOKEN`, `HF_HUB_CACHE`
     and `HF_ENDPOINT`; `progress` shows a bar for each download, on a terminal.
@@ -94,4 +98,4 @@ def load(
     located = find(name, access)  # a wrong name is answered before torch is imported
     from zoo_core.building import load_found
 
-    return load_found(located).to(device=device, dtype=dtype)
+    return load_found(located, cls).to(device=device, dtype=dtype)

@@ -5,6 +5,9 @@
     golden.safetensors   samples and scores to reproduce (see `zoo_core.weights.golden`)
     <submodel>/          each submodel, a folder of the same form
 
+A class that no plugin declares is saved with `plugin` null and its name as `class`, which is never
+imported: whoever loads the folder gives the class.
+
 Weights are data: no class path, no pickle. A folder is written atomically. Hashes are checked
 first, then names, shapes and dtypes, before a tensor is used. Only files that the commit lists are
 read, and if `zoo.json` has `files`, only those.
@@ -22,7 +25,14 @@ from zoo_core import config as configs
 from zoo_core.catalog.layout import EVALUATION, GOLDEN, METADATA, WEIGHTS, joint_hash
 from zoo_core.catalog.registry import current
 from zoo_core.catalog.specs import ModelSpec
-from zoo_core.errors import DataError, IntegrityError, OutputError
+from zoo_core.errors import (
+    DataError,
+    IntegrityError,
+    OutputError,
+    PluginError,
+    UnknownNameError,
+    UsageError,
+)
 from zoo_core.files import atomic_folder, write_json
 from zoo_core.finite import check_parameters
 from zoo_core.reading import read_json, shown
@@ -38,6 +48,7 @@ __all__ = [
     "WEIGHTS",
     "check_arch",
     "check_overwritable",
+    "check_unregistered",
     "file_entry",
     "is_model_file",
     "model_files",
@@ -71,11 +82,24 @@ def save(
     Raises `OutputError` if the path cannot be written or holds other files, and `NotFiniteError`
     if a parameter is NaN or infinite, or becomes so as `stored`.
     """
-    spec = model.spec
+    spec = _spec(model)
     check_overwritable(path, spec)
     with atomic_folder(path) as folder:
         _write(model, spec, folder, golden, stored, metadata)
     return path
+
+
+def _spec(model: "GenerativeModel") -> ModelSpec:
+    """The registered spec; for a class that no plugin declares, one that gives its name."""
+    try:
+        return model.spec
+    except UnknownNameError:
+        cls, config = type(model), type(model.config)
+        return ModelSpec(cls.__name__, "unstated", "unstated", _path(cls), _path(config))
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"
 
 
 def model_files(
@@ -95,15 +119,39 @@ def spec_of(metadata: Mapping[str, Any], named: ModelSpec | None = None) -> Mode
     """The architecture: the one that was `named`, else the one that `zoo.json` states.
 
     If several plugins declare that name, it is the one of the plugin that saved the folder. Raises
-    `IntegrityError` if the folder holds another architecture than was named.
+    `IntegrityError` if the folder holds another architecture than was named, and `PluginError` if
+    it was saved by a class that no plugin declares.
     """
     if named is not None:
         check_arch(metadata["arch"], named)
         return named
+    if (path := _unregistered(metadata)) is not None:
+        raise PluginError(
+            f"the folder holds a model of the class {shown(path)}, which no plugin declared.",
+            hint="give the class, zoo.load(folder, cls=...); or declare it in a plugin "
+            "(docs/plugins.md) and save the model again",
+            command="declare the class in a plugin (docs/plugins.md) and save the model again",
+        )
     entries = current().models.find(metadata["arch"])
     own = [e for e in entries if e.plugin.dist == metadata.get("plugin")]
     entry = own[0] if len(entries) > 1 and own else current().models.one(metadata["arch"])
     return entry.spec
+
+
+def check_unregistered(metadata: Mapping[str, Any], cls: type) -> None:
+    """Raise `UsageError` unless a folder needs its class to be given."""
+    if _unregistered(metadata) is None:
+        raise UsageError(
+            f"cls={cls.__name__} is for a class that no plugin declares; the folder is of arch "
+            f"{shown(metadata['arch'])}.",
+            hint="zoo.load(folder), without cls",
+        )
+
+
+def _unregistered(metadata: Mapping[str, Any]) -> str | None:
+    """The path of a class that no plugin declared when it was saved; None for a plugin's."""
+    path = metadata.get("class")
+    return path if metadata.get("plugin") is None and isinstance(path, str) else None
 
 
 def check_arch(arch: str, named: ModelSpec) -> None:
@@ -219,12 +267,10 @@ def _as(tensor: Tensor, stored: torch.dtype | None) -> Tensor:
 def _describe(model: "GenerativeModel", spec: ModelSpec) -> dict[str, Any]:
     from zoo_core.version import __version__
 
-    plugin = current().entry_of(type(model)).plugin
     return {
         "schema": SCHEMA,
         "arch": spec.arch,
-        "plugin": plugin.dist,
-        "plugin_version": plugin.version,
+        **_declared_by(type(model)),
         "core_version": __version__,
         "density": spec.density,
         "config": configs.to_dict(model.config),
@@ -236,6 +282,15 @@ def _describe(model: "GenerativeModel", spec: ModelSpec) -> dict[str, Any]:
         "source": "unstated",
         **({"origin": model.origin} if model.origin else {}),
     }
+
+
+def _declared_by(cls: type) -> dict[str, str | None]:
+    """The plugin that declares a class, or the class itself if none does."""
+    try:
+        plugin = current().entry_of(cls).plugin
+    except UnknownNameError:
+        return {"plugin": None, "class": _path(cls)}
+    return {"plugin": plugin.dist, "plugin_version": plugin.version}
 
 
 def check_overwritable(path: Path, spec: ModelSpec) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_core.catalog.capabilities import Bijection, Decoder, Encoder, Generator
+from zoo_core.catalog.capabilities import Bijection, Decoder, Encoder, Generator, has
 from zoo_core.data.batches import cond_to_model, to_model
 from zoo_core.errors import NoCapabilityError, UsageError
 from zoo_core.memory import require_memory
@@ -115,9 +115,9 @@ def plane(z: Tensor, *, side: int = 16, axes: tuple[int, int] = (0, 1)) -> Tenso
 
 
 def _encoder(model: GenerativeModel) -> Callable[[Tensor, Tensor | None], Tensor]:
-    if isinstance(model, Bijection):
+    if has(model, "Bijection") and isinstance(model, Bijection):
         return lambda x, cond: model.forward_and_ladj(x, cond)[0]
-    if isinstance(model, Encoder):
+    if has(model, "Encoder") and isinstance(model, Encoder):
         return lambda x, cond: model.encode(x, cond).mean
     raise NoCapabilityError(
         f"{type(model).__name__} gives events no latents.",
@@ -126,11 +126,11 @@ def _encoder(model: GenerativeModel) -> Callable[[Tensor, Tensor | None], Tensor
 
 
 def _decoder(model: GenerativeModel) -> Callable[[Tensor, Tensor | None], Tensor]:
-    if isinstance(model, Bijection):
+    if has(model, "Bijection") and isinstance(model, Bijection):
         return lambda z, cond: model.inverse_and_ladj(z, cond)[0]
-    if isinstance(model, Decoder):
+    if has(model, "Decoder") and isinstance(model, Decoder):
         return lambda z, cond: model.decode(z, cond).mean
-    if isinstance(model, Generator):
+    if has(model, "Generator") and isinstance(model, Generator):
         return lambda z, cond: model.generate(z, cond)
     raise NoCapabilityError(
         f"{type(model).__name__} has no map from latents to events.",

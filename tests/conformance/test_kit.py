@@ -15,7 +15,7 @@ from zoo_core.testing import CHECKS, conformance, run_checks, subjects
 BROKEN = Registry(Plugins([EntryPoint("broken", "zoo_broken.plugin", "density_zoo")], disabled=()))
 CORRECT = (
     *("coins", "stretch", "latent", "blob", "labelled", "optional", "guided", "cube", "waiting"),
-    *("drops", "sloped", "heavytailed", "step", "farmodes", "reallatent"),
+    *("drops", "sloped", "heavytailed", "step", "farmodes", "reallatent", "flippable"),
 )
 
 

@@ -1,17 +1,19 @@
 """Capabilities: typed protocols that models offer, and samplers, losses and likelihoods require.
 
-A model has a capability if it has its methods. `ModelSpec.capabilities` states it without an
-import, and the conformance kit checks that both agree. A sampler, loss or likelihood names the
-capabilities it requires: a Langevin sampler that requires `Score` works with every family that
-has one. A plugin adds a capability of its own by naming it `"package.module:Protocol"`.
+A model has the capabilities that its spec declares, `ModelSpec.capabilities`; the conformance kit
+checks that they agree with its methods. A class that no plugin declares, as in a notebook, is
+asked by its methods. A sampler, loss or likelihood names the capabilities it requires: a Langevin
+sampler that requires `Score` works with every family that has one. A plugin adds a capability of
+its own by naming it `"package.module:Protocol"`.
 
 Shapes: B batch, S the event's shape. Log-densities are in nats, summed over the event.
 """
 
 from typing import TYPE_CHECKING, Any, Generic, Protocol, runtime_checkable
 
+from zoo_core.catalog.registry import current
 from zoo_core.catalog.specs import import_target
-from zoo_core.errors import PluginError, did_you_mean
+from zoo_core.errors import PluginError, UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor, device, dtype
@@ -35,6 +37,7 @@ __all__ = [
     "Score",
     "capability",
     "has",
+    "has_methods",
 ]
 
 
@@ -197,10 +200,11 @@ class Denoiser(Model, Protocol):
 
 @runtime_checkable
 class Score(Model, Protocol):
-    """The score grad_x log p(x)."""
+    """The score grad_x log p(x); of a `Denoiser`, that of noised events at a time it states."""
 
     def score(self, x: "Tensor", cond: "Tensor | None" = None) -> "Tensor":
-        """grad_x log p(x | cond), (B, *S) -> (B, *S)."""
+        """grad_x log p(x | cond), (B, *S) -> (B, *S); of integers, x is reals on the scale of
+        networks (`Event.to_network`)."""
         ...
 
 
@@ -229,7 +233,20 @@ def capability(name: str) -> Any:
 
 
 def has(model: object, name: str) -> bool:
-    """Whether a model has a capability: its class has the methods, and the model the attributes.
+    """Whether a model has a capability: its spec declares it.
+
+    A model whose class no plugin declares has it if it `has_methods` of it.
+    """
+    capability(name)
+    try:
+        spec = current().spec_of(type(model))
+    except UnknownNameError:
+        return has_methods(model, name)
+    return name in spec.capabilities
+
+
+def has_methods(model: object, name: str) -> bool:
+    """Whether a model's class has the methods of a capability, and the model its attributes.
 
     A submodule that is called `score` does not count as the method `score`.
     """

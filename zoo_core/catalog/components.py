@@ -1,6 +1,7 @@
 """Samplers, losses and likelihoods from names and options.
 
-An object passed in place of a name is used as it is and needs no registry.
+An object passed in place of a name is used as it is. If a spec names its class, the model must
+have the capabilities that the spec requires, as for the name; other classes need no registry.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +9,7 @@ from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo_core import config as configs
-from zoo_core.catalog.capabilities import has
+from zoo_core.catalog.capabilities import has, has_methods
 from zoo_core.catalog.entries import Components, Entry
 from zoo_core.catalog.plugins import CORE
 from zoo_core.catalog.registry import current
@@ -70,12 +71,17 @@ def likelihood(
             likelihoods,
             model,
             lambda s: current().default_likelihood(s, discrete=model.event.discrete),
-            unregistered=None,
+            unregistered=_exact(model) if has(model, "Density") else None,
         )
     if requested is None:
         raise _no_likelihood(model)
     made: Likelihood = _component(likelihoods, model, requested, options)
     return made
+
+
+def _exact(model: "GenerativeModel") -> str:
+    """The likelihood of a class without a spec that has a density."""
+    return "exact" if model.event.discrete else "exact_density"
 
 
 def fitting(components: Components[S], model: "GenerativeModel") -> list[Entry[S]]:
@@ -116,14 +122,15 @@ def _default(
 
     A plain name in a spec means its own plugin's component, or else the core's: what a third
     plugin declares under the same name changes nothing. A class without a spec gets
-    `unregistered`.
+    `unregistered`, which is the core's.
     """
+    owners: tuple[str, ...]
     try:
         entry = current().entry_of(type(model))
+        name, owners = default_of(entry.spec), (entry.plugin.dist, CORE)
     except UnknownNameError:
-        return unregistered
-    name = default_of(entry.spec)
-    for dist in (entry.plugin.dist, CORE) if name is not None else ():
+        name, owners = unregistered, (CORE,)
+    for dist in owners if name is not None else ():
         owned = [e for e in components if e.spec.name == name and e.plugin.dist == dist]
         if any(_fits(model, e.spec) for e in owned):
             return owned[0].qualified
@@ -137,7 +144,7 @@ def _component(
     options: Mapping[str, Any],
 ) -> Any:
     if not isinstance(requested, str):
-        return _object(components.kind, requested, options)
+        return _object(components, model, requested, options)
     entries = components.find(requested)
     fit = [e for e in entries if _fits(model, e.spec)]
     if not fit:
@@ -162,7 +169,13 @@ def _names(entries: Sequence[Entry[S]]) -> str:
     return ", ".join(sorted({e.spec.name for e in entries})) or "none"
 
 
-def _object(kind: str, component: Any, options: Mapping[str, Any]) -> Any:
+def _object(
+    components: Components[S],
+    model: "GenerativeModel",
+    component: Any,
+    options: Mapping[str, Any],
+) -> Any:
+    kind = components.kind
     if isinstance(component, type) or not (callable(component) or is_dataclass(component)):
         raise UsageError(
             f"{component!r} is no {kind}.",
@@ -173,19 +186,43 @@ def _object(kind: str, component: Any, options: Mapping[str, Any]) -> Any:
             f"options {', '.join(options)} go with a {kind}'s name.",
             hint=f"set them on the object: {type(component).__name__}({', '.join(options)}=...)",
         )
+    entries = [e for e in components if _names_class(e.spec.target, type(component))]
+    if entries and not any(_fits(model, e.spec) for e in entries):
+        raise _misfit(components, model, entries)
     return component
+
+
+def _names_class(target: str, cls: type) -> bool:
+    """Whether a target `"package.module:attr"` is a class; its module may pass the class on."""
+    module, _, name = target.partition(":")
+    if name != cls.__qualname__ or module == cls.__module__:
+        return name == cls.__qualname__
+    try:
+        return import_target(target) is cls
+    except PluginError:
+        return False  # what cannot be imported is not the class of an object at hand
 
 
 def _misfit(
     components: Components[S], model: "GenerativeModel", entries: Sequence[Entry[S]]
 ) -> Exception:
-    kind = components.kind
+    kind, name = components.kind, type(model).__name__
     needs = " or ".join("+".join(e.spec.requires) for e in entries)
     return NoCapabilityError(
-        f"{kind} {entries[0].spec.name!r} needs {needs}, which {type(model).__name__} has not; "
+        f"{kind} {entries[0].spec.name!r} needs {needs}, which {name} has not; "
         f"{'losses' if kind == 'loss' else f'{kind}s'} that fit: "
-        f"{_names(fitting(components, model))}."
+        f"{_names(fitting(components, model))}.",
+        hint=_undeclared(model, entries),
     )
+
+
+def _undeclared(model: "GenerativeModel", entries: Sequence[Entry[S]]) -> str | None:
+    """What to declare, if the model has the methods of all that one of the components requires."""
+    for requires in (e.spec.requires for e in entries):
+        if all(has_methods(model, capability) for capability in requires):
+            missing = ", ".join(repr(c) for c in requires if not has(model, c))
+            return f"{type(model).__name__} has the methods: declare {missing} in its ModelSpec"
+    return None
 
 
 def _no_likelihood(model: "GenerativeModel") -> NoLikelihoodError:

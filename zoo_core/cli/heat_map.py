@@ -17,13 +17,13 @@ _SUFFIXES = (".png", ".npz")
 
 def check_map(path: Path, model: "GenerativeModel") -> None:
     """Raise if the map cannot be computed or written, before anything is computed."""
-    from zoo_core.catalog.capabilities import Conditionals
+    from zoo_core.catalog.capabilities import has
     from zoo_core.data import pictures
     from zoo_core.errors import NoCapabilityError
 
     if path.suffix.lower() not in _SUFFIXES:
         raise OutputError(f"{path} has suffix {path.suffix!r}; it must be .png or .npz.")
-    if not isinstance(model, Conditionals):
+    if not has(model, "Conditionals"):
         raise NoCapabilityError(
             f"--map needs the capability Conditionals, which {type(model).__name__} lacks.",
             hint="autoregressive models have it",

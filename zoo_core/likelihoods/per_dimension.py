@@ -6,7 +6,7 @@ Only models with `Conditionals` have it; it adds up to their exact log p(x).
 import torch
 from torch import Tensor
 
-from zoo_core.catalog.capabilities import Conditionals
+from zoo_core.catalog.capabilities import Conditionals, has
 from zoo_core.data.batches import cond_to_model, to_model
 from zoo_core.errors import NoCapabilityError
 from zoo_core.finite import check_nats
@@ -25,7 +25,7 @@ def log_prob_map(
 
     Raises `NoCapabilityError` for a model that is not autoregressive.
     """
-    if not isinstance(model, Conditionals):
+    if not (has(model, "Conditionals") and isinstance(model, Conditionals)):
         raise NoCapabilityError(
             f"{type(model).__name__} has no conditionals, so its log p has no map.",
             hint="autoregressive models have one: zoo list",

@@ -91,18 +91,34 @@ def check_slope_of_log_p_fits_the_samples(subject: ModelSubject) -> None:
 
 
 @only_if(lambda subject: subject.claims("Score"))
+def check_score_of_a_row_is_its_own(subject: ModelSubject) -> None:
+    """`score` gives finite reals of an event's shape, each row from its own event."""
+    model, cond = subject.model(), subject.cond(6)
+    if not isinstance(model, Score):
+        raise Inapplicable("the model has no score")
+    x = subject.event.to_network(subject.events(6), model.dtype)
+    with torch.no_grad():
+        whole = model.score(x, cond)
+        few = model.score(x[:2], None if cond is None else cond[:2])
+    assert whole.shape == x.shape, f"scores have shape {tuple(whole.shape)}, not {tuple(x.shape)}"
+    assert bool(whole.isfinite().all()), "scores are not finite"
+    gap, scale = float((whole[:2] - few).abs().max()), max(1.0, float(few.abs().max()))
+    assert gap < _SLOPE * scale, f"scores of 2 and of 6 events differ by {gap:.3g}"
+
+
+@only_if(lambda s: s.claims("Score", "Density") or s.claims("Score", "Energy"))
 def check_score_is_the_slope_of_log_p(subject: ModelSubject) -> None:
     """`score` is the gradient of `log_prob`, or of minus `energy`, where the model has one."""
     model = _continuous_model(subject)
     assert isinstance(model, Score)
     x, cond = subject.events(16).requires_grad_(), subject.cond(16)
     with torch.enable_grad():
-        if isinstance(model, Density):
+        if subject.claims("Density"):
+            assert isinstance(model, Density)
             log_f = model.log_prob(x, cond)
-        elif isinstance(model, Energy):
-            log_f = -model.energy(x, cond)
         else:
-            raise Inapplicable("the model has neither log_prob nor energy to compare with")
+            assert isinstance(model, Energy)
+            log_f = -model.energy(x, cond)
         (slope,) = torch.autograd.grad(log_f.sum(), x)
     with torch.no_grad():
         score = model.score(x.detach(), cond)
@@ -237,5 +253,6 @@ DENSITY_CHECKS = [
     check_density_integrates_to_one,
     check_decoder_integrates_to_one,
     check_slope_of_log_p_fits_the_samples,
+    check_score_of_a_row_is_its_own,
     check_score_is_the_slope_of_log_p,
 ]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.building import build
+from zoo_core.catalog.capabilities import CORE
 from zoo_core.catalog.plugins import LoadRecord
 from zoo_core.catalog.registry import Entry, Registry, current
 from zoo_core.catalog.specs import LikelihoodSpec, ModelSpec
@@ -128,6 +130,15 @@ class ModelSubject:
 
     def claims(self, *capabilities: str) -> bool:
         return set(capabilities) <= set(self.spec.capabilities)
+
+    @property
+    def known_capabilities(self) -> set[str]:
+        """The capabilities of the core, and those that specs of the model's plugin name."""
+        whole = PluginSubject(self.plugin, self.registry)
+        named = [e.spec.capabilities for e in whole.declared("model")]
+        for kind in ("sampler", "loss", "likelihood"):
+            named += [e.spec.requires for e in whole.declared(kind)]
+        return {*CORE, *chain.from_iterable(named)}
 
     @property
     def bundled(self) -> list[Path]:

@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -100,6 +100,25 @@ class HidesACapability(Coins):
 
 @breaks("check_capabilities_are_kept")
 class ClaimsACapability(Coins):
+    pass
+
+
+@runtime_checkable
+class Flips(Protocol):
+    """A capability of this plugin's own."""
+
+    def flip(self, x): ...
+
+
+class Flippable(Coins):
+    """A correct model that declares it."""
+
+    def flip(self, x):
+        return 1 - x
+
+
+@breaks("check_capabilities_are_kept")
+class HidesItsOwnCapability(Flippable):
     pass
 
 

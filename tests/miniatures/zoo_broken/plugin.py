@@ -5,7 +5,8 @@ from zoo_core.plugin import ModelSpec, hookimpl
 ZOO_API = 1
 COINS = (
     "Coins Unnormalized SamplesAnotherLaw DrawsFromTorch CouplesTheBatch IgnoresTheSeed "
-    "SamplesFloats HasAnIdleParameter HidesACapability CountsItsSamples ForgetsABuffer "
+    "SamplesFloats HasAnIdleParameter HidesACapability HidesItsOwnCapability "
+    "CountsItsSamples ForgetsABuffer "
     "ScoresTheBatch ScoresWithNoise ScoresAnything SamplesNothing IgnoresConditions "
     "MutatesItsConfig StartsInAForwardPass "
     "ScoresInHalf ComputesInHalf ComputesInHalfAtLast DependsOnTheMode "
@@ -42,6 +43,7 @@ def zoo_models():
     return [
         *(spec(name, "Density", default_likelihood="exact") for name in COINS),
         spec("ClaimsACapability", "Density", "Score", default_likelihood="exact"),
+        spec("Flippable", "Density", "zoo_broken.models:Flips", default_likelihood="exact"),
         spec("ScoresWithoutALikelihood", "Density"),
         spec("PeeksAhead", "Density", "Conditionals", default_likelihood="exact"),
         *(
@@ -54,7 +56,7 @@ def zoo_models():
         ),
         *(
             spec(name, "Density", "Score", module="reals", default_likelihood="exact_density")
-            for name in ("Sloped", "NegatesItsScore")
+            for name in ("Sloped", "NegatesItsScore", "CentersItsScore")
         ),
         *(
             spec(name, "Encoder", "Decoder", module="reals", **LATENT)

@@ -169,6 +169,13 @@ class NegatesItsScore(Sloped):
         return -super().score(x)
 
 
+@breaks("score_of_a_row_is_its_own", "score_is_the_slope_of_log_p")
+class CentersItsScore(Sloped):
+    def score(self, x, cond=None):
+        s = super().score(x)
+        return s - s.mean(0)
+
+
 class Labelled(Blob):
     """A blob of each of three classes."""
 

@@ -41,6 +41,7 @@ from .data.batches import cond_to_model as cond_to_model
 from .data.batches import take as take
 from .data.batches import to_model as to_model
 from .data.dataset import Dataset as Dataset
+from .data.dataset import Source as Source
 from .data.dataset import Split as Split
 from .data.shuffle import permutation as permutation
 from .errors import ConfigError as ConfigError

@@ -190,6 +190,12 @@ def zoo_datasets() -> list[DatasetSpec]:
             summary="arrays from a file: npz:PATH",
         ),
         DatasetSpec(
+            "npy",
+            "zoo_core.data.npy:Npy",
+            license="unstated",
+            summary="a memory-mapped array from a file: npy:PATH",
+        ),
+        DatasetSpec(
             "folder",
             "zoo_core.data.folder:Folder",
             license="unstated",

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from zoo_core.catalog.registry import Entry
 from zoo_core.catalog.specs import Check, import_target
+from zoo_core.data.batches import read
 from zoo_core.data.dataset import Dataset
 from zoo_core.errors import ConfigError, NetworkError, NoCapabilityError, ZooError
 from zoo_core.evaluation.feature_set import Estimate, FeatureSet
@@ -105,8 +106,11 @@ def _check_dataset(entry: Entry[Any]) -> None:
     assert isinstance(data, Dataset), f"gives {type(data).__name__}, not Dataset"
     assert data.license, "states no licence"
     for name, split in data.splits.items():
-        assert torch.equal(split.x[:_ROWS], again.splits[name].x[:_ROWS]), f"{name} changes"
-    x = next(iter(data.splits.values())).x[:_ROWS]
+        rows = torch.arange(min(len(split), _ROWS))
+        x, other = split.batch(rows)[0], again.splits[name].batch(rows)[0]
+        assert torch.equal(x, other), f"{name} changes"
+    first = next(iter(data.splits.values()))
+    x, _ = read(data.event, first, slice(_ROWS))
     if data.truth is not None:
         log_p = data.truth(x)
         finite = tuple(log_p.shape) == (len(x),) and bool(log_p.isfinite().all())

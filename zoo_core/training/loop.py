@@ -19,8 +19,9 @@ from tqdm import tqdm
 
 from zoo_core.catalog import components as resolve
 from zoo_core.contracts import Diagnoses
-from zoo_core.data.batches import check_fit
-from zoo_core.data.dataset import Dataset
+from zoo_core.data.batches import check_fit, read
+from zoo_core.data.conversion import as_dataset
+from zoo_core.data.dataset import Dataset, Source, Split
 from zoo_core.errors import ConfigError, OutputError, UsageError
 from zoo_core.model import GenerativeModel
 from zoo_core.sampling import evaluating
@@ -48,6 +49,9 @@ __all__ = ["TrainResult", "check", "train"]
 
 _logger = logging.getLogger(__name__)
 
+_DIAGNOSED = 1024
+"""Events of a lazy source that a loss's diagnosis sees."""
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -67,9 +71,10 @@ class TrainResult:
 
 def train(
     model: GenerativeModel,
-    dataset: Dataset,
+    data: Any,
     config: TrainConfig | None = None,
     *,
+    transforms: Any = (),
     loss: Any = None,
     players: Mapping[str, Mapping[str, Any]] | None = None,
     parameters: Sequence[str] = ("*",),
@@ -79,19 +84,23 @@ def train(
 ) -> TrainResult:
     """Train a model in place on the `train` split; `valid` is for choices, `test` is not read.
 
+    `data` is a `Dataset`, the name or path of one, or what `as_dataset` takes: an array (N, *S), a
+    pair (x, y), a map-style data set of torch or Hugging Face, an object with `len` and
+    `batch(rows)`. `transforms` are applied to its batches, e.g. `["flip", {"shift": 2}]`.
     `loss` is a registered name or an object, by default the architecture's own. `players` are
     options of single players that override `config`; `parameters` are shell patterns of the
     parameters to train. With `out`, a checkpoint and a log are written to that folder, and
     `resume` continues from them. `progress` shows a bar on stderr, if that is a terminal. The
     model ends in evaluation mode with its averaged weights (`ema`), or the best (`keep_best`).
 
-        result = train(model, dataset, TrainConfig(steps=2000, lr=3e-4), out="run")
+        result = train(model, "folder:pictures", TrainConfig(steps=2000, lr=3e-4), out="run")
     """
     config = config or TrainConfig()
     if resume and out is None:
         raise UsageError(
             "resume needs the folder to continue from.", hint="give out=...", command="--out"
         )
+    dataset = _dataset(model, data, transforms)
     check_fit(model, dataset)
     model.condition = model.condition.called_as(dataset.condition)
     check_launcher(config.precision)
@@ -104,6 +113,13 @@ def train(
         folder = None if out is None else Path(out)
         setup = _Setup(model, dataset, config, objective, trainers, group)
         return _Run(setup, folder, identity, resume=resume).run(progress)
+
+
+def _dataset(model: GenerativeModel, data: Any, transforms: Any) -> Dataset:
+    """Data as a data set; arrays are events of the model, unless they are transformed."""
+    if transforms or isinstance(data, str | Dataset):
+        return as_dataset(data, transforms=transforms)
+    return as_dataset(data, event=model.event, condition=model.condition)
 
 
 def check(
@@ -149,9 +165,9 @@ class _Setup:
         self.model, self.config, self.objective = model, config, objective
         self.trainers, self.group = trainers, group
         self.split = data.split("train")
-        check_batch_size(config.batch_size, len(self.split.x), group.world_size)
+        check_batch_size(config.batch_size, len(self.split), group.world_size)
         self.valid = data.split("valid") if config.eval_every else None
-        self.diagnosed = data.splits.get("valid", self.split)
+        self.diagnosed = _in_memory(data, data.splits.get("valid", self.split))
         self.by_likelihood = config.evaluate == "likelihood" and has_likelihood(model)
         if (config.keep_best or config.patience) and not self.by_likelihood and len(trainers) > 1:
             raise ConfigError(
@@ -159,6 +175,13 @@ class _Setup:
                 f"{len(trainers)} players' losses.",
                 hint="set train.keep_best = false and train.patience = 0",
             )
+
+
+def _in_memory(data: Dataset, split: Source) -> Split:
+    """The split for a diagnosis, which expects tensors: of a lazy source, evenly spread rows."""
+    if isinstance(split, Split):
+        return split
+    return Split(*read(data.event, split, slice(None, None, -(-len(split) // _DIAGNOSED))))
 
 
 class _Run:

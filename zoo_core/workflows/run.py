@@ -18,8 +18,8 @@ from zoo_core.catalog import components as resolve
 from zoo_core.catalog.registry import current
 from zoo_core.contracts import Batch
 from zoo_core.data import load_dataset
-from zoo_core.data.batches import labelled
-from zoo_core.data.dataset import Dataset, Split
+from zoo_core.data.batches import labelled, read
+from zoo_core.data.dataset import Dataset, Source
 from zoo_core.data.shuffle import choose
 from zoo_core.errors import DataError, UsageError, ZooError, warn
 from zoo_core.evaluation.quality import SampleQuality
@@ -169,7 +169,7 @@ def _report_saved(folder: Path) -> Iterator[None]:
 def _golden_batch(model: GenerativeModel, data: Dataset) -> Batch:
     """Events for golden tensors: held-out ones, or those of `train` if there are no others."""
     split = data.splits.get("valid", data.splits["train"])
-    return labelled(model, (split.x, split.y))
+    return labelled(model, read(data.event, split, slice(golden.ROWS)))
 
 
 def _provenance(data: Dataset, recipe: Recipe, results: Sequence[TrainResult]) -> dict[str, Any]:
@@ -252,7 +252,7 @@ def _quality(
     if how is None:
         return []
     compare = _protocol(split, model, data, how)
-    _, cond = labelled(model, data.split(split).rows(compare.rows))
+    _, cond = labelled(model, read(data.event, data.split(split), compare.rows))
     quality = compare(model.sample(compare.n, cond=cond, device="cpu"))
     for label, why in compare.left_out.items():
         _logger.warning("%s", printable(f"{label} is left out: {why}"))
@@ -272,11 +272,11 @@ def _quality(
 
 
 def metric(
-    split: Split, name: str, model: GenerativeModel, how: LikelihoodOptions
+    split: Source, name: str, model: GenerativeModel, how: LikelihoodOptions
 ) -> dict[str, Any]:
     """The likelihood of a split called `name`, as `zoo.json` states it."""
     indices = choose(0, len(split), how.limit)
-    x, cond = labelled(model, split.rows(indices))
+    x, cond = labelled(model, read(model.event, split, indices))
     ll = model.log_likelihood(x, cond=cond, method=how.method, **how.options)
     mean, calls = ll.mean(), ll.evaluations
     split_up = ll.terms if model.event.unit == "dim" else {}

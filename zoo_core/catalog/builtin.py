@@ -12,7 +12,9 @@ from zoo_core.catalog.specs import (
     LikelihoodSpec,
     LossSpec,
     MetricSpec,
+    OptimizerSpec,
     SamplerSpec,
+    ScheduleSpec,
 )
 
 __all__ = ["ZOO_API"]
@@ -128,6 +130,27 @@ def zoo_likelihoods() -> list[LikelihoodSpec]:
             requires=("Generator",),
             summary="annealed importance sampling of another model, N(G(z), sigma^2)",
         ),
+    ]
+
+
+@hookimpl
+def zoo_optimizers() -> list[OptimizerSpec]:
+    home = "zoo_core.training.optimizers"
+    return [
+        OptimizerSpec("adam", f"{home}:Adam", summary="moments of the gradient"),
+        OptimizerSpec("adamw", f"{home}:AdamW", summary="Adam with decoupled weight decay"),
+        OptimizerSpec("sgd", f"{home}:SGD", summary="gradient descent; option momentum"),
+    ]
+
+
+@hookimpl
+def zoo_schedules() -> list[ScheduleSpec]:
+    home = "zoo_core.training.schedules"
+    return [
+        ScheduleSpec("constant", f"{home}:Constant", summary="the rate itself"),
+        ScheduleSpec("cosine", f"{home}:Cosine", summary="half a cosine, down to `final`"),
+        ScheduleSpec("linear", f"{home}:Linear", summary="a line, down to `final`"),
+        ScheduleSpec("exponential", f"{home}:Exponential", summary="a power, down to `final`"),
     ]
 
 

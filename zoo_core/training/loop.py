@@ -67,6 +67,8 @@ class TrainResult:
     seconds: float
     stopped_early: bool
     checkpoint: Path | None
+    timed_out: bool = False
+    """Whether it ended by `max_seconds`, before its last step."""
 
 
 def train(
@@ -87,11 +89,13 @@ def train(
     `data` is a `Dataset`, the name or path of one, or what `as_dataset` takes: an array (N, *S), a
     pair (x, y), a map-style data set of torch or Hugging Face, an object with `len` and
     `batch(rows)`. `transforms` are applied to its batches, e.g. `["flip", {"shift": 2}]`.
+
     `loss` is a registered name or an object, by default the architecture's own. `players` are
     options of single players that override `config`; `parameters` are shell patterns of the
     parameters to train. With `out`, a checkpoint and a log are written to that folder, and
-    `resume` continues from them. `progress` shows a bar on stderr, if that is a terminal. The
-    model ends in evaluation mode with its averaged weights (`ema`), or the best (`keep_best`).
+    `resume` continues from them, also with more steps or other intervals (`EXTENDABLE`).
+    `progress` shows a bar on stderr, if that is a terminal. The model ends in evaluation mode with
+    its averaged weights (`ema`), or the best (`keep_best`).
 
         result = train(model, "folder:pictures", TrainConfig(steps=2000, lr=3e-4), out="run")
     """
@@ -198,6 +202,7 @@ class _Run:
         self.setup, self.identity = setup, identity
         self.model, self.config, self.group = setup.model, setup.config, setup.group
         self.trainers, self.shown_warnings = setup.trainers, set[str]()
+        self.timed_out = False
         self.checkpoint = None if out is None else out / state.CHECKPOINT
         _refuse_checkpoint(out, resume=resume)
         self.at = self._start()
@@ -223,6 +228,7 @@ class _Run:
                 self.identity,
                 steps=self.config.steps,
             )
+            at.stopped = self._out_of_patience(at)
         if at.step == 0:
             initialize_from_data(self.model, self.trainers, self.setup.split, self.group)
         if self.checkpoint is not None and self.group.is_main:
@@ -238,6 +244,7 @@ class _Run:
         """The loop; SIGTERM ends it after a step, and the process after a checkpoint."""
         self.model.train()
         config, total = self.config, self.config.steps
+        begun = time.monotonic()
         hide = None if progress and self.group.is_main else True
         with (
             self._termination() as terminated,
@@ -255,13 +262,22 @@ class _Run:
                     self._evaluate()
                 self.at.seconds += time.monotonic() - started
                 due = config.checkpoint_every and self.at.step % config.checkpoint_every == 0
-                if last or due or self.at.stopped or terminated():
+                self.timed_out = not (last or self.at.stopped) and self._out_of_time(begun)
+                if last or due or self.at.stopped or self.timed_out or terminated():
                     self._save()
                 bar.update()
-                if terminated():
+                if self.timed_out or terminated():
                     break
-        if self.at.step < total and not self.at.stopped:
+        if self.at.step < total and not self.at.stopped and not self.timed_out:
             raise KeyboardInterrupt  # the program's own SIGTERM handler did not end it
+
+    def _out_of_time(self, begun: float) -> bool:
+        """Whether `max_seconds` have passed; the main process decides for all."""
+        limit = self.config.max_seconds
+        return bool(limit) and self.group.broadcast(time.monotonic() - begun >= limit)
+
+    def _out_of_patience(self, at: Progress) -> bool:
+        return bool(self.config.patience) and at.since_best >= self.config.patience
 
     def _termination(self) -> AbstractContextManager[Callable[[], bool]]:
         """Several processes end at once: none can leave the others waiting."""
@@ -277,7 +293,15 @@ class _Run:
         self.model.zero_grad(set_to_none=True)
         self.model.eval()
         best = at.best_step if at.best else at.step
-        return TrainResult(at.step, best, at.best_value, at.seconds, at.stopped, self.checkpoint)
+        return TrainResult(
+            at.step,
+            best,
+            at.best_value,
+            at.seconds,
+            at.stopped,
+            self.checkpoint,
+            self.timed_out,
+        )
 
     def _round(self) -> Iterator[StepReport]:
         """Each player whose turn it is takes its steps."""
@@ -302,7 +326,7 @@ class _Run:
                     at.best = _copy(self.model)
         else:
             at.since_best += 1
-        at.stopped = bool(self.config.patience) and at.since_best >= self.config.patience
+        at.stopped = self._out_of_patience(at)
         if score is not None:
             best = at.best_step == at.step
             self.log.write(step=at.step, event="valid", best=best, **score.record())

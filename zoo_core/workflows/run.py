@@ -60,6 +60,8 @@ def run_recipe(
     end, and `test` once if the recipe reports it; `scores` are computed on the reported split.
     With `half` the files hold float16 and the rounded weights are measured.
 
+    A stage that runs out of `max_seconds` is the last one; its weights are saved as they are.
+
     Errors that can be found before the first step are raised there. The weights are saved before
     they are measured, so an error after training loses metrics and golden tensors only.
 
@@ -82,8 +84,9 @@ def run_recipe(
     remark = remark_on_bf16(recipe.stages, model.device)
     if remark is not None and ProcessGroup(model.device).is_main:
         _logger.info("%s", remark)
-    results = [
-        train(
+    results = []
+    for stage, loss, folder in zip(recipe.stages, losses, folders, strict=True):
+        result = train(
             model,
             data,
             stage.train,
@@ -94,8 +97,15 @@ def run_recipe(
             resume=resume,
             progress=progress,
         )
-        for stage, loss, folder in zip(recipe.stages, losses, folders, strict=True)
-    ]
+        results.append(result)
+        if result.timed_out:
+            _logger.warning(
+                "%s: out of time after step %d of %d; resume goes on",
+                stage.name,
+                result.steps,
+                stage.train.steps,
+            )
+            break
     group = ProcessGroup(model.device)
     if group.is_main:
         _save(model, data, recipe, results, out / MODEL)
@@ -184,7 +194,7 @@ def _provenance(data: Dataset, recipe: Recipe, results: Sequence[TrainResult]) -
             "seconds": round(sum(r.seconds for r in results), 3),
             "stages": [
                 {"name": s.name, "steps": r.steps, "best_step": r.best_step, "valid": r.value}
-                for s, r in zip(recipe.stages, results, strict=True)
+                for s, r in zip(recipe.stages, results, strict=False)
             ],
             "torch": torch.__version__,
         },

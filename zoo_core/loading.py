@@ -78,10 +78,17 @@ def load(
     cache_dir: str | Path | None = None,
     endpoint: str | None = None,
     progress: bool = True,
+    seed: int = 0,
+    **options: Any,
 ) -> "GenerativeModel":
     """A pretrained model in evaluation mode, by name, path or Hub repository.
 
         zoo.load("made.digits"), zoo.load("./runs/made/model"), zoo.load("hf://org/name@revision")
+        zoo.load("made.digits", classes=10)                     # to be trained further
+
+    `options` are fields of the architecture's Config that are to differ. The tensors that change
+    with them are drawn anew by `seed`; the log and `model.weight_changes` list them as `new`, and
+    those of the weights that are not used as `dropped`.
 
     The other options concern weights on the Hub. `offline=True` makes no request; `revision` is a
     branch, tag or commit; `token`, `cache_dir` and `endpoint` override `HF_TOKEN`, `HF_HUB_CACHE`
@@ -94,4 +101,4 @@ def load(
     located = find(name, access)  # a wrong name is answered before torch is imported
     from zoo_core.building import load_found
 
-    return load_found(located).to(device=device, dtype=dtype)
+    return load_found(located, options, seed=seed).to(device=device, dtype=dtype)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from zoo_core.building import build
+from zoo_core.building import build, load_found
 from zoo_core.catalog import components as resolve
 from zoo_core.catalog.registry import current
 from zoo_core.contracts import Batch
@@ -30,6 +30,9 @@ from zoo_core.training.distributed import ProcessGroup
 from zoo_core.training.loop import TrainResult, train
 from zoo_core.training.validation import has_likelihood
 from zoo_core.weights import golden
+from zoo_core.weights.checkpoint import read_metadata
+from zoo_core.weights.locate import find
+from zoo_core.weights.tensors import WeightChanges
 from zoo_core.workflows import preflight
 from zoo_core.workflows.precision import remark_on_bf16
 from zoo_core.workflows.recipe import LikelihoodOptions, QualityOptions, Recipe, parse_recipe
@@ -51,8 +54,13 @@ def run_recipe(
     seed: int | None = None,
     device: torch.device | str = "cpu",
     progress: bool = False,
+    base: str | None = None,
 ) -> Path:
     """Train the model of a recipe and return its folder, `out/model`.
+
+    `base` names a pretrained model of the same architecture to start from. Where the recipe's
+    `[model]` differs from its config, parts are initialized afresh (`zoo.load`); `zoo.json` states
+    them and the name under `from`.
 
     `overrides` replace values of the recipe by dotted names, e.g. `{"train.steps": 100}`; `seed`
     replaces the seed of parameters, data order and noise. Checkpoints and logs are written to
@@ -75,7 +83,8 @@ def run_recipe(
         stages = [replace(s, train=replace(s.train, seed=seed)) for s in recipe.stages]
         recipe = replace(recipe, stages=tuple(stages))
     data = load_dataset(recipe.data, **recipe.data_options)
-    model = _build(recipe).to(device)
+    model = _build(recipe, base).to(device)
+    start = None if base is None else _start(base, model)
     losses = [resolve.loss(model, stage.loss, stage.loss_options) for stage in recipe.stages]
     folders = [out / s.name if len(recipe.stages) > 1 else out for s in recipe.stages]
     preflight.check(model, data, recipe, losses, folders, out / MODEL, resume=resume)
@@ -108,7 +117,7 @@ def run_recipe(
             break
     group = ProcessGroup(model.device)
     if group.is_main:
-        _save(model, data, recipe, results, out / MODEL)
+        _save(model, data, recipe, results, out / MODEL, start)
     group.barrier()
     return out / MODEL
 
@@ -134,12 +143,33 @@ def _check_quality(model: GenerativeModel, data: Dataset, recipe: Recipe) -> Non
             _protocol(split, model, data, recipe.quality)
 
 
-def _build(recipe: Recipe) -> GenerativeModel:
-    """A model with fresh parameters, a function of the seed alone."""
+def _build(recipe: Recipe, base: str | None) -> GenerativeModel:
+    """A model with fresh parameters, a function of the seed alone, or the pretrained one."""
     spec = current().model(recipe.arch).spec
+    seed = derive_seed(recipe.stages[0].train.seed, "parameters")
+    if base is not None:
+        located = find(base)
+        arch = located.spec.arch if located.spec else read_metadata(located.folder)["arch"]
+        if arch != spec.arch:
+            raise UsageError(
+                f"{base!r} is of arch {arch!r}; the recipe trains {spec.arch!r}.",
+                hint="start from weights of that architecture, or set the recipe's arch",
+            )
+        return load_found(located, recipe.model, seed=seed)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(recipe.stages[0].train.seed, "parameters"))
+        torch.manual_seed(seed)
         return build(spec, recipe.model)
+
+
+def _start(base: str, model: GenerativeModel) -> dict[str, Any]:
+    """What the training started from, for `zoo.json`."""
+    changes = model.weight_changes or WeightChanges((), ())
+    return {
+        "name": base,
+        "origin": model.origin,
+        "new": list(changes.new),
+        "dropped": list(changes.dropped),
+    }
 
 
 def _save(
@@ -148,9 +178,13 @@ def _save(
     recipe: Recipe,
     results: Sequence[TrainResult],
     folder: Path,
+    start: Mapping[str, Any] | None,
 ) -> None:
     """Save the weights as they are, then measured and with golden tensors."""
     provenance = _provenance(data, recipe, results)
+    if start is not None:
+        model.origin = None  # the weights are no longer those of the Hub
+        provenance["from"] = dict(start)
     model.save(folder, metrics=[], **provenance)
     with _report_saved(folder):
         if recipe.half:

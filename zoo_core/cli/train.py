@@ -14,9 +14,10 @@ __all__ = ["command"]
 
 
 @click.command("train", cls=Command)
-@click.argument("positional", metavar="[RECIPE]", required=False)
+@click.argument("recipe", metavar="[RECIPE]", required=False)
 @click.option(
     "--recipe",
+    "option",
     metavar="NAME|FILE",
     help="A tag, e.g. made.digits, or a .toml file; the same as RECIPE.",
 )
@@ -37,8 +38,8 @@ __all__ = ["command"]
 @click.pass_obj
 def command(
     settings: Settings,
-    positional: str | None,
     recipe: str | None,
+    option: str | None,
     base: str | None,
     out: Path | None,
     resume: bool,
@@ -51,7 +52,7 @@ def command(
     from zoo_core.cli.models import check_device
     from zoo_core.workflows import load_recipe, run_recipe
 
-    loaded = load_recipe(_recipe(positional, recipe, base))
+    loaded = load_recipe(_recipe(recipe, option, base))
     check_device(settings.device)
     folder = run_recipe(
         loaded,
@@ -67,11 +68,11 @@ def command(
     show(settings, value, fields(_shown(value)))
 
 
-def _recipe(positional: str | None, option: str | None, base: str | None) -> str:
+def _recipe(argument: str | None, option: str | None, base: str | None) -> str:
     """The recipe that is named once, or that of the weights to start from."""
-    if positional is not None and option is not None:
+    if argument is not None and option is not None:
         raise UsageError("two recipes are given.", hint="drop --recipe")
-    name = positional or option or base
+    name = argument or option or base
     if name is None:
         raise UsageError(
             "no recipe is given.", hint="name a tag, e.g. made.digits, or a .toml file"

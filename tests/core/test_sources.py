@@ -211,6 +211,17 @@ def test_what_is_no_data_is_refused_with_what_would_be(make, error, message):
         data.split("train").batch()
 
 
+def test_options_that_a_named_data_set_would_ignore_are_refused():
+    with pytest.raises(zoo.UsageError, match="valid do not concern 'digits'.*load_dataset"):
+        zoo.as_dataset("digits", valid=0.2)
+
+
+def test_the_old_keyword_of_train_still_works():
+    model = Shade()
+    with pytest.warns(DeprecationWarning, match="data="):
+        train(model, dataset=draw()[0], config=zoo.TrainConfig(steps=1, batch_size=8))
+
+
 def test_keys_and_splits_that_are_not_there_are_named():
     rows = Rows(*draw())
     with pytest.raises(zoo.DataError, match=r"labels = 'colour'; an example has the keys image"):

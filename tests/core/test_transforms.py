@@ -83,6 +83,14 @@ def test_training_sees_the_random_part_of_each_step():
     assert not torch.equal(*seen)
 
 
+def test_arrays_are_cropped_to_the_events_of_the_model():
+    model = zoo.create("made", shape=(3, 4, 4), levels=251, hidden=4)
+    config = zoo.TrainConfig(steps=1, batch_size=4)
+    zoo.train(model, X, config, transforms=[{"crop": 4}, "flip"])
+    with pytest.raises(zoo.DataError, match="3x4x4.*3x5x5"):
+        zoo.train(model, X, config, transforms=[{"crop": 5}])
+
+
 @dataclass(frozen=True)
 class Invert:
     """A user's own transform."""

@@ -50,12 +50,15 @@ def as_dataset(
     `event` and `condition` are by default those of the values: integers 0..K-1 for integers,
     reals without bounds for floating point, and the classes of the labels. `events` and `labels`
     are the keys of examples that are dicts. `valid` and `test` are fractions that `seed` holds
-    out. `transforms` are names or objects of `zoo_core.data.transforms`.
+    out. `transforms` are names or objects of `zoo_core.data.transforms`; with them, the shape of
+    `event` is that of the data, and the data set's event is the one that they make of it.
 
     Raises `DataError` for what does not fit, and `UsageError` for what holds no examples.
     """
     chosen = parse_transforms(transforms)
     if isinstance(data, str | Dataset):
+        given = {"event": event, "condition": condition, "events": events, "labels": labels}
+        _refuse(data, [k for k, v in (given | {"valid": valid, "test": test}).items() if v])
         loaded = load_dataset(data) if isinstance(data, str) else data
         return loaded.transformed(*chosen)
     splits = _splits(data, events, labels)
@@ -64,11 +67,28 @@ def as_dataset(
         splits = _cut(splits, valid=valid, test=test, seed=seed)
     first = splits.get("train", next(iter(splits.values())))
     event = event or _event(first)
+    if chosen:
+        event = replace(event, shape=_shape(first, event))
     splits = {k: _stored(split, event) for k, split in splits.items()}
     if known.kind == "none":
         splits = {k: Split(s.x) if isinstance(s, Split) else s for k, s in splits.items()}
     dataset = Dataset(name, event, known, splits, "unstated", f"given as {type(data).__name__}")
     return dataset.transformed(*chosen)
+
+
+def _refuse(data: str | Dataset, options: list[str]) -> None:
+    if options:
+        what = repr(data) if isinstance(data, str) else "a Dataset"
+        raise UsageError(
+            f"{', '.join(options)} do not concern {what}, which states its own.",
+            hint="give the data set's options to zoo.load_dataset(name, ...)",
+        )
+
+
+def _shape(source: Source, event: Event) -> tuple[int, ...]:
+    """The shape of a source's events; grey images without a channel get one for images."""
+    shape = tuple(source.batch(torch.arange(1))[0].shape[1:])
+    return (1, *shape) if len(shape) + 1 == len(event.shape) else shape
 
 
 def _splits(data: Any, events: str | None, labels: str | None) -> dict[str, Source]:

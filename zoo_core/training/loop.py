@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zoo_core.catalog import components as resolve
+from zoo_core.compat import renamed_arguments
 from zoo_core.contracts import Diagnoses
 from zoo_core.data.batches import check_fit, read
 from zoo_core.data.conversion import as_dataset
@@ -71,6 +72,7 @@ class TrainResult:
     """Whether it ended by `max_seconds`, before its last step."""
 
 
+@renamed_arguments(dataset="data")
 def train(
     model: GenerativeModel,
     data: Any,
@@ -120,10 +122,10 @@ def train(
 
 
 def _dataset(model: GenerativeModel, data: Any, transforms: Any) -> Dataset:
-    """Data as a data set; arrays are events of the model, unless they are transformed."""
-    if transforms or isinstance(data, str | Dataset):
+    """Data as a data set; arrays and other examples are taken for events of the model."""
+    if isinstance(data, str | Dataset):
         return as_dataset(data, transforms=transforms)
-    return as_dataset(data, event=model.event, condition=model.condition)
+    return as_dataset(data, event=model.event, condition=model.condition, transforms=transforms)
 
 
 def check(

@@ -71,6 +71,7 @@ def load_found(
             f"options {', '.join(options)} change weights in the zoo's own layout, and these are "
             "another library's.",
             hint="save the model first: zoo.load(name).save(folder), then load the folder",
+            command="zoo convert SOURCE FOLDER, then give the folder",
         )
     model = convert(third_party.read(located.folder, files=located.files), located.converter, {})
     if located.spec is not None:

@@ -201,7 +201,11 @@ def test_the_digest_of_a_lazy_source_sees_its_length_its_rows_and_its_transforms
         (lambda: (draw()[0], draw()[1][:3]), zoo.DataError, "40 events and 3 labels"),
         (lambda: [{"a": [1.0], "b": [2.0]}], zoo.DataError, "keys a, b; 2 of them"),
         (lambda: [torch.zeros(2), torch.zeros(3)], zoo.DataError, "example 1 has shape"),
-        (lambda: Arrays(np.zeros((3, 2), int)), zoo.DataError, "number of levels.*levels=256"),
+        (
+            lambda: Arrays(np.zeros((3, 2), int)),
+            zoo.DataError,
+            r"number of levels.*shape is \(2,\)",
+        ),
         (lambda: np.array(["a"]), zoo.DataError, "numbers"),
     ],
 )

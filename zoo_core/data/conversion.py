@@ -81,7 +81,7 @@ def _refuse(data: str | Dataset, options: list[str]) -> None:
         what = repr(data) if isinstance(data, str) else "a Dataset"
         raise UsageError(
             f"{', '.join(options)} do not concern {what}, which states its own.",
-            hint="give the data set's options to zoo.load_dataset(name, ...)",
+            hint="give options of the data set to load_dataset",
         )
 
 
@@ -167,7 +167,7 @@ def _event(source: Source) -> Event:
     if not x.is_floating_point():
         raise DataError(
             "the number of levels of integers that are read lazily is not known.",
-            hint=f"state it: event=zoo.Event({tuple(x.shape[1:])}, levels=256)",
+            hint=f"state the event: its shape is {tuple(x.shape[1:])}",
         )
     return Event(tuple(x.shape[1:]))
 
@@ -205,6 +205,6 @@ def _classes(source: Source) -> int:
     if y is None:
         raise DataError(
             "the number of classes of labels that are read lazily is not known.",
-            hint="state it: condition=zoo.Condition('classes', classes=10)",
+            hint="state the condition, with its number of classes",
         )
     return 1 + int(y.max())

@@ -1,5 +1,6 @@
 """Sources of data: whatever gives events by index trains a model as arrays in memory do."""
 
+import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,14 +121,24 @@ def test_labels_are_left_out_for_a_model_without_a_condition(tmp_path, kind):
     assert torch.equal(trained(KINDS[kind](tmp_path), zoo.Condition()), plain)
 
 
+def png(x):
+    """A picture as Hugging Face stores it."""
+    file = io.BytesIO()
+    Image.fromarray(x[0].numpy()).save(file, "PNG")
+    return {"bytes": file.getvalue(), "path": None}
+
+
 def test_real_data_sets_of_hugging_face_train_by_their_keys():
     datasets = pytest.importorskip("datasets")
+    arrow = pytest.importorskip("pyarrow")
     x, y = draw()
-    rows = {"picture": [Image.fromarray(v[0].numpy()) for v in x], "digit": y.tolist()}
     features = datasets.Features(
         {"picture": datasets.Image(), "digit": datasets.ClassLabel(num_classes=3)}
     )
-    held = datasets.Dataset.from_dict(rows, features=features)
+    rows = {"picture": [png(v) for v in x], "digit": y.tolist()}
+    table = datasets.table.InMemoryTable(arrow.table(rows, schema=features.arrow_schema))
+    info = datasets.DatasetInfo(features=features)
+    held = datasets.Dataset(table, info=info, fingerprint="drawn here")
     data = zoo.as_dataset({"train": held, "validation": held}, event=EVENT, labels="digit")
     assert list(data.splits) == ["train", "valid"] and data.condition == DIGIT
     assert torch.equal(trained(data), trained(draw()))

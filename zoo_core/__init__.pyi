@@ -5,10 +5,17 @@ from .catalog.registry import ModelInfo as ModelInfo
 from .catalog.specs import DensityType as DensityType
 from .catalog.specs import LikelihoodKind as LikelihoodKind
 from .contracts import Inpainting as Inpainting
+from .data.conversion import as_dataset as as_dataset
 from .data.dataset import Dataset as Dataset
+from .data.dataset import Source as Source
 from .data.dataset import Split as Split
 from .data.loading import load_dataset as load_dataset
 from .data.toys import Gaussians as Gaussians
+from .data.transforms import Crop as Crop
+from .data.transforms import Flip as Flip
+from .data.transforms import Resize as Resize
+from .data.transforms import Shift as Shift
+from .data.transforms import Transform as Transform
 from .errors import ConfigError as ConfigError
 from .errors import DataError as DataError
 from .errors import IntegrityError as IntegrityError

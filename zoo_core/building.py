@@ -30,7 +30,14 @@ from zoo_core.text import printable
 from zoo_core.weights import checkpoint, third_party
 from zoo_core.weights.locate import WeightsLocation, find
 from zoo_core.weights.memory_guard import memory_guard
-from zoo_core.weights.tensors import count_elements, load_state, weight_files, write_tensors
+from zoo_core.weights.tensors import (
+    WeightChanges,
+    count_elements,
+    load_matching,
+    load_state,
+    weight_files,
+    write_tensors,
+)
 from zoo_core.weights.third_party import Converted, Foreign
 
 __all__ = ["build", "convert", "load_folder", "load_found"]
@@ -88,13 +95,32 @@ def _config_of(cls: type, argument: str, options: Mapping[str, Any]) -> Any:
 
 
 def load_found(
-    located: WeightsLocation, cls: type[GenerativeModel] | None = None
+    located: WeightsLocation,
+    options: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    cls: type[GenerativeModel] | None = None,
 ) -> GenerativeModel:
-    """The pretrained model whose weights `find` has located; `cls` if no plugin declares it."""
+    """The pretrained model whose weights `find` has located.
+
+    `options`, `seed` and `cls` are as in `load_folder`.
+    """
     if located.converter is None:
-        verified = located.snapshot.verified if located.snapshot else None
         return load_folder(
-            located.folder, origin=located.origin, verified=verified, spec=located.spec, cls=cls
+            located.folder,
+            origin=located.origin,
+            verified=located.snapshot.verified if located.snapshot else None,
+            spec=located.spec,
+            options=options,
+            seed=seed,
+            cls=cls,
+        )
+    if options:
+        raise UsageError(
+            f"options {', '.join(options)} change weights in the zoo's own layout, and these are "
+            "another library's.",
+            hint="save the model first: zoo.load(name).save(folder), then load the folder",
+            command="zoo convert SOURCE FOLDER, then give the folder",
         )
     if cls is not None:
         raise UsageError(f"cls={cls.__name__} is for a folder that its save wrote.")
@@ -111,9 +137,15 @@ def load_folder(
     origin: str | None = None,
     verified: Mapping[Path, str | None] | None = None,
     spec: ModelSpec | None = None,
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
     cls: type[GenerativeModel] | None = None,
 ) -> GenerativeModel:
     """The model in a folder; raises `IntegrityError` or `ConfigError` with file and remedy.
+
+    With `options` that differ from those of its config, the model is built by these. Tensors that
+    the weights lack, or have in another shape, are drawn by `seed`; `model.weight_changes` lists
+    them, and the log too.
 
     `spec` is the architecture that was asked for, by default the one that `zoo.json` states; `cls`
     is the model's class if no plugin declares it.
@@ -137,16 +169,30 @@ def load_folder(
     for path in index + weights:
         checkpoint.verify(path, metadata, verified.get(path) if verified else None)
     stored = checkpoint.stored_dtype(folder, metadata)
-    with (
-        torch.random.fork_rng(devices=[]),
-        memory_guard(*count_elements(weights), str(folder / METADATA)),
-    ):
-        model = make({**metadata["config"], **submodels}).to(stored)
-    load_state(model, weights, skip=tuple(submodels))
+    config = {**metadata["config"], **submodels}
+    if options and any(config.get(k) != v for k, v in options.items()):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = make({**config, **options}).to(stored)
+        model.weight_changes = load_matching(model, weights, skip=tuple(submodels))
+        _log_changes(folder, model.weight_changes)
+    else:
+        with (
+            torch.random.fork_rng(devices=[]),
+            memory_guard(*count_elements(weights), str(folder / METADATA)),
+        ):
+            model = make(config).to(stored)
+        load_state(model, weights, skip=tuple(submodels))
     recorded = metadata.get("origin")
     model.origin = origin or (recorded if isinstance(recorded, str) else None)
     model.condition = _named(model, metadata, folder)
     return model.eval()
+
+
+def _log_changes(folder: Path, changes: WeightChanges) -> None:
+    for what, names in {"new": changes.new, "dropped": changes.dropped}.items():
+        if names:
+            _log(f"{folder}: {what}: {', '.join(names)}")
 
 
 def _log(remark: str) -> None:
@@ -160,6 +206,8 @@ def _named(model: GenerativeModel, metadata: Mapping[str, Any], folder: Path) ->
     try:
         return model.condition.called_as(Condition.from_record(metadata["condition"]))
     except DataError as error:
+        if model.weight_changes is not None:
+            return model.condition  # options changed it: the names are of other classes
         raise IntegrityError(f"{folder / METADATA}: {error.message}") from None
 
 

@@ -1,12 +1,13 @@
 """Configs as frozen dataclasses: built from JSON or `--set`, validated, written back.
 
-A Config holds ints, floats, bools, strings, `Literal`s, tuples, optional values and further
-Configs. If a field may be one of several Configs, each has a class variable `type` that
+A Config holds ints, floats, bools, strings, `Literal`s, tuples, tables, optional values and
+further Configs. If a field may be one of several Configs, each has a class variable `type` that
 distinguishes them in JSON. Bounds are part of the type: `Annotated[int, Range(1, 64)]`.
 """
 
 import dataclasses
 import math
+from collections import abc
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -110,6 +111,8 @@ def _hints(cls: Any) -> dict[str, Any]:
 def _dump(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return to_dict(value)
+    if isinstance(value, Mapping):
+        return {k: _dump(v) for k, v in value.items()}
     return [_dump(v) for v in value] if isinstance(value, tuple) else value
 
 
@@ -124,6 +127,8 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         return _choice(value, get_args(hint), where)
     if origin is tuple:
         return _tuple(value, get_args(hint), where)
+    if origin is abc.Mapping:
+        return _table(value, where)
     if dataclasses.is_dataclass(hint):
         return _nested(value, hint, where)
     return _scalar(value, hint, where)
@@ -185,6 +190,13 @@ def _tuple(value: Any, items: tuple[Any, ...], where: str) -> tuple[Any, ...]:
     return tuple(
         _convert(v, h, f"{where}[{i}]") for i, (v, h) in enumerate(zip(value, items, strict=True))
     )
+
+
+def _table(value: Any, where: str) -> dict[str, Any]:
+    """A table of options, which are checked by what they belong to."""
+    if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
+        raise ConfigError(f"{where} = {shown(value)}; it must be a table of options.")
+    return dict(value)
 
 
 def _nested(value: Any, cls: Any, where: str) -> Any:

@@ -79,10 +79,17 @@ def load(
     cache_dir: str | Path | None = None,
     endpoint: str | None = None,
     progress: bool = True,
+    seed: int = 0,
+    **options: Any,
 ) -> "GenerativeModel":
     """A pretrained model in evaluation mode, by name, path or Hub repository.
 
         zoo.load("made.digits"), zoo.load("./runs/made/model"), zoo.load("hf://org/name@revision")
+        zoo.load("made.digits", classes=10)                     # to be trained further
+
+    `options` are fields of the architecture's Config that are to differ. The tensors that change
+    with them are drawn anew by `seed`; the log and `model.weight_changes` list them as `new`, and
+    those of the weights that are not used as `dropped`.
 
     `cls` is the class of a model that was saved by a class of your own, which no plugin declares;
     its Config is read from the folder.
@@ -98,4 +105,4 @@ def load(
     located = find(name, access)  # a wrong name is answered before torch is imported
     from zoo_core.building import load_found
 
-    return load_found(located, cls).to(device=device, dtype=dtype)
+    return load_found(located, options, seed=seed, cls=cls).to(device=device, dtype=dtype)

@@ -24,6 +24,7 @@ from zoo_core.spaces import Condition, Event, as_condition
 
 if TYPE_CHECKING:
     from zoo_core.catalog.specs import ModelSpec
+    from zoo_core.weights.tensors import WeightChanges
 
 __all__ = ["GenerativeModel"]
 
@@ -49,6 +50,8 @@ class GenerativeModel(nn.Module):
         self.condition = as_condition(condition)
         self.origin: str | None = None
         """The commit on the Hub that the weights come from, `hf://org/name@<commit>`."""
+        self.weight_changes: WeightChanges | None = None
+        """What `zoo.load` drew anew because options changed the model, if anything."""
 
     # A family implements:
 

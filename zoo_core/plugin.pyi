@@ -25,8 +25,10 @@ from .catalog.specs import LikelihoodSpec as LikelihoodSpec
 from .catalog.specs import LossSpec as LossSpec
 from .catalog.specs import MetricSpec as MetricSpec
 from .catalog.specs import ModelSpec as ModelSpec
+from .catalog.specs import OptimizerSpec as OptimizerSpec
 from .catalog.specs import Pretrained as Pretrained
 from .catalog.specs import SamplerSpec as SamplerSpec
+from .catalog.specs import ScheduleSpec as ScheduleSpec
 from .config import Range as Range
 from .contracts import Batch as Batch
 from .contracts import Diagnosis as Diagnosis
@@ -41,6 +43,7 @@ from .data.batches import cond_to_model as cond_to_model
 from .data.batches import take as take
 from .data.batches import to_model as to_model
 from .data.dataset import Dataset as Dataset
+from .data.dataset import Source as Source
 from .data.dataset import Split as Split
 from .data.shuffle import permutation as permutation
 from .errors import ConfigError as ConfigError

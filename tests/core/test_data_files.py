@@ -212,7 +212,7 @@ def test_a_path_may_stand_behind_the_name(tmp_path, form, monkeypatch):
         ("./a.npz", {}, zoo.DataError, "does not exist"),
         ("a.npz", {}, zoo.DataError, "does not exist"),
         ("no/folder", {}, zoo.UnknownNameError, "does not exist"),
-        (__file__, {}, zoo.UnknownNameError, "is no .npz file and no folder"),
+        (__file__, {}, zoo.UnknownNameError, "is no .npz, .npy or folder"),
         (7, {}, zoo.UnknownNameError, "7"),
         ("", {}, zoo.UnknownNameError, "not a dataset name"),
         ("npz:", {}, UsageError, "npz:PATH"),
@@ -377,8 +377,6 @@ def test_images_that_do_not_fit_are_refused_with_the_file(tmp_path, make, messag
 
 def test_huge_images_are_refused_before_they_are_decoded(tmp_path):
     picture(tmp_path / "a.png", (8, 8))
-    with pytest.raises(zoo.DataError, match="max_bytes"):
-        zoo.load_dataset(f"folder:{tmp_path}", max_bytes=63)
     data = bytearray((tmp_path / "a.png").read_bytes())
     header = b"IHDR" + (60_000).to_bytes(4, "big") * 2 + bytes(data[24:29])
     data[12:29] = header

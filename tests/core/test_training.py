@@ -3,22 +3,27 @@
 import json
 import math
 from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint
 
 import pytest
 import torch
 from torch import nn
 
 import zoo_core as zoo
+from zoo_core.catalog import components as resolve
+from zoo_core.catalog.plugins import Plugins
+from zoo_core.catalog.registry import Registry, use
 from zoo_core.data.dataset import Dataset, Split
 from zoo_core.data.shuffle import epoch_order
 from zoo_core.errors import ConfigError, DataError, OutputError
-from zoo_core.plugin import Loss, Player
+from zoo_core.plugin import Loss, OptimizerSpec, Player, ScheduleSpec, hookimpl
 from zoo_core.training.batch_sampler import batch_indices
 from zoo_core.training.config import for_player
-from zoo_core.training.optim import Ema, learning_rate
-from zoo_core.training.players import PlayerTrainer
+from zoo_core.training.optim import Ema, make_optimizer, rate_factor
+from zoo_core.training.players import PlayerTrainer, make_trainers
 from zoo_core.training.step import DivergenceError
 
+ZOO_API = 1
 EVENT = zoo.Event((6,), levels=3)
 
 
@@ -144,13 +149,87 @@ def test_a_batch_is_a_function_of_the_step():
 )
 def test_schedules_start_at_the_rate_and_are_where_their_formula_says(schedule, half):
     config = zoo.TrainConfig(lr=2.0, schedule=schedule, final=0.1)
-    assert learning_rate(config, 0, 100) == pytest.approx(2.0)
-    assert learning_rate(config, 50, 100) == pytest.approx(2.0 * half)
+    assert rate_factor(config, 0, 100) == pytest.approx(1.0)
+    assert rate_factor(config, 50, 100) == pytest.approx(half)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_optimizers_take_the_steps_of_torchs_own(name):
+    options = {"momentum": 0.5} if name == "sgd" else {}
+    config = zoo.TrainConfig(optimizer=name, lr=0.01, weight_decay=0.1, optimizer_options=options)
+    classes = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+    ours, theirs = (nn.Parameter(torch.linspace(-1, 1, 40)) for _ in range(2))
+    optimizers = [
+        make_optimizer(config, {"p": ours}),
+        classes[name]([theirs], lr=0.01, weight_decay=0.1, **options),
+    ]
+    for step in range(5):
+        for p, optimizer in zip((ours, theirs), optimizers, strict=True):
+            p.grad = (p.detach() * (step + 1)).cos()
+            optimizer.step()
+    assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+@dataclass(frozen=True)
+class Slow:
+    """A plugin's optimizer: two groups, the second ten times slower."""
+
+    lr: float = 1e-3
+    slower: float = 10.0
+
+    def __call__(self, parameters):
+        first, *rest = parameters.values()
+        groups = [{"params": rest}, {"params": [first], "lr": self.lr / self.slower}]
+        return torch.optim.SGD(groups, lr=self.lr, momentum=0.9)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A plugin's schedule."""
+
+    at: float = 0.5
+
+    def __call__(self, u):
+        return 1.0 if u < self.at else 0.1
+
+
+@hookimpl
+def zoo_optimizers():
+    return [OptimizerSpec("slow", f"{__name__}:Slow")]
+
+
+@hookimpl
+def zoo_schedules():
+    return [ScheduleSpec("steps", f"{__name__}:Steps")]
+
+
+def test_a_plugins_optimizer_and_schedule_are_used_with_their_options(tmp_path):
+    with use(Registry(Plugins([EntryPoint("mine", __name__, "density_zoo")]))):
+        config = replace(
+            SHORT,
+            steps=8,
+            optimizer="slow",
+            schedule="steps",
+            lr=0.5,
+            optimizer_options={"slower": 5.0},
+            schedule_options={"at": 0.25},
+            log_every=1,
+            max_seconds=1e-9,
+        )
+        straight, _ = run(config=replace(config, max_seconds=0.0))
+        run(config=config, out=tmp_path)
+        model, _ = run(config=replace(config, max_seconds=0.0), out=tmp_path, resume=True)
+        (trainer,) = make_trainers(model, resolve.loss(model, "nll", {}), config, {})
+        trainer.set_rate(4)
+    rates = [g["lr"] for g in trainer.optimizer.param_groups]
+    assert rates == pytest.approx([0.05, 0.01])
+    for a, b in zip(straight.parameters(), model.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_warmup_rises_linearly_to_the_rate():
     config = zoo.TrainConfig(lr=1.0, schedule="cosine", warmup=4)
-    rates = [learning_rate(config, t, 100) for t in range(5)]
+    rates = [rate_factor(config, t, 100) for t in range(5)]
     assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
 
 
@@ -373,14 +452,17 @@ def test_an_unwritable_output_folder_is_refused(tmp_path):
         ({"steps": 0}, r"train.steps = 0 is out of range; it must lie in \[1,"),
         ({"lr": "fast"}, "train.lr = 'fast'; it must be of type float"),
         ({"lr": math.nan}, "finite"),
-        ({"optimizer": "sgd"}, "'adamw', 'adam'"),
+        ({"optimizer": "adamm"}, "unknown optimizer 'adamm'. Did you mean adam"),
+        ({"schedule": "cos"}, "unknown schedule 'cos'"),
+        ({"optimizer_options": 3}, "must be a table"),
+        ({"schedule_options": {"half": 1}}, "unknown option constant.half; options: none"),
         ({"schedule": "exponential"}, "final"),
         ({"keep_best": True}, "eval_every"),
         ({"ema": 1.0}, "out of range"),
     ],
 )
 def test_configs_out_of_range_or_of_the_wrong_type_are_refused(values, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises((ConfigError, zoo.UnknownNameError), match=message):
         zoo.TrainConfig(**values)
 
 

@@ -1,9 +1,11 @@
 """Checkpoints: a resumed training is the uninterrupted one, bit by bit; a kill loses nothing."""
 
+import itertools
 import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,9 +22,10 @@ from zoo_core import sealed
 from zoo_core.catalog.plugins import Plugins
 from zoo_core.catalog.registry import Registry, use
 from zoo_core.data.dataset import Dataset, Split
-from zoo_core.errors import ConfigError, IntegrityError, OutputError, UsageError
+from zoo_core.errors import ConfigError, IntegrityError, OutputError, UsageError, ZooWarning
 from zoo_core.plugin import Loss, ModelSpec, Player, hookimpl
 from zoo_core.training import loop, state
+from zoo_core.training.optim import rate_factor
 
 ZOO_API = 1
 EVENT = zoo.Event((6,), levels=3)
@@ -254,7 +257,7 @@ def small(whole, tmp_path_factory):
         return state.load(path, model, trainers, marks, steps=CONFIG.steps)
 
     def untouched():
-        optimized = any(state.flatten_state(a.optimizer, list(a.parameters)) for a in trainers)
+        optimized = any(state.flatten_state(a.optimizer, a.parameters) for a in trainers)
         return not optimized and equal(model.state_dict(), make().state_dict())
 
     return path, data, load, untouched
@@ -476,3 +479,74 @@ def test_a_kill_in_the_middle_of_writing_a_checkpoint_loses_nothing(whole, tmp_p
     resumed, _ = run(tmp_path, resume=True)
     assert equal(resumed.state_dict(), whole[0].state_dict())
     assert sorted(p.name for p in tmp_path.iterdir()) == [state.CHECKPOINT, "log.jsonl"]
+
+
+# Extending a training, and ending it by the clock.
+
+
+def constant(**options):
+    return replace(CONFIG, schedule="constant", eval_every=0, keep_best=False, **options)
+
+
+def test_more_steps_and_other_intervals_continue_to_the_bits_of_a_longer_training(tmp_path):
+    longer, _ = run(tmp_path / "whole", constant(steps=32))
+    run(tmp_path, constant())
+    other = constant(steps=32, checkpoint_every=5, log_every=3, max_seconds=1e6)
+    extended, result = run(tmp_path, other, resume=True)
+    assert result.steps == 32
+    assert equal(longer.state_dict(), extended.state_dict())
+
+
+def test_a_schedule_is_laid_over_the_new_length_with_a_warning(whole, tmp_path):
+    shutil.copytree(whole[2], tmp_path / "run")
+    with pytest.warns(ZooWarning, match="was 24 and is 30: from step 24 on, the schedule cosine"):
+        _, result = run(tmp_path / "run", replace(CONFIG, steps=30), resume=True)
+    rates = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").open()]
+    last = [r["lr"] for r in rates if r["event"] == "train" and r["player"] == "model"][-1]
+    assert result.steps == 30
+    assert last == pytest.approx(CONFIG.lr * rate_factor(CONFIG, 29, 30))
+
+
+def test_fewer_steps_than_were_taken_are_refused(whole):
+    with pytest.raises(ConfigError, match=r"has taken 24 steps; train\.steps = 20 is fewer"):
+        run(whole[2], replace(CONFIG, steps=20), resume=True)
+
+
+def test_more_patience_continues_a_training_that_stopped(monkeypatch, tmp_path):
+    monkeypatch.setattr(loop, "_better", lambda value, best: best is None)
+    config = replace(CONFIG, patience=2)
+    assert run(tmp_path, config)[1].stopped_early
+    _, result = run(tmp_path, replace(config, patience=4), resume=True)
+    assert (result.stopped_early, result.steps) == (True, 15)
+
+
+def test_a_training_out_of_time_ends_at_a_step_and_resumes_to_the_same_bits(
+    whole, monkeypatch, tmp_path
+):
+    clock = itertools.count()
+    monkeypatch.setattr(loop.time, "monotonic", lambda: float(next(clock)))
+    config = replace(CONFIG, max_seconds=20.0)
+    calls = []
+    while not calls or calls[-1].timed_out:
+        model, result = run(tmp_path, config, resume=bool(calls))
+        calls.append(result)
+    assert 2 < len(calls) < 24
+    assert equal(model.state_dict(), whole[0].state_dict())
+    assert (result.steps, result.best_step) == (24, whole[1].best_step)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "adam"},
+        {"optimizer": "sgd", "optimizer_options": {"momentum": 0.9, "nesterov": True}},
+        {"optimizer": "sgd"},
+    ],
+)
+def test_every_optimizer_resumes_to_the_same_bits(monkeypatch, tmp_path, options):
+    config = replace(CONFIG, steps=12, lr=0.05, **options)
+    straight, _ = run(config=config)
+    run(tmp_path, replace(config, schedule="cosine", max_seconds=1e-9))
+    resumed, result = run(tmp_path, config, resume=True)
+    assert result.steps == 12
+    assert equal(straight.state_dict(), resumed.state_dict())

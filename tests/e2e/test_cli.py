@@ -196,7 +196,7 @@ OPTIONS = {
     "cache remove": "NAME --cache-dir",
     "cache prune": "--cache-dir",
     "cache verify": "REPO --cache-dir",
-    "train": "--recipe --out --resume --set",
+    "train": "RECIPE --recipe --from --out --resume --set",
     "data": "",
     "data list": "",
     "data info": "NAME --set",

@@ -12,7 +12,9 @@ from zoo_core.catalog.specs import (
     LikelihoodSpec,
     LossSpec,
     MetricSpec,
+    OptimizerSpec,
     SamplerSpec,
+    ScheduleSpec,
 )
 
 __all__ = ["ZOO_API"]
@@ -132,6 +134,27 @@ def zoo_likelihoods() -> list[LikelihoodSpec]:
 
 
 @hookimpl
+def zoo_optimizers() -> list[OptimizerSpec]:
+    home = "zoo_core.training.optimizers"
+    return [
+        OptimizerSpec("adam", f"{home}:Adam", summary="moments of the gradient"),
+        OptimizerSpec("adamw", f"{home}:AdamW", summary="Adam with decoupled weight decay"),
+        OptimizerSpec("sgd", f"{home}:SGD", summary="gradient descent; option momentum"),
+    ]
+
+
+@hookimpl
+def zoo_schedules() -> list[ScheduleSpec]:
+    home = "zoo_core.training.schedules"
+    return [
+        ScheduleSpec("constant", f"{home}:Constant", summary="the rate itself"),
+        ScheduleSpec("cosine", f"{home}:Cosine", summary="half a cosine, down to `final`"),
+        ScheduleSpec("linear", f"{home}:Linear", summary="a line, down to `final`"),
+        ScheduleSpec("exponential", f"{home}:Exponential", summary="a power, down to `final`"),
+    ]
+
+
+@hookimpl
 def zoo_datasets() -> list[DatasetSpec]:
     generated = "none (generated)"
     return [
@@ -188,6 +211,12 @@ def zoo_datasets() -> list[DatasetSpec]:
             "zoo_core.data.npz:Npz",
             license="unstated",
             summary="arrays from a file: npz:PATH",
+        ),
+        DatasetSpec(
+            "npy",
+            "zoo_core.data.npy:Npy",
+            license="unstated",
+            summary="a memory-mapped array from a file: npy:PATH",
         ),
         DatasetSpec(
             "folder",

@@ -1,4 +1,4 @@
-"""The plugin contract: nine hooks, each returning frozen specs, none computing anything.
+"""The plugin contract: eleven hooks, each returning frozen specs, none computing anything.
 
 A plugin implements the hooks it needs as functions marked with `hookimpl` in the module that
 its `density_zoo` entry point names. That module must not import torch or numpy.
@@ -17,7 +17,9 @@ from zoo_core.catalog.specs import (
     LossSpec,
     MetricSpec,
     ModelSpec,
+    OptimizerSpec,
     SamplerSpec,
+    ScheduleSpec,
 )
 
 __all__ = ["PROJECT", "ZOO_API", "ZooHooks", "hookimpl", "hookspec"]
@@ -58,6 +60,16 @@ class ZooHooks:
     @hookspec
     def zoo_likelihoods(self) -> Iterable[LikelihoodSpec]:
         """Ways to score events, each with the kind of its numbers."""
+        raise NotImplementedError
+
+    @hookspec
+    def zoo_optimizers(self) -> Iterable[OptimizerSpec]:
+        """Optimizers."""
+        raise NotImplementedError
+
+    @hookspec
+    def zoo_schedules(self) -> Iterable[ScheduleSpec]:
+        """Learning-rate schedules."""
         raise NotImplementedError
 
     @hookspec

@@ -28,7 +28,9 @@ from zoo_core.catalog.specs import (
     LossSpec,
     MetricSpec,
     ModelSpec,
+    OptimizerSpec,
     SamplerSpec,
+    ScheduleSpec,
 )
 from zoo_core.catalog.tags import Tag, tags_of
 from zoo_core.errors import ConfigError, PluginError, UnknownNameError, did_you_mean
@@ -86,6 +88,8 @@ class Registry:
         self.losses = self._collect("loss", "zoo_losses", LossSpec)
         self.samplers = self._collect("sampler", "zoo_samplers", SamplerSpec)
         self.likelihoods = self._collect("likelihood", "zoo_likelihoods", LikelihoodSpec)
+        self.optimizers = self._collect("optimizer", "zoo_optimizers", OptimizerSpec)
+        self.schedules = self._collect("schedule", "zoo_schedules", ScheduleSpec)
         self.datasets = self._collect("dataset", "zoo_datasets", DatasetSpec)
         self.metrics = self._collect("metric", "zoo_metrics", MetricSpec)
         self.converters = self._collect("converter", "zoo_converters", ConverterSpec)

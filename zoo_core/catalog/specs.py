@@ -23,9 +23,11 @@ __all__ = [
     "LossSpec",
     "MetricSpec",
     "ModelSpec",
+    "OptimizerSpec",
     "Pretrained",
     "Relation",
     "SamplerSpec",
+    "ScheduleSpec",
     "import_target",
 ]
 
@@ -224,6 +226,33 @@ class LikelihoodSpec:
     def serves(self, *, discrete: bool) -> bool:
         """Whether it scores integers, or reals."""
         return self.events in (None, "integers" if discrete else "reals")
+
+
+@dataclass(frozen=True)
+class OptimizerSpec:
+    """An optimizer: a frozen dataclass called as `(parameters: Mapping[str, Parameter])`.
+
+    It returns a `torch.optim.Optimizer` over the named parameters, in groups of its own choice,
+    whose state is tensors. Its fields are its options; `lr`, `betas`, `eps` and `weight_decay`
+    come from `[train]`, the others from `optimizer_options`.
+    """
+
+    name: str
+    target: str
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class ScheduleSpec:
+    """A learning-rate schedule: a frozen dataclass called as `(u: float) -> float`.
+
+    u in [0, 1) is the fraction of the steps after warmup, and the result the factor of `lr`. Its
+    fields are its options; `final` comes from `[train]`, the others from `schedule_options`.
+    """
+
+    name: str
+    target: str
+    summary: str = ""
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def info(settings: Settings, name: str, options: dict[str, Any]) -> None:
         "name": name,
         "event": {**data.event.record(), "text": str(data.event)},
         "condition": {**data.condition.record(), "text": str(data.condition)},
-        "splits": {name: len(split.x) for name, split in data.splits.items()},
+        "splits": {name: len(split) for name, split in data.splits.items()},
         "truth": data.truth is not None,
         "license": data.license,
         "provenance": data.provenance,

@@ -15,7 +15,7 @@ from zoo_core.uncertainty import plus_minus
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from zoo_core.data.dataset import Dataset, Split
+    from zoo_core.data.dataset import Dataset
     from zoo_core.likelihood import Mean
     from zoo_core.model import GenerativeModel
 
@@ -73,6 +73,7 @@ def command(
     from zoo_core.catalog import components as resolve
     from zoo_core.catalog.registry import current
     from zoo_core.cli.heat_map import check_map, write_map
+    from zoo_core.data.batches import read
 
     source = dataset(settings, data, data_options)
     events = source.split(split)
@@ -82,10 +83,11 @@ def command(
     if heat_map is not None:
         check_map(heat_map, model)
     seed = settings.seed or 0
-    indices = _indices(len(events.x), limit, seed)
-    labels = _condition(model, events, indices) if cond == "auto" else None
+    indices = _indices(len(events), limit, seed)
+    x, y = read(source.event, events, indices)
+    labels = _condition(model, y) if cond == "auto" else None
     scored = model.log_likelihood(
-        events.x[indices],
+        x,
         cond=labels,
         method=score,
         seed=seed,
@@ -95,14 +97,12 @@ def command(
     mean = scored.mean()
     method = method or current().default_likelihood(model.spec, discrete=model.event.discrete)
     value = {"model": name, "data": data, "split": split, "method": method, **mean.record()}
-    if limit is not None and limit < len(events.x):
-        remark(settings, f"{limit} of {len(events.x)} events, a permutation by seed {seed}")
+    if limit is not None and limit < len(events):
+        remark(settings, f"{limit} of {len(events)} events, a permutation by seed {seed}")
     lines = [_line(mean, f"{data} {split}")]
     if heat_map is not None:
         names = {"model": name, "data": data, "split": split}
-        largest = write_map(
-            heat_map, model, events.x[indices], labels, names, batch_size=batch_size
-        )
+        largest = write_map(heat_map, model, x, labels, names, batch_size=batch_size)
         value["map"] = str(heat_map)
         lines.append(f"{heat_map}: -log p of each value, at most {largest:.3f} nats")
     show(settings, value, lines)
@@ -130,17 +130,17 @@ def _indices(size: int, limit: int | None, seed: int) -> "Tensor":
     return permutation(seed, size, stream="zoo likelihood --limit")[:limit]
 
 
-def _condition(model: "GenerativeModel", events: "Split", indices: "Tensor") -> "Tensor | None":
+def _condition(model: "GenerativeModel", y: "Tensor | None") -> "Tensor | None":
     """The labels, if the model takes a condition."""
     condition = model.condition
     if condition.kind == "none":
         return None
-    if events.y is None and not condition.optional:
+    if y is None and not condition.optional:
         raise DataError(
             f"the model needs {condition}; this data set has no labels.",
             hint="zoo data lists the data sets, with their labels",
         )
-    return None if events.y is None else events.y[indices]
+    return y
 
 
 def _line(mean: "Mean", what: str) -> str:

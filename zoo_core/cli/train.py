@@ -8,16 +8,24 @@ import click
 from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.options import settings_option
 from zoo_core.cli.printing import fields, metric_text, show
+from zoo_core.errors import UsageError
 
 __all__ = ["command"]
 
 
 @click.command("train", cls=Command)
+@click.argument("recipe", metavar="[RECIPE]", required=False)
 @click.option(
     "--recipe",
-    required=True,
+    "option",
     metavar="NAME|FILE",
-    help="A tag, e.g. made.digits, or a .toml file.",
+    help="A tag, e.g. made.digits, or a .toml file; the same as RECIPE.",
+)
+@click.option(
+    "--from",
+    "base",
+    metavar="NAME",
+    help="Weights to start from; without RECIPE, by the recipe of that name.",
 )
 @click.option(
     "--out",
@@ -29,16 +37,22 @@ __all__ = ["command"]
 @settings_option("a value of the recipe, e.g. train.steps=100 or model.hidden=64")
 @click.pass_obj
 def command(
-    settings: Settings, recipe: str, out: Path | None, resume: bool, options: dict[str, Any]
+    settings: Settings,
+    recipe: str | None,
+    option: str | None,
+    base: str | None,
+    out: Path | None,
+    resume: bool,
+    options: dict[str, Any],
 ) -> None:
-    """Train a model by a recipe and save it, with its metrics and golden tensors.
+    """Train a model by RECIPE and save it, with its metrics and golden tensors.
 
     The folder it prints is what zoo sample and zoo likelihood take, as a path.
     """
     from zoo_core.cli.models import check_device
     from zoo_core.workflows import load_recipe, run_recipe
 
-    loaded = load_recipe(recipe)
+    loaded = load_recipe(_recipe(recipe, option, base))
     check_device(settings.device)
     folder = run_recipe(
         loaded,
@@ -48,16 +62,29 @@ def command(
         seed=settings.seed,
         device=settings.device,
         progress=settings.progress,
+        base=base,
     )
     value = _value(folder)
     show(settings, value, fields(_shown(value)))
+
+
+def _recipe(argument: str | None, option: str | None, base: str | None) -> str:
+    """The recipe that is named once, or that of the weights to start from."""
+    if argument is not None and option is not None:
+        raise UsageError("two recipes are given.", hint="drop --recipe")
+    name = argument or option or base
+    if name is None:
+        raise UsageError(
+            "no recipe is given.", hint="name a tag, e.g. made.digits, or a .toml file"
+        )
+    return name
 
 
 def _value(folder: Path) -> dict[str, Any]:
     from zoo_core.weights.checkpoint import read_metadata
 
     metadata = read_metadata(folder)
-    kept = ("arch", "params", "license", "metrics", "training")
+    kept = ("arch", "params", "license", "metrics", "training", "from")
     return {"folder": str(folder), **{k: metadata.get(k) for k in kept}}
 
 

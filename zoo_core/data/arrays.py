@@ -12,7 +12,7 @@ import numpy as np
 from zoo_core.errors import DataError
 from zoo_core.reading import regular
 
-__all__ = ["MAX_BYTES", "array_names", "read_array", "read_npy"]
+__all__ = ["MAX_BYTES", "array_names", "map_npy", "read_array", "read_npy"]
 
 MAX_BYTES = 4 << 30
 """Bytes that a data set may take in memory, unless an option says otherwise."""
@@ -56,6 +56,19 @@ def read_npy(path: Path, *, max_bytes: int = MAX_BYTES) -> np.ndarray:
             _check_size(path, path.name, shape, dtype, size - file.tell(), max_bytes)
             file.seek(0)
             array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    except (*_DAMAGE, OSError) as error:
+        raise _damaged(path, error, ".npy") from None
+    return array
+
+
+def map_npy(path: Path) -> np.ndarray:
+    """The array of an .npy file, memory-mapped; its header is first checked against the file."""
+    try:
+        size = regular(path)
+        with path.open("rb") as file:
+            shape, dtype = _header(file)
+            _check_size(path, path.name, shape, dtype, size - file.tell(), size)
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except (*_DAMAGE, OSError) as error:
         raise _damaged(path, error, ".npy") from None
     return array

@@ -1,18 +1,31 @@
 """Batches of a data set as inputs of a model: on its device, with labels as conditions."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
-from zoo_core.data.dataset import Dataset, Split
+from zoo_core.data.dataset import CheckedSource, Dataset, Source, Split, storage_dtype
 from zoo_core.errors import DataError
-from zoo_core.spaces import Group
+from zoo_core.rng import Rng
+from zoo_core.spaces import Event, Group
 
 if TYPE_CHECKING:
     from zoo_core.contracts import Batch
     from zoo_core.model import GenerativeModel
 
-__all__ = ["check_fit", "cond_to_model", "labelled", "take", "to_model"]
+__all__ = [
+    "check_fit",
+    "cond_to_model",
+    "labelled",
+    "read",
+    "row_chunks",
+    "take",
+    "take_augmented",
+    "to_model",
+]
+
+_READ_VALUES = 1 << 22
 
 
 def check_fit(model: "GenerativeModel", data: Dataset) -> None:
@@ -35,9 +48,43 @@ def labelled(model: "GenerativeModel", batch: "Batch") -> "Batch":
     return x, None if model.condition.kind == "none" else y
 
 
-def take(model: "GenerativeModel", split: Split, rows: Tensor) -> "Batch":
+def take(model: "GenerativeModel", split: Source, rows: Tensor) -> "Batch":
     """The examples of a split with indices `rows`, on the model's device and in its precision."""
-    x, cond = labelled(model, split.batch(rows))
+    return _placed(model, split.batch(rows))
+
+
+def take_augmented(
+    model: "GenerativeModel", split: Source, rows: Tensor, rng: Rng, step: int
+) -> "Batch":
+    """The examples as `step` of a training sees them: with the random transforms of the data."""
+    if isinstance(split, CheckedSource):
+        return _placed(model, split.augmented(rows, rng.to("cpu"), step))
+    return take(model, split, rows)
+
+
+def read(event: Event, split: Source, rows: Any = slice(None)) -> "Batch":
+    """Events at `rows` as they are stored, integers up to 255 as uint8, and their labels.
+
+    They are read in batches of bounded memory.
+    """
+    if isinstance(split, Split):
+        return split.rows(rows)
+    indices = torch.arange(len(split))[rows]
+    events, labels = [], []
+    for chunk in row_chunks(event, indices):
+        x, y = split.batch(chunk)
+        events.append(x.to(storage_dtype(event)))
+        labels += [] if y is None else [y]
+    return torch.cat(events), torch.cat(labels) if labels else None
+
+
+def row_chunks(event: Event, indices: Tensor) -> tuple[Tensor, ...]:
+    """Indices in pieces, each of events that take bounded memory."""
+    return torch.split(indices, max(1, _READ_VALUES // max(1, event.dims)))
+
+
+def _placed(model: "GenerativeModel", batch: "Batch") -> "Batch":
+    x, cond = labelled(model, batch)
     return to_model(x, model), cond_to_model(cond, model)
 
 

@@ -1,25 +1,41 @@
 """Data sets: events in named, disjoint splits, with license and provenance.
 
-Shapes: N events, S the event's shape. Integers up to 255 are stored as uint8, larger ones as
-int64, reals as float32; `Split.batch` returns them in the dtypes that models take.
+Shapes: N events, S the event's shape. A split is any `Source`. In memory, integers up to 255 are
+stored as uint8, larger ones as int64, reals as float32; `batch` returns them in the dtypes that
+models take: int64 for integers, floating point for reals.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from zoo_core.data.transforms import Transform, Transformed, transformed_event
 from zoo_core.errors import DataError
+from zoo_core.rng import Rng
 from zoo_core.spaces import Condition, Event, as_condition
 
-__all__ = ["Dataset", "Split", "storage_dtype"]
+__all__ = ["CheckedSource", "Dataset", "Source", "Split", "storage_dtype"]
+
+
+class Source(Protocol):
+    """A split: anything with a length that gives events and labels by their indices."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, rows: Any = slice(None)) -> tuple[Tensor, Tensor | None]:
+        """Events (B, *S) and their labels (B,) at `rows`, int64 (B,); by default all."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Events x (N, *S) and their labels y, if any: int64 (N,), or the rows (N, W) of a group."""
+    """A source in memory: events x (N, *S) and their labels y, if there are any.
+
+    Labels are int64 (N,), or the rows (N, W) of a group.
+    """
 
     x: Tensor
     y: Tensor | None = None
@@ -38,8 +54,51 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
+class CheckedSource:
+    """A source that is read lazily: each batch is checked as it is read.
+
+    Labels are left out if the condition is `none`. Raises `DataError` for events and labels that
+    do not fit.
+    """
+
+    source: Source
+    name: str
+    event: Event
+    condition: Condition
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def batch(self, rows: Any = slice(None)) -> tuple[Tensor, Tensor | None]:
+        return self._checked(self.source.batch(self._indices(rows)))
+
+    def augmented(self, rows: Any, rng: Rng, step: int) -> tuple[Tensor, Tensor | None]:
+        """A batch as training sees it: with the random transforms of `step`, if there are any."""
+        if not isinstance(self.source, Transformed):
+            return self.batch(rows)
+        return self._checked(self.source.augmented(self._indices(rows), rng, step))
+
+    def _indices(self, rows: Any) -> Tensor:
+        return torch.arange(len(self))[rows] if isinstance(rows, slice) else torch.as_tensor(rows)
+
+    def _checked(self, batch: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor | None]:
+        x, y = batch
+        x = self.event.check(x, name=self.name)
+        if self.condition.kind == "none":
+            return x, None
+        if y is None:
+            raise DataError(
+                f"{self.name} has no labels, and {self.condition} is stated for it.",
+                hint="name the key of the labels, or give (x, y)",
+            )
+        return x, self.condition.check(y, len(x))
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Named splits of events of one kind.
+
+    Splits in memory are checked at once, other sources batch by batch, as they are read.
 
     `truth` is log p(x) in nats, (N, *S) -> (N,) float64, if the distribution is known; with labels
     it is that of the marginal. `provenance` states the source of the data, with hashes. Raises
@@ -50,7 +109,7 @@ class Dataset:
     event: Event
     condition: Condition
     """What y is; given as a `Group`, it becomes the condition of its parts."""
-    splits: Mapping[str, Split]
+    splits: Mapping[str, Source]
     license: str
     provenance: str
     truth: Callable[[Tensor], Tensor] | None = None
@@ -61,16 +120,36 @@ class Dataset:
         object.__setattr__(self, "condition", as_condition(self.condition))
         if not self.splits:
             raise DataError(f"data set {self.name!r} has no splits.")
+        lazy = {}
         for name, split in self.splits.items():
-            self._check(f"{self.name}.{name}", split)
+            if isinstance(split, Split):
+                self._check(f"{self.name}.{name}", split)
+            elif not isinstance(split, CheckedSource):
+                where = f"{self.name}.{name}"
+                lazy[name] = CheckedSource(split, where, self.event, self.condition)
+        if lazy:
+            object.__setattr__(self, "splits", {**self.splits, **lazy})
 
-    def split(self, name: str) -> Split:
+    def split(self, name: str) -> Source:
         """The split of a name; raises `DataError` if there is none."""
         if name not in self.splits:
             raise DataError(
-                f"data set {self.name!r} has no split {name!r}; splits: {', '.join(self.splits)}."
+                f"data set {self.name!r} has no split {name!r}; splits: {', '.join(self.splits)}.",
+                hint="hold out a fraction, e.g. valid=0.1" if name != "train" else None,
             )
         return self.splits[name]
+
+    def transformed(self, *transforms: Transform) -> "Dataset":
+        """The data set with transforms, applied in this order to each batch that is read.
+
+        Their random parts act on `train` in training only, keyed by (seed, step, row); all else
+        reads the events with the fixed parts (a centre crop, a resize). The truth is dropped.
+        """
+        if not transforms:
+            return self
+        splits = {k: Transformed(v, self.event, transforms) for k, v in self.splits.items()}
+        event = transformed_event(self.event, transforms)
+        return replace(self, event=event, splits=splits, truth=None)
 
     def _check(self, name: str, split: Split) -> None:
         self.event.check_values(split.x, name=name)

@@ -1,7 +1,8 @@
 """`zoo.load_dataset`: data sets by name and options.
 
-`npz:PATH`, `folder:PATH` and `binarized_mnist:PATH` set the option `path=PATH` of the data set
-before the colon. A path alone is read by `npz` if it ends in .npz, and by `folder` if it is one.
+`npz:PATH`, `npy:PATH`, `folder:PATH` and `binarized_mnist:PATH` set the option `path=PATH` of the
+data set before the colon. A path alone is read by `npz` or `npy` if it ends in .npz or .npy, and
+by `folder` if it is one.
 """
 
 import dataclasses
@@ -18,17 +19,19 @@ if TYPE_CHECKING:
 __all__ = ["load_dataset", "parse_data"]
 
 
-def load_dataset(name: str, **options: Any) -> "Dataset":
+def load_dataset(name: str, *, transforms: Any = (), **options: Any) -> "Dataset":
     """A data set by name or path, e.g. `"digits"`, `"samples.npz"` or `"npz:samples.npz"`.
 
-    `options` are the fields of the data set's class. Raises `UnknownNameError` for names that no
-    plugin declares, `ConfigError` for wrong options, and `DataError` for unreadable files.
+    `options` are the fields of the data set's class. `transforms` are applied to its batches, e.g.
+    `["flip", {"shift": 2}]` (`zoo_core.data.transforms`). Raises `UnknownNameError` for names that
+    no plugin declares, `ConfigError` for wrong options, and `DataError` for unreadable files.
 
     >>> len(load_dataset("moons", train=100).split("train"))
     100
     """
     from zoo_core.catalog.registry import current
     from zoo_core.data.dataset import Dataset
+    from zoo_core.data.transforms import parse_transforms
 
     dataset_name, path = parse_data(name)
     spec = current().datasets.one(dataset_name).spec
@@ -39,7 +42,7 @@ def load_dataset(name: str, **options: Any) -> "Dataset":
     dataset = configs.from_dict(cls, options, where=f"{spec.name}.")()
     if not isinstance(dataset, Dataset):
         raise PluginError(f"data set {spec.name!r} returned {type(dataset).__name__}, no Dataset.")
-    return dataset
+    return dataset.transformed(*parse_transforms(transforms))
 
 
 def parse_data(text: str) -> tuple[str, str | None]:
@@ -59,21 +62,22 @@ def parse_data(text: str) -> tuple[str, str | None]:
     if words[-1] in names:
         warn_of_file(text)
         return text, None
-    if "/" in text or text.endswith(".npz") or os.path.exists(text):
+    if "/" in text or text.endswith((".npz", ".npy")) or os.path.exists(text):
         return _reader(text), text
     return text, None
 
 
 def _reader(path: str) -> str:
     """The name of the data set that reads a path."""
-    if path.endswith(".npz"):
-        return "npz"
+    if path.endswith((".npz", ".npy")):
+        return path[-3:]
     if os.path.isdir(os.path.expanduser(path)):
         return "folder"
     exists = os.path.exists(os.path.expanduser(path))
     raise UnknownNameError(
-        f"{path[:80]!r} {'is no .npz file and no folder' if exists else 'does not exist'}.",
-        hint="a data set is a name (zoo data lists them), an .npz file or a folder of images",
+        f"{path[:80]!r} {'is no .npz, .npy or folder' if exists else 'does not exist'}.",
+        hint="a data set is a name (zoo data lists them), an .npz or .npy file, or a folder of "
+        "images",
     )
 
 

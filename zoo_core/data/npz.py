@@ -28,7 +28,7 @@ from zoo_core.files import expanded
 from zoo_core.reading import parse_json
 from zoo_core.spaces import Event, Tokens
 
-__all__ = ["Npz"]
+__all__ = ["Npz", "levels_of"]
 
 _8_BIT = 128
 MAX_LEVELS = 1 << 16
@@ -118,7 +118,7 @@ class Npz:
             low = self.low if self.low is not None else recorded.get("low")
             high = self.high if self.high is not None else recorded.get("high")
             return Event(shapes.pop(), low=low, high=high)
-        levels = self.levels or recorded.get("levels") or _levels(list(arrays.values()))
+        levels = self.levels or recorded.get("levels") or levels_of(list(arrays.values()))
         shape = shapes.pop()
         return _tokens(path, shape, levels) if self.tokens else Event(shape, levels=levels)
 
@@ -188,7 +188,8 @@ def _unpack(name: str, x: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarr
     return np.unpackbits(x, axis=1, count=bits)
 
 
-def _levels(arrays: list[np.ndarray]) -> int:
+def levels_of(arrays: list[np.ndarray]) -> int:
+    """The levels of integers: 2 for bits, 256 for 8-bit values above 127, else the largest + 1."""
     if all(x.dtype.kind == "b" for x in arrays):
         return 2
     top = max(int(x.max()) for x in arrays)

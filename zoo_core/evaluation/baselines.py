@@ -8,14 +8,18 @@ Shapes: N events, D values in an event, K levels, C classes (1 without).
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from zoo_core.catalog.specs import LikelihoodKind
-from zoo_core.data.dataset import Dataset, Split
+from zoo_core.contracts import Batch
+from zoo_core.data.batches import read, row_chunks
+from zoo_core.data.dataset import Dataset, Source
+from zoo_core.data.shuffle import choose
 from zoo_core.errors import DataError
 from zoo_core.rng import Rng
 from zoo_core.spaces import Condition, Event
@@ -32,6 +36,9 @@ __all__ = [
 _PSEUDO_COUNT = 0.1
 _RIDGES = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1)
 """Fractions of the mean variance, added to the covariance; the best on `valid` is kept."""
+
+_MAX_VALID = 20_000
+"""Events of `valid` that choose between fits; a seed draws them from a larger split."""
 
 _MAX_TABLE = 1 << 26
 _BLOCK_VALUES = 1 << 22
@@ -72,16 +79,17 @@ class Independent:
     told: Condition = _NOTHING
 
     @classmethod
-    def fit(cls, event: Event, split: Split, classes: int | None) -> "Independent":
+    def fit(cls, event: Event, split: Source, classes: int | None) -> "Independent":
         assert event.levels is not None
         shape = (classes or 1, event.dims, event.levels)
         if math.prod(shape) > _MAX_TABLE:
             raise DataError(f"a table of {math.prod(shape)} counts is too large: {event}.")
         counts = torch.full(shape, _PSEUDO_COUNT, dtype=torch.float64)
-        y = _classes(split.y, len(split), classes)
-        for at in _blocks(len(split), event.dims):
-            rows = y[at, None] * event.dims + torch.arange(event.dims)  # (B, D)
-            flat = rows * event.levels + split.x[at].flatten(1).long()
+        for indices in row_chunks(event, torch.arange(len(split))):
+            x, labels = split.batch(indices)
+            y = _classes(labels, len(x), classes)
+            rows = y[:, None] * event.dims + torch.arange(event.dims)  # (B, D)
+            flat = rows * event.levels + x.flatten(1)
             counts.view(-1).index_add_(0, flat.flatten(), torch.ones(flat.numel()).double())
         return cls(event, (counts / counts.sum(-1, keepdim=True)).log())
 
@@ -119,20 +127,20 @@ class Gaussian:
     told: Condition = _NOTHING
 
     @classmethod
-    def fit(cls, event: Event, split: Split, valid: Split, classes: int | None) -> "Gaussian":
-        y = _classes(split.y, len(split), classes)
+    def fit(cls, event: Event, split: Source, valid: Batch, classes: int | None) -> "Gaussian":
         mean = torch.zeros(classes or 1, event.dims, dtype=torch.float64)
-        for at in _blocks(len(split), event.dims):
-            mean.index_add_(0, y[at], _real(event, split.x, at, seed=0))
-        mean /= torch.bincount(y, minlength=classes or 1).clamp(min=1)[:, None]
+        count = torch.zeros(classes or 1, dtype=torch.long)
+        for x, y in _real_batches(event, split, classes):
+            mean.index_add_(0, y, x)
+            count += torch.bincount(y, minlength=len(count))
+        mean = mean / count.clamp(min=1)[:, None]
         cov = torch.zeros(event.dims, event.dims, dtype=torch.float64)
-        for at in _blocks(len(split), event.dims):
-            centered = _real(event, split.x, at, seed=0) - mean[y[at]]
+        for x, y in _real_batches(event, split, classes):
+            centered = x - mean[y]
             cov += centered.T @ centered / len(split)
         scale = float(cov.diagonal().mean().clamp(min=1e-12))
         fits = [cls._of(event, mean, cov, ridge * scale) for ridge in _RIDGES]
-        y_valid = valid.y if classes else None
-        return max(fits, key=lambda g: float(g.log_prob(valid.x, y_valid).mean()))
+        return max(fits, key=lambda g: float(g.log_prob(*valid).mean()))
 
     @classmethod
     def _of(cls, event: Event, mean: Tensor, cov: Tensor, ridge: float) -> "Gaussian":
@@ -147,7 +155,10 @@ class Gaussian:
         log_det = self.root.diagonal().log().sum()
         parts = []
         for at in _blocks(len(x), self.event.dims):
-            centered = _real(self.event, x, at, seed=seed) - self.mean[rows[at]]
+            centered = (
+                _real(self.event, x[at], torch.arange(at.start, at.stop), seed=seed)
+                - self.mean[rows[at]]
+            )
             z = torch.linalg.solve_triangular(self.root, centered.T, upper=False)
             quadratic = z.square().sum(0) + self.event.dims * math.log(2 * math.pi)
             parts.append(-0.5 * quadratic - log_det)
@@ -167,12 +178,13 @@ class Gaussian:
 def fitted_baselines(data: Dataset, *, conditional: bool = False) -> list[Baseline]:
     """The baselines that apply to a data set, fitted, the best on `valid` first."""
     told = data.condition if conditional and tells(data.condition) else _NOTHING
-    train, classes = _by_cell(data.split("train"), told), told.cells
-    valid = _by_cell(data.splits["valid"], told) if "valid" in data.splits else train
+    train, classes = _ByCell(data.split("train"), told), told.cells
+    held = _ByCell(data.splits.get("valid", data.split("train")), told)
+    valid = read(data.event, held, choose(0, len(held), _MAX_VALID))
     fits: list[Gaussian | Independent] = [Gaussian.fit(data.event, train, valid, classes)]
     if data.event.levels is not None:
         fits.append(Independent.fit(data.event, train, classes))
-    fits.sort(key=lambda b: -float(b.log_prob(valid.x, valid.y).mean()))
+    fits.sort(key=lambda b: -float(b.log_prob(*valid).mean()))
     return [replace(fit, told=told) for fit in fits]
 
 
@@ -181,9 +193,19 @@ def tells(condition: Condition) -> bool:
     return 0 < (condition.cells or 0) <= _MAX_CELLS
 
 
-def _by_cell(split: Split, told: Condition) -> Split:
-    """A split whose labels are the numbers of rows of a table; None where nothing is told."""
-    return Split(split.x, None if split.y is None or told.kind == "none" else told.cell(split.y))
+@dataclass(frozen=True, eq=False)
+class _ByCell:
+    """A source whose labels are the numbers of rows of a table; None where nothing is told."""
+
+    source: Source
+    told: Condition
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def batch(self, rows: Any = slice(None)) -> tuple[Tensor, Tensor | None]:
+        x, y = self.source.batch(rows)
+        return x, None if y is None or self.told.kind == "none" else self.told.cell(y)
 
 
 def strongest_baseline(data: Dataset, *, conditional: bool = False) -> Baseline:
@@ -210,10 +232,18 @@ def _blocks(n: int, values: int) -> list[slice]:
     return [slice(a, min(a + size, n)) for a in range(0, n, size)]
 
 
-def _real(event: Event, x: Tensor, at: slice, *, seed: int) -> Tensor:
-    """Rows `at` of x as float64 (B, D); integers are dequantized by uniform noise."""
-    flat = x[at].flatten(1).double()
+def _real(event: Event, x: Tensor, rows: Tensor, *, seed: int) -> Tensor:
+    """Events x at `rows` as float64 (B, D); integers are dequantized by uniform noise."""
+    flat = x.flatten(1).double()
     if not event.discrete:
         return flat
-    rng = Rng(seed, torch.arange(at.start, at.stop))
-    return flat + rng.uniform((event.dims,), stream="null/dequantize").double()
+    return flat + Rng(seed, rows).uniform((event.dims,), stream="null/dequantize").double()
+
+
+def _real_batches(
+    event: Event, split: Source, classes: int | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Events as float64 (B, D) and the row of each in a table by class, in batches."""
+    for rows in row_chunks(event, torch.arange(len(split))):
+        x, y = split.batch(rows)
+        yield _real(event, x, rows, seed=0), _classes(y, len(x), classes)

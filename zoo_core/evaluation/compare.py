@@ -137,7 +137,7 @@ def compare(
     `models` are (name, model). `budgets`, by name, let the comparison warn of unequal budgets;
     without them only the numbers of parameters are compared.
     """
-    shown = data.split(split).x[:0]
+    shown = torch.empty((0, *data.event.shape))
     entries = []
     for name, model in models:
         evaluation = evaluate(
@@ -226,10 +226,10 @@ def _maps(
     rows = choose(seed, len(held), _MAPS)
     x, cond = labelled(model, held.batch(rows))
     if not has(model, "Conditionals") or data.event.levels is None:
-        return held.x[rows], None
+        return x, None
     assert isinstance(model, Conditionals)
     x = to_model(x, model)
     with evaluating(model):
         logits = model.logits(x, cond_to_model(cond, model))
     nats = logits.log_softmax(-1).gather(-1, x.unsqueeze(-1)).squeeze(-1)
-    return held.x[rows], (-nats / torch.log(torch.tensor(2.0))).cpu()
+    return x.cpu(), (-nats / torch.log(torch.tensor(2.0))).cpu()

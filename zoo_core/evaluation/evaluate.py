@@ -18,7 +18,8 @@ from zoo_core.catalog import components
 from zoo_core.catalog.significance import Significance, significance_of
 from zoo_core.compat import renamed_arguments, renamed_fields
 from zoo_core.contracts import Sampler
-from zoo_core.data.dataset import Dataset
+from zoo_core.data.dataset import Dataset, Split
+from zoo_core.data.sources import sample_digest
 from zoo_core.errors import NoLikelihoodError
 from zoo_core.evaluation import scoring
 from zoo_core.evaluation.features import Extractor, to_event
@@ -213,12 +214,12 @@ def _model(model: GenerativeModel) -> dict[str, Any]:
 
 
 def _data(data: Dataset, split: str) -> dict[str, Any]:
-    events = data.split(split).x
+    events = data.split(split)
     return {
         "name": data.name,
         "split": split,
         "size": len(events),
-        "sha256": digest(events),
+        "sha256": digest(events.x) if isinstance(events, Split) else sample_digest(events),
         "event": data.event.record(),
         "binarization": data.binarization,
         "provenance": data.provenance,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from zoo_core.data.batches import read
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.shuffle import choose
 from zoo_core.evaluation.feature_set import Estimate, FeatureSet, distance_blocks, with_rows
@@ -40,8 +41,8 @@ class ReferenceSets:
 
 def reference_sets(data: Dataset, *, seed: int) -> ReferenceSets | None:
     """The events that samples are compared with; None if nothing was held out."""
-    train = data.split("train").x
-    others = {name: split.x for name, split in data.splits.items() if name != "train"}
+    train = data.split("train")
+    others = {name: split for name, split in data.splits.items() if name != "train"}
     total = sum(map(len, others.values()))
     n = min(total, len(train), _MAX_EVENTS)
     if n < 2:
@@ -49,9 +50,11 @@ def reference_sets(data: Dataset, *, seed: int) -> ReferenceSets | None:
     kept = choose(seed, total, n, stream="evaluation/held out")
     positions = torch.full((total,), -1).index_put((kept,), torch.arange(n))
     by_split = torch.split(positions, [len(x) for x in others.values()])
+    held = [read(data.event, x, p >= 0)[0] for x, p in zip(others.values(), by_split, strict=True)]
+    trained = choose(seed, len(train), n, stream="evaluation/trained")
     return ReferenceSets(
-        train[choose(seed, len(train), n, stream="evaluation/trained")],
-        torch.cat(list(others.values()))[kept],
+        read(data.event, train, trained)[0],
+        torch.cat(held),
         0.5 + n / (2 * len(train)),
         dict(zip(others, by_split, strict=True)),
     )

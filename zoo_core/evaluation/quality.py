@@ -15,6 +15,7 @@ from torch import Tensor
 
 from zoo_core import config as configs
 from zoo_core.compat import renamed_fields
+from zoo_core.data.batches import read
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.shuffle import choose
 from zoo_core.errors import UsageError
@@ -117,11 +118,11 @@ class SampleQuality:
                 hint="give fewer: real and generated events must be equally many",
             )
         self.rows = choose(seed, len(held), n or _MAX_GENERATED, stream="evaluation/real")
-        self.real_events = held.x[self.rows]
-        self.classes = None if held.y is None or not conditional else held.y[self.rows]
-        train = data.split("train").x
+        self.real_events, classes = read(data.event, held, self.rows)
+        self.classes = classes if conditional else None
+        train = data.split("train")
         used = choose(seed, len(train), n_reference, stream="evaluation/reference")
-        self.reference = train[used]
+        self.reference = read(data.event, train, used)[0]
         self.whole = len(self.reference) == len(train)
         self.features = {
             _name(f): extractor(f)

@@ -15,6 +15,7 @@ from torch import Tensor
 from zoo_core.catalog.significance import memorized
 from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.catalog.units import per_value
+from zoo_core.data.batches import read
 from zoo_core.data.pictures import grid, grid_layout, shade
 from zoo_core.evaluation import charts
 from zoo_core.evaluation.compare import ComparedModel, Comparison, headline_scores
@@ -172,8 +173,9 @@ def _histograms(c: Comparison) -> Iterator[str]:
 
 def _samples(c: Comparison) -> Iterator[str]:
     yield f"<h2>Samples from the same seeds ({c.seed})</h2><div class='grids'>"
-    held = c.data.split(c.split).x
-    yield _figure(_picture(held[_spread(len(held))], c), f"real, {c.data.name} {c.split}")
+    held = c.data.split(c.split)
+    real, _ = read(c.data.event, held, _spread(len(held)))
+    yield _figure(_picture(real, c), f"real, {c.data.name} {c.split}")
     for entry in c.entries:
         if entry.evaluation.samples is not None:
             yield _figure(_picture(entry.evaluation.samples, c), entry.name)
@@ -196,7 +198,7 @@ def _maps(c: Comparison) -> Iterator[str]:
 def _picture(x: Tensor, c: Comparison) -> np.ndarray:
     event = c.data.event
     if event.shape == (2,):
-        held = c.data.split(c.split).x.double().numpy()
+        held = read(c.data.event, c.data.split(c.split))[0].double().numpy()
         low, high = held.min(0), held.max(0)
         margin = _PLANE_MARGIN * (high - low)
         return charts.plane(x.double().numpy(), low - margin, high + margin)

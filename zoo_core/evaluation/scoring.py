@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.catalog import components as resolve
-from zoo_core.data.batches import check_fit, cond_to_model, labelled
+from zoo_core.data.batches import check_fit, cond_to_model, labelled, read
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.shuffle import choose
 from zoo_core.evaluation.baselines import Baseline, fitted_baselines, tells
@@ -98,7 +98,7 @@ def score(
     likelihood = resolve.likelihood(model, method, options or {})
     events = data.split(split)
     rows = choose(seed, len(events), limit)
-    x, cond = labelled(model, events.rows(rows))
+    x, cond = labelled(model, read(data.event, events, rows))
     with torch.autocast(model.device.type, enabled=False):
         scored = model.log_likelihood(
             x, cond=cond, method=likelihood, seed=seed, batch_size=batch_size, progress=progress
@@ -127,7 +127,7 @@ def spot(
     None stands for -inf.
     """
     events = data.split(split)
-    x, cond = labelled(model, events.rows(choose(seed, len(events), SPOT)))
+    x, cond = labelled(model, read(data.event, events, choose(seed, len(events), SPOT)))
     nats = model.log_likelihood(x, cond=cond, method=method, seed=seed).nats.tolist()
     return [finite_or_null(value) for value in nats]
 

@@ -121,8 +121,9 @@ def _digits() -> dict[str, Labelled]:
     data = load_dataset("digits")
     splits = {}
     for name, split in data.splits.items():
-        assert split.y is not None
-        splits[name] = (split.x.float() / 16, split.y)
+        x, y = split.batch()
+        assert y is not None
+        splits[name] = (x.float() / 16, y)
     return splits
 
 

@@ -1,19 +1,21 @@
-"""Checks that call a plugin's data sets, metrics, converters and health checks.
+"""Checks that call a plugin's optimizers, schedules, data sets, metrics, converters and others.
 
 Nothing is downloaded: a check that needs the network, a missing file or a missing package is
 inconclusive.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo_core.catalog.registry import Entry
 from zoo_core.catalog.specs import Check, import_target
+from zoo_core.data.batches import read
 from zoo_core.data.dataset import Dataset
 from zoo_core.errors import ConfigError, NetworkError, NoCapabilityError, ZooError
 from zoo_core.evaluation.feature_set import Estimate, FeatureSet
@@ -27,6 +29,7 @@ __all__ = ["CALL_CHECKS"]
 
 _ROWS, _FEW, _POINTS, _FEATURES, _FAR = 16, 3, 256, 4, 10.0
 _CLOSE = 1e-4
+_STEPS = 20
 _EVENTS = (
     Event((1, 2, 2), levels=3),
     Event((2,)),
@@ -40,6 +43,16 @@ _EVENTS = (
 _UNKNOWN_CHECKPOINT = Foreign(
     {"stranger.json": {"_class_name": "Stranger"}}, {"": {"x": torch.zeros(2)}}
 )
+
+
+def check_optimizers_step(subject: PluginSubject) -> None:
+    """An optimizer lowers a quadratic, and its state is tensors, which a checkpoint holds."""
+    _each(subject, "optimizer", _check_optimizer)
+
+
+def check_schedules_give_factors(subject: PluginSubject) -> None:
+    """A schedule gives a finite factor of at least 0 at each fraction of the steps."""
+    _each(subject, "schedule", _check_schedule)
 
 
 def check_datasets_load(subject: PluginSubject) -> None:
@@ -96,6 +109,34 @@ def _no_network() -> Iterator[None]:
         yield
 
 
+def _check_optimizer(entry: Entry[Any]) -> None:
+    torch.manual_seed(0)
+    parameters = {"w": nn.Parameter(torch.randn(4, 3)), "b": nn.Parameter(torch.randn(3))}
+    optimizer = small(import_target(entry.spec.target))(parameters)
+    assert isinstance(optimizer, torch.optim.Optimizer), f"gives {type(optimizer).__name__}"
+    losses = []
+    for _ in range(_STEPS):
+        optimizer.zero_grad()
+        loss = torch.stack([p.square().sum() for p in parameters.values()]).sum()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0], f"|p|^2 does not fall: {losses[0]:g}, then {losses[-1]:g}"
+    plain = {k for s in optimizer.state.values() for k, v in s.items() if not _is_tensor(v)}
+    assert not plain, f"state {', '.join(sorted(plain))} is no tensor"
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)
+
+
+def _check_schedule(entry: Entry[Any]) -> None:
+    schedule = small(import_target(entry.spec.target))
+    factors = [float(schedule(u)) for u in (0.0, 0.25, 0.5, 0.99)]
+    good = all(math.isfinite(f) and f >= 0 for f in factors)
+    assert good, f"gives the factors {factors}"
+
+
 def _check_dataset(entry: Entry[Any]) -> None:
     load = small(import_target(entry.spec.target), lower=False)
     try:
@@ -105,8 +146,11 @@ def _check_dataset(entry: Entry[Any]) -> None:
     assert isinstance(data, Dataset), f"gives {type(data).__name__}, not Dataset"
     assert data.license, "states no licence"
     for name, split in data.splits.items():
-        assert torch.equal(split.x[:_ROWS], again.splits[name].x[:_ROWS]), f"{name} changes"
-    x = next(iter(data.splits.values())).x[:_ROWS]
+        rows = torch.arange(min(len(split), _ROWS))
+        x, other = split.batch(rows)[0], again.splits[name].batch(rows)[0]
+        assert torch.equal(x, other), f"{name} changes"
+    first = next(iter(data.splits.values()))
+    x, _ = read(data.event, first, slice(_ROWS))
     if data.truth is not None:
         log_p = data.truth(x)
         finite = tuple(log_p.shape) == (len(x),) and bool(log_p.isfinite().all())
@@ -180,6 +224,8 @@ def _random_events(event: Event) -> Tensor:
 
 
 CALL_CHECKS = [
+    check_optimizers_step,
+    check_schedules_give_factors,
     check_datasets_load,
     check_metrics_measure,
     check_converters_refuse_strangers,

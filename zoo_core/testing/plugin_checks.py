@@ -25,6 +25,8 @@ KINDS = (
     "loss",
     "sampler",
     "likelihood",
+    "optimizer",
+    "schedule",
     "dataset",
     "metric",
     "converter",
@@ -118,10 +120,10 @@ def check_names_are_its_own(subject: PluginSubject) -> None:
 
 
 def check_components_are_frozen_dataclasses(subject: PluginSubject) -> None:
-    """Samplers, losses and likelihoods import, and are frozen dataclasses with legal options."""
-    for kind in ("sampler", "loss", "likelihood"):
+    """Components of models and training import, and are frozen dataclasses of legal options."""
+    for kind in ("sampler", "loss", "likelihood", "optimizer", "schedule"):
         for entry in subject.declared(kind):
-            for name in entry.spec.requires:
+            for name in getattr(entry.spec, "requires", ()):
                 capability(name)
             _check_component(kind, entry.spec)
 

@@ -4,7 +4,8 @@ import hashlib
 from typing import Any
 
 from zoo_core.compat import moved_attribute
-from zoo_core.data.dataset import Dataset, Split
+from zoo_core.data.dataset import Dataset, Source, Split
+from zoo_core.data.sources import sample_digest
 from zoo_core.errors import ConfigError
 from zoo_core.hashing import absorb
 
@@ -21,12 +22,17 @@ def check_batch_size(size: int, n: int, world: int) -> None:
 
 
 def digest(data: Dataset) -> dict[str, str]:
-    """The name of the data set and a SHA-256 for each split that training reads."""
+    """The name of the data set and a SHA-256 for each split that training reads.
+
+    Splits in memory are hashed whole, other sources by their length and a sample of rows.
+    """
     read = [name for name in ("train", "valid") if name in data.splits]
     return {"name": data.name, **{name: _sha256(data.split(name)) for name in read}}
 
 
-def _sha256(split: Split) -> str:
+def _sha256(split: Source) -> str:
+    if not isinstance(split, Split):
+        return sample_digest(split)
     digest = hashlib.sha256()
     for tensor in (split.x, split.y):
         if tensor is not None:

@@ -6,8 +6,8 @@ changes the initial parameters.
 
 from collections.abc import Sequence
 
-from zoo_core.data.batches import take
-from zoo_core.data.dataset import Split
+from zoo_core.data.batches import take_augmented
+from zoo_core.data.dataset import Source
 from zoo_core.model import GenerativeModel
 from zoo_core.training.distributed import ProcessGroup
 from zoo_core.training.players import PlayerTrainer
@@ -19,16 +19,17 @@ _MIN_BATCH = 16
 
 
 def initialize_from_data(
-    model: GenerativeModel, trainers: Sequence[PlayerTrainer], split: Split, group: ProcessGroup
+    model: GenerativeModel, trainers: Sequence[PlayerTrainer], split: Source, group: ProcessGroup
 ) -> None:
     """Call `data_dependent_init` with the first player's first batch and noise.
 
     Averaged weights restart from the parameters that it sets.
     """
     first = trainers[0]
-    indices = first.indices(0, n=len(split.x), min_size=_MIN_BATCH)
+    indices = first.indices(0, n=len(split), min_size=_MIN_BATCH)
     with first.autocast(model.device):
-        model.data_dependent_init(take(model, split, indices), first.rng(indices, model.device))
+        rng = first.rng(indices, model.device)
+        model.data_dependent_init(take_augmented(model, split, indices, rng, 0), rng)
     group.broadcast_parameters(model)
     for trainer in trainers:
         if trainer.ema is not None:

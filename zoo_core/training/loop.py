@@ -18,9 +18,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zoo_core.catalog import components as resolve
+from zoo_core.compat import renamed_arguments
 from zoo_core.contracts import Diagnoses
-from zoo_core.data.batches import check_fit
-from zoo_core.data.dataset import Dataset
+from zoo_core.data.batches import check_fit, read
+from zoo_core.data.conversion import as_dataset
+from zoo_core.data.dataset import Dataset, Source, Split
 from zoo_core.errors import ConfigError, OutputError, UsageError
 from zoo_core.model import GenerativeModel
 from zoo_core.sampling import evaluating
@@ -48,6 +50,9 @@ __all__ = ["TrainResult", "check", "train"]
 
 _logger = logging.getLogger(__name__)
 
+_DIAGNOSED = 1024
+"""Events of a lazy source that a loss's diagnosis sees."""
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -63,13 +68,17 @@ class TrainResult:
     seconds: float
     stopped_early: bool
     checkpoint: Path | None
+    timed_out: bool = False
+    """Whether it ended by `max_seconds`, before its last step."""
 
 
+@renamed_arguments(dataset="data")
 def train(
     model: GenerativeModel,
-    dataset: Dataset,
+    data: Any,
     config: TrainConfig | None = None,
     *,
+    transforms: Any = (),
     loss: Any = None,
     players: Mapping[str, Mapping[str, Any]] | None = None,
     parameters: Sequence[str] = ("*",),
@@ -79,19 +88,25 @@ def train(
 ) -> TrainResult:
     """Train a model in place on the `train` split; `valid` is for choices, `test` is not read.
 
+    `data` is a `Dataset`, the name or path of one, or what `as_dataset` takes: an array (N, *S), a
+    pair (x, y), a map-style data set of torch or Hugging Face, an object with `len` and
+    `batch(rows)`. `transforms` are applied to its batches, e.g. `["flip", {"shift": 2}]`.
+
     `loss` is a registered name or an object, by default the architecture's own. `players` are
     options of single players that override `config`; `parameters` are shell patterns of the
     parameters to train. With `out`, a checkpoint and a log are written to that folder, and
-    `resume` continues from them. `progress` shows a bar on stderr, if that is a terminal. The
-    model ends in evaluation mode with its averaged weights (`ema`), or the best (`keep_best`).
+    `resume` continues from them, also with more steps or other intervals (`EXTENDABLE`).
+    `progress` shows a bar on stderr, if that is a terminal. The model ends in evaluation mode with
+    its averaged weights (`ema`), or the best (`keep_best`).
 
-        result = train(model, dataset, TrainConfig(steps=2000, lr=3e-4), out="run")
+        result = train(model, "folder:pictures", TrainConfig(steps=2000, lr=3e-4), out="run")
     """
     config = config or TrainConfig()
     if resume and out is None:
         raise UsageError(
             "resume needs the folder to continue from.", hint="give out=...", command="--out"
         )
+    dataset = _dataset(model, data, transforms)
     check_fit(model, dataset)
     model.condition = model.condition.called_as(dataset.condition)
     check_launcher(config.precision)
@@ -104,6 +119,13 @@ def train(
         folder = None if out is None else Path(out)
         setup = _Setup(model, dataset, config, objective, trainers, group)
         return _Run(setup, folder, identity, resume=resume).run(progress)
+
+
+def _dataset(model: GenerativeModel, data: Any, transforms: Any) -> Dataset:
+    """Data as a data set; arrays and other examples are taken for events of the model."""
+    if isinstance(data, str | Dataset):
+        return as_dataset(data, transforms=transforms)
+    return as_dataset(data, event=model.event, condition=model.condition, transforms=transforms)
 
 
 def check(
@@ -149,9 +171,9 @@ class _Setup:
         self.model, self.config, self.objective = model, config, objective
         self.trainers, self.group = trainers, group
         self.split = data.split("train")
-        check_batch_size(config.batch_size, len(self.split.x), group.world_size)
+        check_batch_size(config.batch_size, len(self.split), group.world_size)
         self.valid = data.split("valid") if config.eval_every else None
-        self.diagnosed = data.splits.get("valid", self.split)
+        self.diagnosed = _in_memory(data, data.splits.get("valid", self.split))
         self.by_likelihood = config.evaluate == "likelihood" and has_likelihood(model)
         if (config.keep_best or config.patience) and not self.by_likelihood and len(trainers) > 1:
             raise ConfigError(
@@ -159,6 +181,13 @@ class _Setup:
                 f"{len(trainers)} players' losses.",
                 hint="set train.keep_best = false and train.patience = 0",
             )
+
+
+def _in_memory(data: Dataset, split: Source) -> Split:
+    """The split for a diagnosis, which expects tensors: of a lazy source, evenly spread rows."""
+    if isinstance(split, Split):
+        return split
+    return Split(*read(data.event, split, slice(None, None, -(-len(split) // _DIAGNOSED))))
 
 
 class _Run:
@@ -175,6 +204,7 @@ class _Run:
         self.setup, self.identity = setup, identity
         self.model, self.config, self.group = setup.model, setup.config, setup.group
         self.trainers, self.shown_warnings = setup.trainers, set[str]()
+        self.timed_out = False
         self.checkpoint = None if out is None else out / state.CHECKPOINT
         _refuse_checkpoint(out, resume=resume)
         self.at = self._start()
@@ -200,6 +230,7 @@ class _Run:
                 self.identity,
                 steps=self.config.steps,
             )
+            at.stopped = self._out_of_patience(at)
         if at.step == 0:
             initialize_from_data(self.model, self.trainers, self.setup.split, self.group)
         if self.checkpoint is not None and self.group.is_main:
@@ -215,6 +246,7 @@ class _Run:
         """The loop; SIGTERM ends it after a step, and the process after a checkpoint."""
         self.model.train()
         config, total = self.config, self.config.steps
+        begun = time.monotonic()
         hide = None if progress and self.group.is_main else True
         with (
             self._termination() as terminated,
@@ -232,13 +264,22 @@ class _Run:
                     self._evaluate()
                 self.at.seconds += time.monotonic() - started
                 due = config.checkpoint_every and self.at.step % config.checkpoint_every == 0
-                if last or due or self.at.stopped or terminated():
+                self.timed_out = not (last or self.at.stopped) and self._out_of_time(begun)
+                if last or due or self.at.stopped or self.timed_out or terminated():
                     self._save()
                 bar.update()
-                if terminated():
+                if self.timed_out or terminated():
                     break
-        if self.at.step < total and not self.at.stopped:
+        if self.at.step < total and not self.at.stopped and not self.timed_out:
             raise KeyboardInterrupt  # the program's own SIGTERM handler did not end it
+
+    def _out_of_time(self, begun: float) -> bool:
+        """Whether `max_seconds` have passed; the main process decides for all."""
+        limit = self.config.max_seconds
+        return bool(limit) and self.group.broadcast(time.monotonic() - begun >= limit)
+
+    def _out_of_patience(self, at: Progress) -> bool:
+        return bool(self.config.patience) and at.since_best >= self.config.patience
 
     def _termination(self) -> AbstractContextManager[Callable[[], bool]]:
         """Several processes end at once: none can leave the others waiting."""
@@ -254,7 +295,15 @@ class _Run:
         self.model.zero_grad(set_to_none=True)
         self.model.eval()
         best = at.best_step if at.best else at.step
-        return TrainResult(at.step, best, at.best_value, at.seconds, at.stopped, self.checkpoint)
+        return TrainResult(
+            at.step,
+            best,
+            at.best_value,
+            at.seconds,
+            at.stopped,
+            self.checkpoint,
+            self.timed_out,
+        )
 
     def _round(self) -> Iterator[StepReport]:
         """Each player whose turn it is takes its steps."""
@@ -279,7 +328,7 @@ class _Run:
                     at.best = _copy(self.model)
         else:
             at.since_best += 1
-        at.stopped = bool(self.config.patience) and at.since_best >= self.config.patience
+        at.stopped = self._out_of_patience(at)
         if score is not None:
             best = at.best_step == at.step
             self.log.write(step=at.step, event="valid", best=best, **score.record())

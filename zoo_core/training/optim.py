@@ -1,60 +1,54 @@
-"""Optimizers, learning-rate schedules, averaged weights, and their states as plain tensors."""
+"""Optimizers, learning rates, averaged weights, and their states as plain tensors."""
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
-from zoo_core.training.config import TrainConfig
+from zoo_core.catalog.registry import current
+from zoo_core.errors import PluginError
+from zoo_core.training.config import OptimizerConfig, component
 
 __all__ = [
     "Ema",
     "averaged_weights",
     "flatten_state",
-    "learning_rate",
     "make_optimizer",
+    "rate_factor",
     "unflatten_state",
 ]
 
-_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adamw": torch.optim.AdamW,
-    "adam": torch.optim.Adam,
-}
+_SHARED = ("lr", "betas", "eps", "weight_decay")
+"""Options of `[train]` that optimizers share."""
 
 
 def make_optimizer(
-    config: TrainConfig, parameters: Sequence[nn.Parameter]
+    config: OptimizerConfig, parameters: Mapping[str, nn.Parameter]
 ) -> torch.optim.Optimizer:
-    """The optimizer that a config names, over `parameters`."""
-    return _OPTIMIZERS[config.optimizer](
-        parameters,
-        lr=config.lr,
-        betas=config.betas,
-        eps=config.eps,
-        weight_decay=config.weight_decay,
-    )
+    """The optimizer that a config names, over named parameters."""
+    spec = current().optimizers.one(config.optimizer).spec
+    make = component(spec, config, _SHARED, config.optimizer_options)
+    optimizer = make(parameters)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise PluginError(
+            f"optimizer {spec.name!r} returned {type(optimizer).__name__}, no Optimizer."
+        )
+    return optimizer
 
 
-def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
-    """The learning rate of optimizer step `step` of `steps`: linear warmup, then the schedule.
+def rate_factor(config: OptimizerConfig, step: int, steps: int) -> float:
+    """The factor of the learning rate in optimizer step `step` of `steps`.
 
-    With u in [0, 1) the fraction of the steps after warmup, and f = final:
-    cosine f + (1 - f)(1 + cos pi u)/2, linear 1 - (1 - f) u, exponential f^u.
+    It is (step + 1) / (warmup + 1) during warmup, then that of the schedule at the fraction u of
+    the steps after warmup.
     """
     if step < config.warmup:
-        return config.lr * (step + 1) / (config.warmup + 1)
+        return (step + 1) / (config.warmup + 1)
     u = (step - config.warmup) / max(1, steps - config.warmup)
-    f = config.final
-    factor: dict[str, float] = {
-        "constant": 1.0,
-        "cosine": f + (1 - f) * (1 + math.cos(math.pi * u)) / 2,
-        "linear": 1 - (1 - f) * u,
-        "exponential": f**u,
-    }
-    return config.lr * factor[config.schedule]
+    spec = current().schedules.one(config.schedule).spec
+    return float(component(spec, config, ("final",), config.schedule_options)(u))
 
 
 class Ema:
@@ -98,24 +92,29 @@ def averaged_weights(emas: Sequence[Ema]) -> Iterator[None]:
             ema.swap()
 
 
-def flatten_state(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> dict[str, Tensor]:
-    """The optimizer's state as `<parameter>/<key>` tensors; `names` are its parameters'."""
-    tensors = {}
-    for name, p in zip(names, _parameters(optimizer), strict=True):
-        for key, value in optimizer.state.get(p, {}).items():
-            tensors[f"{name}/{key}"] = value
-    return tensors
+def flatten_state(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
+) -> dict[str, Tensor]:
+    """The optimizer's state as `<parameter>/<key>` tensors."""
+    names = {id(p): name for name, p in parameters.items()}
+    return {
+        f"{names[id(p)]}/{key}": value
+        for p in _parameters(optimizer)
+        for key, value in optimizer.state.get(p, {}).items()
+    }
 
 
 def unflatten_state(
-    optimizer: torch.optim.Optimizer, names: Sequence[str], tensors: Mapping[str, Tensor]
+    optimizer: torch.optim.Optimizer,
+    parameters: Mapping[str, nn.Parameter],
+    tensors: Mapping[str, Tensor],
 ) -> None:
     """Set the optimizer's state from what `flatten_state` gave."""
-    index = {name: i for i, name in enumerate(names)}
+    position = {id(p): i for i, p in enumerate(_parameters(optimizer))}
     state: dict[int, dict[str, Tensor]] = {}
     for path, value in tensors.items():
         name, _, key = path.rpartition("/")
-        state.setdefault(index[name], {})[key] = value
+        state.setdefault(position[id(parameters[name])], {})[key] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 

@@ -16,7 +16,7 @@ from zoo_core.model import GenerativeModel
 from zoo_core.rng import Rng
 from zoo_core.training.batch_sampler import batch_indices, derive_seed
 from zoo_core.training.config import TrainConfig, for_player
-from zoo_core.training.optim import Ema, learning_rate, make_optimizer
+from zoo_core.training.optim import Ema, make_optimizer, rate_factor
 
 __all__ = ["PlayerTrainer", "freeze_others", "make_trainers", "trainable"]
 
@@ -31,6 +31,8 @@ class PlayerTrainer:
     parameters: dict[str, nn.Parameter]
     optimizer: optim.Optimizer
     ema: Ema | None
+    rates: tuple[float, ...] = ()
+    """Learning rates of the optimizer's groups, before the schedule."""
 
     def steps(self, done: int) -> range:
         """Numbers of the optimizer steps in round `done`: none unless `every` divides it."""
@@ -58,12 +60,12 @@ class PlayerTrainer:
         return derive_seed(self.config.seed, "torch", self.name, step, rank)
 
     def set_rate(self, step: int) -> float:
-        """Set the scheduled learning rate of optimizer step `step` and return it."""
+        """Set the scheduled learning rates of optimizer step `step`; returns that of `lr`."""
         total = math.ceil(self.config.steps / self.player.every) * self.player.steps
-        rate = learning_rate(self.config, step, total)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        return rate
+        factor = rate_factor(self.config, step, total)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        return self.config.lr * factor
 
 
 def make_trainers(
@@ -108,9 +110,10 @@ def _make_trainer(
             hint="register them as a submodule, so that they are saved",
         )
     parameters = {names[id(p)]: p for p in player.parameters if p.requires_grad}
-    optimizer = make_optimizer(config, list(parameters.values()))
+    optimizer = make_optimizer(config, parameters)
+    rates = tuple(float(group["lr"]) for group in optimizer.param_groups)
     ema = Ema(parameters, config.ema) if config.ema else None
-    return PlayerTrainer(name, player, config, parameters, optimizer, ema)
+    return PlayerTrainer(name, player, config, parameters, optimizer, ema, rates)
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 Tensors `model/*`, `ema/<player>/*`, `optimizer/<player>/*/<key>`, `best/*`; the header's metadata
 holds the rest as JSON: the schema, the step, the best score, the fingerprint of config, data and
-code, and a hash of the whole file. A training resumes only if the fingerprint is equal, and
-nothing is restored before everything is checked.
+code, and a hash of the whole file. A training resumes only if the fingerprint is equal, but for
+the options in `EXTENDABLE`, and nothing is restored before everything is checked.
 """
 
 import json
@@ -18,13 +18,15 @@ from torch import Tensor
 from zoo_core import config as configs
 from zoo_core import sealed
 from zoo_core.config import Range
-from zoo_core.errors import ConfigError, IntegrityError
+from zoo_core.errors import ConfigError, IntegrityError, warn
+from zoo_core.training.config import EXTENDABLE
 from zoo_core.training.optim import flatten_state, unflatten_state
 from zoo_core.training.players import PlayerTrainer
 
 __all__ = ["CHECKPOINT", "Progress", "load", "remove_partial_files", "save"]
 
 CHECKPOINT = "checkpoint.safetensors"
+_EXTENDABLE = {f"train.{name}" for name in EXTENDABLE}
 _SCHEMA = 2
 """Schema 1 had no hash."""
 _RESTART_HINT = "delete it to start anew, or finish it with the version that wrote it"
@@ -67,10 +69,11 @@ def load(
     *,
     steps: int,
 ) -> Progress:
-    """Restore model, optimizers and averages from a checkpoint of a training of `steps` steps.
+    """Restore model, optimizers and averages from a checkpoint, to train up to step `steps`.
 
-    Raises `ConfigError`, listing the differences, if the checkpoint belongs to another training,
-    and `IntegrityError` if the file is damaged or is no checkpoint. Nothing is changed then.
+    Options in `EXTENDABLE` may differ from those it was written with. Raises `ConfigError`,
+    listing the differences, if the checkpoint belongs to another training or is past `steps`, and
+    `IntegrityError` if the file is damaged or is no checkpoint. Nothing is changed then.
     """
     try:
         text, tensors = sealed.read(path)
@@ -78,7 +81,9 @@ def load(
         raise IntegrityError(error.message, hint=_RESTART_HINT) from error
     state = _parsed(path, text)
     _check_fingerprint(path, state["fingerprint"], fingerprint)
-    progress = _progress(path, state["progress"], steps)
+    planned = state["fingerprint"]["train"]["steps"]
+    progress = _progress(path, state["progress"], planned)
+    _check_steps(path, progress.step, planned, trainers, steps)
     _check_fit(path, model, trainers, tensors)
     _restore(model, trainers, tensors)
     progress.best = _under("best/", tensors)
@@ -125,6 +130,23 @@ def _progress(path: Path, numbers: dict[str, Any], steps: int) -> Progress:
     return progress
 
 
+def _check_steps(
+    path: Path, step: int, planned: int, trainers: Sequence[PlayerTrainer], steps: int
+) -> None:
+    """Refuse fewer steps than were taken; warn if another number changes a schedule."""
+    if step > steps:
+        raise ConfigError(
+            f"{path} has taken {step} steps; train.steps = {steps} is fewer.",
+            hint=f"set train.steps to at least {step}, or choose another folder",
+        )
+    falling = sorted({a.config.schedule for a in trainers} - {"constant"})
+    if steps != planned and falling:
+        warn(
+            f"train.steps was {planned} and is {steps}: from step {step} on, the schedule "
+            f"{' and '.join(falling)} is laid over the new length, so the learning rate jumps."
+        )
+
+
 def _check_fit(
     path: Path,
     model: torch.nn.Module,
@@ -156,7 +178,7 @@ def _tensors(
     yield from ((f"model/{k}", v) for k, v in model.state_dict().items())
     yield from ((f"best/{k}", v) for k, v in progress.best.items())
     for a in trainers:
-        state = flatten_state(a.optimizer, list(a.parameters))
+        state = flatten_state(a.optimizer, a.parameters)
         yield from ((f"optimizer/{a.name}/{k}", v) for k, v in state.items())
         if a.ema is not None:
             yield from ((f"ema/{a.name}/{k}", v) for k, v in a.ema.averages.items())
@@ -167,7 +189,7 @@ def _restore(
 ) -> None:
     model.load_state_dict(_under("model/", tensors))
     for a in trainers:
-        unflatten_state(a.optimizer, list(a.parameters), _under(f"optimizer/{a.name}/", tensors))
+        unflatten_state(a.optimizer, a.parameters, _under(f"optimizer/{a.name}/", tensors))
         if a.ema is not None:
             saved = _under(f"ema/{a.name}/", tensors)
             for name, average in a.ema.averages.items():
@@ -188,12 +210,13 @@ def _check_fingerprint(path: Path, saved: Mapping[str, Any], now: Mapping[str, A
     changed = [
         f"{key}: {saved_leaves.get(key, 'absent')!r} there, {leaves.get(key, 'absent')!r} here"
         for key in sorted(saved_leaves.keys() | leaves.keys())
-        if saved_leaves.get(key) != leaves.get(key)
+        if saved_leaves.get(key) != leaves.get(key) and key not in _EXTENDABLE
     ]
     if changed:
         raise ConfigError(
             f"{path} is the checkpoint of another training: {'; '.join(changed)}.",
-            hint="resume with what it was started with, or choose another folder",
+            hint="resume with what it was started with, or choose another folder; what may change "
+            f"is {', '.join(EXTENDABLE)}",
         )
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from zoo_core.contracts import Loss
-from zoo_core.data.batches import take
-from zoo_core.data.dataset import Split
+from zoo_core.data.batches import take_augmented
+from zoo_core.data.dataset import Source
 from zoo_core.errors import NotFiniteError
 from zoo_core.model import GenerativeModel
 from zoo_core.training.distributed import ProcessGroup
@@ -42,7 +42,7 @@ def optimizer_step(
     model: GenerativeModel,
     trainer: PlayerTrainer,
     trainers: Sequence[PlayerTrainer],
-    split: Split,
+    split: Source,
     step: int,
     group: ProcessGroup,
 ) -> StepReport:
@@ -54,7 +54,7 @@ def optimizer_step(
     """
     torch.manual_seed(trainer.torch_seed(step, group.rank))
     trainer.optimizer.zero_grad(set_to_none=True)
-    indices = trainer.indices(step, n=len(split.x))
+    indices = trainer.indices(step, n=len(split))
     with freeze_others(trainer, trainers):
         terms = _backward(model, trainer, split, group.shard(indices), step, len(indices), group)
     parameters = list(trainer.parameters.values())
@@ -73,7 +73,7 @@ def optimizer_step(
 def _backward(
     model: GenerativeModel,
     trainer: PlayerTrainer,
-    split: Split,
+    split: Source,
     indices: Tensor,
     step: int,
     batch_size: int,
@@ -95,12 +95,11 @@ def _backward(
 
 
 def _loss(
-    model: GenerativeModel, trainer: PlayerTrainer, split: Split, indices: Tensor, step: int
+    model: GenerativeModel, trainer: PlayerTrainer, split: Source, indices: Tensor, step: int
 ) -> Loss:
     with trainer.autocast(model.device):
-        return trainer.player.loss(
-            take(model, split, indices), trainer.rng(indices, model.device), step
-        )
+        rng = trainer.rng(indices, model.device)
+        return trainer.player.loss(take_augmented(model, split, indices, rng, step), rng, step)
 
 
 def _non_finite(

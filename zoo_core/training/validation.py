@@ -10,8 +10,8 @@ import torch
 
 from zoo_core.catalog import components as resolve
 from zoo_core.contracts import Player
-from zoo_core.data.batches import labelled, take
-from zoo_core.data.dataset import Split
+from zoo_core.data.batches import labelled, read, take
+from zoo_core.data.dataset import Source
 from zoo_core.errors import NoLikelihoodError, NotFiniteError
 from zoo_core.likelihood import Mean
 from zoo_core.model import GenerativeModel
@@ -58,10 +58,10 @@ def has_likelihood(model: GenerativeModel) -> bool:
 
 
 def validate_by_likelihood(
-    model: GenerativeModel, split: Split, *, seed: int = 0
+    model: GenerativeModel, split: Source, *, seed: int = 0
 ) -> ValidationScore:
     """The mean default likelihood of a split."""
-    x, cond = labelled(model, (split.x, split.y))
+    x, cond = labelled(model, read(model.event, split))
     try:
         mean = model.log_likelihood(x, cond=cond, seed=seed).mean()
     except NotFiniteError as error:
@@ -71,7 +71,7 @@ def validate_by_likelihood(
 
 def validate_by_loss(
     model: GenerativeModel,
-    split: Split,
+    split: Source,
     players: dict[str, Player],
     *,
     seed: int,
@@ -82,7 +82,7 @@ def validate_by_loss(
 
     `step` is passed to the loss; the last one leaves out schedules that warm up.
     """
-    batches = torch.split(torch.arange(len(split.x)), batch_size)
+    batches = torch.split(torch.arange(len(split)), batch_size)
     # with gradients: some losses differentiate with respect to x
     with evaluating(model), torch.enable_grad():
         losses = {
@@ -94,7 +94,7 @@ def validate_by_loss(
 
 def _mean_loss(
     model: GenerativeModel,
-    split: Split,
+    split: Source,
     player: Player,
     noise: Callable[[torch.Tensor], Rng],
     batches: Sequence[torch.Tensor],
@@ -105,7 +105,7 @@ def _mean_loss(
         batch = take(model, split, indices)
         loss = player.loss(batch, noise(indices).to(model.device), step)
         total += float(loss.total.detach()) * len(indices)
-    return total / len(split.x)
+    return total / len(split)
 
 
 def _noise(seed: int, name: str, indices: torch.Tensor) -> Rng:

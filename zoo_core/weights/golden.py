@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "record"]
 
-_ROWS = 4
+ROWS = 4
 _SEED = 0
 
 
@@ -33,10 +33,10 @@ def record(
     `x` (n, *shape) with `cond` are the events to score by the default likelihood, if there is one;
     without them the samples are scored.
     """
-    tensors = {} if cond is None else {"cond": cond[:_ROWS]}
+    tensors = {} if cond is None else {"cond": cond[:ROWS]}
     cond = tensors.get("cond")
-    tensors["samples"] = model.sample(_ROWS, seed=_SEED, cond=cond, device="cpu")
-    tensors["x"] = tensors["samples"].clone() if x is None else x[:_ROWS].clone()
+    tensors["samples"] = model.sample(ROWS, seed=_SEED, cond=cond, device="cpu")
+    tensors["x"] = tensors["samples"].clone() if x is None else x[:ROWS].clone()
     if model.spec.default_likelihood is not None:
         scored = model.log_likelihood(tensors["x"], seed=_SEED, cond=cond)
         tensors["nats"] = scored.nats.cpu()

@@ -8,6 +8,7 @@ import errno
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from zoo_core.reading import read_json, regular
 
 __all__ = [
     "MAX_INDEX",
+    "WeightChanges",
     "count_elements",
     "damaged_file",
+    "load_matching",
     "load_state",
     "read_tensors",
     "weight_files",
@@ -85,6 +88,36 @@ def load_state(
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise IntegrityError(f"{paths[0]}: tensor {name!r} holds NaN or infinite values.")
     module.load_state_dict(state, strict=not skip)
+
+
+@dataclass(frozen=True)
+class WeightChanges:
+    """Tensors that a loaded model has and its weights lack, and the other way round.
+
+    A tensor whose shape differs is both: it is new in the model, and that of the weights dropped.
+    """
+
+    new: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+def load_matching(
+    module: torch.nn.Module, path: Path | Sequence[Path], *, skip: tuple[str, ...] = ()
+) -> WeightChanges:
+    """Load the tensors whose names and shapes are those of the module; the rest stays as it is."""
+    expected = _expected(module, skip)
+    with _opened(_paths(path)) as tensors:
+        fits = [
+            n for n, t in expected.items() if n in tensors and _shape(tensors[n]) == tuple(t.shape)
+        ]
+        state = {name: tensors[name][...] for name in fits}
+        dropped = sorted(set(tensors) - set(fits))
+    module.load_state_dict(state, strict=False)
+    return WeightChanges(tuple(sorted(expected.keys() - state.keys())), tuple(dropped))
+
+
+def _shape(piece: Any) -> tuple[int, ...]:
+    return tuple(piece.get_shape())
 
 
 def count_elements(paths: Sequence[Path]) -> tuple[int, int]:

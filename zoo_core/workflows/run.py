@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from zoo_core.building import build
+from zoo_core.building import build, load_found
 from zoo_core.catalog import components as resolve
 from zoo_core.catalog.registry import current
 from zoo_core.contracts import Batch
 from zoo_core.data import load_dataset
-from zoo_core.data.batches import labelled
-from zoo_core.data.dataset import Dataset, Split
+from zoo_core.data.batches import labelled, read
+from zoo_core.data.dataset import Dataset, Source
 from zoo_core.data.shuffle import choose
 from zoo_core.errors import DataError, UsageError, ZooError, warn
 from zoo_core.evaluation.quality import SampleQuality
@@ -30,6 +30,9 @@ from zoo_core.training.distributed import ProcessGroup
 from zoo_core.training.loop import TrainResult, train
 from zoo_core.training.validation import has_likelihood
 from zoo_core.weights import golden
+from zoo_core.weights.checkpoint import read_metadata
+from zoo_core.weights.locate import find
+from zoo_core.weights.tensors import WeightChanges
 from zoo_core.workflows import preflight
 from zoo_core.workflows.precision import remark_on_bf16
 from zoo_core.workflows.recipe import LikelihoodOptions, QualityOptions, Recipe, parse_recipe
@@ -51,14 +54,21 @@ def run_recipe(
     seed: int | None = None,
     device: torch.device | str = "cpu",
     progress: bool = False,
+    base: str | None = None,
 ) -> Path:
     """Train the model of a recipe and return its folder, `out/model`.
+
+    `base` names a pretrained model of the same architecture to start from. Where the recipe's
+    `[model]` differs from its config, parts are initialized afresh (`zoo.load`); `zoo.json` states
+    them and the name under `from`.
 
     `overrides` replace values of the recipe by dotted names, e.g. `{"train.steps": 100}`; `seed`
     replaces the seed of parameters, data order and noise. Checkpoints and logs are written to
     `out`, or to a folder per stage, and `resume` continues from them. `valid` is scored at the
     end, and `test` once if the recipe reports it; `scores` are computed on the reported split.
     With `half` the files hold float16 and the rounded weights are measured.
+
+    A stage that runs out of `max_seconds` is the last one; its weights are saved as they are.
 
     Errors that can be found before the first step are raised there. The weights are saved before
     they are measured, so an error after training loses metrics and golden tensors only.
@@ -73,7 +83,8 @@ def run_recipe(
         stages = [replace(s, train=replace(s.train, seed=seed)) for s in recipe.stages]
         recipe = replace(recipe, stages=tuple(stages))
     data = load_dataset(recipe.data, **recipe.data_options)
-    model = _build(recipe).to(device)
+    model = _build(recipe, base).to(device)
+    start = None if base is None else _start(base, model)
     losses = [resolve.loss(model, stage.loss, stage.loss_options) for stage in recipe.stages]
     folders = [out / s.name if len(recipe.stages) > 1 else out for s in recipe.stages]
     preflight.check(model, data, recipe, losses, folders, out / MODEL, resume=resume)
@@ -82,8 +93,9 @@ def run_recipe(
     remark = remark_on_bf16(recipe.stages, model.device)
     if remark is not None and ProcessGroup(model.device).is_main:
         _logger.info("%s", remark)
-    results = [
-        train(
+    results = []
+    for stage, loss, folder in zip(recipe.stages, losses, folders, strict=True):
+        result = train(
             model,
             data,
             stage.train,
@@ -94,11 +106,18 @@ def run_recipe(
             resume=resume,
             progress=progress,
         )
-        for stage, loss, folder in zip(recipe.stages, losses, folders, strict=True)
-    ]
+        results.append(result)
+        if result.timed_out:
+            _logger.warning(
+                "%s: out of time after step %d of %d; resume goes on",
+                stage.name,
+                result.steps,
+                stage.train.steps,
+            )
+            break
     group = ProcessGroup(model.device)
     if group.is_main:
-        _save(model, data, recipe, results, out / MODEL)
+        _save(model, data, recipe, results, out / MODEL, start)
     group.barrier()
     return out / MODEL
 
@@ -124,12 +143,33 @@ def _check_quality(model: GenerativeModel, data: Dataset, recipe: Recipe) -> Non
             _protocol(split, model, data, recipe.quality)
 
 
-def _build(recipe: Recipe) -> GenerativeModel:
-    """A model with fresh parameters, a function of the seed alone."""
+def _build(recipe: Recipe, base: str | None) -> GenerativeModel:
+    """A model with fresh parameters, a function of the seed alone, or the pretrained one."""
     spec = current().model(recipe.arch).spec
+    seed = derive_seed(recipe.stages[0].train.seed, "parameters")
+    if base is not None:
+        located = find(base)
+        arch = located.spec.arch if located.spec else read_metadata(located.folder)["arch"]
+        if arch != spec.arch:
+            raise UsageError(
+                f"{base!r} is of arch {arch!r}; the recipe trains {spec.arch!r}.",
+                hint="start from weights of that architecture, or set the recipe's arch",
+            )
+        return load_found(located, recipe.model, seed=seed)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(recipe.stages[0].train.seed, "parameters"))
+        torch.manual_seed(seed)
         return build(spec, recipe.model)
+
+
+def _start(base: str, model: GenerativeModel) -> dict[str, Any]:
+    """What the training started from, for `zoo.json`."""
+    changes = model.weight_changes or WeightChanges((), ())
+    return {
+        "name": base,
+        "origin": model.origin,
+        "new": list(changes.new),
+        "dropped": list(changes.dropped),
+    }
 
 
 def _save(
@@ -138,9 +178,13 @@ def _save(
     recipe: Recipe,
     results: Sequence[TrainResult],
     folder: Path,
+    start: Mapping[str, Any] | None,
 ) -> None:
     """Save the weights as they are, then measured and with golden tensors."""
     provenance = _provenance(data, recipe, results)
+    if start is not None:
+        model.origin = None  # the weights are no longer those of the Hub
+        provenance["from"] = dict(start)
     model.save(folder, metrics=[], **provenance)
     with _report_saved(folder):
         if recipe.half:
@@ -169,7 +213,7 @@ def _report_saved(folder: Path) -> Iterator[None]:
 def _golden_batch(model: GenerativeModel, data: Dataset) -> Batch:
     """Events for golden tensors: held-out ones, or those of `train` if there are no others."""
     split = data.splits.get("valid", data.splits["train"])
-    return labelled(model, (split.x, split.y))
+    return labelled(model, read(data.event, split, slice(golden.ROWS)))
 
 
 def _provenance(data: Dataset, recipe: Recipe, results: Sequence[TrainResult]) -> dict[str, Any]:
@@ -184,7 +228,7 @@ def _provenance(data: Dataset, recipe: Recipe, results: Sequence[TrainResult]) -
             "seconds": round(sum(r.seconds for r in results), 3),
             "stages": [
                 {"name": s.name, "steps": r.steps, "best_step": r.best_step, "valid": r.value}
-                for s, r in zip(recipe.stages, results, strict=True)
+                for s, r in zip(recipe.stages, results, strict=False)
             ],
             "torch": torch.__version__,
         },
@@ -252,7 +296,7 @@ def _quality(
     if how is None:
         return []
     compare = _protocol(split, model, data, how)
-    _, cond = labelled(model, data.split(split).rows(compare.rows))
+    _, cond = labelled(model, read(data.event, data.split(split), compare.rows))
     quality = compare(model.sample(compare.n, cond=cond, device="cpu"))
     for label, why in compare.left_out.items():
         _logger.warning("%s", printable(f"{label} is left out: {why}"))
@@ -272,11 +316,11 @@ def _quality(
 
 
 def metric(
-    split: Split, name: str, model: GenerativeModel, how: LikelihoodOptions
+    split: Source, name: str, model: GenerativeModel, how: LikelihoodOptions
 ) -> dict[str, Any]:
     """The likelihood of a split called `name`, as `zoo.json` states it."""
     indices = choose(0, len(split), how.limit)
-    x, cond = labelled(model, split.rows(indices))
+    x, cond = labelled(model, read(model.event, split, indices))
     ll = model.log_likelihood(x, cond=cond, method=how.method, **how.options)
     mean, calls = ll.mean(), ll.evaluations
     split_up = ll.terms if model.event.unit == "dim" else {}

@@ -280,12 +280,12 @@ def _gap(
     if not has_likelihood(model):
         return "none", None, None
     assert truth.truth is not None
-    x, cond = labelled(model, data.split("test").rows())
+    x, cond = labelled(model, data.split("test").batch())
     ll = model.log_likelihood(x, cond=cond, seed=seed).to("cpu")
     if not ll.kind.comparable:
         return str(ll.kind), ll.kind.relation, None
     log_q = ll.nats - _log_volume(data, truth)
-    gap = truth.truth(truth.split("test").x) - log_q
+    gap = truth.truth(truth.split("test").batch()[0]) - log_q
     return str(ll.kind), ll.kind.relation, Estimate.mean_of(gap)
 
 

@@ -78,7 +78,7 @@ def _body(study: Study) -> Iterator[str]:
         yield _html_table(_HEADER, [_row(o) for o in task.results])
         yield from (f'<p class="note">{escape(line)}</p>' for line in _absent(task))
         yield "<h2>Samples</h2><div class='grids'>"
-        yield _figure(task.data.split("test").x, "the truth")
+        yield _figure(task.data.split("test").batch()[0], "the truth")
         yield from (_figure(o.samples, o.name) for o in task.results)
         yield "</div><h2>What they show</h2>"
         yield _html_table(*_statistics(task))

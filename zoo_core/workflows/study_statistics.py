@@ -34,7 +34,7 @@ class Statistic:
 
 def statistics(x: Tensor, truth: Dataset) -> list[Statistic]:
     """Statistics of samples, beside the same of the test split."""
-    test = truth.split("test").x
+    test = truth.split("test").batch()[0]
     measures = _plane_measures(truth) if truth.event.shape == (2,) else _lattice_measures(truth)
     return [Statistic(name, _mean(f(x)), _mean(f(test))) for name, f in measures.items()]
 

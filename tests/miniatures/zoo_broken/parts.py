@@ -19,7 +19,9 @@ from zoo_core.plugin import (
     Loss,
     LossSpec,
     MetricSpec,
+    OptimizerSpec,
     SamplerSpec,
+    ScheduleSpec,
     Split,
 )
 
@@ -31,6 +33,7 @@ MESSAGES = {}
 SAMPLERS, LIKELIHOODS = "check_samplers_draw_events", "check_likelihoods_score_events"
 LOSSES, METRICS = "check_losses_can_be_minimized", "check_metrics_measure"
 DATASETS, CONVERTERS = "check_datasets_load", "check_converters_refuse_strangers"
+OPTIMIZERS, SCHEDULES = "check_optimizers_step", "check_schedules_give_factors"
 HEALTH = "check_health_checks_answer"
 
 
@@ -66,6 +69,14 @@ def loss(message=None, requires=("Density",)):
 
 def metric(message=None, kind="score"):
     return part("zoo_metrics", lambda n, t: MetricSpec(n, t, kind), METRICS, message)
+
+
+def optimizer(message=None):
+    return part("zoo_optimizers", OptimizerSpec, OPTIMIZERS, message)
+
+
+def schedule(message=None):
+    return part("zoo_schedules", ScheduleSpec, SCHEDULES, message)
 
 
 def dataset(message=None):
@@ -371,6 +382,49 @@ class CrashingFeatures(Flat):
 
 
 # Data sets.
+
+
+# Optimizers and schedules.
+
+
+@optimizer()
+class Descent:
+    lr: float = 0.05
+
+    def __call__(self, parameters):
+        return torch.optim.SGD(parameters.values(), lr=self.lr, momentum=0.5)
+
+
+@optimizer("does not fall")
+class Ascent(Descent):
+    def __call__(self, parameters):
+        return torch.optim.SGD(parameters.values(), lr=self.lr, maximize=True)
+
+
+@optimizer("gives dict")
+class NoOptimizer(Descent):
+    def __call__(self, parameters):
+        return dict(parameters)
+
+
+@optimizer("state calls is no tensor")
+class CountsCalls(Descent):
+    def __call__(self, parameters):
+        optimizer = super().__call__(parameters)
+        optimizer.state[next(iter(parameters.values()))]["calls"] = 0
+        return optimizer
+
+
+@schedule()
+class Halves:
+    def __call__(self, u):
+        return 0.5 ** int(4 * u)
+
+
+@schedule("gives the factors")
+class NegativeFactors(Halves):
+    def __call__(self, u):
+        return -u
 
 
 @dataset()

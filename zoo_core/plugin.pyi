@@ -1,5 +1,6 @@
 """What the authors of plugins import: this file is the one table of these names."""
 
+from .catalog.capabilities import Autoencoder as Autoencoder
 from .catalog.capabilities import Bijection as Bijection
 from .catalog.capabilities import Conditionals as Conditionals
 from .catalog.capabilities import Decoder as Decoder
@@ -90,6 +91,7 @@ from .nn.resnet import ResNetConfig as ResNetConfig
 from .nn.unet import UNet as UNet
 from .nn.unet import UNetConfig as UNetConfig
 from .rng import Rng as Rng
+from .sampling import draw_rows as draw_rows
 from .sampling import evaluating as evaluating
 from .spaces import ClassCounts as ClassCounts
 from .spaces import Classes as Classes

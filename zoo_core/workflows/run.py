@@ -13,9 +13,6 @@ from typing import Any
 
 import torch
 
-from zoo_core.building import build
-from zoo_core.catalog import components as resolve
-from zoo_core.catalog.registry import current
 from zoo_core.contracts import Batch
 from zoo_core.data import load_dataset
 from zoo_core.data.batches import labelled
@@ -25,7 +22,6 @@ from zoo_core.errors import DataError, UsageError, ZooError, warn
 from zoo_core.evaluation.quality import SampleQuality
 from zoo_core.model import GenerativeModel
 from zoo_core.text import printable
-from zoo_core.training.batch_sampler import derive_seed
 from zoo_core.training.distributed import ProcessGroup
 from zoo_core.training.loop import TrainResult, train
 from zoo_core.training.validation import has_likelihood
@@ -33,6 +29,7 @@ from zoo_core.weights import golden
 from zoo_core.workflows import preflight
 from zoo_core.workflows.precision import remark_on_bf16
 from zoo_core.workflows.recipe import LikelihoodOptions, QualityOptions, Recipe, parse_recipe
+from zoo_core.workflows.stages import build_model, plan_stages
 
 __all__ = ["MODEL", "metric", "run_recipe"]
 
@@ -73,10 +70,9 @@ def run_recipe(
         stages = [replace(s, train=replace(s.train, seed=seed)) for s in recipe.stages]
         recipe = replace(recipe, stages=tuple(stages))
     data = load_dataset(recipe.data, **recipe.data_options)
-    model = _build(recipe).to(device)
-    losses = [resolve.loss(model, stage.loss, stage.loss_options) for stage in recipe.stages]
-    folders = [out / s.name if len(recipe.stages) > 1 else out for s in recipe.stages]
-    preflight.check(model, data, recipe, losses, folders, out / MODEL, resume=resume)
+    model = build_model(recipe).to(device)
+    runs = plan_stages(recipe, model, data, out)
+    preflight.check(model, data, recipe, runs, out / MODEL, resume=resume)
     _dry_run(model, data, recipe)
     _check_quality(model, data, recipe)
     remark = remark_on_bf16(recipe.stages, model.device)
@@ -84,17 +80,17 @@ def run_recipe(
         _logger.info("%s", remark)
     results = [
         train(
-            model,
-            data,
-            stage.train,
-            loss=loss,
-            players=stage.players,
-            parameters=stage.parameters,
-            out=folder,
+            run.model,
+            run.data(),
+            run.stage.train,
+            loss=run.loss,
+            players=run.stage.players,
+            parameters=run.stage.parameters,
+            out=run.folder,
             resume=resume,
             progress=progress,
         )
-        for stage, loss, folder in zip(recipe.stages, losses, folders, strict=True)
+        for run in runs
     ]
     group = ProcessGroup(model.device)
     if group.is_main:
@@ -122,14 +118,6 @@ def _check_quality(model: GenerativeModel, data: Dataset, recipe: Recipe) -> Non
     if recipe.quality is not None and not has_likelihood(model):
         for split in _reported(data, recipe):
             _protocol(split, model, data, recipe.quality)
-
-
-def _build(recipe: Recipe) -> GenerativeModel:
-    """A model with fresh parameters, a function of the seed alone."""
-    spec = current().model(recipe.arch).spec
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(recipe.stages[0].train.seed, "parameters"))
-        return build(spec, recipe.model)
 
 
 def _save(

@@ -5,7 +5,9 @@ from typing import Annotated, Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from zoo_core.plugin import Condition, ModulatedMLP, ModulatedMLPConfig, Network, UNet, UNetConfig
+from zoo_core.plugin import Condition, Network, UNet, UNetConfig
+from zoo_core.plugin import ModulatedMLP as MLP
+from zoo_core.plugin import ModulatedMLPConfig as MLPConfig
 from zoo_core.plugin import build_network as build
 from zoo_diffusion.conditioning import network_label
 from zoo_diffusion.fourier_features import fourier_features
@@ -21,7 +23,6 @@ __all__ = [
     "build_network",
 ]
 
-MLP, MLPConfig = ModulatedMLP, ModulatedMLPConfig
 NetworkConfig = Annotated[Any, Network("denoiser")]
 """A registered name, its table or Config, or an `nn.Module`."""
 

@@ -1,7 +1,9 @@
 """Networks are components: a stranger's goes into our models by name, by Config or as a module."""
 
 import json
+import re
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ import zoo_core as zoo
 from zoo_core.catalog.registry import use
 from zoo_core.errors import ConfigError, UnknownNameError, UsageError
 from zoo_core.plugin import MLPConfig, ModulatedMLPConfig, ResNetConfig, UNetConfig
+from zoo_core.testing import run_checks
 
 FAMILIES = [EntryPoint(n, f"zoo_{n}.plugin", "density_zoo") for n in ("diffusion", "gan", "vae")]
 SHAPE, LEVELS, STEPS = (1, 8, 8), 17, 3
@@ -255,3 +258,30 @@ def test_a_network_of_images_is_for_images():
         zoo.create("ddpm", network=network)
     with pytest.raises(ConfigError, match="discriminator is a network for images"):
         zoo.create("r3gan", shape=(2,), discriminator="resnet")
+
+
+def test_the_page_on_networks_runs(tmp_path, monkeypatch, registry_of):
+    text = (Path(__file__).parents[2] / "docs" / "networks.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / "zoo_acme").mkdir()
+    for name in ("plugin", "networks"):
+        (file,) = [b for b in blocks if b.startswith(f"# zoo_acme/{name}.py\n")]
+        (tmp_path / "zoo_acme" / f"{name}.py").write_text(file)
+        blocks.remove(file)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    point = EntryPoint("acme", "zoo_acme.plugin", "density_zoo")
+    with use(registry_of(*FAMILIES, point)) as registry:
+        space = {"__name__": "page"}
+        for block in blocks:
+            exec(block, space)
+        assert [r for r in run_checks("acme", registry) if r.status != "ok"] == []
+        with pytest.raises(UsageError, match="cannot be saved"):
+            zoo.create("ddpm", network=space["Denoiser"](2, 2)).save("runs/moons")
+
+
+def test_the_kit_names_a_network_that_does_not_fit_its_signature(install, registry_of):
+    wrong = CODE.replace("nn.Linear(h, outputs)", "nn.Linear(h, outputs + 1)")
+    with use(registry_of(install(PLUGIN, code=wrong))) as registry:
+        failed = [r for r in run_checks("acme", registry) if r.status == "failed"]
+    assert ["network 'acme'" in r.message for r in failed] == [True]

@@ -28,6 +28,7 @@ __all__ = [
     "SequenceNetwork",
     "VectorNetwork",
     "build_network",
+    "check_call",
     "check_described",
     "unwrapped_state",
 ]
@@ -78,7 +79,7 @@ def build_network(network: Any, signature: Signature, **sizes: Any) -> nn.Module
     kind = Network(signature)
     config = kind.read(network, "network")
     if is_module(config):
-        _check_call(config, signature, sizes)
+        check_call(config, signature, sizes)
         return config  # type: ignore[no-any-return]
     module: nn.Module = import_target(kind.entry(config).spec.target)(config, **sizes)
     described = _Description(kind.write(config), _shapes(module))
@@ -147,7 +148,7 @@ def _undescribed(field: str, what: str, kind: Network) -> UsageError:
     )
 
 
-def _check_call(module: nn.Module, signature: Signature, sizes: dict[str, Any]) -> None:
+def check_call(module: nn.Module, signature: Signature, sizes: dict[str, Any]) -> None:
     """Call a module with a batch of two zeros; raise `ConfigError` for an output that misfits."""
     inputs, expected = _example(signature, sizes, next(module.parameters(), torch.zeros(())))
     with torch.no_grad(), _in_evaluation(module):

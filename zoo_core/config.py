@@ -27,7 +27,16 @@ from zoo_core.compat import renamed_options
 from zoo_core.errors import ConfigError, did_you_mean
 from zoo_core.reading import literal, shown
 
-__all__ = ["FieldType", "Range", "field_types", "from_dict", "from_strings", "to_dict", "validate"]
+__all__ = [
+    "FieldType",
+    "Range",
+    "field_type",
+    "field_types",
+    "from_dict",
+    "from_strings",
+    "to_dict",
+    "validate",
+]
 
 T = TypeVar("T")
 
@@ -67,17 +76,21 @@ class FieldType:
         """The JSON form of a value."""
         raise NotImplementedError
 
+    def configs(self) -> dict[str, type]:
+        """The Configs that a value can be, by their `type` in JSON; for lists of options."""
+        return {}
+
 
 def field_types(cls: type) -> dict[str, FieldType]:
     """The fields of a Config that have a `FieldType`, by name."""
-    found = {name: _field_type(hint) for name, hint in _hints(cast(Hashable, cls)).items()}
+    found = {name: field_type(hint) for name, hint in _hints(cast(Hashable, cls)).items()}
     return {name: kind for name, kind in found.items() if kind is not None}
 
 
-def _field_type(hint: Any) -> FieldType | None:
+def field_type(hint: Any) -> FieldType | None:
     """The `FieldType` of an annotation, perhaps inside `... | None`."""
     if get_origin(hint) in (Union, UnionType):
-        return next(filter(None, map(_field_type, get_args(hint))), None)
+        return next(filter(None, map(field_type, get_args(hint))), None)
     metadata = getattr(hint, "__metadata__", ())
     return next((m for m in metadata if isinstance(m, FieldType)), None)
 

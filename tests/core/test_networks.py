@@ -11,6 +11,8 @@ from torch import nn
 
 import zoo_core as zoo
 from zoo_core.catalog.registry import use
+from zoo_core.catalog.specs import import_target
+from zoo_core.cli.describe import describe
 from zoo_core.errors import ConfigError, UnknownNameError, UsageError
 from zoo_core.plugin import MLPConfig, ModulatedMLPConfig, ResNetConfig, UNetConfig
 from zoo_core.testing import run_checks
@@ -285,3 +287,19 @@ def test_the_kit_names_a_network_that_does_not_fit_its_signature(install, regist
     with use(registry_of(install(PLUGIN, code=wrong))) as registry:
         failed = [r for r in run_checks("acme", registry) if r.status == "failed"]
     assert ["network 'acme'" in r.message for r in failed] == [True]
+
+
+def test_any_model_with_a_layer_replaced_is_not_saved(tmp_path):
+    model = zoo.create("vae", shape=(1, 2, 2), hidden=(4,), latent=2)
+    model.save(tmp_path / "m")
+    model.decoder.dense.layers[0] = nn.Linear(2, 4, bias=False)
+    with pytest.raises(UsageError, match=r"decoder\.dense\.layers\.0\.bias is not as its config"):
+        model.save(tmp_path / "n")
+    again = zoo.load(str(tmp_path / "m"))
+    again.encoder = torch.compile(again.encoder)
+    assert zoo.load(str(again.save(tmp_path / "n"))).config == model.config
+
+
+def test_the_options_of_networks_are_listed_with_a_models():
+    names = {field.name: field for field in describe(import_target(zoo.info("ddpm").spec.config))}
+    assert names["network"].type == "mlp | unet" and "network[unet].channels" in names

@@ -16,7 +16,7 @@ from zoo_core.catalog.entries import Entry
 from zoo_core.catalog.registry import current
 from zoo_core.catalog.specs import NetworkSpec, Signature, import_target
 from zoo_core.config import FieldType
-from zoo_core.errors import ConfigError, did_you_mean
+from zoo_core.errors import ConfigError, PluginError, did_you_mean
 from zoo_core.reading import shown
 
 __all__ = ["Network", "is_module"]
@@ -47,10 +47,17 @@ class Network(FieldType):
         if is_module(value):
             return {"module": f"{type(value).__module__}:{type(value).__qualname__}"}
         config = self.read(value, "network")
-        entry = self.entry(config, "network")
-        twins = [e for e in self._entries() if e.spec.name == entry.spec.name]
-        name = entry.spec.name if len(twins) == 1 else entry.qualified
-        return {"type": name, **_options(config)}
+        return {"type": self._name(self.entry(config)), **_options(config)}
+
+    def configs(self) -> dict[str, type]:
+        """The Configs of the registered networks; one that cannot be imported is reported."""
+        found = {}
+        for entry in self._entries():
+            try:
+                found[self._name(entry)] = import_target(entry.spec.config)
+            except PluginError as error:
+                current().plugins.problem(entry.plugin, f"network {entry.spec.name!r}: {error}")
+        return found
 
     def entry(self, config: Any, where: str = "network") -> Entry[NetworkSpec]:
         """The registered network whose Config this is; raises `ConfigError` if there is none."""
@@ -67,6 +74,11 @@ class Network(FieldType):
 
     def _entries(self) -> list[Entry[NetworkSpec]]:
         return [e for e in current().networks if e.spec.signature == self.signature]
+
+    def _name(self, entry: Entry[NetworkSpec]) -> str:
+        """The name that means this entry alone among those of its signature."""
+        twins = [e for e in self._entries() if e.spec.name == entry.spec.name]
+        return entry.spec.name if len(twins) == 1 else entry.qualified
 
     def _names(self) -> list[str]:
         return sorted({e.spec.name for e in self._entries()})

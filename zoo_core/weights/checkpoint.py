@@ -25,7 +25,7 @@ from zoo_core.catalog.specs import ModelSpec
 from zoo_core.errors import DataError, IntegrityError, OutputError
 from zoo_core.files import atomic_folder, write_json
 from zoo_core.finite import check_parameters
-from zoo_core.nn.networks import check_described, unwrapped_state
+from zoo_core.nn.described import check_described, unwrapped_state
 from zoo_core.reading import read_json, shown
 from zoo_core.weights.file_hashes import sha256
 from zoo_core.weights.tensors import damaged_file, write_tensors
@@ -198,8 +198,8 @@ def _write(
     stored: torch.dtype | None,
     metadata: Mapping[str, Any],
 ) -> None:
-    check_described(model, model.config)
     submodels = [name for name, _ in spec.submodels]
+    check_described(model, model.config, submodels=submodels)
     for name in submodels:
         submodel = cast("GenerativeModel", model.get_submodule(name))
         (folder / name).mkdir()

@@ -2,7 +2,8 @@
 
 A Config holds ints, floats, bools, strings, `Literal`s, tuples, optional values and further
 Configs. If a field may be one of several Configs, each has a class variable `type` that
-distinguishes them in JSON. Bounds are part of the type: `Annotated[int, Range(1, 64)]`.
+distinguishes them in JSON. Bounds are part of the type: `Annotated[int, Range(1, 64)]`; so are
+rules of its own, by a `FieldType`.
 """
 
 import dataclasses

@@ -1,6 +1,7 @@
 """A model of two models, each trained by a stage of its own, on its own data."""
 
 import json
+import math
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -89,9 +90,10 @@ def test_the_likelihood_is_labelled_as_nats_of_its_tokens(trained):
     scored = model.log_likelihood(images)
     codes = model.autoencoder.to_latents(images)
     assert torch.allclose(scored.nats, model.prior.log_prob(codes).double())
-    assert scored.event == model.autoencoder.latent_event == zoo.Event((1, 4, 4), levels=8)
-    assert "tokens(of the latents)" in str(scored.mean())
-    assert scored.mean().bits_per_dim < 3  # bits a token: better than 8 codes drawn at random
+    assert scored.event == zoo.Tokens(16, 8) and scored.nats.mean() > -16 * math.log(8)
+    assert "nats/token" in str(scored.mean()) and "tokens(of the latents)" in str(scored.mean())
+    with pytest.raises(zoo.UsageError):
+        scored.mean().bits_per_dim  # noqa: B018
     (row,) = json.loads((trained / "model" / "zoo.json").read_text())["metrics"]
     assert row["kind"] == "tokens(of the latents)"
 

@@ -177,8 +177,9 @@ class NetworkSpec:
     `config` is a frozen dataclass, and `target` is called as `target(config, **sizes)` to get an
     `nn.Module`. The sizes and the calls of the module are those of its signature:
 
-    - `denoiser`: sizes `shape`, `inputs`, `num_labels`; x (B, inputs, ...), time (B,), labels (B,)
-      or None -> (B, *shape). `num_labels` is 0 without labels.
+    - `denoiser`: sizes `shape`, `inputs`, `num_labels`; x (B, inputs, ...), time (B,), labels or
+      None -> (B, *shape). Labels are rows of one embedding of `num_labels` rows: (B,) of a class,
+      (B, N) of N labels, whose rows are summed. `num_labels` is 0 without labels.
     - `vector`: sizes `inputs`, `outputs`, `features`; x (B, inputs), features (B, features) or
       None -> (B, outputs).
     - `image`: sizes `inputs`, `outputs`, `size`; x (B, inputs, *size) -> (B, outputs, h, w).

@@ -104,7 +104,8 @@ class Tokens:
     kind: ClassVar[zoo.LikelihoodKind] = zoo.LikelihoodKind("tokens", "equal", "of the latents")
 
     def event_of(self, model):
-        return model.autoencoder.latent_event
+        codes = model.autoencoder.latent_event
+        return zoo.Tokens(codes.dims, codes.levels)
 
     def __call__(self, model, x, cond, rng):
         return model.prior.log_prob(model.autoencoder.to_latents(x))

@@ -169,7 +169,8 @@ def _interrupt(monkeypatch, step):
         ({"stage.1.name": "decoder"}, "no submodel of that name; submodels: autoencoder, prior"),
         ({"stage.1.data": "latents:base"}, "has no submodel 'base'"),
         ({"stage.0.data": "latents:autoencoder"}, "is not trained before it"),
-        ({"stage.1.model.levels": 4}, "latents of digits"),
+        ({"stage.1.model.levels": 4}, "the prior is of"),
+        ({"stage.1.data": "digits"}, "digits"),
         ({"stage.1.train.batch_size": 1 << 20}, "batch_size"),
     ],
 )

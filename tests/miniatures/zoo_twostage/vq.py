@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import zoo_core as zoo
-from zoo_core.plugin import Loss, Range, draw_rows
+from zoo_core.plugin import ConfigError, Loss, Range, draw_rows
 
 
 @dataclass(frozen=True)
@@ -36,20 +36,20 @@ class MiniVQ(zoo.GenerativeModel):
         self.codebook = nn.Parameter(torch.randn(config.codes, h) / 2)
         self.decoder = nn.ConvTranspose2d(h, 1, 4, 2, 1)
 
-    def encode(self, x):
+    def features(self, x):
         return self.encoder(self.event.to_network(x, self.dtype)).movedim(1, -1)  # (B, 4, 4, H)
 
     def nearest(self, h):
         return torch.cdist(h.flatten(0, 2), self.codebook).argmin(1).view(h.shape[:-1])
 
-    def decode(self, e):
+    def pixels(self, e):
         return self.decoder(e.movedim(-1, 1))
 
     def to_latents(self, x):
-        return self.nearest(self.encode(x)).unsqueeze(1)
+        return self.nearest(self.features(x)).unsqueeze(1)
 
     def from_latents(self, z):
-        return self.event.from_network(self.decode(self.codebook[z.squeeze(1)]))
+        return self.event.from_network(self.pixels(self.codebook[z.squeeze(1)]))
 
     def sample_rows(self, rng, cond=None):
         logits = torch.zeros(len(rng), 1, 4, 4, self.config.codes)
@@ -63,11 +63,11 @@ class VQLoss:
     beta: Annotated[float, Range(0, 10)] = 0.25
 
     def __call__(self, model, batch, rng, step):
-        h = model.encode(batch[0])
+        h = model.features(batch[0])
         e = model.codebook[model.nearest(h)]
         through = h + (e - h).detach()
         x = model.event.to_network(batch[0], model.dtype)
-        error = (model.decode(through) - x).square().mean()
+        error = (model.pixels(through) - x).square().mean()
         return Loss(
             error + (h.detach() - e).square().mean() + self.beta * (h - e.detach()).square().mean()
         )
@@ -91,6 +91,8 @@ class MiniLatent(zoo.GenerativeModel):
 
     def __init__(self, config, autoencoder, prior):
         super().__init__(config, autoencoder.event)
+        if prior.event != autoencoder.latent_event:
+            raise ConfigError(f"the prior is of {prior.event}, not of {autoencoder.latent_event}.")
         self.autoencoder, self.prior = autoencoder, prior
 
     def sample_rows(self, rng, cond=None):

@@ -24,6 +24,7 @@ from zoo_core.catalog.specs import ModelSpec, import_target
 from zoo_core.errors import ConfigError, DataError, IntegrityError, UsageError
 from zoo_core.files import temporary_folder
 from zoo_core.model import GenerativeModel
+from zoo_core.nn.described import record
 from zoo_core.reading import shown
 from zoo_core.spaces import Condition
 from zoo_core.text import printable
@@ -55,6 +56,7 @@ def build(spec: ModelSpec, options: Mapping[str, Any]) -> GenerativeModel:
     values = {k: v for k, v in options.items() if k not in defaults}
     config = configs.from_dict(import_target(spec.config), values, where=f"{spec.arch}.")
     model: GenerativeModel = import_target(spec.target)(config, **submodels)
+    record(model)
     return model
 
 

@@ -2,7 +2,8 @@
 
 A Config holds ints, floats, bools, strings, `Literal`s, tuples, tables, optional values and
 further Configs. If a field may be one of several Configs, each has a class variable `type` that
-distinguishes them in JSON. Bounds are part of the type: `Annotated[int, Range(1, 64)]`.
+distinguishes them in JSON. Bounds are part of the type: `Annotated[int, Range(1, 64)]`; so are
+rules of its own, by a `FieldType`.
 """
 
 import dataclasses
@@ -28,7 +29,16 @@ from zoo_core.compat import renamed_options
 from zoo_core.errors import ConfigError, did_you_mean
 from zoo_core.reading import literal, shown
 
-__all__ = ["Range", "from_dict", "from_strings", "to_dict", "validate"]
+__all__ = [
+    "FieldType",
+    "Range",
+    "field_type",
+    "field_types",
+    "from_dict",
+    "from_strings",
+    "to_dict",
+    "validate",
+]
 
 T = TypeVar("T")
 
@@ -57,9 +67,40 @@ class Range:
         return f"{left}{self.low:g}, {self.high:g}{right}"
 
 
+class FieldType:
+    """A type of values with rules of its own, written `Annotated[Any, MyFieldType()]`."""
+
+    def read(self, value: Any, where: str) -> Any:
+        """The value of a field from JSON or Python; raises `ConfigError` naming `where`."""
+        raise NotImplementedError
+
+    def write(self, value: Any) -> Any:
+        """The JSON form of a value."""
+        raise NotImplementedError
+
+    def configs(self) -> dict[str, type]:
+        """The Configs that a value can be, by their `type` in JSON; for lists of options."""
+        return {}
+
+
+def field_types(cls: type) -> dict[str, FieldType]:
+    """The fields of a Config that have a `FieldType`, by name."""
+    found = {name: field_type(hint) for name, hint in _hints(cast(Hashable, cls)).items()}
+    return {name: kind for name, kind in found.items() if kind is not None}
+
+
+def field_type(hint: Any) -> FieldType | None:
+    """The `FieldType` of an annotation, perhaps inside `... | None`."""
+    if get_origin(hint) in (Union, UnionType):
+        return next(filter(None, map(field_type, get_args(hint))), None)
+    metadata = getattr(hint, "__metadata__", ())
+    return next((m for m in metadata if isinstance(m, FieldType)), None)
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """The JSON form of a config, which `from_dict` reads back."""
-    fields = {f.name: _dump(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    own, names = field_types(type(config)), [f.name for f in dataclasses.fields(config)]
+    fields = {name: _dump(getattr(config, name), own.get(name)) for name in names}
     kind = getattr(type(config), "type", None)
     return {"type": kind, **fields} if isinstance(kind, str) else fields
 
@@ -108,7 +149,9 @@ def _hints(cls: Any) -> dict[str, Any]:
     return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
 
 
-def _dump(value: Any) -> Any:
+def _dump(value: Any, kind: FieldType | None = None) -> Any:
+    if kind is not None and value is not None:
+        return kind.write(value)
     if dataclasses.is_dataclass(value):
         return to_dict(value)
     if isinstance(value, Mapping):
@@ -136,6 +179,9 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
 
 def _bounded(value: Any, hint: Any, where: str) -> Any:
     base, *bounds = get_args(hint)
+    for kind in bounds:
+        if isinstance(kind, FieldType):
+            return kind.read(value, where)
     value = _convert(value, base, where)
     numbers = value if isinstance(value, tuple) else (value,)
     for bound in bounds:

@@ -153,7 +153,11 @@ class LikelihoodResult:
 
 
 class Likelihood(Protocol):
-    """A way to score events: a frozen dataclass whose fields are its options."""
+    """A way to score events: a frozen dataclass whose fields are its options.
+
+    If its nats are not of the model's events, as those of a model's latents, it has a further
+    method `event_of(model) -> Event`, which names what they are of.
+    """
 
     @property
     def kind(self) -> LikelihoodKind:

@@ -176,7 +176,17 @@ def log_likelihood(
     terms = {name: torch.cat([r.terms[name] for r in results]) for name in results[0].terms}
     counts = [r.evaluations for r in results if r.evaluations is not None]
     evaluations = torch.cat(counts) if counts else None
-    return LogLikelihood(nats, score.kind, errors, model.event, terms, evaluations)
+    return LogLikelihood(nats, score.kind, errors, _event_of(score, model), terms, evaluations)
+
+
+def _event_of(score: Likelihood, model: "GenerativeModel") -> Event:
+    """The event whose log p a likelihood reports: the model's, unless it names another.
+
+    A model of latents scores the latents; bits per dimension are then those of a latent.
+    """
+    named = getattr(score, "event_of", None)
+    event: Event = model.event if named is None else named(model)
+    return event
 
 
 def _score(

@@ -77,6 +77,21 @@ class GenerativeModel(nn.Module):
 
     # The zoo derives:
 
+    def forward(self, *inputs: Any, **keywords: Any) -> Any:
+        """The map that the model's capability names, so that `model(...)` is a module's call.
+
+        It is `log_prob(x, cond)` of a `Density`, `denoise(x_t, t, cond)` of a `Denoiser`, and
+        `generate(z, cond)` of a `Generator`. Hooks, `DataParallel` and `torch.export` act on it.
+        """
+        for method in ("log_prob", "denoise", "generate"):
+            if hasattr(type(self), method):
+                return getattr(self, method)(*inputs, **keywords)
+        raise NoCapabilityError(
+            f"{type(self).__name__} is neither a Density, a Denoiser nor a Generator, so calling "
+            "it means nothing.",
+            hint="call its methods, such as encode and decode",
+        )
+
     @property
     def spec(self) -> "ModelSpec":
         """The registered spec of this class; raises `UnknownNameError` if there is none."""

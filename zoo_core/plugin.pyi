@@ -1,5 +1,6 @@
 """What the authors of plugins import: this file is the one table of these names."""
 
+from .catalog.capabilities import Autoencoder as Autoencoder
 from .catalog.capabilities import Bijection as Bijection
 from .catalog.capabilities import Conditionals as Conditionals
 from .catalog.capabilities import Decoder as Decoder
@@ -15,6 +16,7 @@ from .catalog.capabilities import Score as Score
 from .catalog.capabilities import has as has
 from .catalog.hookspecs import ZOO_API as ZOO_API
 from .catalog.hookspecs import hookimpl as hookimpl
+from .catalog.networks import Network as Network
 from .catalog.specs import Check as Check
 from .catalog.specs import ConverterSpec as ConverterSpec
 from .catalog.specs import DatasetSpec as DatasetSpec
@@ -25,6 +27,7 @@ from .catalog.specs import LikelihoodSpec as LikelihoodSpec
 from .catalog.specs import LossSpec as LossSpec
 from .catalog.specs import MetricSpec as MetricSpec
 from .catalog.specs import ModelSpec as ModelSpec
+from .catalog.specs import NetworkSpec as NetworkSpec
 from .catalog.specs import OptimizerSpec as OptimizerSpec
 from .catalog.specs import Pretrained as Pretrained
 from .catalog.specs import SamplerSpec as SamplerSpec
@@ -74,8 +77,24 @@ from .nn.inputs import class_rows as class_rows
 from .nn.inputs import condition_features as condition_features
 from .nn.inputs import embed_classes as embed_classes
 from .nn.inputs import one_hot as one_hot
+from .nn.layers import context_layer as context_layer
+from .nn.layers import init_output as init_output
 from .nn.masked import MaskedLinear as MaskedLinear
+from .nn.mlp import MLPConfig as MLPConfig
+from .nn.mlp import ResidualMLP as ResidualMLP
+from .nn.modulated_mlp import ModulatedMLP as ModulatedMLP
+from .nn.modulated_mlp import ModulatedMLPConfig as ModulatedMLPConfig
+from .nn.networks import DenoiserNetwork as DenoiserNetwork
+from .nn.networks import ImageNetwork as ImageNetwork
+from .nn.networks import SequenceNetwork as SequenceNetwork
+from .nn.networks import VectorNetwork as VectorNetwork
+from .nn.networks import build_network as build_network
+from .nn.resnet import ResidualConvNet as ResidualConvNet
+from .nn.resnet import ResNetConfig as ResNetConfig
+from .nn.unet import UNet as UNet
+from .nn.unet import UNetConfig as UNetConfig
 from .rng import Rng as Rng
+from .sampling import draw_rows as draw_rows
 from .sampling import evaluating as evaluating
 from .spaces import ClassCounts as ClassCounts
 from .spaces import Classes as Classes

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Direct",
     "batches",
+    "draw_rows",
     "evaluating",
     "event_bytes",
     "sample",
@@ -141,6 +142,23 @@ def sample_batches(
     return _draw_batches(
         model, draw, n, seed, first_row, cond, inpainting, extras, batch_size, progress, device
     )
+
+
+def draw_rows(
+    model: "GenerativeModel",
+    rng: Rng,
+    cond: Tensor | None = None,
+    sampler: "str | Sampler | None" = None,
+) -> Tensor:
+    """One event per row of `rng`, (B, *S) on the model's device, for a model made of models.
+
+    It draws with a submodel's own sampler, by default the one that its architecture names. Give
+    each submodel a scope of its own: `draw_rows(self.prior, rng.scope("prior"))`.
+    """
+    from zoo_core.catalog.components import sampler as resolve_sampler
+
+    x = resolve_sampler(model, sampler, {})(model, rng, cond)
+    return model.event.from_network(x) if x.is_floating_point() else x
 
 
 def _draw_batches(

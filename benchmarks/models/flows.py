@@ -53,9 +53,9 @@ def _density(flow: nn.Module) -> Density:
 
 
 def _ours(layers: int) -> Flow:
+    from zoo_core.plugin import ResidualMLP
     from zoo_flows.bijections import Chain, Flip
     from zoo_flows.couplings import SplineCoupling, flat_spline
-    from zoo_flows.networks import ResidualMLP
 
     half = FEATURES // 2
     width = half * (3 * BINS - 1)

@@ -12,6 +12,7 @@ from zoo_core.catalog.specs import (
     LikelihoodSpec,
     LossSpec,
     MetricSpec,
+    NetworkSpec,
     OptimizerSpec,
     SamplerSpec,
     ScheduleSpec,
@@ -46,6 +47,40 @@ def zoo_density_types() -> list[DensityType]:
             "samples are drawn; no p(x) is written down",
             likelihood="none; ais with a stated sigma scores a different model",
             sampling="one pass",
+        ),
+    ]
+
+
+@hookimpl
+def zoo_networks() -> list[NetworkSpec]:
+    return [
+        NetworkSpec(
+            "mlp",
+            "zoo_core.nn.modulated_mlp:ModulatedMLP",
+            "zoo_core.nn.modulated_mlp:ModulatedMLPConfig",
+            "denoiser",
+            summary="residual MLP for a few values, modulated by time and label",
+        ),
+        NetworkSpec(
+            "unet",
+            "zoo_core.nn.unet:UNet",
+            "zoo_core.nn.unet.config:UNetConfig",
+            "denoiser",
+            summary="U-Net of DDPM, its later variants and NCSN++",
+        ),
+        NetworkSpec(
+            "mlp",
+            "zoo_core.nn.mlp:build_mlp",
+            "zoo_core.nn.mlp:MLPConfig",
+            "vector",
+            summary="residual MLP",
+        ),
+        NetworkSpec(
+            "resnet",
+            "zoo_core.nn.resnet:build_resnet",
+            "zoo_core.nn.resnet:ResNetConfig",
+            "image",
+            summary="residual convolutions at one resolution",
         ),
     ]
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CORE",
+    "Autoencoder",
     "Bijection",
     "Conditionals",
     "Decoder",
@@ -155,6 +156,28 @@ class Decoder(Model, Protocol):
 
     def decode(self, z: "Tensor", cond: "Tensor | None" = None) -> Distribution:
         """p(x|z) for latents z (B, ...)."""
+        ...
+
+
+@runtime_checkable
+class Autoencoder(Protocol):
+    """A map from events to latents and back, on whose latents another model can be trained.
+
+    It is no capability of `CORE`: a component requires it as
+    `"zoo_core.catalog.capabilities:Autoencoder"`.
+    """
+
+    @property
+    def latent_event(self) -> "Event":
+        """What the latents are: integer codes, or reals."""
+        ...
+
+    def to_latents(self, x: "Tensor") -> "Tensor":
+        """The latents (B, *S_z) of events x (B, *S)."""
+        ...
+
+    def from_latents(self, z: "Tensor") -> "Tensor":
+        """Events (B, *S) of latents z (B, *S_z)."""
         ...
 
 

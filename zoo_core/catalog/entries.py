@@ -1,7 +1,8 @@
 """The components of one kind: an ordered, typed collection that is searched by name.
 
-A component is unique per (name, required capabilities). Where two plugins declare the same one,
-neither wins: the bare name raises, the spelling `dist:name` works.
+A component is unique per name and required capabilities, a network per name and signature. Where
+two plugins declare the same one, neither wins: the bare name raises, the spelling `dist:name`
+works.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +13,7 @@ from zoo_core.catalog.names import Name, parse
 from zoo_core.catalog.plugins import LoadRecord
 from zoo_core.errors import UnknownNameError, ZooError
 
-__all__ = ["Components", "Entry", "Spec"]
+__all__ = ["Components", "Entry", "Spec", "use_of"]
 
 
 class Spec(Protocol):
@@ -23,6 +24,11 @@ class Spec(Protocol):
 
 
 S = TypeVar("S", bound=Spec)
+
+
+def use_of(spec: object) -> object:
+    """What a spec is for beside its name: required capabilities, or a network's signature."""
+    return getattr(spec, "signature", getattr(spec, "requires", ()))
 
 
 @dataclass(frozen=True)

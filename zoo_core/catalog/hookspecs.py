@@ -1,4 +1,4 @@
-"""The plugin contract: eleven hooks, each returning frozen specs, none computing anything.
+"""The plugin contract: twelve hooks, each returning frozen specs, none computing anything.
 
 A plugin implements the hooks it needs as functions marked with `hookimpl` in the module that
 its `density_zoo` entry point names. That module must not import torch or numpy.
@@ -17,6 +17,7 @@ from zoo_core.catalog.specs import (
     LossSpec,
     MetricSpec,
     ModelSpec,
+    NetworkSpec,
     OptimizerSpec,
     SamplerSpec,
     ScheduleSpec,
@@ -45,6 +46,11 @@ class ZooHooks:
     @hookspec
     def zoo_models(self) -> Iterable[ModelSpec]:
         """Architectures."""
+        raise NotImplementedError
+
+    @hookspec
+    def zoo_networks(self) -> Iterable[NetworkSpec]:
+        """Networks that models of any family may be built with, by their signature."""
         raise NotImplementedError
 
     @hookspec

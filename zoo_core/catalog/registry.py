@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from zoo_core import compat
 from zoo_core import config as configs
-from zoo_core.catalog.entries import Components, Entry, Spec
+from zoo_core.catalog.entries import Components, Entry, Spec, use_of
 from zoo_core.catalog.names import LEGAL_NAME, Name, parse
 from zoo_core.catalog.plugins import LoadRecord, Plugins
 from zoo_core.catalog.specs import (
@@ -28,6 +28,7 @@ from zoo_core.catalog.specs import (
     LossSpec,
     MetricSpec,
     ModelSpec,
+    NetworkSpec,
     OptimizerSpec,
     SamplerSpec,
     ScheduleSpec,
@@ -85,6 +86,7 @@ class Registry:
         self.plugins = plugins
         self.density_types = self._collect("density type", "zoo_density_types", DensityType)
         self.models = self._collect("model", "zoo_models", ModelSpec)
+        self.networks = self._collect("network", "zoo_networks", NetworkSpec)
         self.losses = self._collect("loss", "zoo_losses", LossSpec)
         self.samplers = self._collect("sampler", "zoo_samplers", SamplerSpec)
         self.likelihoods = self._collect("likelihood", "zoo_likelihoods", LikelihoodSpec)
@@ -213,10 +215,10 @@ class Registry:
                 )
 
     def _refuse_twice(self, kind: str, entries: list[Entry[S]]) -> None:
-        """Drop what a plugin declares twice under one (name, requires), and report it."""
+        """Drop what a plugin declares twice under one name for one use, and report it."""
         seen: set[tuple[Any, ...]] = set()
         for entry in entries[:]:
-            key = (entry.plugin.name, entry.spec.name, getattr(entry.spec, "requires", ()))
+            key = (entry.plugin.name, entry.spec.name, use_of(entry.spec))
             if key in seen:
                 self.plugins.problem(entry.plugin, f"{kind} {entry.spec.name!r} is declared twice")
                 entries.remove(entry)
@@ -269,7 +271,7 @@ def _malformed(spec: Any, cls: type) -> str:
         return f"{spec!r}, not a {cls.__name__}"
     try:
         configs.validate(spec)
-        hash((getattr(spec, "name", None), getattr(spec, "requires", ())))
+        hash((getattr(spec, "name", None), use_of(spec)))
     except (ConfigError, TypeError) as error:
         return f"an ill-typed {cls.__name__} {getattr(spec, 'name', '')!r}: {error}"
     return ""

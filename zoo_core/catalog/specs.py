@@ -23,17 +23,22 @@ __all__ = [
     "LossSpec",
     "MetricSpec",
     "ModelSpec",
+    "NetworkSpec",
     "OptimizerSpec",
     "Pretrained",
     "Relation",
     "SamplerSpec",
     "ScheduleSpec",
+    "Signature",
     "import_target",
 ]
 
 Relation = Literal["equal", "lower", "upper", "estimate", "unrelated"]
 """The relation of a reported number to log p(x); `unrelated` is a score that estimates nothing
 about it, such as a pseudo-likelihood."""
+
+Signature = Literal["denoiser", "vector", "image", "sequence"]
+"""How a network is called; `zoo_core.nn.networks` has a protocol for each."""
 
 _SIGN: dict[str, str] = {
     "equal": "=",
@@ -184,6 +189,29 @@ class ModelSpec:
         serving = {s.name for s in likelihoods if s.serves(discrete=discrete)}
         first = next(iter(names), None)
         return next((n for n in names if n.rpartition(":")[2] in serving), first)
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A network that models of any family may be built with, as `network = "name"` in a recipe.
+
+    `config` is a frozen dataclass, and `target` is called as `target(config, **sizes)` to get an
+    `nn.Module`. The sizes and the calls of the module are those of its signature:
+
+    - `denoiser`: sizes `shape`, `inputs`, `num_labels`; x (B, inputs, ...), time (B,), labels or
+      None -> (B, *shape). Labels are rows of one embedding of `num_labels` rows: (B,) of a class,
+      (B, N) of N labels, whose rows are summed. `num_labels` is 0 without labels.
+    - `vector`: sizes `inputs`, `outputs`, `features`; x (B, inputs), features (B, features) or
+      None -> (B, outputs).
+    - `image`: sizes `inputs`, `outputs`, `size`; x (B, inputs, *size) -> (B, outputs, h, w).
+    - `sequence` is reserved for transformers.
+    """
+
+    name: str
+    target: str
+    config: str
+    signature: Signature
+    summary: str = ""
 
 
 @dataclass(frozen=True)

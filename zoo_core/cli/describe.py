@@ -12,7 +12,7 @@ from itertools import pairwise
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from zoo_core.config import Range
+from zoo_core.config import Range, field_type
 
 __all__ = ["Field", "describe"]
 
@@ -66,9 +66,8 @@ def _fields(
     required = default is _ABSENT
     shown = None if required else _shown(default)
     yield Field(name, _type(hint), shown, required, _range(hint), about.get(field.name))
-    for nested in _configs(hint):
-        tag = getattr(nested, "type", None)
-        yield from describe(nested, f"{name}[{tag}]." if isinstance(tag, str) else f"{name}.")
+    for tag, nested in _configs(hint):
+        yield from describe(nested, f"{name}[{tag}]." if tag else f"{name}.")
 
 
 def _shown(default: Any) -> Any:
@@ -78,9 +77,13 @@ def _shown(default: Any) -> Any:
     return list(default) if isinstance(default, tuple) else default
 
 
-def _configs(hint: Any) -> list[Any]:
+def _configs(hint: Any) -> list[tuple[str, Any]]:
+    """The Configs that a value can be, each with its `type` in JSON, which may be empty."""
     if dataclasses.is_dataclass(hint):
-        return [hint]
+        tag = getattr(hint, "type", "")
+        return [(tag if isinstance(tag, str) else "", hint)]
+    if (kind := field_type(hint)) is not None:
+        return list(kind.configs().items())
     if get_origin(hint) is Annotated:
         return _configs(get_args(hint)[0])
     if get_origin(hint) in (Union, UnionType):
@@ -91,7 +94,8 @@ def _configs(hint: Any) -> list[Any]:
 def _type(hint: Any) -> str:
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return _type(args[0])
+        kind = field_type(hint)
+        return _type(args[0]) if kind is None else " | ".join(kind.configs())
     if origin in (Union, UnionType):
         return " | ".join(map(_type, args))
     if origin is Literal:

@@ -17,6 +17,7 @@ from zoo_core.testing.condition_checks import CONDITION_CHECKS
 from zoo_core.testing.density_checks import DENSITY_CHECKS
 from zoo_core.testing.likelihood_checks import LIKELIHOOD_CHECKS
 from zoo_core.testing.model_checks import MODEL_CHECKS
+from zoo_core.testing.network_checks import NETWORK_CHECKS
 from zoo_core.testing.plugin_checks import PLUGIN_CHECKS
 from zoo_core.testing.state_checks import STATE_CHECKS
 from zoo_core.testing.subjects import (
@@ -32,6 +33,7 @@ __all__ = ["CHECKS", "Case", "Result", "cases", "run_checks"]
 _OF_PLUGINS: list[Callable[..., None]] = [
     *PLUGIN_CHECKS,
     *COMPONENT_CHECKS,
+    *NETWORK_CHECKS,
     *CALL_CHECKS,
 ]
 _OF_MODELS: list[Callable[..., None]] = [

@@ -11,6 +11,7 @@ from typing import Any
 
 from zoo_core import config as configs
 from zoo_core.catalog.capabilities import capability
+from zoo_core.catalog.entries import use_of
 from zoo_core.catalog.specs import import_target
 from zoo_core.catalog.tags import tags_of
 from zoo_core.child import TimeoutExpired, python
@@ -22,6 +23,7 @@ __all__ = ["PLUGIN_CHECKS", "is_frozen_dataclass"]
 KINDS = (
     "density type",
     "model",
+    "network",
     "loss",
     "sampler",
     "likelihood",
@@ -113,7 +115,7 @@ def check_names_are_its_own(subject: PluginSubject) -> None:
                 e.qualified
                 for e in subject.registry.by_kind[kind]
                 if e.spec.name == entry.spec.name
-                and getattr(e.spec, "requires", ()) == getattr(entry.spec, "requires", ())
+                and use_of(e.spec) == use_of(entry.spec)
                 and e.plugin is not entry.plugin
             ]
             assert not rivals, f"{kind} {entry.spec.name!r} is also {', '.join(rivals)}"

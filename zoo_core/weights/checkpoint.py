@@ -35,6 +35,7 @@ from zoo_core.errors import (
 )
 from zoo_core.files import atomic_folder, write_json
 from zoo_core.finite import check_parameters
+from zoo_core.nn.described import check_described, unwrapped_state
 from zoo_core.reading import read_json, shown
 from zoo_core.weights.file_hashes import sha256
 from zoo_core.weights.tensors import damaged_file, write_tensors
@@ -246,11 +247,12 @@ def _write(
     metadata: Mapping[str, Any],
 ) -> None:
     submodels = [name for name, _ in spec.submodels]
+    check_described(model, model.config, submodels=submodels)
     for name in submodels:
         submodel = cast("GenerativeModel", model.get_submodule(name))
         (folder / name).mkdir()
         _write(submodel, submodel.spec, folder / name, None, stored, {})
-    state = {k: v for k, v in model.state_dict().items() if k.split(".")[0] not in submodels}
+    state = {k: v for k, v in unwrapped_state(model).items() if k.split(".")[0] not in submodels}
     kept = {k: _as(v, stored) for k, v in state.items()}
     check_parameters(kept, f"{spec.arch} cannot be saved, for zoo.load would refuse it")
     write_tensors(kept, folder / WEIGHTS)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from zoo_core.catalog import components as resolve
 from zoo_core.data.dataset import Dataset
@@ -12,6 +11,7 @@ from zoo_core.model import GenerativeModel
 from zoo_core.training.loop import check as check_stage
 from zoo_core.weights.checkpoint import check_overwritable
 from zoo_core.workflows.recipe import Recipe
+from zoo_core.workflows.stages import StageRun
 
 __all__ = ["check"]
 
@@ -20,15 +20,14 @@ def check(
     model: GenerativeModel,
     data: Dataset,
     recipe: Recipe,
-    losses: Sequence[Any],
-    folders: Sequence[Path],
+    stages: Sequence[StageRun],
     finished: Path,
     *,
     resume: bool,
 ) -> None:
     """Raise the errors that would stop a stage, or saving the model after the last one.
 
-    `losses` and `folders` belong to the stages; the finished model is saved in `finished`.
+    The finished model is saved in `finished`.
     """
     _check_report(data, recipe)
     _check_overrides(recipe)
@@ -37,15 +36,15 @@ def check(
         if score.method is not None or score.options:
             resolve.likelihood(model, score.method, score.options)
     check_overwritable(finished, model.spec)
-    for stage, loss, folder in zip(recipe.stages, losses, folders, strict=True):
+    for run in stages:
         check_stage(
-            model,
-            data,
-            stage.train,
-            loss=loss,
-            players=stage.players,
-            parameters=stage.parameters,
-            out=folder,
+            run.model,
+            run.preview(),
+            run.stage.train,
+            loss=run.loss,
+            players=run.stage.players,
+            parameters=run.stage.parameters,
+            out=run.folder,
             resume=resume,
         )
 

@@ -14,7 +14,10 @@ quality = "none"                  # measure no samples at the end of a model wit
 [train]                           # TrainConfig
 [players.<name>]                  # optimizer options of one player
 [[stage]]                         # several trainings, one after the other: name, parameters,
-                                  # and own [stage.train], [stage.loss], [stage.players.<name>]
+                                  # and own [stage.train], [stage.loss], [stage.players.<name>];
+                                  # with an own arch, data and [stage.model] it trains the
+                                  # submodel of its name; data = "latents:NAME" are the latents
+                                  # of the submodel NAME
 """
 
 import hashlib
@@ -42,7 +45,16 @@ __all__ = [
     "parse_recipe",
 ]
 
-_STAGE = {"name": str, "parameters": list, "train": dict, "loss": dict, "players": dict}
+_STAGE: dict[str, Any] = {
+    "name": str,
+    "arch": str,
+    "model": dict,
+    "data": (str, dict),
+    "parameters": list,
+    "train": dict,
+    "loss": (str, dict),
+    "players": dict,
+}
 _KEYS: dict[str, Any] = {
     "arch": str,
     "data": (str, dict),
@@ -63,7 +75,11 @@ _KEYS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Stage:
-    """One training of a recipe: what is trained, by which loss, how."""
+    """One training of a recipe: what is trained, by which loss, how.
+
+    With an `arch` it is the submodel of the stage's name, of that architecture and the options
+    `model`. `data` are its own data, by default the recipe's.
+    """
 
     name: str
     train: TrainConfig
@@ -71,6 +87,10 @@ class Stage:
     loss_options: Mapping[str, Any]
     players: Mapping[str, Mapping[str, Any]]
     parameters: tuple[str, ...] = ("*",)
+    arch: str | None = None
+    model: Mapping[str, Any] = field(default_factory=dict)
+    data: str | None = None
+    data_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -254,14 +274,30 @@ def _stage(table: Mapping[str, Any], own: Any, i: int) -> Stage:
     name = own.get("name", f"stage{i}")
     if not LEGAL_NAME.fullmatch(name):
         raise ConfigError(f"{where}name = {name!r}; it must be of lower-case letters and digits.")
+    if "arch" in own:  # a submodel has neither the loss nor the players of the whole
+        table = {k: v for k, v in table.items() if k not in ("loss", "players")}
+    elif "model" in own:
+        raise ConfigError(f"{where}model is for a stage with an arch of its own.", hint="[model]")
     loss, options = _named(own.get("loss", table.get("loss", {})), f"{where}loss")
+    data, data_options = _named(own.get("data"), f"{where}data")
     train = configs.from_dict(
         TrainConfig, {**table.get("train", {}), **own.get("train", {})}, where=f"{where}train."
     )
     players = {**table.get("players", {}), **own.get("players", {})}
     for player, settings in players.items():
         for_player(train, player, settings)
-    return Stage(name, train, loss, options, players, _patterns(own, where))
+    return Stage(
+        name,
+        train,
+        loss,
+        options,
+        players,
+        _patterns(own, where),
+        arch=own.get("arch"),
+        model=own.get("model", {}),
+        data=data,
+        data_options=data_options,
+    )
 
 
 def _patterns(own: Mapping[str, Any], where: str) -> tuple[str, ...]:

@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-from zoo_core.building import build, load_found
-from zoo_core.catalog import components as resolve
+from zoo_core.building import load_found
 from zoo_core.catalog.registry import current
 from zoo_core.contracts import Batch
 from zoo_core.data import load_dataset
@@ -36,6 +35,7 @@ from zoo_core.weights.tensors import WeightChanges
 from zoo_core.workflows import preflight
 from zoo_core.workflows.precision import remark_on_bf16
 from zoo_core.workflows.recipe import LikelihoodOptions, QualityOptions, Recipe, parse_recipe
+from zoo_core.workflows.stages import build_model, plan_stages
 
 __all__ = ["MODEL", "metric", "run_recipe"]
 
@@ -83,26 +83,25 @@ def run_recipe(
         stages = [replace(s, train=replace(s.train, seed=seed)) for s in recipe.stages]
         recipe = replace(recipe, stages=tuple(stages))
     data = load_dataset(recipe.data, **recipe.data_options)
-    model = _build(recipe, base).to(device)
+    model = (build_model(recipe) if base is None else _pretrained(recipe, base)).to(device)
     start = None if base is None else _start(base, model)
-    losses = [resolve.loss(model, stage.loss, stage.loss_options) for stage in recipe.stages]
-    folders = [out / s.name if len(recipe.stages) > 1 else out for s in recipe.stages]
-    preflight.check(model, data, recipe, losses, folders, out / MODEL, resume=resume)
+    runs = plan_stages(recipe, model, data, out)
+    preflight.check(model, data, recipe, runs, out / MODEL, resume=resume)
     _dry_run(model, data, recipe)
     _check_quality(model, data, recipe)
     remark = remark_on_bf16(recipe.stages, model.device)
     if remark is not None and ProcessGroup(model.device).is_main:
         _logger.info("%s", remark)
     results = []
-    for stage, loss, folder in zip(recipe.stages, losses, folders, strict=True):
+    for run in runs:
         result = train(
-            model,
-            data,
-            stage.train,
-            loss=loss,
-            players=stage.players,
-            parameters=stage.parameters,
-            out=folder,
+            run.model,
+            run.data(),
+            run.stage.train,
+            loss=run.loss,
+            players=run.stage.players,
+            parameters=run.stage.parameters,
+            out=run.folder,
             resume=resume,
             progress=progress,
         )
@@ -110,9 +109,9 @@ def run_recipe(
         if result.timed_out:
             _logger.warning(
                 "%s: out of time after step %d of %d; resume goes on",
-                stage.name,
+                run.stage.name,
                 result.steps,
-                stage.train.steps,
+                run.stage.train.steps,
             )
             break
     group = ProcessGroup(model.device)
@@ -143,22 +142,18 @@ def _check_quality(model: GenerativeModel, data: Dataset, recipe: Recipe) -> Non
             _protocol(split, model, data, recipe.quality)
 
 
-def _build(recipe: Recipe, base: str | None) -> GenerativeModel:
-    """A model with fresh parameters, a function of the seed alone, or the pretrained one."""
+def _pretrained(recipe: Recipe, base: str) -> GenerativeModel:
+    """The pretrained model to train further; what the recipe's options change is drawn anew."""
     spec = current().model(recipe.arch).spec
+    located = find(base)
+    arch = located.spec.arch if located.spec else read_metadata(located.folder)["arch"]
+    if arch != spec.arch:
+        raise UsageError(
+            f"{base!r} is of arch {arch!r}; the recipe trains {spec.arch!r}.",
+            hint="start from weights of that architecture, or set the recipe's arch",
+        )
     seed = derive_seed(recipe.stages[0].train.seed, "parameters")
-    if base is not None:
-        located = find(base)
-        arch = located.spec.arch if located.spec else read_metadata(located.folder)["arch"]
-        if arch != spec.arch:
-            raise UsageError(
-                f"{base!r} is of arch {arch!r}; the recipe trains {spec.arch!r}.",
-                hint="start from weights of that architecture, or set the recipe's arch",
-            )
-        return load_found(located, recipe.model, seed=seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build(spec, recipe.model)
+    return load_found(located, recipe.model, seed=seed)
 
 
 def _start(base: str, model: GenerativeModel) -> dict[str, Any]:

@@ -9,11 +9,11 @@ Shapes: B batch, N labels.
 
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo_core.plugin import Condition, Rng, UsageError, class_rows
 
-__all__ = ["DropLabels", "drop_condition", "embed_labels", "network_label"]
+__all__ = ["DropLabels", "drop_condition", "network_label"]
 
 DropLabels = Literal["together", "separately"]
 """Which labels a row loses: all of them at once, or each by a draw of its own."""
@@ -25,12 +25,6 @@ def network_label(condition: Condition, cond: Tensor | None, x: Tensor) -> Tenso
         return None
     cond = condition.null(len(x), x.device) if cond is None else cond
     return cond if condition.kind == "classes" else class_rows(condition, cond)
-
-
-def embed_labels(table: nn.Embedding, label: Tensor) -> Tensor:
-    """The embedding (B, E) of one label (B,), or the sum of those of several (B, N)."""
-    e: Tensor = table(label)
-    return e if label.ndim == 1 else e.sum(1)
 
 
 def drop_condition(

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_core.plugin import Event, Normal, Rng
-from zoo_flows.networks import ConvNet, ResidualMLP
+from zoo_core.plugin import Event, Normal, ResidualMLP, Rng
+from zoo_flows.networks import ConvNet
 from zoo_flows.preprocessing import Preprocess
 from zoo_kernels import coupling
 

@@ -24,10 +24,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_core.plugin import MaskedLinear, Range
+from zoo_core.plugin import MaskedLinear, Range, init_output
 from zoo_flows.bijections import ActNorm, Chain, Flip, InvertibleLayer
 from zoo_flows.flow import Flow, FlowConfig
-from zoo_flows.networks import init_output
 from zoo_kernels import coupling
 
 __all__ = ["MAF", "MAFConfig"]

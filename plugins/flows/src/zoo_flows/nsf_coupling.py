@@ -15,12 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from zoo_core.plugin import Range
+from zoo_core.plugin import Range, ResidualConvNet, ResidualMLP
 from zoo_flows.bijections import Chain, InvertibleLayer, LinearStep, Squeeze
 from zoo_flows.couplings import SplineCoupling, flat_spline
 from zoo_flows.flow import Flow, FlowConfig
 from zoo_flows.multiscale import MultiScale, check_sides
-from zoo_flows.networks import ResidualConvNet, ResidualMLP
 
 __all__ = ["NSFCoupling", "NSFCouplingConfig"]
 

@@ -15,19 +15,23 @@ which miss the bounds.
 Images are space-to-depth transformed first: each `patch` x `patch` square becomes channels, which
 keeps small networks fast. Vectors (D,), and images if `dense`, use residual MLPs of the same form.
 
+A network of the signature `vector`, which maps z to the values of an event, can take the place of
+G; one of the signature `image`, whose channels are averaged over pixels, that of D. The class
+embeddings and D's projection stay around them.
+
 Shapes: B batch, C channels, H rows, W columns, L latents, F features.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_core.plugin import ClassCounts, ConfigError, Range
+from zoo_core.plugin import ClassCounts, ConfigError, Network, Range, build_network
 from zoo_gan.layers import (
     LEAKY_SLOPE,
     ConditionalGenerator,
@@ -50,7 +54,8 @@ class R3GANConfig:
     stage), with `blocks` residual blocks each, whose hidden width is `expansion` times as large.
     `group` is the channels per group of the grouped convolutions. `squash` ends G with a tanh. The
     D of an MLP also sees `fourier_features` random Fourier features of its events
-    (`layers.FourierFeatures`), of standard deviation `frequency`.
+    (`layers.FourierFeatures`), of standard deviation `frequency`. `generator` and `discriminator`
+    are networks in place of those of these options.
     """
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (1, 28, 28)
@@ -66,10 +71,17 @@ class R3GANConfig:
     squash: bool = False
     fourier_features: Annotated[int, Range(0, 4096)] = 0
     frequency: Annotated[float, Range(0.0, 1e6)] = 1.0
+    generator: Annotated[Any, Network("vector")] | None = None
+    discriminator: Annotated[Any, Network("image")] | None = None
 
     def __post_init__(self) -> None:
         if not self.widths:
             raise ConfigError("widths = (); give one for each resolution or stage.")
+        if self.discriminator is not None and len(self.shape) != 3:
+            raise ConfigError(
+                f"discriminator is a network for images (C, H, W); the shape is {self.shape}.",
+                hint="leave discriminator out: the built-in one is an MLP",
+            )
 
 
 class R3GAN(AdversarialModel):
@@ -80,13 +92,33 @@ class R3GAN(AdversarialModel):
         super().__init__(c, event_of(c.shape, c.levels), latent=c.latent, classes=c.classes)
         inputs = input_width(c.latent, self.condition)
         dense = c.dense or len(c.shape) == 1
-        g = _dense_generator(c, inputs) if dense else _conv_generator(c, inputs)
-        d = _dense_discriminator(c) if dense else _conv_discriminator(c)
+        g = _generator(c, inputs, dense=dense)
+        d = _discriminator(c, dense=dense)
         if c.squash:
             g.append(nn.Tanh())
         self.generator = ConditionalGenerator(g, self.condition)
         self.discriminator = ProjectionDiscriminator(d, c.widths[0], self.condition)
         channels_last(self)
+
+
+def _generator(c: R3GANConfig, inputs: int, *, dense: bool) -> nn.Sequential:
+    """(B, L) -> (B, *S)."""
+    if c.generator is None:
+        return _dense_generator(c, inputs) if dense else _conv_generator(c, inputs)
+    outputs = math.prod(c.shape)
+    body = build_network(c.generator, "vector", inputs=inputs, outputs=outputs, features=0)
+    return nn.Sequential(body, nn.Unflatten(1, c.shape))
+
+
+def _discriminator(c: R3GANConfig, *, dense: bool) -> nn.Sequential:
+    """(B, *S) -> features (B, F)."""
+    if c.discriminator is None:
+        return _dense_discriminator(c) if dense else _conv_discriminator(c)
+    channels, *size = c.shape
+    body = build_network(
+        c.discriminator, "image", inputs=channels, outputs=c.widths[0], size=tuple(size)
+    )
+    return nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 class ResidualBlock(nn.Module):

@@ -14,13 +14,16 @@ top-down pass starts from a learned constant state h, and the top-down block of 
 with the posterior parameterized relative to the prior (Vahdat & Kautz, 2020, NVAE, eq. 3). One
 top-down pass gives the prior, the posterior and p(x|z) of a draw.
 
+Networks of the signature `image` may be put at either end: `encoder` sees x before the bottom-up
+pass, `decoder` maps the last state to the parameters of p(x|z), both at the resolution of x.
+
 Shapes: B batch, C channels, H height, W width, U features, Z latents of all groups, z_1 the
 coarsest.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import torch
 from torch import Size, Tensor, nn
@@ -34,10 +37,12 @@ from zoo_core.plugin import (
     Draw,
     Event,
     GenerativeModel,
+    Network,
     Normal,
     Product,
     Range,
     Rng,
+    build_network,
     condition_features,
 )
 from zoo_vae.hierarchical_latents import (
@@ -70,6 +75,8 @@ class HVAEConfig:
     strides: Annotated[tuple[int, ...], Range(2, 64)] = ()
     """Default: 2 each. The last may leave a single position, whose groups see all of x."""
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
+    encoder: Annotated[Any, Network("image")] | None = None
+    decoder: Annotated[Any, Network("image")] | None = None
 
     def __post_init__(self) -> None:
         options = {"channels": self.channels, "blocks": self.blocks, "latent": self.latent}
@@ -141,6 +148,9 @@ class HVAE(GenerativeModel):
         self.scales = [i for i, n in reversed([*enumerate(c.blocks)]) for _ in range(n)]
         self.shapes = [Size((L[i], *resolutions[i])) for i in self.scales]
         self.head = LikelihoodHead(event, c.likelihood)
+        self.encoder = _end(c.encoder, C, U[0], c.shape)
+        self.decoder = _end(c.decoder, U[0], self.head.features, c.shape)
+        C = C if self.encoder is None else U[0]
         pairs = [*zip((C, *U[:-1]), U, strides, strict=True)]
         self.down = nn.ModuleList(nn.Conv2d(n, m, *_kernel_stride_padding(s)) for n, m, s in pairs)
         self.rise = nn.ModuleList(
@@ -161,7 +171,8 @@ class HVAE(GenerativeModel):
             }
         )
         self.finest = strides[0]
-        self.out = nn.Conv2d(U[0], self.finest**2 * self.head.features, 3, padding=1)
+        last = self.head.features if self.decoder is None else U[0]
+        self.out = nn.Conv2d(U[0], self.finest**2 * last, 3, padding=1)
         self.class_below = _class_weights(self.condition, U[0])
         self.class_above = _class_weights(self.condition, U[-1])
 
@@ -191,6 +202,8 @@ class HVAE(GenerativeModel):
     def bottom_up(self, x: Tensor, cond: Tensor | None = None) -> list[Tensor]:
         """Features d of x at each resolution, finest first: (B, U, h, w)."""
         d, features = self.event.to_network(x, self.dtype), []
+        if self.encoder is not None:
+            d = self.encoder(d)
         for i, (down, block) in enumerate(zip(self.down, self.rise, strict=True)):
             d = down(d)
             if i == 0 and self.class_below is not None:
@@ -216,7 +229,8 @@ class HVAE(GenerativeModel):
 
     def likelihood(self, h: Tensor) -> Distribution:
         """p(x|z) from the state below the last group."""
-        return self.head(F.pixel_shuffle(self.out(F.silu(h)), self.finest))
+        h = F.pixel_shuffle(self.out(F.silu(h)), self.finest)
+        return self.head(h if self.decoder is None else self.decoder(h))
 
     def _class_features(self, cond: Tensor | None) -> Tensor | None:
         return condition_features(self.condition, cond, self.dtype)
@@ -259,6 +273,13 @@ class TopDownDistribution(HierarchicalLatents):
             groups.append((p, q, z))
             h = block(h, z)
         return groups, model.upsample(h, model.scales[-1], 0)
+
+
+def _end(network: Any, inputs: int, outputs: int, shape: tuple[int, int, int]) -> nn.Module | None:
+    """The network at one end of the hierarchy, if there is one."""
+    if network is None:
+        return None
+    return build_network(network, "image", inputs=inputs, outputs=outputs, size=shape[1:])
 
 
 def _resolutions(shape: tuple[int, int, int], strides: Sequence[int]) -> list[Size]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_core.plugin import ConfigError
+from zoo_core.errors import ConfigError
 from zoo_kernels.narrow_attention import WIDEST, narrow_attention
 
 __all__ = ["Attention", "Resample", "ResnetBlock", "group_norm", "resample", "silu"]

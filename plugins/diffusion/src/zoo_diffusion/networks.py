@@ -1,17 +1,16 @@
-"""Networks m(x_t, time, label) -> (B, *S): an MLP for vectors, a U-Net for images."""
+"""Networks m(x_t, time, label) -> (B, *S) of the signature `denoiser`, by default an MLP."""
 
-from math import prod
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from zoo_core.plugin import Condition, ConfigError
+from zoo_core.plugin import Condition, Network, UNet, UNetConfig
+from zoo_core.plugin import ModulatedMLP as MLP
+from zoo_core.plugin import ModulatedMLPConfig as MLPConfig
+from zoo_core.plugin import build_network as build
 from zoo_diffusion.conditioning import network_label
 from zoo_diffusion.fourier_features import fourier_features
-from zoo_diffusion.networks.mlp import MLP, MLPConfig
-from zoo_diffusion.networks.unet import UNet
-from zoo_diffusion.networks.unet_config import UNetConfig
 
 __all__ = [
     "MLP",
@@ -24,7 +23,8 @@ __all__ = [
     "build_network",
 ]
 
-NetworkConfig = MLPConfig | UNetConfig
+NetworkConfig = Annotated[Any, Network("denoiser")]
+"""A registered name, its table or Config, or an `nn.Module`."""
 
 
 class HasNetwork(Protocol):
@@ -39,7 +39,7 @@ class HasNetwork(Protocol):
 
 
 def build_network(
-    config: NetworkConfig,
+    network: Any,
     shape: tuple[int, ...],
     *,
     inputs: int | None = None,
@@ -50,14 +50,9 @@ def build_network(
     `inputs` is the number of input channels (default: C); `num_labels` is the size of the label
     embedding, 0 for none.
     """
-    if isinstance(config, MLPConfig):
-        return MLP(config, shape, (inputs or shape[0]) * prod(shape[1:]), num_labels)
-    if len(shape) != 3:
-        raise ConfigError(
-            f"a U-Net is for images (C, H, W), and the shape is {shape}.",
-            hint="set network.type = 'mlp'",
-        )
-    return UNet(config, shape, inputs or shape[0], num_labels)
+    return build(
+        network, "denoiser", shape=shape, inputs=inputs or shape[0], num_labels=num_labels
+    )
 
 
 def apply_network(model: HasNetwork, x: Tensor, time: Tensor, cond: Tensor | None) -> Tensor:

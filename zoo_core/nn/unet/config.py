@@ -9,7 +9,8 @@ that every block reads or writes).
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from zoo_core.plugin import ConfigError, Range
+from zoo_core.config import Range
+from zoo_core.errors import ConfigError
 
 __all__ = ["BlockType", "UNetConfig"]
 

@@ -1,6 +1,6 @@
 """Time embeddings: sinusoids (Ho et al., 2020) and random Fourier features (Song et al., 2021).
 
-Shapes: B batch, E size of the embedding.
+Shapes: B batch, E size of the embedding, N labels.
 """
 
 import math
@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = ["RandomFourierFeatures", "SinusoidalEmbedding", "TimestepEmbedding"]
+__all__ = ["RandomFourierFeatures", "SinusoidalEmbedding", "TimestepEmbedding", "embed_labels"]
 
 _MAX_PERIOD = 10_000.0
 
@@ -59,3 +59,9 @@ class TimestepEmbedding(nn.Module):
     def forward(self, e: Tensor) -> Tensor:
         out: Tensor = self.linear_2(nn.functional.silu(self.linear_1(e)))
         return out
+
+
+def embed_labels(table: nn.Embedding, label: Tensor) -> Tensor:
+    """The embedding (B, E) of one label (B,), or the sum of those of several (B, N)."""
+    e: Tensor = table(label)
+    return e if label.ndim == 1 else e.sum(1)

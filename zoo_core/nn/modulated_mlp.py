@@ -13,15 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_core.plugin import Range
-from zoo_diffusion.conditioning import embed_labels
-from zoo_diffusion.networks.embedding import SinusoidalEmbedding, TimestepEmbedding
+from zoo_core.config import Range
+from zoo_core.nn.embedding import SinusoidalEmbedding, TimestepEmbedding, embed_labels
 
-__all__ = ["MLP", "MLPConfig"]
+__all__ = ["ModulatedMLP", "ModulatedMLPConfig"]
 
 
 @dataclass(frozen=True)
-class MLPConfig:
+class ModulatedMLPConfig:
     """`hidden` units in each of `layers` residual blocks."""
 
     type: ClassVar[str] = "mlp"
@@ -51,19 +50,23 @@ class _ResidualBlock(nn.Module):
         return out
 
 
-class MLP(nn.Module):
-    """m(x_t, time, label) for events of any shape, flattened."""
+class ModulatedMLP(nn.Module):
+    """m(x_t, time, label) for events of any shape, flattened; `inputs` counts channels."""
 
     def __init__(
-        self, config: MLPConfig, shape: tuple[int, ...], inputs: int, num_labels: int = 0
+        self,
+        config: ModulatedMLPConfig,
+        shape: tuple[int, ...],
+        inputs: int,
+        num_labels: int = 0,
     ) -> None:
         super().__init__()
         H = config.hidden
-        self.shape, self.inputs = shape, inputs
+        self.shape, self.inputs = shape, inputs * prod(shape[1:])
         self.embedding = SinusoidalEmbedding(H)
         self.time = TimestepEmbedding(H, H)
         self.label = nn.Embedding(num_labels, H) if num_labels else None
-        self.first = nn.Linear(inputs, H)
+        self.first = nn.Linear(self.inputs, H)
         self.blocks = nn.ModuleList(_ResidualBlock(H) for _ in range(config.layers))
         self.last = nn.Linear(H, prod(shape))
         nn.init.zeros_(self.last.weight)

@@ -1,4 +1,4 @@
-"""The down, middle and up blocks of a U-Net, of each type in `unet_config.py`.
+"""The down, middle and up blocks of a U-Net, of each type in `config.py`.
 
 Shapes: B batch, C channels, H height, W width, E size of the time embedding.
 """
@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_diffusion.networks.blocks import (
+from zoo_core.nn.unet.blocks import (
     Attention,
     Resample,
     ResnetBlock,
     group_norm,
     resample,
 )
-from zoo_diffusion.networks.unet_config import BlockType, UNetConfig
+from zoo_core.nn.unet.config import BlockType, UNetConfig
 
 __all__ = ["BlockFactory", "DownBlock", "MidBlock", "UpBlock"]
 

@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_core.plugin import ConfigError
-from zoo_diffusion.conditioning import embed_labels
-from zoo_diffusion.networks.blocks import group_norm, silu
-from zoo_diffusion.networks.embedding import (
+from zoo_core.errors import ConfigError
+from zoo_core.nn.embedding import (
     RandomFourierFeatures,
     SinusoidalEmbedding,
     TimestepEmbedding,
+    embed_labels,
 )
-from zoo_diffusion.networks.unet_blocks import BlockFactory, DownBlock, MidBlock, UpBlock
-from zoo_diffusion.networks.unet_config import UNetConfig
+from zoo_core.nn.unet.blocks import group_norm, silu
+from zoo_core.nn.unet.config import UNetConfig
+from zoo_core.nn.unet.stages import BlockFactory, DownBlock, MidBlock, UpBlock
 
 __all__ = ["UNet"]
 
@@ -34,6 +34,11 @@ class UNet(nn.Module):
         self, config: UNetConfig, shape: tuple[int, ...], inputs: int, num_labels: int = 0
     ) -> None:
         super().__init__()
+        if len(shape) != 3:
+            raise ConfigError(
+                f"a U-Net is for images (C, H, W), and the shape is {shape}.",
+                hint="set network.type = 'mlp'",
+            )
         c, (image, H, W) = config, shape
         if H % (f := 1 << (len(c.channels) - 1)) or W % f:
             raise ConfigError(

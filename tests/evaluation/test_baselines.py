@@ -73,7 +73,7 @@ def test_the_gaussian_of_integers_is_a_lower_bound_that_says_so():
     event = Event((1,), levels=3)
     x = torch.tensor([0, 0, 1, 1, 1, 2]).view(-1, 1)
     split = Split(x.to(torch.uint8).repeat(50, 1))
-    fitted = Gaussian.fit(event, split, split, None)
+    fitted = Gaussian.fit(event, split, split.batch(), None)
     normal = torch.distributions.Normal(fitted.mean[0, 0], fitted.root[0, 0])
     k = torch.arange(3.0).double()
     exact = (normal.cdf(k + 1) - normal.cdf(k)).log()

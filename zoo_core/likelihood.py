@@ -119,6 +119,17 @@ class LogLikelihood:
         nats, errors = self.nats.to(device), self.std_err.to(device)
         return replace(self, nats=nats, std_err=errors, terms=terms, evaluations=counts)
 
+    def in_units(self, log_det: float) -> "LogLikelihood":
+        """The same events in other units, y = f(x): log p(y) = log p(x) + `log_det`.
+
+        The constant is one of the `terms`, where there are any. A score that is unrelated to log p
+        has no units, and stays.
+        """
+        if not log_det or not self.kind.comparable:
+            return self
+        own = {"units": torch.full_like(self.nats, log_det)} if self.terms else {}
+        return replace(self, nats=self.nats + log_det, terms={**self.terms, **own})
+
     def bits_per_dim(self, term: str | None = None) -> Tensor:
         """-nats / (D ln 2), (B,), of the whole or of one of the `terms`.
 

@@ -104,6 +104,7 @@ from .spaces import Group as Group
 from .spaces import Image as Image
 from .spaces import Tokens as Tokens
 from .spaces import Vector as Vector
+from .spaces import as_condition as as_condition
 from .spaces import class_features as class_features
 from .spaces import rescale_levels as rescale_levels
 from .uncertainty import UNKNOWN as UNKNOWN

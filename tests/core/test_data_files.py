@@ -212,7 +212,7 @@ def test_a_path_may_stand_behind_the_name(tmp_path, form, monkeypatch):
         ("./a.npz", {}, zoo.DataError, "does not exist"),
         ("a.npz", {}, zoo.DataError, "does not exist"),
         ("no/folder", {}, zoo.UnknownNameError, "does not exist"),
-        (__file__, {}, zoo.UnknownNameError, "is no .npz, .npy or folder"),
+        (__file__, {}, zoo.UnknownNameError, "is no .npz, .npy, table or folder"),
         (7, {}, zoo.UnknownNameError, "7"),
         ("", {}, zoo.UnknownNameError, "not a dataset name"),
         ("npz:", {}, UsageError, "npz:PATH"),

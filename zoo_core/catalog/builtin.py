@@ -259,6 +259,18 @@ def zoo_datasets() -> list[DatasetSpec]:
             license="unstated",
             summary="PNG and JPEG images from a folder: folder:PATH",
         ),
+        DatasetSpec(
+            "table",
+            "zoo_core.data.table:Table",
+            license="unstated",
+            summary="columns of numbers and categories from .csv, .tsv, .parquet: table:PATH",
+        ),
+        DatasetSpec(
+            "sklearn_table",
+            "zoo_core.data.sklearn_table:SklearnTable",
+            license="CC-BY-4.0",
+            summary="iris, wine, breast_cancer or diabetes, which come with scikit-learn",
+        ),
     ]
 
 

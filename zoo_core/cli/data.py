@@ -47,8 +47,8 @@ def list_data(settings: Settings) -> None:
 def info(settings: Settings, name: str, options: dict[str, Any]) -> None:
     """What the data set NAME holds: events, condition, splits, licence, provenance.
 
-    NAME may be or carry a path: FILE.npz, ./FOLDER, npz:FILE, folder:FOLDER,
-    binarized_mnist:FOLDER.
+    NAME may be or carry a path: FILE.npz, FILE.csv, ./FOLDER, npz:FILE, table:FILE,
+    folder:FOLDER, binarized_mnist:FOLDER.
     """
     from zoo_core.cli.models import dataset, dataset_options
 

@@ -74,6 +74,7 @@ def command(
     from zoo_core.catalog.registry import current
     from zoo_core.cli.heat_map import check_map, write_map
     from zoo_core.data.batches import read
+    from zoo_core.data.dataset import log_det
 
     source = dataset(settings, data, data_options)
     events = source.split(split)
@@ -93,7 +94,7 @@ def command(
         seed=seed,
         batch_size=batch_size,
         progress=settings.progress,
-    )
+    ).in_units(log_det(events))
     mean = scored.mean()
     method = method or current().default_likelihood(model.spec, discrete=model.event.discrete)
     value = {"model": name, "data": data, "split": split, "method": method, **mean.record()}

@@ -33,13 +33,22 @@ def check_fit(model: "GenerativeModel", data: Dataset) -> None:
     if not model.event.holds(data.event):
         raise DataError(
             f"the model is for {model.event}; data set {data.name!r} has {data.event}.",
-            hint="set the model's shape and levels to those of the data",
+            hint=_hint(data),
         )
     needs, has = model.condition, data.condition
     missing = needs.kind != "none" and not needs.optional and has.kind == "none"
     differs = "none" not in (needs.kind, has.kind) and not needs.same_values(has)
     if missing or differs:
         raise DataError(f"the model needs {needs}; data set {data.name!r} has {has}.")
+
+
+def _hint(data: Dataset) -> str:
+    if data.columns is not None and isinstance(data.event, Group):
+        return (
+            "of a table, columns='numeric' gives the numbers as a vector, and bins=K every "
+            "column as integers 0..K-1"
+        )
+    return "set the model's shape and levels to those of the data"
 
 
 def labelled(model: "GenerativeModel", batch: "Batch") -> "Batch":

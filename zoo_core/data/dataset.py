@@ -12,12 +12,13 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from zoo_core.data.columns import Columns
 from zoo_core.data.transforms import Transform, Transformed, transformed_event
 from zoo_core.errors import DataError
 from zoo_core.rng import Rng
 from zoo_core.spaces import Condition, Event, as_condition
 
-__all__ = ["CheckedSource", "Dataset", "Source", "Split", "storage_dtype"]
+__all__ = ["CheckedSource", "Dataset", "Source", "Split", "log_det", "storage_dtype"]
 
 
 class Source(Protocol):
@@ -39,6 +40,8 @@ class Split:
 
     x: Tensor
     y: Tensor | None = None
+    log_det: float = 0.0
+    """Nats that make log p(x) that of the file's units; 0 where events are in these units."""
 
     def __len__(self) -> int:
         return len(self.x)
@@ -51,6 +54,11 @@ class Split:
         """Events and labels by their indices: int64 events if discrete, else float32."""
         x, y = self.rows(rows)
         return (x if x.is_floating_point() else x.long()), y
+
+
+def log_det(source: Source) -> float:
+    """Nats that make log p(x) that of the file's units (`Split.log_det`)."""
+    return source.log_det if isinstance(source, Split) else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +123,17 @@ class Dataset:
     truth: Callable[[Tensor], Tensor] | None = None
     binarization: Literal["static", "dynamic", "threshold"] | None = None
     """How grey levels became bits, if they did; likelihoods are comparable only within a kind."""
+    columns: Columns | None = None
+    """Of a table: what the columns are called, and their units in the file."""
 
     def __post_init__(self) -> None:
+        if self.columns is not None:
+            own = self.columns.log_det
+            splits = {
+                k: replace(split, log_det=own) if isinstance(split, Split) else split
+                for k, split in self.splits.items()
+            }
+            object.__setattr__(self, "splits", splits)
         object.__setattr__(self, "condition", as_condition(self.condition))
         if not self.splits:
             raise DataError(f"data set {self.name!r} has no splits.")
@@ -147,6 +164,8 @@ class Dataset:
         """
         if not transforms:
             return self
+        if self.columns is not None:
+            raise DataError(f"{self.name} is a table; transforms would change its units.")
         splits = {k: Transformed(v, self.event, transforms) for k, v in self.splits.items()}
         event = transformed_event(self.event, transforms)
         return replace(self, event=event, splits=splits, truth=None)

@@ -1,8 +1,8 @@
 """`zoo.load_dataset`: data sets by name and options.
 
-`npz:PATH`, `npy:PATH`, `folder:PATH` and `binarized_mnist:PATH` set the option `path=PATH` of the
-data set before the colon. A path alone is read by `npz` or `npy` if it ends in .npz or .npy, and
-by `folder` if it is one.
+`npz:PATH`, `npy:PATH`, `table:PATH`, `folder:PATH` and `binarized_mnist:PATH` set the option
+`path=PATH` of the data set before the colon. A path alone is read by `npz` or `npy` if it ends in
+.npz or .npy, by `table` if it ends in .csv, .tsv or .parquet, and by `folder` if it is one.
 """
 
 import dataclasses
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from zoo_core.data.dataset import Dataset
 
 __all__ = ["load_dataset", "parse_data"]
+
+_TABLES = (".csv", ".tsv", ".parquet")
 
 
 def load_dataset(name: str, *, transforms: Any = (), **options: Any) -> "Dataset":
@@ -62,7 +64,7 @@ def parse_data(text: str) -> tuple[str, str | None]:
     if words[-1] in names:
         warn_of_file(text)
         return text, None
-    if "/" in text or text.endswith((".npz", ".npy")) or os.path.exists(text):
+    if "/" in text or text.endswith((".npz", ".npy", *_TABLES)) or os.path.exists(text):
         return _reader(text), text
     return text, None
 
@@ -71,13 +73,15 @@ def _reader(path: str) -> str:
     """The name of the data set that reads a path."""
     if path.endswith((".npz", ".npy")):
         return path[-3:]
+    if path.lower().endswith(_TABLES):
+        return "table"
     if os.path.isdir(os.path.expanduser(path)):
         return "folder"
     exists = os.path.exists(os.path.expanduser(path))
     raise UnknownNameError(
-        f"{path[:80]!r} {'is no .npz, .npy or folder' if exists else 'does not exist'}.",
-        hint="a data set is a name (zoo data lists them), an .npz or .npy file, or a folder of "
-        "images",
+        f"{path[:80]!r} {'is no .npz, .npy, table or folder' if exists else 'does not exist'}.",
+        hint="a data set is a name (zoo data lists them), an .npz or .npy file, a table (.csv, "
+        ".tsv, .parquet), or a folder of images",
     )
 
 

@@ -1,5 +1,8 @@
 """Baselines that a model must beat to count as trained: independent values, and a Gaussian.
 
+Of the reals of a table there is a mixture of Gaussians besides; the categories beside them are
+independent (`by_columns`).
+
 Both are fitted to `train`, for each class, or combination of the classes of several labels, if
 the model is class-conditional. The baseline of a
 data set is the one, of those that apply, with the best likelihood on `valid`.
@@ -10,7 +13,7 @@ Shapes: N events, D values in an event, K levels, C classes (1 without).
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,8 +24,11 @@ from zoo_core.data.batches import read, row_chunks
 from zoo_core.data.dataset import Dataset, Source
 from zoo_core.data.shuffle import choose
 from zoo_core.errors import DataError
+from zoo_core.evaluation.baseline import NOTHING, Baseline, classes_of, in_blocks, table_rows
+from zoo_core.evaluation.by_columns import ByColumns
+from zoo_core.evaluation.mixture import GaussianMixture
 from zoo_core.rng import Rng
-from zoo_core.spaces import Condition, Event
+from zoo_core.spaces import Condition, Event, Group
 
 __all__ = [
     "Baseline",
@@ -41,31 +47,8 @@ _MAX_VALID = 20_000
 """Events of `valid` that choose between fits; a seed draws them from a larger split."""
 
 _MAX_TABLE = 1 << 26
-_BLOCK_VALUES = 1 << 22
-_NOTHING = Condition()
 _MAX_CELLS = 1024
 """Classes, or combinations of them, that baselines tell apart: of more, each has few events."""
-
-
-class Baseline(Protocol):
-    """A fitted distribution with a name and a likelihood of a stated kind."""
-
-    @property
-    def event(self) -> Event: ...
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def kind(self) -> LikelihoodKind: ...
-
-    def log_prob(self, x: Tensor, y: Tensor | None, *, seed: int = 0) -> Tensor:
-        """log p(x | y) in nats, (N, *S) -> (N,), float64."""
-        ...
-
-    def sample(self, rng: Rng, y: Tensor | None) -> Tensor:
-        """One event per row of `rng`, stored as in the data set, (N, *S)."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +59,7 @@ class Independent:
     table: Tensor  # log P_i(k), (C, D, K)
     name: str = "independent"
     kind: LikelihoodKind = LikelihoodKind("exact", "equal")
-    told: Condition = _NOTHING
+    told: Condition = NOTHING
 
     @classmethod
     def fit(cls, event: Event, split: Source, classes: int | None) -> "Independent":
@@ -87,23 +70,23 @@ class Independent:
         counts = torch.full(shape, _PSEUDO_COUNT, dtype=torch.float64)
         for indices in row_chunks(event, torch.arange(len(split))):
             x, labels = split.batch(indices)
-            y = _classes(labels, len(x), classes)
+            y = table_rows(labels, len(x), classes)
             rows = y[:, None] * event.dims + torch.arange(event.dims)  # (B, D)
             flat = rows * event.levels + x.flatten(1)
             counts.view(-1).index_add_(0, flat.flatten(), torch.ones(flat.numel()).double())
         return cls(event, (counts / counts.sum(-1, keepdim=True)).log())
 
     def log_prob(self, x: Tensor, y: Tensor | None, *, seed: int = 0) -> Tensor:
-        rows = _classes(y, len(x), _classes_of(self.table), self.told)
+        rows = table_rows(y, len(x), classes_of(self.table), self.told)
         blocks = [
             self.table[rows[at]].gather(-1, x[at].flatten(1).long().unsqueeze(-1)).sum((1, 2))
-            for at in _blocks(len(x), self.table[0].numel())
+            for at in in_blocks(len(x), self.table[0].numel())
         ]
         return torch.cat(blocks)
 
     def sample(self, rng: Rng, y: Tensor | None) -> Tensor:
-        rows = _classes(y, len(rng), _classes_of(self.table), self.told)
-        blocks = _blocks(len(rng), self.table[0].numel())
+        rows = table_rows(y, len(rng), classes_of(self.table), self.told)
+        blocks = in_blocks(len(rng), self.table[0].numel())
         draws = [rng[at].categorical(self.table[rows[at]], stream="null") for at in blocks]
         return torch.cat(draws).view(len(rng), *self.event.shape)
 
@@ -124,7 +107,7 @@ class Gaussian:
     root: Tensor  # Cholesky factor of S, (D, D)
     kind: LikelihoodKind
     name: str = "gaussian"
-    told: Condition = _NOTHING
+    told: Condition = NOTHING
 
     @classmethod
     def fit(cls, event: Event, split: Source, valid: Batch, classes: int | None) -> "Gaussian":
@@ -151,10 +134,10 @@ class Gaussian:
         return cls(event, mean, root, bound if event.discrete else exact)
 
     def log_prob(self, x: Tensor, y: Tensor | None, *, seed: int = 0) -> Tensor:
-        rows = _classes(y, len(x), _classes_of(self.mean), self.told)
+        rows = table_rows(y, len(x), classes_of(self.mean), self.told)
         log_det = self.root.diagonal().log().sum()
         parts = []
-        for at in _blocks(len(x), self.event.dims):
+        for at in in_blocks(len(x), self.event.dims):
             centered = (
                 _real(self.event, x[at], torch.arange(at.start, at.stop), seed=seed)
                 - self.mean[rows[at]]
@@ -166,7 +149,10 @@ class Gaussian:
 
     def sample(self, rng: Rng, y: Tensor | None) -> Tensor:
         eps = rng.normal((self.event.dims,), stream="null").double()
-        x = self.mean[_classes(y, len(rng), _classes_of(self.mean), self.told)] + eps @ self.root.T
+        x = (
+            self.mean[table_rows(y, len(rng), classes_of(self.mean), self.told)]
+            + eps @ self.root.T
+        )
         x = x.view(len(rng), *self.event.shape)
         if self.event.levels is not None:
             return x.floor().clamp(0, self.event.levels - 1).long()
@@ -175,17 +161,68 @@ class Gaussian:
         )
 
 
+_Fit = Gaussian | Independent | GaussianMixture | ByColumns
+
+
 def fitted_baselines(data: Dataset, *, conditional: bool = False) -> list[Baseline]:
     """The baselines that apply to a data set, fitted, the best on `valid` first."""
-    told = data.condition if conditional and tells(data.condition) else _NOTHING
+    told = data.condition if conditional and tells(data.condition) else NOTHING
     train, classes = _ByCell(data.split("train"), told), told.cells
     held = _ByCell(data.splits.get("valid", data.split("train")), told)
     valid = read(data.event, held, choose(0, len(held), _MAX_VALID))
-    fits: list[Gaussian | Independent] = [Gaussian.fit(data.event, train, valid, classes)]
-    if data.event.levels is not None:
-        fits.append(Independent.fit(data.event, train, classes))
+    table = data.columns is not None
+    fits = _fits(data.event, train, valid, classes, mixture=table)
     fits.sort(key=lambda b: -float(b.log_prob(*valid).mean()))
     return [replace(fit, told=told) for fit in fits]
+
+
+def _fits(
+    event: Event, train: Source, valid: Batch, classes: int | None, *, mixture: bool
+) -> list[_Fit]:
+    """All baselines of a space of events; a `mixture` only of reals."""
+    if isinstance(event, Group):
+        return _fits_of_group(event, train, valid, classes, mixture=mixture)
+    fits: list[_Fit] = [Gaussian.fit(event, train, valid, classes)]
+    if mixture and not event.discrete:
+        fits.append(GaussianMixture.fit(event, train, valid, classes))
+    if event.levels is not None:
+        fits.append(Independent.fit(event, train, classes))
+    return fits
+
+
+def _fits_of_group(
+    group: Group, train: Source, valid: Batch, classes: int | None, *, mixture: bool
+) -> list[_Fit]:
+    """Each baseline of the reals together, beside independent integers of each other part."""
+    parts = group.columns()
+    reals = [i for slot, at in parts if not slot.space.discrete for i in at]
+    beside: list[tuple[list[int], Baseline]] = []
+    for slot, at in (part for part in parts if part[0].space.discrete):
+        event = Event((len(at),), levels=slot.space.levels)
+        beside.append((at, Independent.fit(event, _Part(train, at, torch.int64), classes)))
+    if not reals:
+        return [ByColumns(group, tuple(beside), "independent")]
+    own, (x, y) = _Part(train, reals, torch.float32), valid
+    return [
+        ByColumns(group, ((reals, fit), *beside), fit.name)
+        for fit in _fits(Event((len(reals),)), own, (x[:, reals], y), classes, mixture=mixture)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A source of some columns of another's events."""
+
+    source: Source
+    columns: list[int]
+    dtype: torch.dtype
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def batch(self, rows: Any = slice(None)) -> tuple[Tensor, Tensor | None]:
+        x, y = self.source.batch(rows)
+        return x[:, self.columns].to(self.dtype), y
 
 
 def tells(condition: Condition) -> bool:
@@ -213,23 +250,8 @@ def strongest_baseline(data: Dataset, *, conditional: bool = False) -> Baseline:
     return fitted_baselines(data, conditional=conditional)[0]
 
 
-def _classes(y: Tensor | None, n: int, classes: int | None, told: Condition = _NOTHING) -> Tensor:
-    """The row of a table for each event: its class, or 0 without classes."""
-    return torch.zeros(n, dtype=torch.long) if y is None or not classes else told.cell(y)
-
-
-def _classes_of(table: Tensor) -> int | None:
-    return len(table) if len(table) > 1 else None
-
-
 def _bounded(event: Event) -> bool:
     return event.low is not None or event.high is not None
-
-
-def _blocks(n: int, values: int) -> list[slice]:
-    """Rows 0..n-1 in parts of bounded memory, where each row takes so many values."""
-    size = max(1, _BLOCK_VALUES // max(1, values))
-    return [slice(a, min(a + size, n)) for a in range(0, n, size)]
 
 
 def _real(event: Event, x: Tensor, rows: Tensor, *, seed: int) -> Tensor:
@@ -246,4 +268,4 @@ def _real_batches(
     """Events as float64 (B, D) and the row of each in a table by class, in batches."""
     for rows in row_chunks(event, torch.arange(len(split))):
         x, y = split.batch(rows)
-        yield _real(event, x, rows, seed=0), _classes(y, len(x), classes)
+        yield _real(event, x, rows, seed=0), table_rows(y, len(x), classes)

@@ -88,7 +88,7 @@ class Comparison:
     """The M events of the models' `maps`, (M, *S)."""
 
     def rank(self, entry: ComparedModel) -> str:
-        """The rank among likelihoods of the same events and kind, e.g. `1 of 2 (=)`.
+        """The rank among likelihoods of the same events, columns and kind, e.g. `1 of 2 (=)`.
 
         Estimates have none, since they may be off in either direction, nor have scores that are
         unrelated to log p.
@@ -197,8 +197,8 @@ def headline_scores(entry: ComparedModel) -> dict[str, Quality]:
 
 
 def _comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    """Whether two likelihoods are numbers of one scale."""
-    keys = ("events", "kind", "dequantization", "relation")
+    """Whether two likelihoods are numbers of one scale; of tables, of the same columns."""
+    keys = ("events", "columns", "kind", "dequantization", "relation")
     return all(a.get(key) == b.get(key) for key in keys)
 
 

@@ -223,4 +223,5 @@ def _data(data: Dataset, split: str) -> dict[str, Any]:
         "event": data.event.record(),
         "binarization": data.binarization,
         "provenance": data.provenance,
+        **({} if data.columns is None else {"columns": data.columns.record()}),
     }

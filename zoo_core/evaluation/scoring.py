@@ -4,7 +4,7 @@ A score that is unrelated to log p stands alone: it is compared with neither.
 
 Every event is scored once, in the model's own precision without autocast; a limited number of
 events are drawn by the seed. Differences are paired: the error of a gap is that of the mean of
-the differences per event.
+the differences per event. Likelihoods of a table are in the units of its file.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from zoo_core.catalog import components as resolve
 from zoo_core.data.batches import check_fit, cond_to_model, labelled, read
-from zoo_core.data.dataset import Dataset
+from zoo_core.data.dataset import Dataset, Split, log_det
 from zoo_core.data.shuffle import choose
 from zoo_core.evaluation.baselines import Baseline, fitted_baselines, tells
 from zoo_core.evaluation.feature_set import Estimate
@@ -55,6 +55,8 @@ class SplitLikelihood:
     """For AIS: upper minus lower bound on events that are simulated from the model (BDMC)."""
     truth: Estimate | None
     """Mean of true log p minus `nats`, if the truth is known: KL(p || model) for exact nats."""
+    columns: tuple[str, ...] = ()
+    """Of a table: the columns that were scored."""
 
     def record(self) -> dict[str, Any]:
         """The JSON form."""
@@ -75,6 +77,7 @@ class SplitLikelihood:
                 for name, classes, mean, gap in self.baselines
             ],
             "truth": None if self.truth is None else _gap_record(self.truth),
+            **({"columns": list(self.columns)} if self.columns else {}),
         }
 
 
@@ -102,7 +105,8 @@ def score(
     with torch.autocast(model.device.type, enabled=False):
         scored = model.log_likelihood(
             x, cond=cond, method=likelihood, seed=seed, batch_size=batch_size, progress=progress
-        ).to("cpu")
+        )
+    scored = scored.to("cpu").in_units(log_det(events))
     comparable = scored.kind.comparable
     truth = data.truth(x) if comparable and data.truth is not None else None
     told = cond if tells(data.condition) else None
@@ -113,9 +117,10 @@ def score(
         scored.nats,
         float(scored.std_err.square().sum().sqrt()) / len(rows),
         len(events),
-        [_baseline(b, scored.nats, x, told, seed) for b in baselines],
+        [_baseline(b, scored.nats, Split(x, told, log_det(events)), seed) for b in baselines],
         _bracket(model, likelihood, cond, seed),
         None if truth is None else _gap(truth, scored.nats),
+        () if data.columns is None else data.columns.names,
     )
 
 
@@ -128,7 +133,8 @@ def spot(
     """
     events = data.split(split)
     x, cond = labelled(model, read(data.event, events, choose(seed, len(events), SPOT)))
-    nats = model.log_likelihood(x, cond=cond, method=method, seed=seed).nats.tolist()
+    scored = model.log_likelihood(x, cond=cond, method=method, seed=seed)
+    nats = scored.in_units(log_det(events)).nats.tolist()
     return [finite_or_null(value) for value in nats]
 
 
@@ -145,12 +151,12 @@ def _bracket(
 
 
 def _baseline(
-    baseline: Baseline, nats: Tensor, x: Tensor, cond: Tensor | None, seed: int
+    baseline: Baseline, nats: Tensor, events: Split, seed: int
 ) -> tuple[str, str, Mean, Estimate]:
-    own = baseline.log_prob(x, cond, seed=seed)
+    own = baseline.log_prob(events.x, events.y, seed=seed) + events.log_det
     average = Estimate.mean_of(own)
     mean = Mean(average.value, average.std_err, len(own), baseline.kind, baseline.event)
-    return baseline.name, "told" if cond is not None else "none", mean, _gap(nats, own)
+    return baseline.name, "told" if events.y is not None else "none", mean, _gap(nats, own)
 
 
 def _gap(a: Tensor, b: Tensor) -> Estimate:

@@ -52,7 +52,7 @@ def divergence(q: Distribution, prior: Distribution, z: Tensor) -> Tensor:
 def divergences(q: Distribution, prior: Distribution, z: Tensor) -> Tensor:
     """KL(q || prior) of each of L levels of latents, (B, L); L = 1 unless both are a `Product`."""
     if isinstance(q, Product) and isinstance(prior, Product):
-        return torch.stack([kl(*pair) for pair in zip(q.factors, prior.factors, strict=True)], 1)
+        return torch.stack([kl(*pair) for pair in zip(q.normals, prior.normals, strict=True)], 1)
     if isinstance(q, Normal) and isinstance(prior, Normal):
         return kl(q, prior)[:, None]
     return (q.log_prob(z) - prior.log_prob(z))[:, None]

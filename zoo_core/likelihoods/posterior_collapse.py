@@ -67,5 +67,5 @@ def _normals(latents: Any, z: Tensor) -> tuple[Normal, ...]:
     """The normals of each level of a distribution over latents, at a draw z; () for others."""
     latents = latents.given(z) if isinstance(latents, Conditioned) else latents
     if isinstance(latents, Product):
-        return latents.factors
+        return latents.normals
     return (latents,) if isinstance(latents, Normal) else ()

@@ -23,7 +23,7 @@ from zoo_core.rng import Rng
 from zoo_kernels import mixture_logistics
 
 if TYPE_CHECKING:  # annotations only; the tests check them (tests/shapes.py)
-    from jaxtyping import Float, Int, Integer
+    from jaxtyping import Float, Int, Integer, Num
 
 __all__ = [
     "Bernoulli",
@@ -188,30 +188,40 @@ class DiscretizedLogistic:
 @renamed_fields(parts="factors")
 @dataclass(frozen=True)
 class Product:
-    """Independent normals of several shapes; z (B, Z) concatenates their flat draws."""
+    """Independent normals, or categories, of several shapes; z (B, Z) has their flat draws."""
 
-    factors: tuple[Normal, ...]
+    factors: tuple[Normal | Categorical, ...]
+
+    @property
+    def normals(self) -> tuple[Normal, ...]:
+        """The factors that are normals: all of them, over latents."""
+        return tuple(factor for factor in self.factors if isinstance(factor, Normal))
 
     @property
     def mean(self) -> Float[Tensor, "B Z"]:
         """The mean, (B, Z)."""
         return torch.cat([factor.mean.flatten(1) for factor in self.factors], 1)
 
-    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Float[Tensor, "B Z"]:
-        """A draw, (B, Z), differentiable."""
+    def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Num[Tensor, "B Z"]:
+        """A draw, (B, Z), differentiable in the normals; integers if all are categories."""
         draws = [
             factor.sample(rng, stream=f"{stream}{l}", step=step)
             for l, factor in enumerate(self.factors)
         ]
         return torch.cat([draw.flatten(1) for draw in draws], 1)
 
-    def log_prob(self, x: Float[Tensor, "B Z"]) -> Float[Tensor, "B"]:
+    def log_prob(self, x: Num[Tensor, "B Z"]) -> Float[Tensor, "B"]:
         """Log-density of x (B, Z), (B,)."""
         shapes = [factor.mean.shape[1:] for factor in self.factors]
         flat = torch.split(x, [shape.numel() for shape in shapes], 1)
         events = [z.reshape(-1, *shape) for z, shape in zip(flat, shapes, strict=True)]
-        log_p = [f.log_prob(z) for f, z in zip(self.factors, events, strict=True)]
+        log_p = [_log_prob(f, z) for f, z in zip(self.factors, events, strict=True)]
         return torch.stack(log_p).sum(0)
+
+
+def _log_prob(factor: Normal | Categorical, x: Tensor) -> Tensor:
+    """log p of a factor's values, which are reals beside those of other factors."""
+    return factor.log_prob(x.long() if isinstance(factor, Categorical) else x)
 
 
 def kl(q: Normal, p: Normal) -> Float[Tensor, "B"]:

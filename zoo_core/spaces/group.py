@@ -58,6 +58,11 @@ class Group(Event):
         """Whether every part is one of integers."""
         return all(slot.space.discrete for slot in self.slots)
 
+    def columns(self) -> list[tuple[Slot, list[int]]]:
+        """Every part with the numbers of its columns."""
+        pairs = zip(self.slots, packing.columns(self.slots), strict=True)
+        return [(slot, list(range(at.start, at.stop))) for slot, at in pairs]
+
     def __str__(self) -> str:
         return "; ".join(f"{name}: {part}" for name, part in self.parts)
 

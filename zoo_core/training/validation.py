@@ -11,7 +11,7 @@ import torch
 from zoo_core.catalog import components as resolve
 from zoo_core.contracts import Player
 from zoo_core.data.batches import labelled, read, take
-from zoo_core.data.dataset import Source
+from zoo_core.data.dataset import Source, log_det
 from zoo_core.errors import NoLikelihoodError, NotFiniteError
 from zoo_core.likelihood import Mean
 from zoo_core.model import GenerativeModel
@@ -63,7 +63,7 @@ def validate_by_likelihood(
     """The mean default likelihood of a split."""
     x, cond = labelled(model, read(model.event, split))
     try:
-        mean = model.log_likelihood(x, cond=cond, seed=seed).mean()
+        mean = model.log_likelihood(x, cond=cond, seed=seed).in_units(log_det(split)).mean()
     except NotFiniteError as error:
         return ValidationScore(math.nan, None, {}, error.message)
     return ValidationScore(-mean.nats, mean, {})

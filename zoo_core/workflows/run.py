@@ -18,7 +18,7 @@ from zoo_core.catalog.registry import current
 from zoo_core.contracts import Batch
 from zoo_core.data import load_dataset
 from zoo_core.data.batches import labelled, read
-from zoo_core.data.dataset import Dataset, Source
+from zoo_core.data.dataset import Dataset, Source, log_det
 from zoo_core.data.shuffle import choose
 from zoo_core.errors import DataError, UsageError, ZooError, warn
 from zoo_core.evaluation.quality import SampleQuality
@@ -217,7 +217,12 @@ def _provenance(data: Dataset, recipe: Recipe, results: Sequence[TrainResult]) -
         "license": recipe.license,
         "source": recipe.source,
         "recipe": _described(recipe),
-        "data": {"name": data.name, "license": data.license, "provenance": data.provenance},
+        "data": {
+            "name": data.name,
+            "license": data.license,
+            "provenance": data.provenance,
+            **({} if data.columns is None else {"columns": data.columns.record()}),
+        },
         "training": {
             "seed": recipe.stages[0].train.seed,
             "seconds": round(sum(r.seconds for r in results), 3),
@@ -317,6 +322,7 @@ def metric(
     indices = choose(0, len(split), how.limit)
     x, cond = labelled(model, read(model.event, split, indices))
     ll = model.log_likelihood(x, cond=cond, method=how.method, **how.options)
+    ll = ll.in_units(log_det(split))
     mean, calls = ll.mean(), ll.evaluations
     split_up = ll.terms if model.event.unit == "dim" else {}
     terms = {term: float(ll.bits_per_dim(term).mean()) for term in split_up}

@@ -8,19 +8,20 @@ encoder approximates the posterior of z given x:
 
 The bounds (ELBO, IWAE) and their losses are the core's (`zoo_core.likelihoods`);
 `ELBOLoss(beta=4)` trains a beta-VAE (Higgins et al., 2017). With `channels` the networks are
-convolutional.
+convolutional; with `columns` they are those of a table's rows (`zoo_vae.tables`).
 
 Shapes: B batch, C channels, H height, W width, Z latents.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from torch import Tensor
 
 from zoo_core.plugin import (
     ClassCounts,
     Condition,
+    ConfigError,
     Distribution,
     Event,
     GenerativeModel,
@@ -36,6 +37,7 @@ from zoo_vae.networks import (
     clamp_log_std,
     to_float32,
 )
+from zoo_vae.tables import ColumnSizes, RowDecoder, RowEncoder, row_event
 
 __all__ = ["VAE", "VAEConfig"]
 
@@ -56,6 +58,9 @@ class VAEConfig:
     hidden: Annotated[tuple[int, ...], Range(1, 65536)] = (500, 500)
     channels: Annotated[tuple[int, ...], Range(1, 65536)] = ()
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
+    columns: ColumnSizes = ()
+    """Of a table: names with numbers of categories, 0 of numbers, as in
+    `columns = [["age", 0], ["job", 12]]`. Shape, levels and likelihood are then not used."""
 
 
 class VAE(GenerativeModel):
@@ -67,44 +72,45 @@ class VAE(GenerativeModel):
 
     def __init__(self, config: VAEConfig | None = None) -> None:
         c = config or VAEConfig()
-        event = Event(c.shape, levels=c.levels)
+        event = row_event(c.columns) if c.columns else Event(c.shape, levels=c.levels)
         super().__init__(c, event, Condition.from_classes(c.classes))
-        self.encoder = ImageEncoder(
-            event,
-            c.channels,
-            c.hidden,
-            2 * c.latent,
-            classes=self.condition.features,
-            dropout=c.dropout,
-        )
-        self.decoder = ImageDecoder(
-            event,
-            c.channels,
-            c.hidden[::-1],
-            c.latent,
-            c.likelihood,
-            classes=self.condition.features,
-            dropout=c.dropout,
-        )
+        if c.columns and c.channels:
+            raise ConfigError(f"channels = {c.channels}; the rows of a table have none.")
+        options = {"classes": self.condition.features, "dropout": c.dropout}
+        self.encoder = _encoder(c, event, **options)
+        self.decoder = _decoder(c, event, **options)
 
     def prior(self, batch: int, cond: Tensor | None = None) -> Normal:
         """p(z) = N(0, I) over (B, Z)."""
         return Normal.standard(batch, self.config.latent, like=self.decoder.dense.like)
 
     def encode(self, x: Tensor, cond: Tensor | None = None) -> Normal:
-        """q(z|x) over (B, Z), for x (B, C, H, W)."""
+        """q(z|x) over (B, Z), for x (B, C, H, W) or rows (B, W)."""
         mean, log_std = to_float32(self.encoder(x, self._class_features(cond))).chunk(2, 1)
         return Normal(mean, clamp_log_std(log_std))
 
     def decode(self, z: Tensor, cond: Tensor | None = None) -> Distribution:
-        """p(x|z) over (B, C, H, W), for z (B, Z)."""
+        """p(x|z) over (B, C, H, W) or rows (B, W), for z (B, Z)."""
         p: Distribution = self.decoder(z, self._class_features(cond))
         return p
 
     def sample_rows(self, rng: Rng, cond: Tensor | None = None) -> Tensor:
-        """x ~ p(x|z), z ~ p(z): (B, C, H, W)."""
+        """x ~ p(x|z), z ~ p(z): (B, C, H, W) or (B, W)."""
         z = self.prior(len(rng), cond).sample(rng, stream="z")
         return self.decode(z, cond).sample(rng, stream="x")
 
     def _class_features(self, cond: Tensor | None) -> Tensor | None:
         return condition_features(self.condition, cond, self.dtype)
+
+
+def _encoder(c: VAEConfig, event: Event, **options: Any) -> ImageEncoder | RowEncoder:
+    if c.columns:
+        return RowEncoder(event, c.hidden, 2 * c.latent, **options)
+    return ImageEncoder(event, c.channels, c.hidden, 2 * c.latent, **options)
+
+
+def _decoder(c: VAEConfig, event: Event, **options: Any) -> ImageDecoder | RowDecoder:
+    hidden = c.hidden[::-1]
+    if c.columns:
+        return RowDecoder(c.columns, hidden, c.latent, **options)
+    return ImageDecoder(event, c.channels, hidden, c.latent, c.likelihood, **options)

@@ -20,28 +20,27 @@ from tqdm import tqdm
 from zoo_core.catalog import components as resolve
 from zoo_core.compat import renamed_arguments
 from zoo_core.contracts import Diagnoses
-from zoo_core.data.batches import check_fit, read
+from zoo_core.data.batches import check_fit
 from zoo_core.data.conversion import as_dataset
-from zoo_core.data.dataset import Dataset, Source, Split
-from zoo_core.errors import ConfigError, OutputError, UsageError
+from zoo_core.data.dataset import Dataset
+from zoo_core.errors import OutputError, UsageError
 from zoo_core.model import GenerativeModel
 from zoo_core.sampling import evaluating
 from zoo_core.text import printable
 from zoo_core.training import state
 from zoo_core.training.config import TrainConfig
-from zoo_core.training.data import check_batch_size
 from zoo_core.training.distributed import ProcessGroup, check_launcher
 from zoo_core.training.fingerprint import fingerprint
 from zoo_core.training.initialization import initialize_from_data
 from zoo_core.training.log import JsonLines, show_terms
 from zoo_core.training.optim import averaged_weights
-from zoo_core.training.players import PlayerTrainer, make_trainers, trainable
+from zoo_core.training.players import make_trainers, trainable
+from zoo_core.training.setup import Setup
 from zoo_core.training.signals import deferred_sigterm
 from zoo_core.training.state import Progress
 from zoo_core.training.step import DivergenceError, StepReport, optimizer_step
 from zoo_core.training.validation import (
     ValidationScore,
-    has_likelihood,
     validate_by_likelihood,
     validate_by_loss,
 )
@@ -49,9 +48,6 @@ from zoo_core.training.validation import (
 __all__ = ["TrainResult", "check", "train"]
 
 _logger = logging.getLogger(__name__)
-
-_DIAGNOSED = 1024
-"""Events of a lazy source that a loss's diagnosis sees."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +113,7 @@ def train(
         trainers = make_trainers(model, objective, config, players or {})
         identity = fingerprint(model, dataset, objective, config, players or {}, parameters)
         folder = None if out is None else Path(out)
-        setup = _Setup(model, dataset, config, objective, trainers, group)
+        setup = Setup(model, dataset, config, objective, trainers, group)
         return _Run(setup, folder, identity, resume=resume).run(progress)
 
 
@@ -145,7 +141,7 @@ def check(
     _refuse_checkpoint(out, resume=resume)
     with trainable(model, parameters):
         trainers = make_trainers(model, loss, config, players)
-        _Setup(model, dataset, config, loss, trainers, ProcessGroup(model.device))
+        Setup(model, dataset, config, loss, trainers, ProcessGroup(model.device))
 
 
 def _refuse_checkpoint(out: Path | None, *, resume: bool) -> None:
@@ -156,46 +152,12 @@ def _refuse_checkpoint(out: Path | None, *, resume: bool) -> None:
         )
 
 
-class _Setup:
-    """What a training consists of, checked: creating one changes nothing."""
-
-    def __init__(
-        self,
-        model: GenerativeModel,
-        data: Dataset,
-        config: TrainConfig,
-        objective: Any,
-        trainers: Sequence[PlayerTrainer],
-        group: ProcessGroup,
-    ) -> None:
-        self.model, self.config, self.objective = model, config, objective
-        self.trainers, self.group = trainers, group
-        self.split = data.split("train")
-        check_batch_size(config.batch_size, len(self.split), group.world_size)
-        self.valid = data.split("valid") if config.eval_every else None
-        self.diagnosed = _in_memory(data, data.splits.get("valid", self.split))
-        self.by_likelihood = config.evaluate == "likelihood" and has_likelihood(model)
-        if (config.keep_best or config.patience) and not self.by_likelihood and len(trainers) > 1:
-            raise ConfigError(
-                "keep_best and patience need one score, and this model has no likelihood but "
-                f"{len(trainers)} players' losses.",
-                hint="set train.keep_best = false and train.patience = 0",
-            )
-
-
-def _in_memory(data: Dataset, split: Source) -> Split:
-    """The split for a diagnosis, which expects tensors: of a lazy source, evenly spread rows."""
-    if isinstance(split, Split):
-        return split
-    return Split(*read(data.event, split, slice(None, None, -(-len(split) // _DIAGNOSED))))
-
-
 class _Run:
     """One training: created at its first step or at the checkpoint in `out`, then run once."""
 
     def __init__(
         self,
-        setup: _Setup,
+        setup: Setup,
         out: Path | None,
         identity: Mapping[str, Any],
         *,

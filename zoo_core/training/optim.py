@@ -114,9 +114,15 @@ def unflatten_state(
     state: dict[int, dict[str, Tensor]] = {}
     for path, value in tensors.items():
         name, _, key = path.rpartition("/")
-        state.setdefault(position[id(parameters[name])], {})[key] = value
+        p = parameters[name]
+        state.setdefault(position[id(p)], {})[key] = _laid_out_like(p, value)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _laid_out_like(p: nn.Parameter, value: Tensor) -> Tensor:
+    """`value` in the memory format of `p`: fused kernels pair numbers by their place in memory."""
+    return torch.empty_like(p, dtype=value.dtype).copy_(value) if value.shape == p.shape else value
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[nn.Parameter]:

@@ -1,12 +1,14 @@
 """Checks the shapes in annotations of `zoo_core.nn` in every call that the tests make."""
 
+import functools
 import importlib
+import random
 import typing
 
-import beartype  # noqa: F401  # imported before TYPE_CHECKING is set, as are the modules below
+import beartype  # imported before TYPE_CHECKING is set, as are the modules below
 import jaxtyping
 
-__all__ = ["check_shapes"]
+__all__ = ["check_shapes", "checked"]
 
 _CHECKED = ("zoo_core.nn.distributions", "zoo_core.nn.inputs", "zoo_core.nn.masked")
 _IMPORTED_BY_THEM = ("zoo_core.rng", "zoo_core.spaces", "zoo_kernels.mixture_logistics")
@@ -21,8 +23,25 @@ def check_shapes() -> None:
         importlib.import_module(name)
     typing.TYPE_CHECKING = True
     try:
-        with jaxtyping.install_import_hook(_CHECKED, "beartype.beartype"):
+        with jaxtyping.install_import_hook(_CHECKED, f"{__name__}.checked"):
             for name in _CHECKED:
                 importlib.import_module(name)
     finally:
         typing.TYPE_CHECKING = False
+
+
+def checked(function):
+    """`function` checked by beartype, which draws the items of a list to look at from `random`."""
+    strict = beartype.beartype(function)
+    if isinstance(function, type):
+        return strict
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        state = random.getstate()
+        try:
+            return strict(*args, **kwargs)
+        finally:
+            random.setstate(state)
+
+    return call

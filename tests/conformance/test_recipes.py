@@ -32,7 +32,7 @@ def events(model: zoo.GenerativeModel) -> Dataset:
     generator = torch.Generator().manual_seed(0)
     event, condition = model.event, model.condition
     shape = (EVENTS, *event.shape)
-    if event.discrete:
+    if event.levels is not None:
         x = torch.randint(event.levels, shape, generator=generator)
     else:
         x = torch.rand(shape, generator=generator)

@@ -204,7 +204,11 @@ SCORE = ("likelihood", "dice.fair", "--data")
         ([*SCORE, "digits", "--limit", "0"], 2, ["--limit"]),
         ([*SCORE, "digitz"], 3, ["digitz"]),
         ([*SCORE, "./a.npz"], 7, ["a.npz does not exist"]),
-        ([*SCORE, "a/b"], 3, ["'a/b' does not exist", "an .npz file or a folder"]),
+        (
+            [*SCORE, "a/b"],
+            3,
+            ["'a/b' does not exist", "an .npz or .npy file, a table", "or a folder"],
+        ),
         ([*SCORE, "npz:no.npz"], 7, ["no.npz"]),
         ([*SCORE, "ising"], 7, ["integers 0..1 ", "integers 0..16 "]),
         ([*SCORE, "moons"], 7, ["shape 2", "1x8x8"]),

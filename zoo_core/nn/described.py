@@ -48,6 +48,7 @@ def check_described(model: nn.Module, config: Any, *, submodels: Collection[str]
                 "zoo.load could not read it.",
                 hint="build the model with a config that describes the change; to keep the "
                 "parameters alone, torch.save(model.state_dict(), path)",
+                command="build the model with a config that describes the change",
             )
 
 
@@ -105,4 +106,5 @@ def _undescribed(field: str, what: str, kind: Network) -> UsageError:
         hint="register the network by the hook zoo_networks, NetworkSpec(name, target, config, "
         f"{kind.signature!r}), and pass {field}=name; to keep the parameters alone, "
         "torch.save(model.state_dict(), path)",
+        command=f"register the network by the hook zoo_networks, and name it: --set {field}=NAME",
     )

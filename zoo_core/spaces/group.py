@@ -28,6 +28,7 @@ class Group(Event):
     As an event it has one row of all columns, and its likelihood is in nats, of the whole row.
     As a condition of a model it becomes a `Condition` of the kind `group`.
 
+    >>> from zoo_core import Classes
     >>> Group(age=Event((), low=0), job=Classes(2, names=("cook", "smith"))).shape
     (2,)
     """

@@ -80,7 +80,7 @@ class ProcessGroup:
         flat = self.mean(torch.cat([*(g.flatten() for g in grads), used]))
         *means, used = torch.split(flat, [*(g.numel() for g in grads), len(grads)])
         for p, g, u in zip(parameters, means, used.tolist(), strict=True):
-            p.grad = g.view_as(p).clone() if u else None
+            p.grad = torch.empty_like(p).copy_(g.view_as(p)) if u else None
 
     def broadcast(self, value: Any) -> Any:
         """The main process's value, in every process."""

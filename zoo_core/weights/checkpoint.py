@@ -146,6 +146,7 @@ def check_unregistered(metadata: Mapping[str, Any], cls: type) -> None:
             f"cls={cls.__name__} is for a class that no plugin declares; the folder is of arch "
             f"{shown(metadata['arch'])}.",
             hint="zoo.load(folder), without cls",
+            command="name the folder alone",
         )
 
 

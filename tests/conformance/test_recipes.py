@@ -9,6 +9,8 @@ import zoo_core as zoo
 from zoo_core.catalog import components as resolve
 from zoo_core.catalog.registry import current
 from zoo_core.data.dataset import Dataset, Split
+from zoo_core.spaces import Group, as_condition
+from zoo_core.testing.subjects import random_conditions
 from zoo_core.training.loop import train
 from zoo_core.workflows import load_recipe
 
@@ -32,7 +34,9 @@ def events(model: zoo.GenerativeModel) -> Dataset:
     generator = torch.Generator().manual_seed(0)
     event, condition = model.event, model.condition
     shape = (EVENTS, *event.shape)
-    if event.levels is not None:
+    if isinstance(event, Group):
+        x = random_conditions(as_condition(event), EVENTS, generator)
+    elif event.levels is not None:
         x = torch.randint(event.levels, shape, generator=generator)
     else:
         x = torch.rand(shape, generator=generator)

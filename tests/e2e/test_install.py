@@ -374,9 +374,9 @@ def test_plugin_is_upgraded_and_uninstalled(environment, pure, families, sources
     newer = tmp_path / "flows"
     shutil.copytree(sources / "plugins" / "flows", newer)
     project = newer / "pyproject.toml"
-    project.write_text(project.read_text().replace('version = "0.1.0"', 'version = "0.1.1"'))
+    project.write_text(project.read_text().replace('version = "0.2.0"', 'version = "0.2.1"'))
     environment.pip("install", "--upgrade", build(newer, tmp_path / "dist"))
-    assert [row["version"] for row in environment.json("plugins")] == ["0.1.1"]
+    assert [row["version"] for row in environment.json("plugins")] == ["0.2.1"]
 
     environment.pip("uninstall", "-y", "density-zoo-flows")
     assert environment.json("plugins") == []

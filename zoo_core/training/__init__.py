@@ -5,25 +5,12 @@
 Names resolve on first use, so that reading a configuration imports no torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from zoo_core.compat import moved_attribute
+from zoo_core import compat, lazy
 
-if TYPE_CHECKING:
-    from zoo_core.training.config import TrainConfig
-    from zoo_core.training.loop import TrainResult, train
-
-__all__ = ["TrainConfig", "TrainResult", "train"]
-
-_HOMES = {
-    "TrainConfig": "config",
-    "TrainResult": "loop",
-    "train": "loop",
-}
+_public, __dir__, __all__ = lazy.attach(__name__, __file__)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        return moved_attribute(__name__, name)
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return _public(name) if name in __all__ else compat.moved_attribute(__name__, name)

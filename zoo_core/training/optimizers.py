@@ -1,8 +1,8 @@
 """The core's optimizers: torch's own, fused into one kernel where torch has one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import nn
@@ -28,8 +28,10 @@ class Adam:
     eps: _Unit = 1e-8
     weight_decay: _Rate = 0.0
 
+    _make: ClassVar[Callable[..., torch.optim.Optimizer]] = torch.optim.Adam
+
     def __call__(self, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(
+        return self._make(
             parameters.values(),
             lr=self.lr,
             betas=self.betas,
@@ -40,24 +42,11 @@ class Adam:
 
 
 @dataclass(frozen=True)
-class AdamW:
+class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019,
     https://arxiv.org/abs/1711.05101)."""
 
-    lr: _Rate = 1e-3
-    betas: _Betas = (0.9, 0.999)
-    eps: _Unit = 1e-8
-    weight_decay: _Rate = 0.0
-
-    def __call__(self, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(
-            parameters.values(),
-            lr=self.lr,
-            betas=self.betas,
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            fused=_fuses(parameters),
-        )
+    _make: ClassVar[Callable[..., torch.optim.Optimizer]] = torch.optim.AdamW
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def step(x: Tensor, output: Tensor, rows: Tensor, index: Tensor, table: Tensor) 
             multistep_buffer=None,
             dynamic_threshold=None,
             table=table,
-            index=index,
+            table_row=index,
             rows=rows,
             seed=0,
             stream=0,

@@ -4,7 +4,7 @@ Each op states its own in `<op>/_cases.py`, which no call of the op imports.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -78,5 +78,5 @@ class Examples:
 
 
 def positions(arguments: Any, *names: str) -> tuple[int, ...]:
-    """Where a dataclass of arguments has the fields `names`."""
-    return tuple(i for i, f in enumerate(fields(arguments)) if f.name in names)
+    """Where a named tuple of arguments has the fields `names`."""
+    return tuple(i for i, name in enumerate(arguments._fields) if name in names)

@@ -88,7 +88,7 @@ def step(
                 output=output,
                 unconditional=unconditional,
                 table=steps.table,
-                index=where,
+                table_row=where,
                 guidance=guidance,
                 quantile=quantile,
                 max=max,
@@ -103,7 +103,7 @@ def step(
             multistep_buffer=multistep_buffer,
             dynamic_threshold=bound,
             table=steps.table,
-            index=where,
+            table_row=where,
             rows=rows,
             seed=seed - 2**64 if seed >= 2**63 else seed,
             stream=stream,
@@ -199,7 +199,7 @@ def _step_cpp(*args: Any) -> tuple[Tensor, Tensor]:
             _flat_float32(a.multistep_buffer, x).contiguous(),
             x.new_empty(0) if a.dynamic_threshold is None else a.dynamic_threshold.contiguous(),
             a.table.contiguous(),
-            a.index,
+            a.table_row,
             a.rows.contiguous(),
             a.seed,
             a.stream,
@@ -217,7 +217,7 @@ def _dynamic_threshold_cpp(*args: Any) -> Tensor:
     if x.numel():
         m, u = _flat_float32(a.output, x), _flat_float32(a.unconditional, x)
         _extension.cpp("denoise_dynamic_threshold")(
-            out, x, m, u, a.table.contiguous(), a.index, a.guidance, a.quantile, a.max
+            out, x, m, u, a.table.contiguous(), a.table_row, a.guidance, a.quantile, a.max
         )
     return out
 
@@ -235,7 +235,7 @@ def _fake_threshold(x: Tensor, *rest: Any) -> Tensor:
 _STEP = OpSpec(
     name="denoise_step",
     schema="(Tensor x, Tensor output, Tensor? unconditional, Tensor? variance, "
-    "Tensor? multistep_buffer, Tensor? dynamic_threshold, Tensor table, Tensor index, "
+    "Tensor? multistep_buffer, Tensor? dynamic_threshold, Tensor table, Tensor table_row, "
     "Tensor rows, int seed, int stream, float guidance, float clip, bool noisy, bool remember)"
     " -> (Tensor, Tensor)",
     reference=reference.step,
@@ -252,7 +252,7 @@ _STEP = OpSpec(
 )
 _THRESHOLD = OpSpec(
     name="denoise_dynamic_threshold",
-    schema="(Tensor x, Tensor output, Tensor? unconditional, Tensor table, Tensor index, "
+    schema="(Tensor x, Tensor output, Tensor? unconditional, Tensor table, Tensor table_row, "
     "float guidance, float quantile, float max) -> Tensor",
     reference=reference.dynamic_threshold,
     fake=_fake_threshold,

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_kernels._arguments import Arguments
 from zoo_kernels._examples import Bench, Case, Cost, Examples, Variant, positions
 from zoo_kernels.denoise.reference import StepArguments, ThresholdArguments
 from zoo_kernels.denoise.tables import Steps, ddim, ddpm, dpm_solver_pp, heun
@@ -54,7 +53,7 @@ def _arguments(
             1 + torch.rand(shape[:1], generator=generator) if thresholded else None
         ),
         table=steps.table,
-        index=torch.tensor([index]),
+        table_row=torch.tensor([index]),
         rows=torch.arange(shape[0]) + 5,
         seed=2**40 + 3,
         stream=7,
@@ -71,10 +70,13 @@ _BATCHED = {
 }
 
 
-def _case(name: str, arguments: Callable[[torch.Generator, torch.dtype], Arguments]) -> Case:
+def _case(
+    name: str,
+    arguments: Callable[[torch.Generator, torch.dtype], StepArguments | ThresholdArguments],
+) -> Case:
     """The batch is dimension 0 of those `_BATCHED` arguments that are present."""
     example = arguments(torch.Generator(), torch.float32)
-    present = [k for k, v in vars(example).items() if k in _BATCHED and v is not None]
+    present = [k for k, v in example._asdict().items() if k in _BATCHED and v is not None]
     return Case(name, lambda *made: tuple(arguments(*made)), positions(example, *present))
 
 
@@ -108,7 +110,7 @@ def _threshold_case(name: str, *shape: int, guided: bool, quantile: float) -> Ca
             output=a.output,
             unconditional=a.unconditional,
             table=a.table,
-            index=a.index,
+            table_row=a.table_row,
             guidance=a.guidance,
             quantile=quantile,
             max=3.0,

@@ -184,7 +184,7 @@ def step(*args: Any) -> tuple[Tensor, Tensor]:
     _step_kernel[(len(x) * pieces,)](
         out, kept, x, m, u, v, h,
         a.table if a.dynamic_threshold is None else a.dynamic_threshold.contiguous(),
-        a.table.contiguous(), a.index, a.rows.contiguous(),
+        a.table.contiguous(), a.table_row, a.rows.contiguous(),
         _stride(m), _stride(u), _stride(v), d, pieces, len(a.table),
         a.seed, a.stream, a.guidance, a.clip,
         GUIDED=a.unconditional is not None, LEARNED=a.variance is not None,
@@ -204,7 +204,7 @@ def dynamic_threshold(*args: Any) -> Tensor:
     position = a.quantile * (d - 1)
     low = int(position)
     _threshold_kernel[(len(x),)](
-        out, x, m, u, a.table.contiguous(), a.index, _stride(m), _stride(u), d, len(a.table),
+        out, x, m, u, a.table.contiguous(), a.table_row, _stride(m), _stride(u), d, len(a.table),
         low, position - low, a.guidance, a.max, GUIDED=a.unconditional is not None,
         BLOCK=triton.next_power_of_2(d) if interpreted() else 1024, num_warps=8,
         enable_fp_fusion=False,

@@ -17,13 +17,11 @@ variance is that of Nichol & Dhariwal (2021) eq. 15, with v in [-1, 1]:
 Shapes: x, m, u, v, h (B, *E); table (T, 16); index (1,), out of range gives NaN; rows (B,).
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from zoo_kernels._arguments import Arguments
 from zoo_kernels._precision import to_float32
 from zoo_kernels.rng import reference as rng
 
@@ -39,8 +37,7 @@ P_X, P_M, C_X0, C_X, C_M, C_H, S, LOG_VAR_MIN, LOG_VAR_MAX, G_X0, G_X, G_M = ran
 )
 
 
-@dataclass(frozen=True)
-class StepArguments(Arguments):
+class StepArguments(NamedTuple):
     """The arguments of `zoo::denoise_step` in their order."""
 
     x: Tensor  # (B, *E), as the next five where they are present
@@ -50,7 +47,7 @@ class StepArguments(Arguments):
     multistep_buffer: Tensor | None
     dynamic_threshold: Tensor | None  # (B,), the l of each row
     table: Tensor
-    index: Tensor
+    table_row: Tensor
     rows: Tensor
     seed: int
     stream: int
@@ -60,15 +57,14 @@ class StepArguments(Arguments):
     remember: bool
 
 
-@dataclass(frozen=True)
-class ThresholdArguments(Arguments):
+class ThresholdArguments(NamedTuple):
     """The arguments of `zoo::denoise_dynamic_threshold` in their order."""
 
     x: Tensor
     output: Tensor
     unconditional: Tensor | None
     table: Tensor
-    index: Tensor
+    table_row: Tensor
     guidance: float
     quantile: float
     max: float
@@ -101,7 +97,7 @@ def _clipped(x0: Tensor, dynamic_threshold: Tensor | None, clip: float) -> Tenso
 
 def _normals(a: StepArguments) -> Tensor:
     """z (B, *E)."""
-    step = int(a.index.clamp(0, 2**32 - 1))
+    step = int(a.table_row.clamp(0, 2**32 - 1))
     numel = a.x[0].numel() if len(a.x) else 0
     return rng.normal(a.seed, a.rows, numel, a.stream, step, 0).reshape(a.x.shape)
 
@@ -117,7 +113,7 @@ def step(*args: Any) -> tuple[Tensor, Tensor]:
     """(out, h') of `StepArguments`, h' empty unless `remember`."""
     a = StepArguments(*args)
     x, m = to_float32(a.x), _guided(a.output, a.unconditional, a.guidance)
-    C = _coefficients(a.table, a.index).to(x)
+    C = _coefficients(a.table, a.table_row).to(x)
     x0 = _clipped(C[P_X] * x + C[P_M] * m, a.dynamic_threshold, a.clip)
     out = C[C_X0] * x0 + C[C_X] * x + C[C_M] * m
     if a.multistep_buffer is not None:
@@ -133,7 +129,7 @@ def dynamic_threshold(*args: Any) -> Tensor:
     `ThresholdArguments`."""
     a = ThresholdArguments(*args)
     x, m = to_float32(a.x), _guided(a.output, a.unconditional, a.guidance)
-    C = _coefficients(a.table, a.index).to(x)
+    C = _coefficients(a.table, a.table_row).to(x)
     size = (C[P_X] * x + C[P_M] * m).abs().flatten(1)
     position = a.quantile * (size.shape[1] - 1)
     low = int(position)

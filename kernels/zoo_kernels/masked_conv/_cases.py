@@ -1,6 +1,5 @@
 """Sample arguments, costs, benchmark rows and compiled variants of the masked convolution."""
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -106,7 +105,7 @@ def _bench(k: int, kind: str, gated: bool, backward: bool) -> Bench:
     def make(generator: torch.Generator) -> tuple[Any, ...]:
         case = _case("", 16, (28, 28), 64, 128, k, kind, gated=gated, cond="map" * gated)
         a = ConvArguments(*case.make(generator, torch.float32))
-        return tuple(replace(a, x=reference.nhwc(a.x), w=reference.nhwc(a.w)))
+        return tuple(a._replace(x=reference.nhwc(a.x), w=reference.nhwc(a.w)))
 
     name = f"{k}x{k}{kind}{' gated' * gated} 16x64x28x28{' forward+backward' * backward}"
     return Bench(name, make, _PEERS, backward=backward)

@@ -12,15 +12,12 @@ Shapes: x (B, C_in, H, W), w (O, C_in, k, k), bias (O,), cond (B, O, H or 1, W o
 (B, C, H, W) with O = 2C if gated, else C. Results are channels-last in memory.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input, conv2d_weight
-
-from zoo_kernels._arguments import Arguments
 
 
 def mask(w: Tensor, kind: str, groups: int, gated: bool) -> Tensor:
@@ -39,8 +36,7 @@ def nhwc(t: Tensor) -> Tensor:
     return t.contiguous(memory_format=torch.channels_last)
 
 
-@dataclass(frozen=True)
-class ConvArguments(Arguments):
+class ConvArguments(NamedTuple):
     """The arguments of `zoo::masked_conv` in their order."""
 
     x: Tensor
@@ -53,8 +49,7 @@ class ConvArguments(Arguments):
     gated: bool
 
 
-@dataclass(frozen=True)
-class ConvBackwardArguments(Arguments):
+class ConvBackwardArguments(NamedTuple):
     """The arguments of `zoo::masked_conv_backward` in their order; `grad` is y's."""
 
     grad: Tensor

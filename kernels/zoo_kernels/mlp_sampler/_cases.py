@@ -1,6 +1,5 @@
 """Sample arguments, costs and benchmark rows of the MLP sampler."""
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -44,7 +43,7 @@ def _case(name: str, B: int, D: int, H: int, L: int, steps: Steps, clip: float =
         a = _arguments(generator, B, D, H, L, steps, clip)
         weights = [w.to(dtype) for w in a.weights]
         modulation = a.modulation.to(dtype)
-        return tuple(replace(a, x=a.x.to(dtype), modulation=modulation, weights=weights))
+        return tuple(a._replace(x=a.x.to(dtype), modulation=modulation, weights=weights))
 
     return Case(name, make, rows=positions(MlpArguments, "x", "rows"))
 

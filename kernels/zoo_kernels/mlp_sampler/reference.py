@@ -12,19 +12,16 @@ Shapes: x (B, D), table (T, 16), modulation (T, L, 2, H) = [a, c], rows (B,); we
 (H, D), b_in, then W_l (H, H), b_l, V_l (H, H), d_l of every layer, W_out (D, H), b_out.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo_kernels._arguments import Arguments
 from zoo_kernels.denoise import reference as denoise
 
 
-@dataclass(frozen=True)
-class MlpArguments(Arguments):
+class MlpArguments(NamedTuple):
     """The arguments of `zoo::mlp_sample` in their order."""
 
     x: Tensor
@@ -63,7 +60,7 @@ def sample(*args: Any) -> Tensor:
                 multistep_buffer=buffer,
                 dynamic_threshold=None,
                 table=a.table,
-                index=torch.tensor([i], device=x.device),
+                table_row=torch.tensor([i], device=x.device),
                 rows=a.rows,
                 seed=a.seed,
                 stream=a.stream,

@@ -19,13 +19,12 @@ P outputs per pixel, I image channels, K levels. A weight is (inputs, outputs): 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo_kernels._arguments import Arguments
 from zoo_kernels.mixture_logistics.reference import (
     COEFFICIENT,
     LOG_SCALE,
@@ -66,8 +65,7 @@ class Layer:
         return k, self.above.shape[0] // self.channels, t
 
 
-@dataclass(frozen=True)
-class SampleArguments(Arguments):
+class SampleArguments(NamedTuple):
     """The arguments of `zoo::pixelcnn_sample` in their order."""
 
     uniforms: Tensor  # (B, H, W, n)

@@ -18,17 +18,16 @@ unless x is float64.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo_kernels._arguments import Arguments
 from zoo_kernels._precision import to_float32
 
 
-@dataclass(frozen=True)
-class Bounds(Arguments):
+class Bounds(NamedTuple):
     """The interval, and the least sizes of its bins and slopes, the sizes as fractions of it."""
 
     left: float

@@ -217,7 +217,7 @@ def _score(
         result.nats.double(),
         None if result.std_err is None else result.std_err.double(),
         {name: term.double() for name, term in result.terms.items()},
-        None if result.evaluations is None else result.evaluations,
+        result.evaluations,
     )
 
 

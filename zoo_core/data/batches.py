@@ -102,8 +102,7 @@ def to_model(x: Tensor, model: "GenerativeModel") -> Tensor:
 
     Groups keep their own: numbers of classes beside reals would be rounded.
     """
-    keep = not x.is_floating_point() or isinstance(model.event, Group)
-    return x.to(model.device) if keep else x.to(model.device, model.dtype)
+    return _moved(x, model, group=isinstance(model.event, Group))
 
 
 def cond_to_model(cond: Tensor | None, model: "GenerativeModel") -> Tensor | None:
@@ -111,7 +110,10 @@ def cond_to_model(cond: Tensor | None, model: "GenerativeModel") -> Tensor | Non
 
     Groups keep their own, as events do.
     """
-    if cond is None:
-        return None
-    keep = not cond.is_floating_point() or model.condition.kind == "group"
-    return cond.to(model.device) if keep else cond.to(model.device, model.dtype)
+    return None if cond is None else _moved(cond, model, group=model.condition.kind == "group")
+
+
+def _moved(x: Tensor, model: "GenerativeModel", *, group: bool) -> Tensor:
+    if group or not x.is_floating_point():
+        return x.to(model.device)
+    return x.to(model.device, model.dtype)

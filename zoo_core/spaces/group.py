@@ -89,10 +89,6 @@ class Group(Event):
         """The values (B, *S) of each part of events (B, W), by name; int64 of integers."""
         return packing.split(self.slots, x)
 
-    def pack(self, values: "dict[str, Tensor]") -> "Tensor":
-        """Events (B, W) of the values of each part; the same as `check` of a dict."""
-        return self.check(values)
-
     def to_network(self, x: "Tensor", dtype: "torch.dtype | None" = None) -> "Tensor":
         """Every part on its own scale, (B, W): integers as -1..1, reals as they are."""
         import torch

@@ -199,7 +199,7 @@ OPTIONS = {
     "train": "RECIPE --recipe --from --out --resume --set",
     "data": "",
     "data list": "",
-    "data info": "NAME --set",
+    "data info": "NAME --set --grid",
     "plugins": "",
     "plugins list": "--all",
     "plugins info": "NAME",

@@ -200,6 +200,12 @@ def zoo_datasets() -> list[DatasetSpec]:
             summary="handwritten digits, 8x8, 17 levels, 10 classes; comes with the zoo",
         ),
         DatasetSpec(
+            "emoji",
+            "zoo_core.data.emoji:Emoji",
+            license="Apache-2.0; CC-BY-4.0; MIT",
+            summary="emoji, 32x32 in colour, 9 groups in 3 styles; comes with the zoo",
+        ),
+        DatasetSpec(
             "binarized_mnist",
             "zoo_core.data.binarized_mnist:BinarizedMNIST",
             license="CC-BY-SA-3.0",

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,13 +10,16 @@ import click
 from zoo_core.catalog.registry import Entry, current
 from zoo_core.catalog.specs import DatasetSpec
 from zoo_core.cli.command import Group, Settings
-from zoo_core.cli.options import settings_option
-from zoo_core.cli.printing import fields, heading, show, table
+from zoo_core.cli.options import OutFile, settings_option
+from zoo_core.cli.printing import fields, heading, remark, show, table
+from zoo_core.errors import OutputError
 
 if TYPE_CHECKING:
     from zoo_core.data.dataset import Dataset
 
 __all__ = ["command"]
+
+_PICTURED = 64
 
 
 @click.group("data", cls=Group, invoke_without_command=True)
@@ -43,8 +47,14 @@ def list_data(settings: Settings) -> None:
 @command.command("info")
 @click.argument("name")
 @settings_option("an option of the data set")
+@click.option(
+    "--grid",
+    type=OutFile(),
+    metavar="FILE",
+    help=f"Also write a .png picture of the first {_PICTURED} events of the first split.",
+)
 @click.pass_obj
-def info(settings: Settings, name: str, options: dict[str, Any]) -> None:
+def info(settings: Settings, name: str, options: dict[str, Any], grid: Path | None) -> None:
     """What the data set NAME holds: events, condition, splits, licence, provenance.
 
     NAME may be or carry a path: FILE.npz, FILE.csv, ./FOLDER, npz:FILE, table:FILE,
@@ -64,6 +74,21 @@ def info(settings: Settings, name: str, options: dict[str, Any]) -> None:
         "options": [dataclasses.asdict(f) for f in dataset_options(name)],
     }
     show(settings, value, _lines(data, value))
+    if grid is not None:
+        _write_grid(data, grid)
+        remark(settings, f"wrote {grid}")
+
+
+def _write_grid(data: "Dataset", path: Path) -> None:
+    """The first events of the first split."""
+    from zoo_core.data.batches import read
+    from zoo_core.data.writers import write
+
+    if path.suffix.lower() != ".png":
+        raise OutputError(f"{path} has suffix {path.suffix!r}; a grid is a .png picture.")
+    name, split = next(iter(data.splits.items()))
+    x, _ = read(data.event, split, slice(_PICTURED))
+    write(path, x, data.event, {"data": data.name, "split": name, "license": data.license})
 
 
 def _lines(data: "Dataset", value: dict[str, Any]) -> Iterator[str]:

@@ -25,6 +25,8 @@ __all__ = ["DiagonalBiLSTM", "PixelRNNConfig"]
 class DiagonalBiLSTM(PixelRNN):
     """A residual stack of pairs of diagonal scans."""
 
+    by_rows = False  # a pixel's state comes from the one to its left
+
     def __init__(self, config: PixelRNNConfig | None = None) -> None:
         super().__init__(config, DiagonalLayer)
 

@@ -20,7 +20,33 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Cache", "FullPass", "IncrementalPass", "Pass", "RasterConv"]
+__all__ = ["Cache", "FullPass", "IncrementalPass", "Pass", "PixelConv", "RasterConv", "convolve"]
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int | tuple[int, ...] = 1,
+    padding: tuple[int, int] = (0, 0),
+) -> Tensor:
+    """A convolution; a matrix product where the kernel covers all of x, as at a single pixel.
+
+    For that, a library's convolution costs several times as much.
+    """
+    if x.shape[2:] == weight.shape[2:] and padding == (0, 0):
+        return F.linear(x.flatten(1), weight.flatten(1), bias)[..., None, None]
+    return F.conv2d(x, weight, bias, stride, padding)
+
+
+class PixelConv(nn.Conv2d):
+    """A 1 x 1 convolution."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve(x, self.weight, self.bias)
 
 
 class RasterConv(nn.Conv2d):
@@ -55,7 +81,7 @@ class RasterConv(nn.Conv2d):
     def forward(self, x: Tensor, columns: int = 0) -> Tensor:
         """The convolution of a padded map, or of one that lacks `columns` zeros on both sides."""
         weight = self.weight if self.mask is None else self.weight * self.mask
-        return F.conv2d(x, weight, self.bias, self.stride, (0, columns))
+        return convolve(x, weight, self.bias, self.stride, (0, columns))
 
 
 class Pass(Protocol):
@@ -167,7 +193,7 @@ class IncrementalPass:
     def up(self, m: nn.ConvTranspose2d, y: Tensor | None) -> Tensor:
         first, stored = 2 * ((self.c or 0) // 2), self.cache.stored
         if y is not None:
-            x = m(y)  # (B, O, 2, 2 W / 2) or (B, O, 2, 2)
+            x = m(y) if self.c is None else _upsampled(m, y)  # (B, O, 2, 2 W / 2) or (B, O, 2, 2)
             if m not in stored:
                 stored[m] = x.new_zeros(*x.shape[:3], self.width + 1)
             stored[m][..., first : first + x.shape[3]] = x[..., : self.width + 1 - first]
@@ -198,3 +224,10 @@ class IncrementalPass:
         first = m.left + (self.c or 0)
         rows.x[:, :, -1:, first : first + x.shape[3]] = x
         return rows.x
+
+
+def _upsampled(m: nn.ConvTranspose2d, y: Tensor) -> Tensor:
+    """m(y) at the 2 x 2 positions of a single y (B, I, 1, 1)."""
+    assert m.bias is not None
+    x = y.flatten(1) @ m.weight.flatten(1)
+    return x.view(len(y), *m.weight.shape[1:]) + m.bias[:, None, None]

@@ -128,6 +128,7 @@ def _solve(
     assert isinstance(model, Conditionals)
     flat, order, everything = x.view(len(x), -1), equations.order, slice(None)
     rows = torch.arange(len(x), device=x.device)
+    assert model.event.levels is not None  # conditionals are of integers
     at_once = max(1, _MAX_LOGITS // (flat.shape[1] * model.event.levels))
     for _ in range(flat.shape[1]):
         changed = []

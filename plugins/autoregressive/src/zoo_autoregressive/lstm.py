@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_autoregressive.incremental_decoding import FullPass, IncrementalPass, Pass
+from zoo_autoregressive.incremental_decoding import FullPass, IncrementalPass, Pass, PixelConv
 
 __all__ = ["DiagonalCell", "RowCell", "diagonal_scan", "lstm_cell", "mirrored_scan", "row_scan"]
 
@@ -42,8 +42,8 @@ class DiagonalCell(nn.Module):
 
     def __init__(self, U: int) -> None:
         super().__init__()
-        self.above = nn.Conv2d(U, 4 * U, 1)
-        self.beside = nn.Conv2d(U, 4 * U, 1, bias=False)
+        self.above = PixelConv(U, 4 * U)
+        self.beside = PixelConv(U, 4 * U, bias=False)
 
 
 def lstm_cell(y: Tensor, c: Tensor, dim: int = 1) -> tuple[Tensor, Tensor]:

@@ -59,8 +59,8 @@ class Sequential:
         assert isinstance(model, Conditionals)  # the capability this sampler is registered for
         u = rng.uniform((model.event.dims,), stream="value")  # (B, D), in the order of generation
         options = self._options()
-        fuses = isinstance(model, FusedSampling) and model.supports_fused_sampling
-        if fuses and trace is None and not options.truncates:
+        plain = trace is None and not options.truncates
+        if plain and isinstance(model, FusedSampling) and model.supports_fused_sampling:
             return model.sample_fused(u, cond, fixed=fixed, temperature=self.temperature)
         x = torch.zeros((len(rng), *model.event.shape), dtype=torch.long, device=rng.device)
         flat = x.view(len(rng), -1)  # (B, D), the same memory

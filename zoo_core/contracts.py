@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
 
 __all__ = [
+    "AltersDistribution",
     "Batch",
     "Diagnoses",
     "Diagnosis",
@@ -134,6 +135,15 @@ class SupportsInpainting(Protocol):
 
         `fixed` holds distinct rows only, which may be fewer than the events.
         """
+        ...
+
+
+@runtime_checkable
+class AltersDistribution(Protocol):
+    """A sampler with options whose draws do not follow the distribution that the model scores."""
+
+    def altered_by(self) -> str | None:
+        """The options that are set so, e.g. "temperature = 0.9"; None if none is."""
         ...
 
 

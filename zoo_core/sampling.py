@@ -4,6 +4,7 @@ A sampler draws one batch; the driver asks it for rows 0..n-1 in batches of boun
 depends on (seed, i) alone. `sample` and `sample_batches` are the methods of `GenerativeModel`.
 """
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from zoo_core.contracts import Inpainting, Sampler, SupportsInpainting
+from zoo_core import config as configs
+from zoo_core.contracts import AltersDistribution, Inpainting, Sampler, SupportsInpainting
 from zoo_core.data.batches import cond_to_model
 from zoo_core.errors import DataError, NoCapabilityError, UsageError, warn
 from zoo_core.finite import check_finite, check_parameters
@@ -31,6 +33,7 @@ __all__ = [
     "draw_rows",
     "evaluating",
     "event_bytes",
+    "how_drawn",
     "sample",
     "sample_batches",
 ]
@@ -67,10 +70,11 @@ def sample(
 
     Row i depends on (seed, first_row + i) alone: neither n nor `batch_size` changes it. `sampler`
     is an object or a registered name, whose fields are then `options`; by default it is the
-    architecture's. `cond` is one condition for all events or one for each:
-    numbers or names of classes, tensors, or a dict of the parts of a group. `fixed=(values, mask)`
-    asks for inpainting: events equal `values` where `mask` is true, both broadcast to (n, *S). A
-    `ZooWarning` says which of these values the sampler does not condition on.
+    architecture's for n events (`ModelSpec.sampler_of`). `cond` is one condition for all events or
+    one for each: numbers or names of classes, tensors, or a dict of the parts of a group.
+    `fixed=(values, mask)` asks for inpainting: events equal `values` where `mask` is true, both
+    broadcast to (n, *S). A `ZooWarning` says which of these values the sampler does not condition
+    on.
 
     Raises `UsageError` or `DataError` for arguments that do not fit the model, and
     `NoCapabilityError` if the model or the sampler cannot do what is asked.
@@ -129,7 +133,7 @@ def sample_batches(
 
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise UsageError(f"n = {n!r}; it must be an integer of at least 1.")
-    draw = resolve_sampler(model, sampler, options)
+    draw = resolve_sampler(model, sampler, options, n)
     cond = model.condition.check(cond, n)
     inpainting = None if fixed is None else _inpainting(model.event, fixed, n)
     extras = _optional_keywords(draw, fixed=inpainting, trace=trace)
@@ -157,8 +161,20 @@ def draw_rows(
     """
     from zoo_core.catalog.components import sampler as resolve_sampler
 
-    x = resolve_sampler(model, sampler, {})(model, rng, cond)
+    x = resolve_sampler(model, sampler, {}, len(rng))(model, rng, cond)
     return model.event.from_network(x) if x.is_floating_point() else x
+
+
+def how_drawn(draw: Sampler) -> dict[str, Any]:
+    """What metadata of draws say of their sampler: its options, and whether these make the draws
+    follow another distribution than the one that the model scores."""
+    about: dict[str, Any] = {
+        "options": configs.to_dict(draw) if dataclasses.is_dataclass(draw) else {}
+    }
+    altered = draw.altered_by() if isinstance(draw, AltersDistribution) else None
+    if altered is not None:
+        about["distribution"] = f"not the scored one: {altered}"
+    return about
 
 
 def _draw_batches(

@@ -38,12 +38,18 @@ S = TypeVar("S", SamplerSpec, LossSpec, LikelihoodSpec)
 
 
 def sampler(
-    model: "GenerativeModel", requested: "str | Sampler | None", options: Mapping[str, Any]
+    model: "GenerativeModel",
+    requested: "str | Sampler | None",
+    options: Mapping[str, Any],
+    n: int | None = None,
 ) -> "Sampler":
-    """The sampler that is requested by name or as an object; by default the architecture's."""
+    """The sampler that is requested by name or as an object.
+
+    By default it is the architecture's for n events, or for many.
+    """
     samplers = current().samplers
     if requested is None:
-        requested = _default(samplers, model, lambda s: s.default_sampler, unregistered="direct")
+        requested = _default(samplers, model, lambda s: s.sampler_of(n), unregistered="direct")
     made: Sampler = _component(samplers, model, requested, options)
     return made
 

@@ -161,10 +161,19 @@ class ModelSpec:
     paper: str = ""
     tiny: tuple[tuple[str, Any], ...] = ()
     """Config values of a copy small enough for the conformance checks."""
+    sampler_of_few: tuple[str, int] | None = None
+    """A name and the most events for which it is the default instead: ("jacobi", 4)."""
 
     @property
     def name(self) -> str:
         return self.arch
+
+    def sampler_of(self, n: int | None = None) -> str:
+        """The default sampler of n events, or of many."""
+        if n is None or self.sampler_of_few is None:
+            return self.default_sampler
+        name, most = self.sampler_of_few
+        return name if n <= most else self.default_sampler
 
     def __post_init__(self) -> None:
         if self.integer_likelihood is not None:

@@ -128,8 +128,11 @@ def _lines(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[str]:
         "options (zoo.create, [model] of a recipe)", _fields(value["config"] or [])
     )
     for kind in ("samplers", "likelihoods", "losses"):
-        default = getattr(found.spec, f"default_{_singular(kind)}")
-        yield from _section(kind, _components(value[kind], default))
+        marks = {getattr(found.spec, f"default_{_singular(kind)}"): "default"}
+        if kind == "samplers" and found.spec.sampler_of_few is not None:
+            name, most = found.spec.sampler_of_few
+            marks[name] = f"default up to -n {most}"
+        yield from _section(kind, _components(value[kind], marks))
     tags = [[tag["name"], tag["status"]] for tag in value["tags"]]
     yield from _section("tags", table(("name", "status"), tags) if tags else [])
     yield from _section("metrics", _metrics(value.get("metrics")))
@@ -193,14 +196,14 @@ def _default(field: Mapping[str, Any]) -> str:
     return "required" if field["required"] else str(field["default"])
 
 
-def _components(components: list[dict[str, Any]], default: str | None) -> list[str]:
-    rows = [[*_marked(c, default), _set(c), c["summary"]] for c in components]
+def _components(components: list[dict[str, Any]], marks: Mapping[Any, str]) -> list[str]:
+    rows = [[*_marked(c, marks), _set(c), c["summary"]] for c in components]
     return table(("name", "", "options", ""), rows) if rows else []
 
 
-def _marked(component: Mapping[str, Any], default: str | None) -> tuple[str, str]:
+def _marked(component: Mapping[str, Any], marks: Mapping[Any, str]) -> tuple[str, str]:
     sign = f"{component['sign']:>2} " if "sign" in component else ""
-    return sign + component["name"], "default" if component["name"] == default else ""
+    return sign + component["name"], marks.get(component["name"], "")
 
 
 def _set(component: Mapping[str, Any]) -> str:

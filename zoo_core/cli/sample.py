@@ -1,6 +1,5 @@
 """`zoo sample`: draw events from a model into a file."""
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,12 +95,12 @@ def command(
     from zoo_core.data.writers import writing
 
     model = load(settings, name, location)
-    draw = resolve.sampler(model, sampler, options)
+    draw = resolve.sampler(model, sampler, options, n)
     condition = condition_of(model.condition, cond, n)
     observed = None if fixed is None else _fixed(fixed)
     out = out or _default(model.event)
     _check_space(settings, out, model.event, n)
-    metadata = _metadata(settings, name, sampler or model.spec.default_sampler, draw, cond)
+    metadata = _metadata(settings, name, sampler or model.spec.sampler_of(n), draw, cond)
     recorder = None if trace is None else Trace()
     with writing(out, model.event, n, metadata) as put:
         for events in model.sample_batches(
@@ -118,7 +117,10 @@ def command(
             put(events)
     if recorder is not None and trace is not None:
         recorder.write(trace, model.event)
-    show(settings, {"out": str(out), "n": n, **metadata}, [f"{n:,} events of {name} in {out}"])
+    lines = [f"{n:,} events of {name} in {out}"]
+    if "distribution" in metadata:
+        lines.append(f"their distribution is {metadata['distribution']}")
+    show(settings, {"out": str(out), "n": n, **metadata}, lines)
 
 
 def _check_path(path: Path, suffixes: tuple[str, str]) -> None:
@@ -161,14 +163,14 @@ def _metadata(
     settings: Settings, name: str, sampler: str, draw: "Sampler", cond: str | None
 ) -> dict[str, Any]:
     from zoo_core.cli.models import weights_hash
-    from zoo_core.config import to_dict
+    from zoo_core.sampling import how_drawn
 
     return {
         "model": name,
         "weights": weights_hash(settings, name),
         "seed": settings.seed or 0,
         "sampler": sampler,
-        "options": to_dict(draw) if dataclasses.is_dataclass(draw) else {},
+        **how_drawn(draw),
         "cond": cond,
     }
 

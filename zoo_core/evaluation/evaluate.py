@@ -28,6 +28,7 @@ from zoo_core.evaluation.reference_cache import digest
 from zoo_core.evaluation.scoring import SplitLikelihood
 from zoo_core.evaluation.speed import Speed, first_image, timed_sample
 from zoo_core.model import GenerativeModel
+from zoo_core.sampling import how_drawn
 from zoo_core.version import __version__
 
 __all__ = ["MEASUREMENTS", "Evaluation", "Measurement", "evaluate"]
@@ -98,7 +99,7 @@ def evaluate(
             batch_size=batch_size,
             progress=progress,
         )
-    draw = components.sampler(model, sampler, sampler_options or {})
+    draw = components.sampler(model, sampler, sampler_options or {}, n)
     drawn = None
     if {"quality", "speed"} & set(measurements):
         conditional = model.condition.kind != "none"
@@ -119,10 +120,7 @@ def evaluate(
         "seed": seed,
         "limit": limit,
         "options": dict(options or {}),
-        "sampler": {
-            "name": sampler or model.spec.default_sampler,
-            "options": configs.to_dict(draw) if dataclasses.is_dataclass(draw) else {},
-        },
+        "sampler": {"name": sampler or model.spec.sampler_of(n), **how_drawn(draw)},
         "precision": str(model.dtype).removeprefix("torch."),
         "likelihood": None if scored is None else scored.record(),
         "quality": drawn and drawn.described,

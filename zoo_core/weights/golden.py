@@ -19,9 +19,10 @@ from zoo_core.weights.checkpoint import GOLDEN, read_metadata, verify
 if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
 
-__all__ = ["check", "record"]
+__all__ = ["ROWS", "check", "record"]
 
 ROWS = 4
+"""The number of golden samples."""
 _SEED = 0
 
 

@@ -9,6 +9,7 @@ from zoo_core.data.dataset import Dataset
 from zoo_core.errors import ConfigError
 from zoo_core.model import GenerativeModel
 from zoo_core.training.loop import check as check_stage
+from zoo_core.weights import golden
 from zoo_core.weights.checkpoint import check_overwritable
 from zoo_core.workflows.recipe import Recipe
 from zoo_core.workflows.stages import StageRun
@@ -31,7 +32,7 @@ def check(
     """
     _check_report(data, recipe)
     _check_overrides(recipe)
-    resolve.sampler(model, None, {})  # golden tensors are drawn by the default one
+    resolve.sampler(model, None, {}, golden.ROWS)  # golden tensors are drawn by the default one
     for score in (recipe.likelihood, *recipe.scores):
         if score.method is not None or score.options:
             resolve.likelihood(model, score.method, score.options)

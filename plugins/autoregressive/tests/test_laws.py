@@ -10,12 +10,14 @@ import torch
 from zoo_autoregressive.diagonal_bilstm import DiagonalBiLSTM, PixelRNNConfig
 from zoo_autoregressive.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNConfig
 from zoo_autoregressive.image_model import coordinate_channels
+from zoo_autoregressive.jacobi import Jacobi
 from zoo_autoregressive.made import MADE, MADEConfig
 from zoo_autoregressive.multiscale_pixelcnn import MultiscalePixelCNN, MultiscalePixelCNNConfig
 from zoo_autoregressive.pixelcnn import PixelCNN, PixelCNNConfig
 from zoo_autoregressive.pixelcnn_pp import PixelCNNPP, PixelCNNPPConfig
 from zoo_autoregressive.row_lstm import RowLSTM
-from zoo_autoregressive.samplers import Sequential, draw
+from zoo_autoregressive.samplers import Sequential
+from zoo_autoregressive.sampling_options import SamplingOptions, draw
 from zoo_core import Inpainting, Rng
 from zoo_core.errors import ZooWarning
 from zoo_kernels import backend, backends
@@ -148,13 +150,14 @@ def test_every_conditional_sees_its_neighbours(make, event):
             assert torch.any(grad.flatten(1)[:, place] != 0), (position, place)
 
 
-def uncached(model, rng, cond=None, temperature=1.0):
+def uncached(model, rng, cond=None, **options):
     """Sampling by a full pass per value: what the cache must reproduce."""
+    change = SamplingOptions(**options)
     x = torch.zeros((len(rng), *model.event.shape), dtype=torch.long)
     u = rng.uniform((model.event.dims,), stream="value")
     for i, position in enumerate(model.order().tolist()):
         logits = model.logits(x, cond).flatten(1, 3)[:, position]
-        x.view(len(rng), -1)[:, position] = draw(logits / temperature, u[:, i])
+        x.view(len(rng), -1)[:, position] = draw(change(logits), u[:, i])
     return x
 
 
@@ -171,16 +174,27 @@ def test_cached_conditionals_equal_those_of_the_full_pass(make, event):
         known.view(5, -1)[:, position] = x.view(5, -1)[:, position]
 
 
+def assert_samples_are_equal(model, cond=None, **options):
+    """Cached, fused where the kernel can, and Jacobi's samples are those of full passes."""
+    rng = Rng(3, 16)
+    with torch.no_grad():
+        reference = uncached(model, rng, cond, **options)
+        assert torch.equal(Sequential(**options)(model, rng, cond), reference)
+        steps = Sequential(**options)(model, rng, cond, trace=lambda i, x: None)
+        assert torch.equal(steps, reference)
+        assert torch.equal(Jacobi(**options)(model, rng, cond), reference)
+
+
 @pytest.mark.parametrize("classes", [None, 3])
 @pytest.mark.parametrize("event", EVENTS)
 def test_samples_equal_those_of_a_full_pass_per_value(make, event, classes):
     model = make(event, classes=classes).float()
-    rng, cond = Rng(3, 16), None if classes is None else torch.arange(16) % classes
-    with torch.no_grad():
-        reference = uncached(model, rng, cond, temperature=1.5)
-        fused = Sequential(temperature=1.5)(model, rng, cond)
-        steps = Sequential(temperature=1.5)(model, rng, cond, trace=lambda i, x: None)
-    assert torch.equal(steps, reference) and torch.equal(fused, reference)
+    cond = None if classes is None else torch.arange(16) % classes
+    assert_samples_are_equal(model, cond, temperature=1.5)
+
+
+def test_truncated_samples_equal_those_of_a_full_pass_per_value(make):
+    assert_samples_are_equal(make("wide").float(), temperature=1.5, top_k=3, top_p=0.8)
 
 
 def test_samples_follow_the_distribution_and_score_its_entropy(make):
@@ -198,13 +212,17 @@ def test_samples_follow_the_distribution_and_score_its_entropy(make):
     assert total_variation < 0.05  # sampling error is 0.03
 
 
-@pytest.mark.parametrize("trace", [None, lambda i, x: None], ids=["at_once", "steps"])
-def test_inpainting_keeps_known_values_and_conditions_on_them(make, trace):
+@pytest.mark.parametrize(
+    ("sampler", "trace"),
+    [(Sequential(), None), (Sequential(), lambda i, x: None), (Jacobi(), None)],
+    ids=["at_once", "steps", "jacobi"],
+)
+def test_inpainting_keeps_known_values_and_conditions_on_them(make, sampler, trace):
     model = make("binary")
     values, mask = images(model, 6), torch.zeros(6, 1, 3, 3, dtype=torch.bool)
     order = model.order()
     mask.flatten(1)[:, order[:6]] = True
-    sample = partial(Sequential(), model, Rng(0, 6), None, trace=trace)
+    sample = partial(sampler, model, Rng(0, 6), None, trace=trace)
     with torch.no_grad():
         x = sample(fixed=Inpainting(values, mask))
         again = sample(fixed=Inpainting(x, torch.ones_like(mask)))

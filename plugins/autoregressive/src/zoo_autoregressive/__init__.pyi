@@ -1,8 +1,10 @@
-"""The models and the sampler of this family, by the names users import."""
+"""The models and the samplers of this family, by the names users import."""
 
 from .diagonal_bilstm import DiagonalBiLSTM as DiagonalBiLSTM
 from .gated_pixelcnn import GatedPixelCNN as GatedPixelCNN
 from .gated_pixelcnn import GatedPixelCNNConfig as GatedPixelCNNConfig
+from .jacobi import BlockDecoding as BlockDecoding
+from .jacobi import Jacobi as Jacobi
 from .made import MADE as MADE
 from .made import MADEConfig as MADEConfig
 from .multiscale_pixelcnn import MultiscalePixelCNN as MultiscalePixelCNN

@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol, cast
 
 from torch import Tensor, nn
 
-from zoo_autoregressive.incremental_decoding import Pass, RasterConv
+from zoo_autoregressive.incremental_decoding import Pass, PixelConv, RasterConv
 
 __all__ = ["Backbone", "TwoStackBlock"]
 
@@ -59,7 +59,7 @@ class Backbone(nn.Module):
         finer, coarser = units[:-1], units[1:]
         self.v_first = RasterConv(inputs, U, n, kernel_size, left=n)
         self.h_first = RasterConv(inputs, U, 1, n, left=n - 1)
-        self.link = nn.Conv2d(U, U, 1)
+        self.link = PixelConv(U, U)
         self.down, self.up = nn.ModuleDict(), nn.ModuleDict()
         for stack, k in (("vertical", 3), ("horizontal", 2)):
             self.down[stack] = nn.ModuleList(

@@ -14,7 +14,7 @@ Shapes: B batch, C channels, H rows, W columns, U units.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_autoregressive.incremental_decoding import Pass
+from zoo_autoregressive.incremental_decoding import Pass, PixelConv
 from zoo_autoregressive.layers import add_class, class_weights
 from zoo_autoregressive.lstm import DiagonalCell, diagonal_scan, mirrored_scan
 from zoo_autoregressive.pixelrnn import PixelRNN, PixelRNNConfig
@@ -24,6 +24,8 @@ __all__ = ["DiagonalBiLSTM", "PixelRNNConfig"]
 
 class DiagonalBiLSTM(PixelRNN):
     """A residual stack of pairs of diagonal scans."""
+
+    by_rows = False  # a pixel's state comes from the one to its left
 
     def __init__(self, config: PixelRNNConfig | None = None) -> None:
         super().__init__(config, DiagonalLayer)
@@ -35,9 +37,9 @@ class DiagonalLayer(nn.Module):
     def __init__(self, c: PixelRNNConfig) -> None:
         super().__init__()
         U, self.dropout = c.hidden, c.dropout
-        self.K_is = nn.Conv2d(2 * U, 8 * U, 1)  # [left | right]
+        self.K_is = PixelConv(2 * U, 8 * U)  # [left | right]
         self.left, self.right = DiagonalCell(U), DiagonalCell(U)
-        self.up = nn.Conv2d(U, 2 * U, 1)
+        self.up = PixelConv(U, 2 * U)
         self.V = class_weights(c.classes, 8 * U)
 
     def forward(self, x: Tensor, run: Pass) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo_autoregressive.incremental_decoding import PixelConv
 from zoo_autoregressive.layers import ChannelMaskedConv, channel_groups
 from zoo_core.plugin import rescale_levels
 from zoo_kernels import mixture_logistics
@@ -55,7 +56,7 @@ class CategoricalHead(nn.Module):
         super().__init__()
         C, self.levels = channels, levels
         g, per_value = channel_groups(hidden, C), features_per_value(levels)
-        self.first = nn.Conv2d(features, hidden, 1)
+        self.first = PixelConv(features, hidden)
         self.here = ChannelMaskedConv(torch.arange(C), g, strict=True) if C > 1 else None
         self.last = ChannelMaskedConv(g, torch.arange(C).repeat_interleave(per_value))
 
@@ -99,7 +100,7 @@ class LogisticMixtureHead(nn.Module):
     def __init__(self, features: int, mixtures: int, channels: int, levels: int) -> None:
         super().__init__()
         self.mixtures, self.levels = mixtures, levels
-        self.last = nn.Conv2d(features, mixtures * (3 if channels == 1 else 10), 1)
+        self.last = PixelConv(features, mixtures * (3 if channels == 1 else 10))
 
     def log_prob(self, s: Tensor, x: Tensor) -> Tensor:
         return mixture_logistics.log_prob(x, self.last(F.elu(s)), levels=self.levels)

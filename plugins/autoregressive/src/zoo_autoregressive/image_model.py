@@ -84,6 +84,8 @@ class AutoregressiveImageModel(GenerativeModel, ABC):
     head: Head
     coordinates: Tensor
     grouped = False
+    by_rows = True
+    """Whether `horizontal` evaluates a whole row in one `IncrementalPass`."""
 
     def __init__(self, config: ImageConfig) -> None:
         condition = Condition.from_classes(config.classes)
@@ -123,7 +125,7 @@ class AutoregressiveImageModel(GenerativeModel, ABC):
     def init_cache(self, batch: int, cond: Tensor | None = None) -> PixelCache:
         """The cache before the first value of each image is drawn."""
         e = condition_features(self.condition, cond, self.dtype)
-        return PixelCache(IncrementalPass(Cache(), self.config.shape[2], e))
+        return PixelCache(IncrementalPass(Cache(), self.config.shape[2], e, r=-1))
 
     def decode_step(self, x: Tensor, i: int, cache: PixelCache) -> tuple[Tensor, PixelCache]:
         """Logits (B, K) of value `order()[i]`, given the earlier ones in x (B, C, H, W)."""
@@ -138,6 +140,26 @@ class AutoregressiveImageModel(GenerativeModel, ABC):
         assert cache.features is not None
         logits = self.head.logits(cache.features, x[:, :, r : r + 1, c : c + 1])
         return logits[:, channel, 0, 0], cache
+
+    def order_blocks(self) -> list[range]:
+        """The rows of an image, which `decode_block` evaluates at once."""
+        channels, height, width = self.config.shape
+        n = channels * width
+        n = n if self.by_rows else n * height
+        return [range(i, i + n) for i in range(0, self.event.dims, n)]
+
+    def decode_block(
+        self, x: Tensor, block: range, cache: PixelCache
+    ) -> tuple[Tensor, PixelCache]:
+        """Logits (B, N, K) of a row of x (B, C, H, W), given its values and the rows above."""
+        r = block.start // len(block)
+        if cache.row.r != r:
+            cache.row = replace(cache.row, r=r)
+            self.vertical(self._input_at(x, r - 1), cache.row)
+        here = self._input_at(x, r)
+        features = self.horizontal(F.pad(here, (1, -1)), here, cache.row)
+        logits = self.head.logits(features, x[:, :, r : r + 1])  # (B, C, 1, W, K)
+        return logits[:, :, 0].transpose(1, 2).flatten(1, 2), cache
 
     def _input_at(self, x: Tensor, r: int, c: int | None = None) -> Tensor:
         """The network's input at row r, or at its pixel c; zeros outside the image."""

@@ -20,7 +20,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Cache", "FullPass", "IncrementalPass", "Pass", "RasterConv"]
+__all__ = ["Cache", "FullPass", "IncrementalPass", "Pass", "PixelConv", "RasterConv", "convolve"]
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A convolution without padding; a matrix product where that takes no copy.
+
+    That is where the kernel covers all of x, or is 1 x 1 on features that are innermost in memory,
+    as in an `IncrementalPass`. A library's convolution of so few positions costs several times as
+    much.
+    """
+    if x.shape[2:] == weight.shape[2:]:
+        return F.linear(x.flatten(1), weight.flatten(1), bias)[..., None, None]
+    if weight.shape[2:] == (1, 1) and x.stride(1) == 1:
+        return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+    return F.conv2d(x, weight, bias)
+
+
+class PixelConv(nn.Conv2d):
+    """A 1 x 1 convolution."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve(x, self.weight, self.bias)
 
 
 class RasterConv(nn.Conv2d):
@@ -54,8 +78,11 @@ class RasterConv(nn.Conv2d):
 
     def forward(self, x: Tensor, columns: int = 0) -> Tensor:
         """The convolution of a padded map, or of one that lacks `columns` zeros on both sides."""
-        weight = self.weight if self.mask is None else self.weight * self.mask
-        return F.conv2d(x, weight, self.bias, self.stride, (0, columns))
+        return F.conv2d(x, self.visible_weight(), self.bias, self.stride, (0, columns))
+
+    def visible_weight(self) -> Tensor:
+        """The weight, zero where the mask hides its input."""
+        return self.weight if self.mask is None else self.weight * self.mask
 
 
 class Pass(Protocol):
@@ -129,7 +156,7 @@ class FullPass:
 class _Rows:
     """The last n rows of a convolution's padded input; `r` is the number of the newest."""
 
-    x: Tensor  # (B, I, n, left + W + right)
+    x: Tensor  # (B, n, left + W + right, I)
     r: int
 
 
@@ -138,6 +165,7 @@ class Cache:
     """What incremental passes through one network remember, keyed by the module that reads it."""
 
     rows: dict[nn.Module, _Rows] = field(default_factory=dict)  # inputs of convolutions
+    weights: dict[nn.Module, Tensor] = field(default_factory=dict)  # of convolutions, (O, n k I)
     stored: dict[nn.Module, Tensor] = field(default_factory=dict)  # `put`, and upsampled rows
     states: dict[nn.Module, Any] = field(default_factory=dict)  # of the cells in `lstm.py`
 
@@ -153,23 +181,20 @@ class IncrementalPass:
     c: int | None = None
 
     def conv(self, m: RasterConv, x: Tensor) -> Tensor:
-        rows = self._append(m, x)
-        y: Tensor = m(rows if self.c is None else rows[..., self.c : self.c + m.kernel_size[1]])
-        return y
+        return self._product(m, self._append(m, x))
 
     def down(self, m: RasterConv, x: Tensor) -> Tensor | None:
         rows = self._append(m, x)
         if self.r % 2 or (self.c or 0) % 2:
             return None
-        y: Tensor = m(rows if self.c is None else rows[..., self.c : self.c + m.kernel_size[1]])
-        return y
+        return self._product(m, rows)
 
     def up(self, m: nn.ConvTranspose2d, y: Tensor | None) -> Tensor:
         first, stored = 2 * ((self.c or 0) // 2), self.cache.stored
         if y is not None:
-            x = m(y)  # (B, O, 2, 2 W / 2) or (B, O, 2, 2)
+            x = _upsampled(m, y)  # (B, O, 2, 2 W / 2) or (B, O, 2, 2)
             if m not in stored:
-                stored[m] = x.new_zeros(*x.shape[:3], self.width + 1)
+                stored[m] = _features_innermost(x.new_zeros(*x.shape[:3], self.width + 1))
             stored[m][..., first : first + x.shape[3]] = x[..., : self.width + 1 - first]
         row = stored[m][:, :, self.r % 2, None]
         return row[..., : self.width] if self.c is None else row[..., self.c : self.c + 1]
@@ -186,15 +211,40 @@ class IncrementalPass:
         return x if self.c is None else x[..., self.c : self.c + 1]
 
     def _append(self, m: RasterConv, x: Tensor) -> Tensor:
-        """The rows that m sees, with x written at its position."""
-        n, inputs = m.kernel_size[0], self.cache.rows
+        """The rows that m sees (B, n, left + W + right, I), with x written at its position."""
+        inputs = self.cache.rows
         if m not in inputs:
-            empty = x.new_zeros(*x.shape[:2], n, m.left + self.width + m.right)
-            inputs[m] = _Rows(empty, self.r)
+            n, columns = m.kernel_size[0], m.left + self.width + m.right
+            inputs[m] = _Rows(x.new_zeros(len(x), n, columns, x.shape[1]), self.r)
         rows = inputs[m]
         if rows.r != self.r:
-            rows.x = F.pad(rows.x[:, :, 1:], (0, 0, 0, 1))
+            rows.x = F.pad(rows.x[:, 1:], (0, 0, 0, 0, 0, 1))
             rows.r = self.r
         first = m.left + (self.c or 0)
-        rows.x[:, :, -1:, first : first + x.shape[3]] = x
+        rows.x[:, -1, first : first + x.shape[3]] = x[:, :, 0].transpose(1, 2)
         return rows.x
+
+    def _product(self, m: RasterConv, rows: Tensor) -> Tensor:
+        """m of the rows that it sees, as one matrix product, (B, O, 1, .)."""
+        weights, k = self.cache.weights, m.kernel_size[1]
+        if m not in weights:
+            weights[m] = m.visible_weight().permute(0, 2, 3, 1).flatten(1)
+        if self.c is not None:
+            windows = rows[:, None, :, self.c : self.c + k]  # (B, 1, n, k, I)
+        else:
+            windows = rows.unfold(2, k, m.stride[1]).permute(0, 2, 1, 4, 3)  # (B, W, n, k, I)
+        y = F.linear(windows.flatten(2), weights[m], m.bias)  # (B, ., O)
+        return y.transpose(1, 2)[:, :, None]
+
+
+def _upsampled(m: nn.ConvTranspose2d, y: Tensor) -> Tensor:
+    """m(y) of a row or pixel y (B, I, 1, .), each of whose positions becomes 2 x 2."""
+    assert m.bias is not None
+    x = y[:, :, 0].transpose(1, 2) @ m.weight.flatten(1)  # (B, ., O 2 2)
+    x = x.unflatten(2, m.weight.shape[1:]).permute(0, 2, 3, 1, 4)  # (B, O, 2, ., 2)
+    return x.flatten(3) + m.bias[:, None, None]
+
+
+def _features_innermost(x: Tensor) -> Tensor:
+    """The same map (B, O, ., .) with the features of a position side by side in memory."""
+    return x.contiguous(memory_format=torch.channels_last)

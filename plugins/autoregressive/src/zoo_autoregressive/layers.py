@@ -5,9 +5,8 @@ Shapes: B batch, U units, H rows, W columns.
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from zoo_autoregressive.incremental_decoding import Pass, RasterConv
+from zoo_autoregressive.incremental_decoding import Pass, RasterConv, convolve
 from zoo_core.plugin import ClassCounts, class_features
 
 __all__ = [
@@ -38,7 +37,7 @@ class ChannelMaskedConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight * self.mask if self.masked else self.weight
-        return F.conv2d(x, weight, self.bias)
+        return convolve(x, weight, self.bias)
 
 
 class TypeAConv(nn.Module):

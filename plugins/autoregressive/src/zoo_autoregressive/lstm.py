@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_autoregressive.incremental_decoding import FullPass, IncrementalPass, Pass
+from zoo_autoregressive.incremental_decoding import FullPass, IncrementalPass, Pass, PixelConv
 
 __all__ = ["DiagonalCell", "RowCell", "diagonal_scan", "lstm_cell", "mirrored_scan", "row_scan"]
 
@@ -42,8 +42,8 @@ class DiagonalCell(nn.Module):
 
     def __init__(self, U: int) -> None:
         super().__init__()
-        self.above = nn.Conv2d(U, 4 * U, 1)
-        self.beside = nn.Conv2d(U, 4 * U, 1, bias=False)
+        self.above = PixelConv(U, 4 * U)
+        self.beside = PixelConv(U, 4 * U, bias=False)
 
 
 def lstm_cell(y: Tensor, c: Tensor, dim: int = 1) -> tuple[Tensor, Tensor]:
@@ -123,13 +123,15 @@ class _State:
     h: Tensor  # (B, U, 1, W)
     c: Tensor  # (B, U, 1, W)
     above: Tensor  # (B, 4U, 1, W), the contribution of the row above
+    c_above: Tensor  # (B, U, 1, W), c of the row above
     y: Tensor  # (B, 4U, 1, W), input-to-state part of the newest pixels, for the mirrored scan
 
 
 def _step_row(m: RowCell, y: Tensor, run: IncrementalPass) -> Tensor:
-    at, s = _columns(run), _state(m, y, run)
-    h, s.c[..., at] = lstm_cell(y + s.above[..., at], s.c[..., at])
-    s.h[..., at] = h
+    """A pixel, or a row at once: both depend on states of the row above alone."""
+    at, s = slice(None) if run.c is None else _columns(run), _state(m, y, run)
+    h, c = lstm_cell(y + s.above[..., at], s.c_above[..., at])
+    s.h[..., at], s.c[..., at] = h, c
     return h
 
 
@@ -166,15 +168,17 @@ def _state(m: RowCell | DiagonalCell, y: Tensor, run: IncrementalPass) -> _State
     if m not in run.cache.states:
         zeros = y.new_zeros(len(y), y.shape[1] // 4, 1, run.width)
         inputs = y.new_zeros(len(y), y.shape[1], 1, run.width)
-        run.cache.states[m] = _State(run.r, zeros, zeros.clone(), m.above(zeros), inputs)
+        run.cache.states[m] = _State(
+            run.r, zeros, zeros.clone(), m.above(zeros), zeros.clone(), inputs
+        )
     s = cast(_State, run.cache.states[m])
     if s.r != run.r:
-        s.r, s.above = run.r, m.above(s.h)
+        s.r, s.above, s.c_above = run.r, m.above(s.h), s.c.clone()
     return s
 
 
 def _columns(run: IncrementalPass) -> slice:
-    assert run.c is not None  # cells advance pixel by pixel
+    assert run.c is not None  # the cells of diagonals advance pixel by pixel
     return slice(run.c, run.c + 1)
 
 

@@ -28,7 +28,7 @@ from zoo_autoregressive.image_model import (
     AutoregressiveImageModel,
     ImageConfig,
 )
-from zoo_autoregressive.incremental_decoding import Pass, RasterConv
+from zoo_autoregressive.incremental_decoding import Pass, PixelConv, RasterConv
 from zoo_autoregressive.layers import class_weights, gate
 from zoo_core.plugin import ClassCounts, ConfigError, Range
 
@@ -83,10 +83,10 @@ class GatedBlock(nn.Module):
         self.dropout = dropout
         self.v_conv = RasterConv(U, 2 * U, 2, 3, left=1)
         self.h_conv = RasterConv(U, 2 * U, 2, 2, left=1)
-        self.link = nn.Conv2d(U, 2 * U, 1)
-        self.out = nn.Conv2d(U, U, 1)
-        self.v_skip = nn.Conv2d(U, 2 * U, 1, bias=False) if skip else None
-        self.h_skip = nn.Conv2d(U, 2 * U, 1, bias=False) if skip else None
+        self.link = PixelConv(U, 2 * U)
+        self.out = PixelConv(U, U)
+        self.v_skip = PixelConv(U, 2 * U, bias=False) if skip else None
+        self.h_skip = PixelConv(U, 2 * U, bias=False) if skip else None
         self.V = class_weights(classes, 4 * U)
 
     def vertical(self, v: Tensor, skip: Tensor | None, run: Pass) -> Tensor:

@@ -29,7 +29,7 @@ from zoo_autoregressive.image_model import (
     AutoregressiveImageModel,
     ImageConfig,
 )
-from zoo_autoregressive.incremental_decoding import Pass, RasterConv
+from zoo_autoregressive.incremental_decoding import Pass, PixelConv, RasterConv
 from zoo_autoregressive.layers import add_class, class_weights
 from zoo_core.plugin import ClassCounts, ConfigError, Range
 
@@ -92,9 +92,9 @@ class ResidualBlock(nn.Module):
         self.v_out = RasterConv(2 * U, 2 * U, 2, 3, left=1)
         self.h_in = RasterConv(2 * U, U, 2, 2, left=1)
         self.h_out = RasterConv(2 * U, 2 * U, 2, 2, left=1)
-        self.link = nn.Conv2d(2 * U, U, 1, bias=False)
-        self.v_skip = nn.Conv2d(2 * U, U, 1, bias=False) if skip else None
-        self.h_skip = nn.Conv2d(2 * U, U, 1, bias=False) if skip else None
+        self.link = PixelConv(2 * U, U, bias=False)
+        self.v_skip = PixelConv(2 * U, U, bias=False) if skip else None
+        self.h_skip = PixelConv(2 * U, U, bias=False) if skip else None
         self.V_v = class_weights(classes, 2 * U)
         self.V_h = class_weights(classes, 2 * U)
 

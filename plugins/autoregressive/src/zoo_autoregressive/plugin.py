@@ -88,7 +88,13 @@ def zoo_samplers() -> list[SamplerSpec]:
             "zoo_autoregressive.samplers:Sequential",
             requires=("Conditionals",),
             summary="one value after another from its conditional; completes partly known events",
-        )
+        ),
+        SamplerSpec(
+            "jacobi",
+            "zoo_autoregressive.jacobi:Jacobi",
+            requires=("Conditionals",),
+            summary="the draws of `sequential` by parallel passes until nothing changes",
+        ),
     ]
 
 

@@ -13,7 +13,7 @@ Shapes: B batch, C channels, H rows, W columns, U units.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_autoregressive.incremental_decoding import Pass, RasterConv
+from zoo_autoregressive.incremental_decoding import Pass, PixelConv, RasterConv
 from zoo_autoregressive.layers import add_class, class_weights
 from zoo_autoregressive.lstm import RowCell, row_scan
 from zoo_autoregressive.pixelrnn import PixelRNN, PixelRNNConfig
@@ -36,7 +36,7 @@ class RowLayer(nn.Module):
         U, self.dropout = c.hidden, c.dropout
         self.K_is = RasterConv(2 * U, 4 * U, 1, 2, left=1)
         self.cell = RowCell(U)
-        self.up = nn.Conv2d(U, 2 * U, 1)
+        self.up = PixelConv(U, 2 * U)
         self.V = class_weights(c.classes, 4 * U)
 
     def forward(self, x: Tensor, run: Pass) -> Tensor:

@@ -7,9 +7,10 @@ from typing import Annotated, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from zoo_autoregressive.sampling_options import SamplingOptions, draw
 from zoo_core.plugin import Conditionals, GenerativeModel, Inpainting, Range, Rng
 
-__all__ = ["FusedSampling", "Sequential", "draw"]
+__all__ = ["FusedSampling", "Sequential", "draw", "ignored_values"]
 
 
 @runtime_checkable
@@ -30,17 +31,20 @@ class FusedSampling(Protocol):
 
 @dataclass(frozen=True)
 class Sequential:
-    """Draws each value from p(x_i | x_<i)^(1/T), normalized; T = 1 samples the model itself.
+    """Draws each value from p(x_i | x_<i), or from what the sampling options make of it.
 
-        model.sample(16, sampler=Sequential(temperature=0.9))
+        model.sample(16, sampler=Sequential(temperature=0.9, top_k=4))
 
     With `fixed` (inpainting), observed values condition only the values after them in
     `model.order()`. If all observed values come first, the samples follow p(unknown | known);
     otherwise they do not, and the driver warns. The fused kernel of a model that supports
-    `FusedSampling` is used unless a `trace` is given.
+    `FusedSampling` draws unless there is a `trace`, `top_k` or `top_p`, which it does not know:
+    these go through the model's cache.
     """
 
     temperature: Annotated[float, Range(0.0, open=True)] = 1.0
+    top_k: Annotated[int, Range(1, 65536)] | None = None
+    top_p: Annotated[float, Range(0.0, 1.0, open=True)] | None = None
 
     def __call__(
         self,
@@ -54,14 +58,16 @@ class Sequential:
         """Events (B, *S), int64; `trace(i, x)` is called after each position."""
         assert isinstance(model, Conditionals)  # the capability this sampler is registered for
         u = rng.uniform((model.event.dims,), stream="value")  # (B, D), in the order of generation
-        if trace is None and isinstance(model, FusedSampling) and model.supports_fused_sampling:
+        options = self._options()
+        plain = trace is None and not options.truncates
+        if plain and isinstance(model, FusedSampling) and model.supports_fused_sampling:
             return model.sample_fused(u, cond, fixed=fixed, temperature=self.temperature)
         x = torch.zeros((len(rng), *model.event.shape), dtype=torch.long, device=rng.device)
         flat = x.view(len(rng), -1)  # (B, D), the same memory
         cache = model.init_cache(len(rng), cond)
         for i, position in enumerate(model.order().tolist()):
             logits, cache = model.decode_step(x, i, cache)
-            drawn = draw(logits / self.temperature, u[:, i])
+            drawn = draw(options(logits), u[:, i])
             flat[:, position] = drawn if fixed is None else _observed_or(fixed, position, drawn)
             if trace is not None:
                 trace(i, x)
@@ -69,32 +75,30 @@ class Sequential:
 
     def ignored(self, model: GenerativeModel, fixed: Inpainting) -> str | None:
         """A sentence for the warning if unknown values come before observed ones in the order."""
-        assert isinstance(model, Conditionals)
-        observed = fixed.mask.flatten(1)[:, model.order().to(fixed.mask.device)]
-        early = ~observed & (observed.flip(1).cumsum(1).flip(1) > 0)  # before an observed one
-        if not early.any():
-            return None
-        return (
-            f"up to {int(early.sum(1).max())} unknown values of an event come before known ones "
-            "in the model's order and are drawn as if those were unknown: this completion does "
-            "not follow p(unknown | known). It does where the known values come first, e.g. in "
-            "the upper rows of an image."
-        )
+        return ignored_values(model, fixed)
+
+    def altered_by(self) -> str | None:
+        """The options with which draws do not follow the p(x) that is scored."""
+        return self._options().altered_by()
+
+    def _options(self) -> SamplingOptions:
+        return SamplingOptions(self.temperature, self.top_k, self.top_p)
 
 
-def draw(logits: Tensor, u: Tensor) -> Tensor:
-    """Values (B,) int64 from logits (B, K) and uniforms u (B,), by the inverse CDF.
-
-    For K = 2, x = 1 where u < p(1); else x is the first with u < p(0) + ... + p(x).
-
-    >>> draw(torch.zeros(2, 4), torch.tensor([0.1, 0.6]))
-    tensor([0, 2])
-    """
-    p = logits.double().softmax(-1)
-    if p.shape[-1] == 2:
-        return (u < p[:, 1]).long()
-    cdf = p.cumsum(-1)
-    return (u.unsqueeze(-1) >= cdf / cdf[:, -1:]).sum(-1)
+def ignored_values(model: GenerativeModel, fixed: Inpainting) -> str | None:
+    """The warning of a sampler that conditions each value on earlier ones only; None if all
+    observed values come first in the model's order."""
+    assert isinstance(model, Conditionals)
+    observed = fixed.mask.flatten(1)[:, model.order().to(fixed.mask.device)]
+    early = ~observed & (observed.flip(1).cumsum(1).flip(1) > 0)  # before an observed one
+    if not early.any():
+        return None
+    return (
+        f"up to {int(early.sum(1).max())} unknown values of an event come before known ones "
+        "in the model's order and are drawn as if those were unknown: this completion does "
+        "not follow p(unknown | known). It does where the known values come first, e.g. in "
+        "the upper rows of an image."
+    )
 
 
 def _observed_or(fixed: Inpainting, position: int, drawn: Tensor) -> Tensor:

@@ -83,6 +83,10 @@ class Solver(ABC):
             return model.event.from_network(fused_mlp_sampler.run(model, rng, table, options))
         return sampling_loop(model, rng, cond, table, options, fixed, trace)
 
+    def altered_by(self) -> str | None:
+        """The guidance, with which draws do not follow the model's p(x | cond)."""
+        return None if self.guidance_scale == 1 else f"guidance_scale = {self.guidance_scale}"
+
 
 @dataclass(frozen=True)
 class Ancestral(Solver):

@@ -35,6 +35,10 @@ class Truncated:
         z = model.prior(len(rng), cond).sample(rng, stream="z")
         return model.to_events(model.generate(truncate(z, self.threshold), cond))
 
+    def altered_by(self) -> str:
+        """The threshold: a score of the generator is one of latents that are not truncated."""
+        return f"threshold = {self.threshold}"
+
 
 def truncate(z: Tensor, threshold: float) -> Tensor:
     r"""Map standard normals to the normal truncated to |z| <= threshold, keeping each quantile.

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import zoo_core as zoo
 from zoo_diffusion.samplers import DDIM, Ancestral, DPMpp2M, Heun
-from zoo_diffusion.sampling_loop import GuidanceAndClipping, trajectory
+from zoo_diffusion.samplers.loop import GuidanceAndClipping, trajectory
 
 MLP = {"type": "mlp", "hidden": 16, "layers": 1}
 UNET = {"type": "unet", "channels": [8, 8], "down": ["plain", "attention"], "layers": 1}

@@ -11,7 +11,7 @@ from zoo_core.errors import ConfigError, IntegrityError
 from zoo_core.rng import Rng
 from zoo_core.weights import third_party
 from zoo_diffusion.samplers import DDIM, Ancestral
-from zoo_diffusion.sampling_loop import GuidanceAndClipping, sample_prior, trajectory
+from zoo_diffusion.samplers.loop import GuidanceAndClipping, sample_prior, trajectory
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
 

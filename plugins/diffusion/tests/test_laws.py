@@ -8,21 +8,20 @@ import torch
 
 import zoo_core as zoo
 from zoo_core.rng import Rng
-from zoo_diffusion import probability_flow, vlb
-from zoo_diffusion.likelihoods import VLB, ContinuousVLB
-from zoo_diffusion.ode_likelihood import AugmentedFlow, ODELikelihood, rademacher_probes
-from zoo_diffusion.parameterization import at_time, convert, to_x0
-from zoo_diffusion.quantization import bin_width
+from zoo_diffusion.likelihoods import VLB, ContinuousVLB, ODELikelihood, probability_flow, terms
+from zoo_diffusion.likelihoods.ode import AugmentedFlow, rademacher_probes
+from zoo_diffusion.likelihoods.terms import bin_width
+from zoo_diffusion.parameterization import at_time, convert, prior_std, to_x0
 from zoo_diffusion.samplers import DDIM, ODE, Ancestral, Heun, heun_table
-from zoo_diffusion.sampling_loop import (
+from zoo_diffusion.samplers.loop import (
     GuidanceAndClipping,
     SolverTable,
     sample_prior,
     sampling_loop,
 )
+from zoo_diffusion.samplers.timesteps import TimeGrid
 from zoo_diffusion.schedules import VP, Betas, Karras, LogSNR, linear_betas
 from zoo_diffusion.score import ScoreAt
-from zoo_diffusion.timesteps import TimeGrid, prior_std
 from zoo_kernels import denoise
 from zoo_kernels.denoise import reference as columns
 
@@ -226,9 +225,9 @@ def test_bound_of_a_chain_lies_below_the_exact_log_likelihood_and_is_tight(varia
     gap = model.log_p(x, 0.0) - likelihood.nats
     error = float(gap.std()) / len(gap) ** 0.5
     assert -3 * error < float(gap.mean()) < max_gap
-    terms = likelihood.terms
-    assert torch.allclose(sum(terms.values()), likelihood.nats)
-    assert set(terms) == {"L_T", "L_t", "L_0"}
+    by_name = likelihood.terms
+    assert torch.allclose(sum(by_name.values()), likelihood.nats)
+    assert set(by_name) == {"L_T", "L_t", "L_0"}
 
 
 def test_bound_of_continuous_time_rises_with_the_steps_to_below_the_exact():
@@ -251,13 +250,13 @@ def test_every_divergence_is_non_negative(variance):
     generator = torch.Generator().manual_seed(0)
     i = torch.arange(2, 51)
     x, x_hat = torch.randn(2, 49, 2, generator=generator)
-    assert (vlb.step_kl(model, i, x, x_hat) >= 0).all()
-    assert (vlb.prior_kl(model.schedule, x) >= 0).all()
+    assert (terms.step_kl(model, i, x, x_hat) >= 0).all()
+    assert (terms.prior_kl(model.schedule, x) >= 0).all()
     if variance == "small":  # 1/2 (SNR(s) - SNR(t)) |x - x_hat|^2
         t = i.double() / 50
         snr = [(model.schedule.alpha(k) / model.schedule.sigma(k)) ** 2 for k in (t - 0.02, t)]
         want = 0.5 * (snr[0] - snr[1]) * (x - x_hat).double().square().sum(1)
-        assert torch.allclose(vlb.step_kl(model, i, x, x_hat), want, rtol=1e-6)
+        assert torch.allclose(terms.step_kl(model, i, x, x_hat), want, rtol=1e-6)
 
 
 @pytest.mark.parametrize("source", KINDS)
@@ -316,10 +315,10 @@ def test_decoders_sum_to_one_over_the_data_s_own_levels(levels):
     for mean, spread in ((0.0, 0.5), (-1.3, 0.01), (0.4, 3.0)):
         at = torch.full((levels, 1), mean, dtype=torch.float64)
         std = torch.tensor(spread).double()
-        log_p = vlb.discretized_gaussian_log_likelihood(event, x, at, std)
+        log_p = terms.discretized_gaussian_log_likelihood(event, x, at, std)
         assert math.isclose(float(log_p.exp().sum()), 1.0, rel_tol=1e-9)
         one = torch.ones(levels, 1, dtype=torch.float64)
-        log_p = vlb.decoder_log_likelihood(event, x, at, one, spread * one)
+        log_p = terms.decoder_log_likelihood(event, x, at, one, spread * one)
         assert math.isclose(float(log_p.exp().sum()), 1.0, rel_tol=1e-9)
 
 
@@ -327,7 +326,7 @@ def test_data_are_decoded_where_the_noise_tells_their_levels_apart():
     """256 levels: the gamma of -13.3 that Kingma et al. chose; 17 levels: -8."""
     schedule = LogSNR(-20.0, 5.0)
     for levels, gamma in ((256, -13.6), (17, -8.05), (2, -2.5)):
-        t = vlb.decoder_time(schedule, zoo.Event((1,), levels=levels), 0.0)
+        t = terms.decoder_time(schedule, zoo.Event((1,), levels=levels), 0.0)
         assert abs(float(schedule.gamma(torch.tensor(t))) - gamma) < 0.1
 
 

@@ -5,9 +5,8 @@ import torch
 
 import zoo_core as zoo
 from zoo_core.errors import ConfigError, UsageError
-from zoo_diffusion import fused_mlp_sampler
-from zoo_diffusion.samplers import DDIM, Ancestral, DPMpp2M, Heun
-from zoo_diffusion.timesteps import spaced_times
+from zoo_diffusion.samplers import DDIM, Ancestral, DPMpp2M, Heun, fused_mlp
+from zoo_diffusion.samplers.timesteps import spaced_times
 
 TINY = {"network": {"type": "mlp", "hidden": 16, "layers": 1}}
 SOLVERS = ("ancestral", "ddim", "heun", "dpmpp_2m")
@@ -164,9 +163,7 @@ def test_a_loop_in_one_call_takes_the_same_steps(arch, sampler, monkeypatch):
     for p in model.network.parameters():
         torch.nn.init.normal_(p, std=0.2)
     calls = []
-    monkeypatch.setattr(
-        fused_mlp_sampler, "run", lambda *a, run=fused_mlp_sampler.run: calls.append(a) or run(*a)
-    )
+    monkeypatch.setattr(fused_mlp, "run", lambda *a, run=fused_mlp.run: calls.append(a) or run(*a))
     once = model.sample(30, seed=5, sampler=sampler)
     assert len(calls) == 1
     alone = model.sample(1, seed=5, sampler=sampler, first_row=3)

@@ -7,12 +7,12 @@ from .edm import EDMConfig as EDMConfig
 from .edm import EDMLoss as EDMLoss
 from .likelihoods import VLB as VLB
 from .likelihoods import ContinuousVLB as ContinuousVLB
+from .likelihoods import ODELikelihood as ODELikelihood
 from .losses import ContinuousVLBLoss as ContinuousVLBLoss
 from .losses import SimpleLoss as SimpleLoss
 from .losses import VLBLoss as VLBLoss
 from .networks import MLPConfig as MLPConfig
 from .networks import UNetConfig as UNetConfig
-from .ode_likelihood import ODELikelihood as ODELikelihood
 from .samplers import DDIM as DDIM
 from .samplers import ODE as ODE
 from .samplers import Ancestral as Ancestral

@@ -1,4 +1,4 @@
-"""Prediction types: what a network outputs at x_t = alpha x_0 + sigma eps, and their conversions.
+"""What a network outputs at x_t = alpha x_0 + sigma eps, at which times, and conversions.
 
     x0 = (x_t - sigma eps) / alpha        v = alpha eps - sigma x0 (Salimans & Ho, 2022, app. D)
     eps = (x_t - alpha x0) / sigma        score = -eps / sigma (Song et al., 2021)
@@ -8,20 +8,27 @@ Shapes: B batch, S the event's shape; alpha and sigma broadcast.
 
 from typing import Literal, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from zoo_core.plugin import Denoiser, Schedule
 
 __all__ = [
+    "ContinuousTime",
+    "DiscreteTime",
     "Prediction",
     "Predictor",
     "append_dims",
     "at_time",
     "convert",
+    "earliest_time",
+    "prior_std",
     "to_x0",
 ]
 
 Prediction = Literal["epsilon", "x0", "v", "score"]
+_T_MIN = 1e-3
+"""The earliest time of a model that states none: t = 1 / T for T = 1000."""
 
 
 @runtime_checkable
@@ -33,6 +40,21 @@ class Predictor(Denoiser, Protocol):
     def predict(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """The output of type `prediction`, (B, *S) in x_t's dtype, at x_t (B, *S), t (B,)."""
         ...
+
+
+@runtime_checkable
+class DiscreteTime(Denoiser, Protocol):
+    """A chain of T steps t = i / T; p(x_0 | x_{1/T}) is its last normal, discretized."""
+
+    timesteps: int
+    variance: Literal["small", "large"]
+
+
+@runtime_checkable
+class ContinuousTime(Denoiser, Protocol):
+    """A model of every t in [t_min, 1]."""
+
+    t_min: float
 
 
 def to_x0(m: Tensor, prediction: str, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -66,3 +88,20 @@ def at_time(schedule: Schedule, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor
     """alpha_t and sigma_t (B, 1, ..., 1) for t (B,), computed in float64, in `like`'s dtype."""
     t = t.double()
     return append_dims(schedule.alpha(t), like), append_dims(schedule.sigma(t), like)
+
+
+def earliest_time(model: Denoiser) -> float:
+    """The first step of a chain, or the `t_min` of a model of continuous time."""
+    if isinstance(model, DiscreteTime):
+        return 1 / model.timesteps
+    return model.t_min if isinstance(model, ContinuousTime) else _T_MIN
+
+
+def prior_std(model: Denoiser) -> float:
+    """sqrt(alpha_1^2 + sigma_1^2), the standard deviation of x_1 for data of unit variance.
+
+    It is read back from the device.
+    """
+    one = torch.ones(1, dtype=torch.float64, device=model.device)
+    with torch.no_grad():
+        return float(torch.hypot(model.schedule.alpha(one), model.schedule.sigma(one)))

@@ -22,8 +22,8 @@ __all__ = [
 
 ZOO_API = 1
 _DISCRETE, _CONTINUOUS = (
-    "zoo_diffusion.timesteps:DiscreteTime",
-    "zoo_diffusion.timesteps:ContinuousTime",
+    "zoo_diffusion.parameterization:DiscreteTime",
+    "zoo_diffusion.parameterization:ContinuousTime",
 )
 _PREDICTOR = "zoo_diffusion.parameterization:Predictor"
 _LEARNS_SCHEDULE, _PRECONDITIONED = (
@@ -232,7 +232,7 @@ def zoo_likelihoods() -> list[LikelihoodSpec]:
         ),
         LikelihoodSpec(
             "ode",
-            "zoo_diffusion.ode_likelihood:ODELikelihood",
+            "zoo_diffusion.likelihoods:ODELikelihood",
             LikelihoodKind("ode_estimate", "estimate"),
             requires=("Denoiser",),
             summary="density of the probability-flow ODE",

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from zoo_core.plugin import Denoiser, Event, Inpainting, Rng, UsageError
-from zoo_diffusion.parameterization import Predictor, to_x0
-from zoo_diffusion.quantization import x0_bound
-from zoo_diffusion.timesteps import TimeGrid, prior_std
+from zoo_diffusion.parameterization import Predictor, prior_std, to_x0
+from zoo_diffusion.samplers.timesteps import TimeGrid
 from zoo_kernels import denoise
 
 __all__ = [
@@ -78,7 +77,7 @@ class GuidanceAndClipping:
 
     def bounds(self, event: Event) -> tuple[float | None, tuple[float, float] | None]:
         """The arguments `clip` and `threshold` of `denoise.step`."""
-        bound = x0_bound(event)
+        bound = 1.0 if event.discrete else None
         if bound is not None and self.dynamic_thresholding_ratio is not None:
             return None, (self.dynamic_thresholding_ratio, _NO_MAX)
         return bound if self.clip_denoised else None, None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zoo_core.plugin import Denoiser, Rng
 from zoo_diffusion.networks import MLP
-from zoo_diffusion.sampling_loop import GuidanceAndClipping, SolverTable, sample_prior
+from zoo_diffusion.samplers.loop import GuidanceAndClipping, SolverTable, sample_prior
 from zoo_kernels.mlp_sampler import mlp_sample
 
 __all__ = ["MLPDenoiser", "TimeConditioned", "run", "supports"]

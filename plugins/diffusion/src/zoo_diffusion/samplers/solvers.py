@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from zoo_core.plugin import Denoiser, Inpainting, Range, Rng, Schedule
-from zoo_diffusion import fused_mlp_sampler
-from zoo_diffusion.probability_flow import ProbabilityFlow, in_double, solve_ode
-from zoo_diffusion.sampling_loop import (
+from zoo_diffusion.likelihoods.probability_flow import ProbabilityFlow, in_double, solve_ode
+from zoo_diffusion.parameterization import DiscreteTime, earliest_time
+from zoo_diffusion.samplers import fused_mlp
+from zoo_diffusion.samplers.loop import (
     GuidanceAndClipping,
     SolverTable,
     Trace,
@@ -30,14 +31,8 @@ from zoo_diffusion.sampling_loop import (
     sample_prior,
     sampling_loop,
 )
+from zoo_diffusion.samplers.timesteps import Spacing, TimeGrid, time_grid
 from zoo_diffusion.schedules import time_at
-from zoo_diffusion.timesteps import (
-    DiscreteTime,
-    Spacing,
-    TimeGrid,
-    earliest_time,
-    time_grid,
-)
 from zoo_kernels import denoise
 from zoo_kernels.denoise import reference as columns
 
@@ -79,8 +74,8 @@ class Solver(ABC):
             self.guidance_scale, self.clip_denoised, self.dynamic_thresholding_ratio
         )
         plain = fixed is None and trace is None
-        if plain and fused_mlp_sampler.supports(model, table, options):
-            return model.event.from_network(fused_mlp_sampler.run(model, rng, table, options))
+        if plain and fused_mlp.supports(model, table, options):
+            return model.event.from_network(fused_mlp.run(model, rng, table, options))
         return sampling_loop(model, rng, cond, table, options, fixed, trace)
 
 

@@ -1,4 +1,4 @@
-"""The times at which a model is defined, and those at which a sampler calls its network.
+"""The times at which a sampler calls a model's network.
 
 Time t runs from 0 (data) to 1 (noise). A sampler calls the network at N falling times:
 
@@ -8,49 +8,23 @@ Time t runs from 0 (data) to 1 (noise). A sampler calls the network at N falling
     karras      (sigma / alpha)^(1/7) evenly spaced             Karras et al., 2022, eq. 5;
                 if alpha_1 = 0, a call at 1 comes first and the spacing starts at 1 - t_min
 
-Shapes: B batch, N calls.
+Shapes: N calls.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import Denoiser, Rng, UsageError
+from zoo_core.plugin import Denoiser, UsageError
+from zoo_diffusion.parameterization import DiscreteTime, earliest_time, prior_std
 from zoo_diffusion.schedules import time_at
 
-__all__ = [
-    "ContinuousTime",
-    "DiscreteTime",
-    "Spacing",
-    "TimeGrid",
-    "earliest_time",
-    "prior_std",
-    "spaced_times",
-    "stratified",
-    "time_grid",
-]
+__all__ = ["Spacing", "TimeGrid", "spaced_times", "time_grid"]
 
 Spacing = Literal["uniform", "leading", "quadratic", "karras"]
 _RHO = 7.0
-_T_MIN = 1e-3
-"""The earliest time of a model that states none: t = 1 / T for T = 1000."""
-
-
-@runtime_checkable
-class DiscreteTime(Denoiser, Protocol):
-    """A chain of T steps t = i / T; p(x_0 | x_{1/T}) is its last normal, discretized."""
-
-    timesteps: int
-    variance: Literal["small", "large"]
-
-
-@runtime_checkable
-class ContinuousTime(Denoiser, Protocol):
-    """A model of every t in [t_min, 1]."""
-
-    t_min: float
 
 
 @dataclass(frozen=True)
@@ -106,13 +80,6 @@ def spaced_times(model: Denoiser, steps: int, spacing: Spacing) -> Tensor:
     return ((T // steps) * (steps - 1 - i) + 1) / T
 
 
-def earliest_time(model: Denoiser) -> float:
-    """The first step of a chain, or the `t_min` of a model of continuous time."""
-    if isinstance(model, DiscreteTime):
-        return 1 / model.timesteps
-    return model.t_min if isinstance(model, ContinuousTime) else _T_MIN
-
-
 def _evenly_spaced(a: float, b: float, steps: int) -> Tensor:
     return torch.linspace(a, b, steps, dtype=torch.float64)
 
@@ -127,24 +94,3 @@ def _karras(model: Denoiser, steps: int) -> Tensor:
     n = _evenly_spaced(warped[0], warped[1], steps - calls_at_one).pow(_RHO)
     t = time_at(model.schedule, (-2 * n.log()).to(model.device)).cpu()
     return torch.cat((t.new_ones(calls_at_one), t))
-
-
-def prior_std(model: Denoiser) -> float:
-    """sqrt(alpha_1^2 + sigma_1^2), the standard deviation of x_1 for data of unit variance.
-
-    It is read back from the device.
-    """
-    one = torch.ones(1, dtype=torch.float64, device=model.device)
-    with torch.no_grad():
-        return float(torch.hypot(model.schedule.alpha(one), model.schedule.sigma(one)))
-
-
-def stratified(rng: Rng, *, stream: str, step: int = 0) -> Tensor:
-    """u in [0, 1) for every example, (B,) float64: (u_0 + i / B) mod 1 with one draw u_0.
-
-    Each u is uniform and the batch covers [0, 1) evenly, so that its mean varies less: the
-    low-discrepancy sampler of Kingma et al., 2021, app. I.1.
-    """
-    first = rng.uniform(stream=stream, step=step).double()[:1]
-    offsets = torch.arange(len(rng), device=first.device, dtype=torch.float64) / max(1, len(rng))
-    return (first + offsets) % 1

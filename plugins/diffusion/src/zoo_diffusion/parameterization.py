@@ -2,6 +2,9 @@
 
     x0 = (x_t - sigma eps) / alpha        v = alpha eps - sigma x0 (Salimans & Ho, 2022, app. D)
     eps = (x_t - alpha x0) / sigma        score = -eps / sigma (Song et al., 2021)
+    flow = eps - x0 (Liu et al., 2023)
+
+The same names are those of `zoo_kernels.denoise.PREDICTIONS`.
 
 Shapes: B batch, S the event's shape; alpha and sigma broadcast.
 """
@@ -23,10 +26,11 @@ __all__ = [
     "convert",
     "earliest_time",
     "prior_std",
+    "to_epsilon",
     "to_x0",
 ]
 
-Prediction = Literal["epsilon", "x0", "v", "score"]
+Prediction = Literal["epsilon", "x0", "v", "score", "flow"]
 _T_MIN = 1e-3
 """The earliest time of a model that states none: t = 1 / T for T = 1000."""
 
@@ -63,20 +67,37 @@ def to_x0(m: Tensor, prediction: str, x_t: Tensor, alpha: Tensor, sigma: Tensor)
         return m
     if prediction == "v":
         return (alpha * x_t - sigma * m) / (alpha.square() + sigma.square())
-    return (x_t - sigma * (m if prediction == "epsilon" else -sigma * m)) / alpha
+    if prediction == "flow":
+        return (x_t - sigma * m) / (alpha + sigma)
+    return (x_t - sigma * to_epsilon(m, prediction, x_t, alpha, sigma)) / alpha
+
+
+def to_epsilon(m: Tensor, prediction: str, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """epsilon from a network's output m of the type `prediction`."""
+    if prediction == "epsilon":
+        return m
+    if prediction == "score":
+        return -sigma * m
+    if prediction == "v":
+        return (sigma * x_t + alpha * m) / (alpha.square() + sigma.square())
+    if prediction == "flow":
+        return (x_t + alpha * m) / (alpha + sigma)
+    return (x_t - alpha * m) / sigma
 
 
 def convert(
     m: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor, *, source: str, target: str
 ) -> Tensor:
-    """An output m of type `source` as type `target`, each epsilon, x0, v or score."""
+    """An output m of type `source` as type `target`, both of `Prediction`."""
     if source == target:
         return m
-    x0 = to_x0(m, source, x_t, alpha, sigma)
     if target == "x0":
-        return x0
-    eps = (x_t - alpha * x0) / sigma
-    return {"epsilon": eps, "v": alpha * eps - sigma * x0, "score": -eps / sigma}[target]
+        return to_x0(m, source, x_t, alpha, sigma)
+    eps = to_epsilon(m, source, x_t, alpha, sigma)
+    if target in ("epsilon", "score"):
+        return eps if target == "epsilon" else -eps / sigma
+    x0 = to_x0(m, source, x_t, alpha, sigma)
+    return alpha * eps - sigma * x0 if target == "v" else eps - x0
 
 
 def append_dims(value: Tensor, like: Tensor) -> Tensor:

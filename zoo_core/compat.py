@@ -69,6 +69,15 @@ MODULES = {
     "zoo_core.weights.hub.upload": "zoo_core.publishing",
     "zoo_core.weights.recognise": "zoo_core.weights.detect_format",
     "zoo_core.weights.shelf": "zoo_core.weights.local_repository",
+    "zoo_diffusion.conditioning": "zoo_diffusion.networks.labels",
+    "zoo_diffusion.fourier_features": "zoo_diffusion.networks",
+    "zoo_diffusion.fused_mlp_sampler": "zoo_diffusion.samplers.fused_mlp",
+    "zoo_diffusion.ode_likelihood": "zoo_diffusion.likelihoods.ode",
+    "zoo_diffusion.probability_flow": "zoo_diffusion.likelihoods.probability_flow",
+    "zoo_diffusion.quantization": "zoo_diffusion.likelihoods.terms",
+    "zoo_diffusion.sampling_loop": "zoo_diffusion.samplers.loop",
+    "zoo_diffusion.timesteps": "zoo_diffusion.parameterization",
+    "zoo_diffusion.vlb": "zoo_diffusion.likelihoods.terms",
     "zoo_flows.compat": "zoo_flows.torch_distributions",
 }
 """Modules by their old names."""

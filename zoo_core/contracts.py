@@ -114,7 +114,8 @@ class Sampler(Protocol):
 
     A sampler that can inpaint takes a further keyword `fixed: Inpainting | None`, and implements
     `SupportsInpainting` if it does not condition on all observed values. One that can show its
-    steps takes `trace`, a callable `(step, x)`.
+    steps takes `trace`, a callable `(step, x)`; one that starts from noise takes it as `x_T`, and
+    events to start from as `init`, both (B, *S).
     """
 
     def __call__(self, model: Any, rng: Rng, cond: Tensor | None) -> Tensor:

@@ -59,6 +59,8 @@ def sample(
     sampler: "str | Sampler | None" = None,
     cond: Any = None,
     fixed: tuple[Any, Any] | None = None,
+    x_T: Any = None,
+    init: Any = None,
     batch_size: int | None = None,
     progress: bool = False,
     device: torch.device | str | None = None,
@@ -74,7 +76,8 @@ def sample(
     one for each: numbers or names of classes, tensors, or a dict of the parts of a group.
     `fixed=(values, mask)` asks for inpainting: events equal `values` where `mask` is true, both
     broadcast to (n, *S). A `ZooWarning` says which of these values the sampler does not condition
-    on.
+    on. Samplers that start from noise take it as `x_T`, reals broadcast to (n, *S), or events
+    `init`, which they noise.
 
     Raises `UsageError` or `DataError` for arguments that do not fit the model, and
     `NoCapabilityError` if the model or the sampler cannot do what is asked.
@@ -87,6 +90,8 @@ def sample(
         sampler=sampler,
         cond=cond,
         fixed=fixed,
+        x_T=x_T,
+        init=init,
         batch_size=batch_size,
         progress=progress,
         device=device,
@@ -119,6 +124,8 @@ def sample_batches(
     sampler: "str | Sampler | None" = None,
     cond: Any = None,
     fixed: tuple[Any, Any] | None = None,
+    x_T: Any = None,
+    init: Any = None,
     batch_size: int | None = None,
     progress: bool = False,
     trace: Callable[[int, Tensor], None] | None = None,
@@ -136,7 +143,8 @@ def sample_batches(
     draw = resolve_sampler(model, sampler, options, n)
     cond = model.condition.check(cond, n)
     inpainting = None if fixed is None else _inpainting(model.event, fixed, n)
-    extras = _optional_keywords(draw, fixed=inpainting, trace=trace)
+    of_rows = {"fixed": inpainting, **_starts(model.event, x_T, init, n)}
+    extras = _optional_keywords(draw, trace=trace, **of_rows)
     if model.event.discrete:  # draws from NaN are integers like any others
         check_parameters(model.state_dict(), "the model cannot be drawn from")
     if inpainting is not None and isinstance(draw, SupportsInpainting):
@@ -144,7 +152,7 @@ def sample_batches(
         if warning is not None:
             warn(warning)
     return _draw_batches(
-        model, draw, n, seed, first_row, cond, inpainting, extras, batch_size, progress, device
+        model, draw, n, seed, first_row, cond, extras, batch_size, progress, device
     )
 
 
@@ -184,7 +192,6 @@ def _draw_batches(
     seed: int,
     first_row: int,
     cond: Tensor | None,
-    inpainting: Inpainting | None,
     extras: dict[str, Any],
     batch_size: int | None,
     progress: bool,
@@ -192,12 +199,11 @@ def _draw_batches(
 ) -> Iterator[Tensor]:
     with tqdm(total=n, unit="event", disable=None if progress else True) as bar:
         for rows in batches(n, model.event, batch_size):
-            if inpainting is not None:
-                extras["fixed"] = inpainting.rows(rows, model.device)
+            given = {name: _of_rows(value, rows, model.device) for name, value in extras.items()}
             rng = Rng(seed, rows + first_row).to(model.device)
             condition = None if cond is None else cond_to_model(cond[rows], model)
             with evaluating(model):
-                x = draw(model, rng, condition, **extras)
+                x = draw(model, rng, condition, **given)
             name = f"what {type(draw).__name__} drew"
             yield _events(model.event, x, len(rows), name=name).to(device or model.device)
             bar.update(len(rows))
@@ -245,6 +251,34 @@ def _inpainting(event: Event, fixed: tuple[Any, Any], n: int) -> Inpainting:
         raise DataError(f"fixed does not fit {event} ({error}); give (values, mask).") from None
     event.check(observed, name="fixed values")
     return Inpainting(values, mask)
+
+
+def _starts(event: Event, x_T: Any, init: Any, n: int) -> dict[str, Tensor | None]:
+    """`x_T` and `init` as tensors (n, *S); raises if they do not fit, or if there are both."""
+    if x_T is not None and init is not None:
+        raise UsageError("x_T and init both say where to start; give one of them.")
+    given = {"x_T": x_T, "init": init}
+    return {k: None if v is None else _start(event, k, v, n) for k, v in given.items()}
+
+
+def _start(event: Event, name: str, value: Any, n: int) -> Tensor:
+    try:
+        x = torch.as_tensor(value).expand(n, *event.shape)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{name} does not fit {n} times {event} ({error}).") from None
+    if name == "init":
+        return event.check(x, name="init")
+    if not x.is_floating_point():
+        raise DataError(f"x_T is {x.dtype}; it must be reals, the noise at time T.")
+    check_finite(x, "x_T")
+    return x
+
+
+def _of_rows(value: Any, rows: Tensor, device: torch.device) -> Any:
+    """A keyword of a sampler for some of the n events."""
+    if isinstance(value, Inpainting):
+        return value.rows(rows, device)
+    return value[rows].to(device) if isinstance(value, Tensor) else value
 
 
 def batches(n: int, event: Event, batch_size: int | None) -> Iterator[Tensor]:

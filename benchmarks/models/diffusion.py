@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import zoo_core as zoo
 from zoo_core.workflows.precision import multiplies_bf16
-from zoo_diffusion.sampling_loop import sample_prior
+from zoo_diffusion.samplers.loop import sample_prior
 
 from . import Bench, Build, Call, Goal, device
 

@@ -8,7 +8,7 @@ import torch
 import zoo_core as zoo
 from zoo_core.catalog.registry import use
 from zoo_diffusion import ScoreAt
-from zoo_diffusion.timesteps import earliest_time
+from zoo_diffusion.parameterization import earliest_time
 
 DIFFUSION = EntryPoint("diffusion", "zoo_diffusion.plugin", "density_zoo")
 SAMPLER = """

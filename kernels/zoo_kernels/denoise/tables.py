@@ -3,7 +3,8 @@
 A path is x_t = alpha_t x0 + sigma_t eps. A builder is given alpha and sigma at T + 1 times,
 from noise to data: log(alpha / sigma) must increase, and sigma may be 0 at the end only.
 `prediction` says what the network gives: "epsilon", "x0", "v" (= alpha eps - sigma x0; Salimans
-& Ho, 2022) or "flow" (= eps - x0, for alpha = 1 - t, sigma = t; Liu et al., 2023).
+& Ho, 2022), "score" (= -eps / sigma; Song et al., 2021) or "flow" (= eps - x0; for alpha = 1 - t,
+sigma = t the velocity of Liu et al., 2023).
 
     ddpm    Ho et al., 2020, eq. 7; learned variance: Nichol & Dhariwal, 2021, eq. 15
     ddim    Song et al., 2021, eqs. 12 and 16
@@ -12,7 +13,17 @@ from noise to data: log(alpha / sigma) must increase, and sigma may be 0 at the 
                     flow matching: euler(1 - t, t, prediction="flow") is x + (t' - t) u
 """
 
-__all__ = ["PREDICTIONS", "Steps", "ddim", "ddpm", "dpm_solver_pp", "euler", "heun"]
+__all__ = [
+    "PREDICTIONS",
+    "Steps",
+    "ddim",
+    "ddpm",
+    "dpm_solver_pp",
+    "euler",
+    "heun",
+    "linear",
+    "rows_of",
+]
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +33,7 @@ from torch import Tensor
 
 from zoo_kernels.denoise import reference as at
 
-PREDICTIONS = ("epsilon", "x0", "v", "flow")
+PREDICTIONS = ("epsilon", "x0", "v", "score", "flow")
 Numbers = Tensor | Sequence[float]
 
 
@@ -72,13 +83,17 @@ def _path(alpha: Numbers, sigma: Numbers) -> _Path:
     return _Path(a[:-1], s[:-1], a[1:], s[1:])
 
 
-def _linear(prediction: str, a: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def linear(prediction: str, a: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """x0 = p_x x + p_m m and eps = e_x x + e_m m."""
-    one, zero, square = torch.ones_like(a), torch.zeros_like(a), a * a + s * s
+    one, zero, square, square_s = torch.ones_like(a), torch.zeros_like(a), a * a + s * s, s * s
+    if prediction in ("epsilon", "score") and (a == 0).any():
+        raise ValueError(
+            f"prediction {prediction!r} needs alpha > 0 at every time; use 'v' or 'x0'"
+        )
     if prediction == "epsilon":
-        if (a == 0).any():
-            raise ValueError("prediction 'epsilon' needs alpha > 0 at every time; use 'v' or 'x0'")
         return 1 / a, -s / a, zero, one
+    if prediction == "score":
+        return 1 / a, square_s / a, zero, -s
     if prediction == "x0":
         return zero, one, 1 / s, -a / s
     if prediction == "v":
@@ -88,9 +103,9 @@ def _linear(prediction: str, a: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tens
     raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, not {prediction!r}")
 
 
-def _table(prediction: str, a: Tensor, s: Tensor, **columns: Tensor) -> Tensor:
+def rows_of(prediction: str, a: Tensor, s: Tensor, **columns: Tensor) -> Tensor:
     """Rows in float64 from the columns that are not 0; x0's are those of (a, s)."""
-    p_x, p_m, _, _ = _linear(prediction, a, s)
+    p_x, p_m, _, _ = linear(prediction, a, s)
     table = torch.zeros(len(a), at.COLUMNS, dtype=torch.float64)
     for name, column in {"P_X": p_x, "P_M": p_m, **columns}.items():
         table[:, getattr(at, name)] = column
@@ -112,7 +127,7 @@ def ddpm(
     noise = torch.where(
         p.last, 0.0, torch.ones_like(beta) if variance == "learned" else fixed**0.5
     )
-    table = _table(
+    table = rows_of(
         prediction,
         p.a,
         p.s,
@@ -138,7 +153,7 @@ def ddim(
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must be in [0, 1], not {eta!r}")
     p = _path(alpha, sigma)
-    _, _, e_x, e_m = _linear(prediction, p.a, p.s)
+    _, _, e_x, e_m = linear(prediction, p.a, p.s)
     beta = p.s**2 - (p.a / p.a1 * p.s1) ** 2
     noise = eta * p.s1 / p.s * beta.sqrt()  # eq. 16
     along = (p.s1**2 - noise**2).clamp(min=0).sqrt()
@@ -146,7 +161,7 @@ def ddim(
         columns = {"C_X0": p.a1 - along * p.a / p.s, "C_X": along / p.s}
     else:
         columns = {"C_X0": p.a1, "C_X": along * e_x, "C_M": along * e_m}
-    return Steps(_table(prediction, p.a, p.s, S=noise, **columns).float(), noisy=eta > 0)
+    return Steps(rows_of(prediction, p.a, p.s, S=noise, **columns).float(), noisy=eta > 0)
 
 
 def dpm_solver_pp(alpha: Numbers, sigma: Numbers, *, prediction: str = "epsilon") -> Steps:
@@ -157,7 +172,7 @@ def dpm_solver_pp(alpha: Numbers, sigma: Numbers, *, prediction: str = "epsilon"
     before = torch.cat([torch.full_like(h[:1], float("inf")), h[:-1]])
     half = torch.where(h.isinf(), 0.0, h / (2 * before))  # 1 / (2 r)
     gain = -p.a1 * torch.expm1(-h)
-    table = _table(
+    table = rows_of(
         prediction,
         p.a,
         p.s,
@@ -172,7 +187,7 @@ def dpm_solver_pp(alpha: Numbers, sigma: Numbers, *, prediction: str = "epsilon"
 def euler(alpha: Numbers, sigma: Numbers, *, prediction: str = "epsilon") -> Steps:
     """x' / alpha' = x / alpha + (sigma' / alpha' - sigma / alpha) d, d = eps."""
     p = _path(alpha, sigma)
-    return Steps(_table(prediction, p.a, p.s, **_euler(p)).float())
+    return Steps(rows_of(prediction, p.a, p.s, **_euler(p)).float())
 
 
 def _euler(p: _Path) -> dict[str, Tensor]:
@@ -190,9 +205,9 @@ def heun(alpha: Numbers, sigma: Numbers, *, prediction: str = "epsilon") -> Step
     inner = ~p.last & (p.a > 0)
     memory = {"G_X": 1 / p.a + half * d_x, "G_X0": half * d_x0}
     memory = {name: torch.where(inner, column, 0.0) for name, column in memory.items()}
-    first = _table(prediction, p.a, p.s, **_euler(p), **memory)
+    first = rows_of(prediction, p.a, p.s, **_euler(p), **memory)
     end_a, end_s, h = p.a1[inner], p.s1[inner], half[inner]
-    second = _table(
+    second = rows_of(
         prediction, end_a, end_s, C_H=end_a, C_X=end_a * h / end_s, C_X0=-end_a * h / n1[inner]
     )
     rows = [row for pair in zip(first[inner], second, strict=True) for row in pair]

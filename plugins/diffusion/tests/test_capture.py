@@ -13,8 +13,17 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import zoo_core as zoo
-from zoo_diffusion.samplers import DDIM, Ancestral, DPMpp2M, Heun
-from zoo_diffusion.sampling_loop import GuidanceAndClipping, trajectory
+from zoo_diffusion.samplers import (
+    DDIM,
+    Ancestral,
+    DPMpp2M,
+    DPMpp3M,
+    DPMppSDE,
+    EulerAncestral,
+    Heun,
+    UniPC,
+)
+from zoo_diffusion.samplers.loop import GuidanceAndClipping, Outputs, sample_prior, trajectory
 
 MLP = {"type": "mlp", "hidden": 16, "layers": 1}
 UNET = {"type": "unet", "channels": [8, 8], "down": ["plain", "attention"], "layers": 1}
@@ -43,6 +52,10 @@ SAMPLERS = {
     "heun": Heun(steps=2),
     "heun churn": Heun(steps=2, churn=2.0, churn_min=0.0, churn_max=1e9),
     "dpmpp_2m": DPMpp2M(steps=3),
+    "dpmpp_3m": DPMpp3M(steps=4),
+    "dpmpp_sde": DPMppSDE(steps=3),
+    "euler_ancestral": EulerAncestral(steps=3),
+    "unipc": UniPC(steps=4),
 }
 MAKERS = (torch.tensor, torch.as_tensor, torch.from_numpy, torch.asarray)
 
@@ -79,13 +92,23 @@ def on_meta(name, sampler, n=3):
     return deepcopy(model).to(meta), zoo.Rng(0, n).to(meta), cond, table
 
 
+def drawn(model, rng, cond, table, options):
+    """The arguments of `trajectory` for a draw from the prior."""
+    x = sample_prior(model, rng, table.std)
+    return Outputs(model, rng, cond, options), x, table, rng
+
+
+def whole(*arguments):
+    return [*trajectory(*drawn(*arguments))][-1]
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("name", MODELS)
 def test_no_step_waits_for_the_device(name, sampler):
     model, rng, cond, table = on_meta(name, SAMPLERS[sampler])
     options = GuidanceAndClipping(guidance_scale=1.0 if cond is None else 2.0)
     with torch.no_grad(), NothingMade(), NothingCrosses():
-        states = list(trajectory(model, rng, cond, table, options))
+        states = list(trajectory(*drawn(model, rng, cond, table, options)))
     assert len(states) == len(table.coefficients) and states[-1].shape == (3, *model.event.shape)
 
 
@@ -93,7 +116,7 @@ def test_no_step_waits_for_the_device(name, sampler):
 def test_bounds_of_x_0_do_not_wait_either(option):
     arguments, options = on_meta("ddpm unet", DDIM(steps=3)), GuidanceAndClipping(**option)
     with torch.no_grad(), NothingMade(), NothingCrosses():
-        list(trajectory(*arguments, options))
+        list(trajectory(*drawn(*arguments, options)))
 
 
 def test_the_watch_sees_what_it_is_for():
@@ -120,9 +143,9 @@ def test_a_cuda_graph_holds_the_whole_loop(name):
         cond = torch.zeros(3, dtype=torch.long, device="cuda")
     for sampler in SAMPLERS.values():
         table = sampler.table(model).to(torch.device("cuda"))
-        loop = partial(trajectory, model, rng, cond, table, GuidanceAndClipping())
+        loop = partial(whole, model, rng, cond, table, GuidanceAndClipping())
         with torch.no_grad():
-            expected, captured = called_and_replayed(lambda loop=loop: [*loop()][-1])
+            expected, captured = called_and_replayed(loop)
         assert torch.allclose(captured, expected, rtol=1e-4, atol=1e-4), sampler
 
 

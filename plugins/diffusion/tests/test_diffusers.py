@@ -11,7 +11,7 @@ from zoo_core.errors import ConfigError, IntegrityError
 from zoo_core.rng import Rng
 from zoo_core.weights import third_party
 from zoo_diffusion.samplers import DDIM, Ancestral
-from zoo_diffusion.sampling_loop import GuidanceAndClipping, sample_prior, trajectory
+from zoo_diffusion.samplers.loop import GuidanceAndClipping, Outputs, sample_prior, trajectory
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
 
@@ -182,7 +182,8 @@ def test_ddim_trajectory_is_that_of_the_scheduler(steps, tmp_path):
 def _compare(model, sampler, scheduler, rng):
     """x after every step, from the same noise."""
     theirs = sample_prior(model, rng)
-    ours = trajectory(model, rng, None, sampler.table(model), GuidanceAndClipping())
+    outputs = Outputs(model, rng, None, GuidanceAndClipping())
+    ours = trajectory(outputs, theirs, sampler.table(model), rng)
     with torch.no_grad():
         for t, have in zip(scheduler.timesteps, ours, strict=True):
             output = model.network(theirs, t.float().expand(len(theirs)))

@@ -2,33 +2,26 @@
 
 import math
 from dataclasses import dataclass
+from typing import get_args
 
 import pytest
 import torch
 
 import zoo_core as zoo
 from zoo_core.rng import Rng
-from zoo_diffusion import probability_flow, vlb
-from zoo_diffusion.likelihoods import VLB, ContinuousVLB
-from zoo_diffusion.ode_likelihood import AugmentedFlow, ODELikelihood, rademacher_probes
-from zoo_diffusion.parameterization import at_time, convert, to_x0
-from zoo_diffusion.quantization import bin_width
-from zoo_diffusion.samplers import DDIM, ODE, Ancestral, Heun, heun_table
-from zoo_diffusion.sampling_loop import (
-    GuidanceAndClipping,
-    SolverTable,
-    sample_prior,
-    sampling_loop,
-)
+from zoo_diffusion.likelihoods import VLB, ContinuousVLB, ODELikelihood, probability_flow, terms
+from zoo_diffusion.likelihoods.ode import AugmentedFlow, rademacher_probes
+from zoo_diffusion.likelihoods.terms import bin_width
+from zoo_diffusion.parameterization import Prediction, at_time, convert, to_x0
+from zoo_diffusion.samplers import DDIM, ODE, Ancestral, Heun
 from zoo_diffusion.schedules import VP, Betas, Karras, LogSNR, linear_betas
 from zoo_diffusion.score import ScoreAt
-from zoo_diffusion.timesteps import TimeGrid, prior_std
-from zoo_kernels import denoise
+from zoo_kernels.denoise import PREDICTIONS
 from zoo_kernels.denoise import reference as columns
 
 MEAN = torch.tensor([0.5, -0.3], dtype=torch.float64)
 STD = torch.tensor([0.6, 1.4], dtype=torch.float64)
-KINDS = ("epsilon", "x0", "v", "score")
+KINDS = ("epsilon", "x0", "v", "score", "flow")
 
 
 def levels_at(schedule, t):
@@ -82,42 +75,6 @@ class ExactChain(Exact):
         self.timesteps, self.variance = T, variance
 
 
-def grid_to(model, n, end):
-    """n steps that stop at a time before the data."""
-    t = torch.linspace(1, end, n + 1, dtype=torch.float64)
-    return TimeGrid(t[:-1], model.schedule.alpha(t), model.schedule.sigma(t), prior_std(model))
-
-
-def table(builder):
-    return lambda m, g: SolverTable.on(g, builder(g.alpha, g.sigma, prediction=m.prediction))
-
-
-def heun(m, g):
-    return heun_table(m.schedule, g, m.prediction, gamma=0.0, churn_range=(0, 1), noise=1.0)
-
-
-SOLVERS = {
-    "ddim": (1, table(denoise.ddim)),
-    "dpmpp_2m": (2, table(denoise.dpm_solver_pp)),
-    "heun": (2, heun),
-}
-
-
-@pytest.mark.parametrize("prediction", ["x0", "epsilon", "v"])
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_solver_converges_at_its_order(solver, prediction):
-    order, make_table = SOLVERS[solver]
-    model = Exact(VP(0.1, 8.0), prediction)
-    rng, steps, errors = Rng(0, 64), (16, 32, 64), []
-    for n in steps:
-        grid = grid_to(model, n, 0.2)
-        exact = model.flow(sample_prior(model, rng).double(), grid.alpha[-1], grid.sigma[-1])
-        got = sampling_loop(model, rng, None, make_table(model, grid), GuidanceAndClipping())
-        errors.append(float((got - exact).square().mean().sqrt()))
-    slope = -torch.tensor(errors).log2().diff().mean()
-    assert order - 0.3 < float(slope) < order + 0.7, errors
-
-
 def test_adaptive_flow_keeps_its_tolerance():
     model = Exact(VP())
     flow = probability_flow.ProbabilityFlow(model, None)
@@ -161,7 +118,7 @@ def moments(table, model):
     """The exact mean and variance after all rows of a table for "x0", from N(0, 1)."""
     m, v = torch.zeros(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
     coefficients = table.coefficients.table.double()
-    for row, a, s in zip(coefficients, table.alpha, table.sigma, strict=False):
+    for row, (_, a, s) in zip(coefficients, table.levels, strict=True):
         gain = a * STD**2 / ((a * STD) ** 2 + s**2)
         slope = row[columns.C_X0] * gain + row[columns.C_X] + row[columns.C_M] * gain
         shift = (row[columns.C_X0] + row[columns.C_M]) * MEAN * (1 - gain * a / 1)
@@ -226,9 +183,9 @@ def test_bound_of_a_chain_lies_below_the_exact_log_likelihood_and_is_tight(varia
     gap = model.log_p(x, 0.0) - likelihood.nats
     error = float(gap.std()) / len(gap) ** 0.5
     assert -3 * error < float(gap.mean()) < max_gap
-    terms = likelihood.terms
-    assert torch.allclose(sum(terms.values()), likelihood.nats)
-    assert set(terms) == {"L_T", "L_t", "L_0"}
+    by_name = likelihood.terms
+    assert torch.allclose(sum(by_name.values()), likelihood.nats)
+    assert set(by_name) == {"L_T", "L_t", "L_0"}
 
 
 def test_bound_of_continuous_time_rises_with_the_steps_to_below_the_exact():
@@ -251,13 +208,13 @@ def test_every_divergence_is_non_negative(variance):
     generator = torch.Generator().manual_seed(0)
     i = torch.arange(2, 51)
     x, x_hat = torch.randn(2, 49, 2, generator=generator)
-    assert (vlb.step_kl(model, i, x, x_hat) >= 0).all()
-    assert (vlb.prior_kl(model.schedule, x) >= 0).all()
+    assert (terms.step_kl(model, i, x, x_hat) >= 0).all()
+    assert (terms.prior_kl(model.schedule, x) >= 0).all()
     if variance == "small":  # 1/2 (SNR(s) - SNR(t)) |x - x_hat|^2
         t = i.double() / 50
         snr = [(model.schedule.alpha(k) / model.schedule.sigma(k)) ** 2 for k in (t - 0.02, t)]
         want = 0.5 * (snr[0] - snr[1]) * (x - x_hat).double().square().sum(1)
-        assert torch.allclose(vlb.step_kl(model, i, x, x_hat), want, rtol=1e-6)
+        assert torch.allclose(terms.step_kl(model, i, x, x_hat), want, rtol=1e-6)
 
 
 @pytest.mark.parametrize("source", KINDS)
@@ -268,9 +225,11 @@ def test_parameterizations_convert_into_each_other(source, target):
     alpha, sigma = torch.tensor(0.8, dtype=torch.float64), torch.tensor(0.6, dtype=torch.float64)
     x_t = alpha * x0 + sigma * eps
     all_kinds = {"x0": x0, "epsilon": eps, "v": alpha * eps - sigma * x0, "score": -eps / sigma}
+    all_kinds["flow"] = eps - x0
     got = convert(all_kinds[source], x_t, alpha, sigma, source=source, target=target)
     assert torch.allclose(got, all_kinds[target], atol=1e-12)
     assert torch.allclose(to_x0(all_kinds[source], source, x_t, alpha, sigma), x0, atol=1e-12)
+    assert KINDS == PREDICTIONS == get_args(Prediction)
 
 
 def test_score_at_a_time_is_the_gradient_of_the_log_density():
@@ -316,10 +275,10 @@ def test_decoders_sum_to_one_over_the_data_s_own_levels(levels):
     for mean, spread in ((0.0, 0.5), (-1.3, 0.01), (0.4, 3.0)):
         at = torch.full((levels, 1), mean, dtype=torch.float64)
         std = torch.tensor(spread).double()
-        log_p = vlb.discretized_gaussian_log_likelihood(event, x, at, std)
+        log_p = terms.discretized_gaussian_log_likelihood(event, x, at, std)
         assert math.isclose(float(log_p.exp().sum()), 1.0, rel_tol=1e-9)
         one = torch.ones(levels, 1, dtype=torch.float64)
-        log_p = vlb.decoder_log_likelihood(event, x, at, one, spread * one)
+        log_p = terms.decoder_log_likelihood(event, x, at, one, spread * one)
         assert math.isclose(float(log_p.exp().sum()), 1.0, rel_tol=1e-9)
 
 
@@ -327,7 +286,7 @@ def test_data_are_decoded_where_the_noise_tells_their_levels_apart():
     """256 levels: the gamma of -13.3 that Kingma et al. chose; 17 levels: -8."""
     schedule = LogSNR(-20.0, 5.0)
     for levels, gamma in ((256, -13.6), (17, -8.05), (2, -2.5)):
-        t = vlb.decoder_time(schedule, zoo.Event((1,), levels=levels), 0.0)
+        t = terms.decoder_time(schedule, zoo.Event((1,), levels=levels), 0.0)
         assert abs(float(schedule.gamma(torch.tensor(t))) - gamma) < 0.1
 
 

@@ -5,12 +5,23 @@ import torch
 
 import zoo_core as zoo
 from zoo_core.errors import ConfigError, UsageError
-from zoo_diffusion import fused_mlp_sampler
-from zoo_diffusion.samplers import DDIM, Ancestral, DPMpp2M, Heun
-from zoo_diffusion.timesteps import spaced_times
+from zoo_diffusion.samplers import DDIM, Ancestral, DPMpp2M, Heun, fused_mlp
+from zoo_diffusion.samplers.timesteps import spaced_times
 
 TINY = {"network": {"type": "mlp", "hidden": 16, "layers": 1}}
-SOLVERS = ("ancestral", "ddim", "heun", "dpmpp_2m")
+SOLVERS = (
+    "ancestral",
+    "ddim",
+    "dpmpp_2m",
+    "dpmpp_3m",
+    "dpmpp_sde",
+    "euler",
+    "euler_ancestral",
+    "heun",
+    "pc",
+    "unipc",
+)
+SPACINGS = ("uniform", "leading", "trailing", "quadratic", "karras", "exponential")
 
 
 def labelled():
@@ -95,12 +106,14 @@ def test_trace_shows_the_denoised_events_of_every_call(sampler, calls):
 def test_spacings_fall_from_the_noise_to_where_the_model_starts():
     chain, flow = zoo.create("ddpm", **TINY), zoo.create("vp_sde", **TINY)
     for model, end in ((chain, 1e-3), (flow, 1e-3)):
-        for spacing in ("uniform", "quadratic", "karras"):
+        for spacing in ("uniform", "quadratic", "karras", "exponential"):
             t = spaced_times(model, 12, spacing)
             assert t[0] == pytest.approx(1.0, abs=1e-6) and (t.diff() < 0).all()
             assert t[-1] == pytest.approx(1 / 12 if spacing == "uniform" else end)
     leading, uniform = spaced_times(chain, 50, "leading"), spaced_times(chain, 1000, "uniform")
     assert (leading * 1000 - 1).round().tolist() == list(range(980, -1, -20))
+    trailing = spaced_times(chain, 7, "trailing")  # 7 does not divide 1000
+    assert (trailing * 1000 - 1).round().tolist() == [999, 856, 713, 570, 428, 285, 142]
     assert (uniform * 1000 - 1).round().tolist() == list(range(999, -1, -1))
     with pytest.raises(UsageError, match="chains of discrete steps"):
         spaced_times(flow, 10, "leading")
@@ -164,9 +177,7 @@ def test_a_loop_in_one_call_takes_the_same_steps(arch, sampler, monkeypatch):
     for p in model.network.parameters():
         torch.nn.init.normal_(p, std=0.2)
     calls = []
-    monkeypatch.setattr(
-        fused_mlp_sampler, "run", lambda *a, run=fused_mlp_sampler.run: calls.append(a) or run(*a)
-    )
+    monkeypatch.setattr(fused_mlp, "run", lambda *a, run=fused_mlp.run: calls.append(a) or run(*a))
     once = model.sample(30, seed=5, sampler=sampler)
     assert len(calls) == 1
     alone = model.sample(1, seed=5, sampler=sampler, first_row=3)
@@ -196,13 +207,14 @@ def test_one_step_or_two_of_any_spacing_are_taken_or_refused_in_our_words(chain)
     arch, options = CHAINS[chain]
     model = zoo.create(arch, **options, **TINY)
     for sampler in SOLVERS:
-        for spacing in ("uniform", "quadratic", "karras", "leading"):
+        for spacing in SPACINGS:
             for steps in (1, 2):
                 try:
                     x = model.sample(1, sampler=sampler, spacing=spacing, steps=steps)
                 except UsageError as error:
                     case = f"{sampler}, {spacing}, {steps} steps"
-                    refused = spacing == "leading" or (chain == "chain of 1" and steps == 2)
+                    of_chains = spacing in ("leading", "trailing")
+                    refused = of_chains or (chain == "chain of 1" and steps == 2)
                     assert refused and error.hint, case
                 else:
                     assert x.isfinite().all()

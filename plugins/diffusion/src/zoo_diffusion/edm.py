@@ -18,18 +18,17 @@ import torch
 from torch import Tensor
 
 from zoo_core.plugin import Batch, ClassCounts, Condition, GenerativeModel, Loss, Range, Rng
-from zoo_diffusion.conditioning import (
-    DropLabels,
-    drop_condition,
-    network_label,
+from zoo_diffusion.networks import (
+    MLPConfig,
+    NetworkConfig,
+    build_network,
+    fourier_features,
+    make_event,
 )
-from zoo_diffusion.fourier_features import fourier_features
-from zoo_diffusion.networks import MLPConfig, NetworkConfig, build_network
-from zoo_diffusion.parameterization import Prediction, append_dims, at_time
-from zoo_diffusion.quantization import make_event
+from zoo_diffusion.networks.labels import DropLabels, drop_condition, network_label
+from zoo_diffusion.parameterization import ContinuousTime, Prediction, append_dims, at_time
 from zoo_diffusion.schedules import Karras
 from zoo_diffusion.score import earliest_score
-from zoo_diffusion.timesteps import ContinuousTime
 
 __all__ = ["EDM", "EDMConfig", "EDMLoss", "Preconditioned"]
 

@@ -1,7 +1,7 @@
 """Training objectives: the simple loss, and the variational bound in discrete or continuous time.
 
     simple   E |m - m_hat|^2 of the network's output m (Ho et al., 2020, eq. 14)
-    vlb      L_0 and the L_t of `vlb.py`, with one step drawn for each example
+    vlb      L_0 and the L_t of `likelihoods/terms.py`, with one step drawn for each example
 
 Totals are means per value, so that learning rates do not depend on the event's size; terms are in
 nats per event. Shapes: B batch, S the event's shape.
@@ -14,13 +14,18 @@ import torch
 from torch import Tensor
 
 from zoo_core.plugin import Batch, Denoiser, Loss, Range, Rng
-from zoo_diffusion import vlb
-from zoo_diffusion.conditioning import DropLabels, drop_condition
-from zoo_diffusion.parameterization import Predictor, convert
+from zoo_diffusion.likelihoods import terms
+from zoo_diffusion.networks.labels import DropLabels, drop_condition
+from zoo_diffusion.parameterization import (
+    ContinuousTime,
+    DiscreteTime,
+    Predictor,
+    convert,
+    earliest_time,
+)
 from zoo_diffusion.schedules import time_at
-from zoo_diffusion.timesteps import ContinuousTime, DiscreteTime, earliest_time, stratified
 
-__all__ = ["ContinuousVLBLoss", "SimpleLoss", "VLBLoss"]
+__all__ = ["ContinuousVLBLoss", "SimpleLoss", "VLBLoss", "stratified"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class SimpleLoss:
     def __call__(self, model: Predictor, batch: Batch, rng: Rng, step: int) -> Loss:
         x, cond, eps = _inputs(self, model, batch, rng, step)
         t = _uniform_time(model, stratified(rng, stream="t", step=step))
-        z, alpha, sigma = vlb.add_noise(model, x, t, eps)
+        z, alpha, sigma = terms.add_noise(model, x, t, eps)
         m_hat = model.predict(z, t, cond)
         m = convert(x, z, alpha, sigma, source="x0", target=model.prediction)
         if model.prediction == "epsilon":  # as drawn, without the conversion's rounding
@@ -60,14 +65,14 @@ class VLBLoss:
     def __call__(self, model: DiscreteTime, batch: Batch, rng: Rng, step: int) -> Loss:
         x, cond, eps = _inputs(self, model, batch, rng, step)
         T = model.timesteps
-        i, weight = vlb.sample_steps(model, stratified(rng, stream="t", step=step), first=1)
-        z, _, _ = vlb.add_noise(model, x, i.double() / T, eps)
+        i, weight = terms.sample_steps(model, stratified(rng, stream="t", step=step), first=1)
+        z, _, _ = terms.add_noise(model, x, i.double() / T, eps)
         x_hat = model.denoise(z, i.double() / T, cond)
-        kl = vlb.step_kl(model, i.clamp(min=2), x, x_hat)
+        kl = terms.step_kl(model, i.clamp(min=2), x, x_hat)
         L_0 = _decoder_nll(model, batch[0], x, x_hat)
         each = weight * torch.where(i == 1, L_0, kl)
         total = each.mean() / model.event.dims
-        nats = total.detach() * model.event.dims + vlb.prior_kl(model.schedule, x).mean()
+        nats = total.detach() * model.event.dims + terms.prior_kl(model.schedule, x).mean()
         return Loss(total.to(x.dtype), {"nats": nats})
 
 
@@ -84,13 +89,13 @@ class ContinuousVLBLoss:
 
     def __call__(self, model: ContinuousTime, batch: Batch, rng: Rng, step: int) -> Loss:
         x, cond, eps = _inputs(self, model, batch, rng, step)
-        t0 = vlb.decoder_time(model.schedule, model.event, model.t_min)
-        ends = vlb.log_snr_range(model.schedule, t0, x.device)
+        t0 = terms.decoder_time(model.schedule, model.event, model.t_min)
+        ends = terms.log_snr_range(model.schedule, t0, x.device)
         u = stratified(rng, stream="t", step=step)
         t = time_at(model.schedule, ends[0] + (ends[1] - ends[0]) * u)
-        z, alpha, sigma = vlb.add_noise(model, x, t, eps)
+        z, alpha, sigma = terms.add_noise(model, x, t, eps)
         x_hat = model.denoise(z, t, cond)
-        error = vlb.squared_noise_error(x, x_hat, alpha, sigma)
+        error = terms.squared_noise_error(x, x_hat, alpha, sigma)
         total = 0.5 * float(ends[0] - ends[1]) * error.mean() / model.event.dims
         return Loss(total.to(x.dtype), {"diffusion": total.detach() * model.event.dims})
 
@@ -122,7 +127,18 @@ def _uniform_time(model: Denoiser, u: Tensor) -> Tensor:
 
 def _decoder_nll(model: DiscreteTime, x: Tensor, z: Tensor, mean: Tensor) -> Tensor:
     """L_0 (B,) of events x, which are z in the network's range."""
-    std = vlb.decoder_variance(model).sqrt().to(mean.device)
+    std = terms.decoder_variance(model).sqrt().to(mean.device)
     if not model.event.discrete:
-        return -vlb.gaussian_log_likelihood(z, mean, std)
-    return -vlb.discretized_gaussian_log_likelihood(model.event, x, mean, std)
+        return -terms.gaussian_log_likelihood(z, mean, std)
+    return -terms.discretized_gaussian_log_likelihood(model.event, x, mean, std)
+
+
+def stratified(rng: Rng, *, stream: str, step: int = 0) -> Tensor:
+    """u in [0, 1) for every example, (B,) float64: (u_0 + i / B) mod 1 with one draw u_0.
+
+    Each u is uniform and the batch covers [0, 1) evenly, so that its mean varies less: the
+    low-discrepancy sampler of Kingma et al., 2021, app. I.1.
+    """
+    first = rng.uniform(stream=stream, step=step).double()[:1]
+    offsets = torch.arange(len(rng), device=first.device, dtype=torch.float64) / max(1, len(rng))
+    return (first + offsets) % 1

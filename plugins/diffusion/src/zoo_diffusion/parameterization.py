@@ -1,27 +1,38 @@
-"""Prediction types: what a network outputs at x_t = alpha x_0 + sigma eps, and their conversions.
+"""What a network outputs at x_t = alpha x_0 + sigma eps, at which times, and conversions.
 
     x0 = (x_t - sigma eps) / alpha        v = alpha eps - sigma x0 (Salimans & Ho, 2022, app. D)
     eps = (x_t - alpha x0) / sigma        score = -eps / sigma (Song et al., 2021)
+    flow = eps - x0 (Liu et al., 2023)
+
+The same names are those of `zoo_kernels.denoise.PREDICTIONS`.
 
 Shapes: B batch, S the event's shape; alpha and sigma broadcast.
 """
 
 from typing import Literal, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from zoo_core.plugin import Denoiser, Schedule
 
 __all__ = [
+    "ContinuousTime",
+    "DiscreteTime",
     "Prediction",
     "Predictor",
     "append_dims",
     "at_time",
     "convert",
+    "earliest_time",
+    "prior_std",
+    "to_epsilon",
     "to_x0",
 ]
 
-Prediction = Literal["epsilon", "x0", "v", "score"]
+Prediction = Literal["epsilon", "x0", "v", "score", "flow"]
+_T_MIN = 1e-3
+"""The earliest time of a model that states none: t = 1 / T for T = 1000."""
 
 
 @runtime_checkable
@@ -35,26 +46,58 @@ class Predictor(Denoiser, Protocol):
         ...
 
 
+@runtime_checkable
+class DiscreteTime(Denoiser, Protocol):
+    """A chain of T steps t = i / T; p(x_0 | x_{1/T}) is its last normal, discretized."""
+
+    timesteps: int
+    variance: Literal["small", "large"]
+
+
+@runtime_checkable
+class ContinuousTime(Denoiser, Protocol):
+    """A model of every t in [t_min, 1]."""
+
+    t_min: float
+
+
 def to_x0(m: Tensor, prediction: str, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     """x_0 from a network's output m of the type `prediction`."""
     if prediction == "x0":
         return m
     if prediction == "v":
         return (alpha * x_t - sigma * m) / (alpha.square() + sigma.square())
-    return (x_t - sigma * (m if prediction == "epsilon" else -sigma * m)) / alpha
+    if prediction == "flow":
+        return (x_t - sigma * m) / (alpha + sigma)
+    return (x_t - sigma * to_epsilon(m, prediction, x_t, alpha, sigma)) / alpha
+
+
+def to_epsilon(m: Tensor, prediction: str, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """epsilon from a network's output m of the type `prediction`."""
+    if prediction == "epsilon":
+        return m
+    if prediction == "score":
+        return -sigma * m
+    if prediction == "v":
+        return (sigma * x_t + alpha * m) / (alpha.square() + sigma.square())
+    if prediction == "flow":
+        return (x_t + alpha * m) / (alpha + sigma)
+    return (x_t - alpha * m) / sigma
 
 
 def convert(
     m: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor, *, source: str, target: str
 ) -> Tensor:
-    """An output m of type `source` as type `target`, each epsilon, x0, v or score."""
+    """An output m of type `source` as type `target`, both of `Prediction`."""
     if source == target:
         return m
-    x0 = to_x0(m, source, x_t, alpha, sigma)
     if target == "x0":
-        return x0
-    eps = (x_t - alpha * x0) / sigma
-    return {"epsilon": eps, "v": alpha * eps - sigma * x0, "score": -eps / sigma}[target]
+        return to_x0(m, source, x_t, alpha, sigma)
+    eps = to_epsilon(m, source, x_t, alpha, sigma)
+    if target in ("epsilon", "score"):
+        return eps if target == "epsilon" else -eps / sigma
+    x0 = to_x0(m, source, x_t, alpha, sigma)
+    return alpha * eps - sigma * x0 if target == "v" else eps - x0
 
 
 def append_dims(value: Tensor, like: Tensor) -> Tensor:
@@ -66,3 +109,20 @@ def at_time(schedule: Schedule, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor
     """alpha_t and sigma_t (B, 1, ..., 1) for t (B,), computed in float64, in `like`'s dtype."""
     t = t.double()
     return append_dims(schedule.alpha(t), like), append_dims(schedule.sigma(t), like)
+
+
+def earliest_time(model: Denoiser) -> float:
+    """The first step of a chain, or the `t_min` of a model of continuous time."""
+    if isinstance(model, DiscreteTime):
+        return 1 / model.timesteps
+    return model.t_min if isinstance(model, ContinuousTime) else _T_MIN
+
+
+def prior_std(model: Denoiser) -> float:
+    """sqrt(alpha_1^2 + sigma_1^2), the standard deviation of x_1 for data of unit variance.
+
+    It is read back from the device.
+    """
+    one = torch.ones(1, dtype=torch.float64, device=model.device)
+    with torch.no_grad():
+        return float(torch.hypot(model.schedule.alpha(one), model.schedule.sigma(one)))

@@ -22,8 +22,8 @@ __all__ = [
 
 ZOO_API = 1
 _DISCRETE, _CONTINUOUS = (
-    "zoo_diffusion.timesteps:DiscreteTime",
-    "zoo_diffusion.timesteps:ContinuousTime",
+    "zoo_diffusion.parameterization:DiscreteTime",
+    "zoo_diffusion.parameterization:ContinuousTime",
 )
 _PREDICTOR = "zoo_diffusion.parameterization:Predictor"
 _LEARNS_SCHEDULE, _PRECONDITIONED = (
@@ -203,8 +203,14 @@ def zoo_samplers() -> list[SamplerSpec]:
     summaries = {
         "ancestral": ("Ancestral", "the chain's own steps"),
         "ddim": ("DDIM", "few steps along the probability flow; eta adds noise"),
+        "euler": ("Euler", "first order along the probability flow, in noise levels"),
+        "euler_ancestral": ("EulerAncestral", "Euler's step to less noise, and new noise"),
         "heun": ("Heun", "second order, two calls a step, with stochastic churn"),
         "dpmpp_2m": ("DPMpp2M", "DPM-Solver++(2M): second order, one call a step"),
+        "dpmpp_3m": ("DPMpp3M", "DPM-Solver++(3M): third order, one call a step"),
+        "dpmpp_sde": ("DPMppSDE", "SDE-DPM-Solver++(2M): second order, with noise"),
+        "unipc": ("UniPC", "predictor and corrector of high order, one call a step"),
+        "pc": ("PC", "reverse diffusion with Langevin corrections"),
         "ode": ("ODE", "the probability flow, by adaptive steps with an error for each event"),
     }
     return [
@@ -232,7 +238,7 @@ def zoo_likelihoods() -> list[LikelihoodSpec]:
         ),
         LikelihoodSpec(
             "ode",
-            "zoo_diffusion.ode_likelihood:ODELikelihood",
+            "zoo_diffusion.likelihoods:ODELikelihood",
             LikelihoodKind("ode_estimate", "estimate"),
             requires=("Denoiser",),
             summary="density of the probability-flow ODE",

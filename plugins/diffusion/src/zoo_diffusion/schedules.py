@@ -6,6 +6,7 @@ sigma alone, so they take any schedule of any plugin.
     Betas     Ho et al., 2020: alpha_t^2 = prod_i (1 - beta_i) at t = i / T, log-linear between
     VP        Song et al., 2021, eq. 33: log alpha_t = -(b_1 - b_0) t^2 / 4 - b_0 t / 2
     Karras    Karras et al., 2022, eq. 5: alpha = 1, sigma^(1/rho) linear in t
+    Geometric Song et al., 2021, eq. 30: alpha = 1, log sigma linear in t
     LogSNR    Kingma et al., 2021: gamma linear in t, alpha^2 = sigmoid(-gamma)
 
 Shapes: t has any shape; alpha and sigma have its shape and dtype.
@@ -23,6 +24,7 @@ from zoo_core.plugin import Schedule
 __all__ = [
     "VP",
     "Betas",
+    "Geometric",
     "Invertible",
     "Karras",
     "LogSNR",
@@ -126,6 +128,26 @@ class Karras:
 
     def _warped_ends(self) -> tuple[float, float]:
         return float(self.sigma_min ** (1 / self.rho)), float(self.sigma_max ** (1 / self.rho))
+
+
+@dataclass(frozen=True)
+class Geometric:
+    """sigma_t = sigma_min (sigma_max / sigma_min)^t, alpha_t = 1."""
+
+    sigma_min: float
+    sigma_max: float
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return torch.ones_like(t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return (self.sigma_min * (self.sigma_max / self.sigma_min) ** t.double()).to(t.dtype)
+
+    def time_at(self, log_snr: Tensor) -> Tensor:
+        """t at a given log-SNR, float64."""
+        ratio = torch.tensor(self.sigma_max / self.sigma_min, dtype=torch.float64).log()
+        low = torch.tensor(self.sigma_min, dtype=torch.float64).log()
+        return ((-0.5 * log_snr.double() - low) / ratio).clamp(0, 1)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.plugin import Denoiser, GenerativeModel, Range, UsageError
-from zoo_diffusion.parameterization import at_time
-from zoo_diffusion.timesteps import earliest_time
+from zoo_diffusion.parameterization import at_time, earliest_time
 
 __all__ = ["ScoreAt", "ScoreAtConfig", "earliest_score"]
 

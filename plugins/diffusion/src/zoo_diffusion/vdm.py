@@ -31,13 +31,24 @@ from zoo_core.plugin import (
     Range,
     Rng,
 )
-from zoo_diffusion.conditioning import DropLabels, drop_condition
-from zoo_diffusion.networks import MLPConfig, NetworkConfig, apply_network, build_network
-from zoo_diffusion.parameterization import append_dims, at_time, convert, to_x0
-from zoo_diffusion.quantization import make_event
+from zoo_diffusion.losses import stratified
+from zoo_diffusion.networks import (
+    MLPConfig,
+    NetworkConfig,
+    apply_network,
+    build_network,
+    make_event,
+)
+from zoo_diffusion.networks.labels import DropLabels, drop_condition
+from zoo_diffusion.parameterization import (
+    ContinuousTime,
+    append_dims,
+    at_time,
+    convert,
+    to_x0,
+)
 from zoo_diffusion.schedules import LogSNR
 from zoo_diffusion.score import earliest_score
-from zoo_diffusion.timesteps import ContinuousTime, stratified
 
 __all__ = ["VDM", "LearnedLogSNR", "LearnsSchedule", "VDMConfig", "VDMLoss"]
 

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from zoo_core.plugin import GenerativeModel, Range
-from zoo_diffusion.networks import MLPConfig, NetworkConfig, build_network
+from zoo_diffusion.networks import MLPConfig, NetworkConfig, build_network, make_event
 from zoo_diffusion.parameterization import Prediction, at_time, to_x0
-from zoo_diffusion.quantization import make_event
+from zoo_diffusion.schedules import Geometric
 from zoo_diffusion.score import earliest_score
 
-__all__ = ["VESDE", "Geometric", "VESDEConfig"]
+__all__ = ["VESDE", "VESDEConfig"]
 
 
 @dataclass(frozen=True)
@@ -31,26 +31,6 @@ class VESDEConfig:
     network: NetworkConfig = MLPConfig()
     sigma_min: Annotated[float, Range(0.0, 1.0, open=True)] = 0.01
     sigma_max: Annotated[float, Range(1.0, 1e6)] = 50.0
-
-
-@dataclass(frozen=True)
-class Geometric:
-    """sigma_t = sigma_min (sigma_max / sigma_min)^t, alpha_t = 1."""
-
-    sigma_min: float
-    sigma_max: float
-
-    def alpha(self, t: Tensor) -> Tensor:
-        return torch.ones_like(t)
-
-    def sigma(self, t: Tensor) -> Tensor:
-        return (self.sigma_min * (self.sigma_max / self.sigma_min) ** t.double()).to(t.dtype)
-
-    def time_at(self, log_snr: Tensor) -> Tensor:
-        """t at a given log-SNR, float64."""
-        ratio = torch.tensor(self.sigma_max / self.sigma_min, dtype=torch.float64).log()
-        low = torch.tensor(self.sigma_min, dtype=torch.float64).log()
-        return ((-0.5 * log_snr.double() - low) / ratio).clamp(0, 1)
 
 
 class VESDE(GenerativeModel):

@@ -14,9 +14,14 @@ from typing import Annotated, Literal
 from torch import Tensor
 
 from zoo_core.plugin import ClassCounts, Condition, GenerativeModel, Range
-from zoo_diffusion.networks import MLPConfig, NetworkConfig, apply_network, build_network
+from zoo_diffusion.networks import (
+    MLPConfig,
+    NetworkConfig,
+    apply_network,
+    build_network,
+    make_event,
+)
 from zoo_diffusion.parameterization import at_time, to_x0
-from zoo_diffusion.quantization import make_event
 from zoo_diffusion.schedules import VP
 from zoo_diffusion.score import earliest_score
 

@@ -10,7 +10,7 @@ not that of the chain.
 Integers are dequantized first, by noise of about the width of a quantization level:
 
     gaussian    z ~ q(z|x) at the decoder's time:  log P(x) ~ log p(z) - log q(z|x) + log P(x|z)
-                (variational dequantization by the model's own decoder; vlb.py)
+                (variational dequantization by the model's own decoder; terms.py)
     uniform     x + u on [-1, 1], u uniform over the width w = 2 / (K - 1) of a level, taken as
                 x_{t_min} as published numbers do: log P(x) ~ log p(x + u) + D log w. Models of
                 integers have sharp peaks on the levels, which this measures badly.
@@ -26,10 +26,9 @@ import torch
 from torch import Tensor
 
 from zoo_core.plugin import UNKNOWN, Denoiser, LikelihoodKind, LikelihoodResult, Range, Rng
-from zoo_diffusion import vlb
-from zoo_diffusion.probability_flow import ProbabilityFlow, in_double, solve_ode
-from zoo_diffusion.quantization import bin_width
-from zoo_diffusion.timesteps import earliest_time
+from zoo_diffusion.likelihoods import terms
+from zoo_diffusion.likelihoods.probability_flow import ProbabilityFlow, in_double, solve_ode
+from zoo_diffusion.parameterization import earliest_time
 
 __all__ = ["AugmentedFlow", "ODELikelihood", "rademacher_probes"]
 
@@ -113,14 +112,14 @@ class ODELikelihood:
             return clean, t_min, torch.zeros(len(x), device=x.device, dtype=torch.float64)
         if self.dequantization == "uniform":
             u = rng.uniform(event.shape, stream="ode/uniform", step=draw) - 0.5
-            offset = clean.new_full((len(x),), event.dims * math.log(bin_width(event)))
-            return clean + bin_width(event) * u, t_min, offset.double()
-        t0 = vlb.decoder_time(model.schedule, event, t_min)
+            offset = clean.new_full((len(x),), event.dims * math.log(terms.bin_width(event)))
+            return clean + terms.bin_width(event) * u, t_min, offset.double()
+        t0 = terms.decoder_time(model.schedule, event, t_min)
         t = clean.new_full((len(x),), t0, dtype=torch.float64)
         eps = rng.normal(event.shape, stream="ode/gaussian", step=draw)
-        z, alpha, sigma = vlb.add_noise(model, clean, t, eps)
-        log_q = vlb.gaussian_log_likelihood(z, alpha * clean, sigma.double())
-        return z, t0, vlb.decoder_log_likelihood(event, x, z, alpha, sigma) - log_q
+        z, alpha, sigma = terms.add_noise(model, clean, t, eps)
+        log_q = terms.gaussian_log_likelihood(z, alpha * clean, sigma.double())
+        return z, t0, terms.decoder_log_likelihood(event, x, z, alpha, sigma) - log_q
 
 
 class AugmentedFlow:

@@ -1,16 +1,17 @@
 """Networks m(x_t, time, label) -> (B, *S) of the signature `denoiser`, by default an MLP."""
 
+import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from zoo_core.plugin import Condition, Network, UNet, UNetConfig
+from zoo_core.plugin import Condition, ConfigError, Event, Network, UNet, UNetConfig
 from zoo_core.plugin import ModulatedMLP as MLP
 from zoo_core.plugin import ModulatedMLPConfig as MLPConfig
 from zoo_core.plugin import build_network as build
-from zoo_diffusion.conditioning import network_label
-from zoo_diffusion.fourier_features import fourier_features
+from zoo_diffusion.networks.labels import network_label
 
 __all__ = [
     "MLP",
@@ -21,6 +22,8 @@ __all__ = [
     "UNetConfig",
     "apply_network",
     "build_network",
+    "fourier_features",
+    "make_event",
 ]
 
 NetworkConfig = Annotated[Any, Network("denoiser")]
@@ -36,6 +39,13 @@ class HasNetwork(Protocol):
 
     @property
     def dtype(self) -> torch.dtype: ...
+
+
+def make_event(shape: tuple[int, ...], levels: int | None) -> Event:
+    """Integers of `levels` values, or reals, of at least one axis (the channels)."""
+    if not shape:
+        raise ConfigError("shape = (); it must be (D,) for vectors or (C, H, W) for images.")
+    return Event(shape, levels=levels)
 
 
 def build_network(
@@ -64,3 +74,13 @@ def apply_network(model: HasNetwork, x: Tensor, time: Tensor, cond: Tensor | Non
     time = time.to(torch.promote_types(model.dtype, torch.float32))
     out: Tensor = model.network(inputs, time, network_label(model.condition, cond, x))
     return out.to(x.dtype)
+
+
+def fourier_features(z: Tensor, exponents: Sequence[int]) -> Tensor:
+    """z (B, C, ...) with sin(2^n pi z) and cos(2^n pi z) as further channels.
+
+    At low noise, exponent n separates quantization levels in [-1, 1] that are about 2^-n apart
+    (Kingma et al., 2021, app. C).
+    """
+    features = [f(2.0**n * math.pi * z) for n in exponents for f in (torch.sin, torch.cos)]
+    return torch.cat((z, *features), 1)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from zoo_core.plugin import UNKNOWN, Denoiser, LikelihoodKind, LikelihoodResult, Range, Rng
-from zoo_diffusion import vlb
+from zoo_diffusion.likelihoods import terms
+from zoo_diffusion.parameterization import ContinuousTime, DiscreteTime
 from zoo_diffusion.schedules import log_snr, time_at
-from zoo_diffusion.timesteps import ContinuousTime, DiscreteTime
 
 __all__ = ["VLB", "ContinuousVLB"]
 
@@ -46,13 +46,13 @@ class VLB:
             for j, (i, weight) in enumerate(self._steps(model, rng, inner))
         ]
         total, error = _mean_and_error(each, like=z)
-        terms = {
-            "L_T": -vlb.prior_kl(model.schedule, z),
+        parts = {
+            "L_T": -terms.prior_kl(model.schedule, z),
             "L_t": -total,
             "L_0": self._decode(model, x, z, cond, rng),
         }
         evaluations = torch.full((len(x),), len(each) + 1)
-        return LikelihoodResult(_sum(terms), error, terms, evaluations)
+        return LikelihoodResult(_sum(parts), error, parts, evaluations)
 
     def _steps(
         self, model: DiscreteTime, rng: Rng, inner: int
@@ -63,22 +63,22 @@ class VLB:
             steps = range(2, inner + 2)
             return [(torch.full((len(rng),), i, device=rng.device), float(inner)) for i in steps]
         u = rng.uniform(stream="vlb/times").double()
-        return [vlb.sample_steps(model, (u + j) / n, first=2) for j in range(n)]
+        return [terms.sample_steps(model, (u + j) / n, first=2) for j in range(n)]
 
     def _step(
         self, model: DiscreteTime, x: Tensor, cond: Tensor | None, rng: Rng, i: Tensor, j: int
     ) -> Tensor:
-        return vlb.step_kl(model, i, x, self._denoised(model, x, cond, rng, i, j + 1)[0])
+        return terms.step_kl(model, i, x, self._denoised(model, x, cond, rng, i, j + 1)[0])
 
     def _decode(
         self, model: DiscreteTime, x: Tensor, z: Tensor, cond: Tensor | None, rng: Rng
     ) -> Tensor:
         i = torch.ones(len(x), device=x.device, dtype=torch.long)
         mean = self._denoised(model, z, cond, rng, i, 0)[0]
-        std = vlb.decoder_variance(model).sqrt().to(x.device)
+        std = terms.decoder_variance(model).sqrt().to(x.device)
         if model.event.discrete:
-            return vlb.discretized_gaussian_log_likelihood(model.event, x, mean, std)
-        return vlb.gaussian_log_likelihood(z, mean, std)
+            return terms.discretized_gaussian_log_likelihood(model.event, x, mean, std)
+        return terms.gaussian_log_likelihood(z, mean, std)
 
     def _denoised(
         self, model: DiscreteTime, x: Tensor, cond: Tensor | None, rng: Rng, i: Tensor, draw: int
@@ -109,30 +109,30 @@ class ContinuousVLB:
         self, model: ContinuousTime, x: Tensor, cond: Tensor | None, rng: Rng
     ) -> LikelihoodResult:
         z = model.event.to_network(x, torch.float32)
-        t0 = vlb.decoder_time(model.schedule, model.event, model.t_min)
+        t0 = terms.decoder_time(model.schedule, model.event, model.t_min)
         draw = self._finite if self.steps else self._infinite
         each, factor = draw(model, z, cond, rng, t0)
         total, error = _mean_and_error(each, like=z)
-        terms = {
-            "prior": -vlb.prior_kl(model.schedule, z),
+        parts = {
+            "prior": -terms.prior_kl(model.schedule, z),
             "diffusion": -factor * total,
             "decoder": self._decode(model, x, z, cond, rng, t0),
         }
         evaluations = torch.full((len(x),), len(each) + int(not model.event.discrete))
-        return LikelihoodResult(_sum(terms), factor * error, terms, evaluations)
+        return LikelihoodResult(_sum(parts), factor * error, parts, evaluations)
 
     def _infinite(
         self, model: ContinuousTime, x: Tensor, cond: Tensor | None, rng: Rng, t0: float
     ) -> tuple[list[Tensor], float]:
         """1/2 |eps - eps_hat|^2 at times evenly spaced in gamma, and the length of its range."""
-        ends = vlb.log_snr_range(model.schedule, t0, x.device)
+        ends = terms.log_snr_range(model.schedule, t0, x.device)
         u, n = rng.uniform(stream="vlb/times").double(), max(1, self.times)
         even = (u + torch.arange(n, device=u.device, dtype=u.dtype).unsqueeze(1)) / n  # (N, B)
         each = []
         for j, t in enumerate(time_at(model.schedule, ends[0] + (ends[1] - ends[0]) * even)):
             eps = rng.normal(x.shape[1:], stream="vlb/eps", step=j + 1).to(x.dtype)
             x_hat, alpha, sigma = _denoised(model, x, t, eps, cond, self.clip_denoised)
-            each.append(0.5 * vlb.squared_noise_error(x, x_hat, alpha, sigma))
+            each.append(0.5 * terms.squared_noise_error(x, x_hat, alpha, sigma))
         return each, float(ends[0] - ends[1])
 
     def _finite(
@@ -150,7 +150,7 @@ class ContinuousVLB:
             x_hat = _denoised(model, x, t, eps, cond, self.clip_denoised)[0]
             early, late = log_snr(model.schedule, s), log_snr(model.schedule, t)
             gain = -early.exp() * torch.expm1(late - early)  # SNR(s) - SNR(t)
-            each.append(0.5 * gain * vlb.sum_except_batch((x - x_hat).square()))
+            each.append(0.5 * gain * terms.sum_except_batch((x - x_hat).square()))
         return each, float(T)
 
     def _decode(
@@ -165,16 +165,16 @@ class ContinuousVLB:
         t = z.new_full((len(z),), t0, dtype=torch.float64)
         eps = rng.normal(z.shape[1:], stream="vlb/eps", step=0).to(z.dtype)
         if model.event.discrete:
-            return vlb.decoder_log_likelihood(model.event, x, *vlb.add_noise(model, z, t, eps))
+            return terms.decoder_log_likelihood(model.event, x, *terms.add_noise(model, z, t, eps))
         x_hat, alpha, sigma = _denoised(model, z, t, eps, cond, False)
-        return vlb.gaussian_log_likelihood(z, x_hat, (sigma / alpha).double())
+        return terms.gaussian_log_likelihood(z, x_hat, (sigma / alpha).double())
 
 
 def _denoised(
     model: Denoiser, x: Tensor, t: Tensor, eps: Tensor, cond: Tensor | None, clip: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """x_hat (B, *S) from z_t = alpha_t x + sigma_t eps, with alpha_t and sigma_t."""
-    z, alpha, sigma = vlb.add_noise(model, x, t, eps)
+    z, alpha, sigma = terms.add_noise(model, x, t, eps)
     x_hat = model.denoise(z, t, cond)
     return (x_hat.clamp(-1, 1) if clip and model.event.discrete else x_hat), alpha, sigma
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from zoo_core.plugin import Denoiser, Rng
 from zoo_diffusion.networks import MLP
-from zoo_diffusion.sampling_loop import GuidanceAndClipping, SolverTable, sample_prior
+from zoo_diffusion.samplers.loop import GuidanceAndClipping
+from zoo_diffusion.samplers.table import SolverTable
 from zoo_kernels.mlp_sampler import mlp_sample
 
 __all__ = ["MLPDenoiser", "TimeConditioned", "run", "supports"]
@@ -42,7 +43,8 @@ def supports(
     """Whether one kernel call can run the loop, without inpainting or a trace."""
     network = model.network if isinstance(model, TimeConditioned) else None
     return (
-        isinstance(network, MLP)
+        table.history is None
+        and isinstance(network, MLP)
         and network.label is None
         and network.inputs == prod(model.event.shape)
         and model.dtype == torch.float32
@@ -54,13 +56,14 @@ def supports(
     )
 
 
-def run(model: MLPDenoiser, rng: Rng, table: SolverTable, options: GuidanceAndClipping) -> Tensor:
-    """x (B, *S) after all steps."""
-    x = sample_prior(model, rng, table.std)
+def run(
+    model: MLPDenoiser, rng: Rng, x: Tensor, table: SolverTable, options: GuidanceAndClipping
+) -> Tensor:
+    """x (B, *S) after all steps from x."""
     modulation = model.network.modulation(model.network_time(table.times).to(torch.float32))
     clip, _ = options.bounds(model.event)
     out = mlp_sample(
-        x.flatten(1),
+        x.float().flatten(1),
         table.coefficients,
         modulation,
         model.network.weights(),

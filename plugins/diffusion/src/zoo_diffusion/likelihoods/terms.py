@@ -18,14 +18,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo_core.plugin import Denoiser, Event, Schedule, UsageError
-from zoo_diffusion.parameterization import at_time
-from zoo_diffusion.quantization import bin_width, quantization_levels
+from zoo_core.plugin import Denoiser, Event, Schedule, UsageError, rescale_levels
+from zoo_diffusion.parameterization import DiscreteTime, at_time
 from zoo_diffusion.schedules import log_snr, time_at
-from zoo_diffusion.timesteps import DiscreteTime
 
 __all__ = [
     "add_noise",
+    "bin_width",
     "decoder_log_likelihood",
     "decoder_time",
     "decoder_variance",
@@ -34,6 +33,7 @@ __all__ = [
     "log_snr_range",
     "posterior_coefficients",
     "prior_kl",
+    "quantization_levels",
     "sample_steps",
     "squared_noise_error",
     "step_kl",
@@ -171,3 +171,15 @@ def log_snr_range(schedule: Schedule, t_min: float, device: torch.device) -> Ten
 def squared_noise_error(x: Tensor, x_hat: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     """|eps - eps_hat|^2 = SNR |x - x_hat|^2, (B,)."""
     return sum_except_batch(((alpha / sigma) * (x - x_hat)).square())
+
+
+def bin_width(event: Event) -> float:
+    """The distance 2 / (K - 1) between neighbouring quantization levels in [-1, 1]."""
+    assert event.levels is not None
+    return 2 / (event.levels - 1)
+
+
+def quantization_levels(event: Event, like: Tensor) -> Tensor:
+    """All K levels in [-1, 1], (K,), on the device and in the dtype of `like`."""
+    assert event.levels is not None
+    return rescale_levels(torch.arange(event.levels, device=like.device), event.levels, like.dtype)

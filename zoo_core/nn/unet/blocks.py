@@ -23,10 +23,11 @@ __all__ = ["Attention", "Resample", "ResnetBlock", "group_norm", "resample", "si
 Resample = Literal["up", "down", "fir_up", "fir_down"]
 
 
-def resample(x: Tensor, how: Resample) -> Tensor:
+def resample(x: Tensor, how: Resample, *, padding: int = 1) -> Tensor:
     """x (B, C, H, W) at twice or half the size.
 
-    By nearest neighbor ("up") and mean ("down"), or with the FIR filter [1, 3, 3, 1].
+    By nearest neighbor ("up") and mean ("down"), or with the FIR filter [1, 3, 3, 1], of which
+    `padding` says what is padded.
     """
     if how == "up":
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
@@ -40,8 +41,8 @@ def resample(x: Tensor, how: Resample) -> Tensor:
     kernel = torch.outer(f, f) / f.sum() ** 2
     kernel = kernel.expand(C, 1, 4, 4)
     if how == "fir_up":
-        return F.conv_transpose2d(x, 4 * kernel, stride=2, padding=1, groups=C)
-    return F.conv2d(x, kernel, stride=2, padding=1, groups=C)
+        return F.conv_transpose2d(x, 4 * kernel, stride=2, padding=padding, groups=C)
+    return F.conv2d(x, kernel, stride=2, padding=padding, groups=C)
 
 
 def group_norm(groups: int, C: int, eps: float) -> nn.GroupNorm:

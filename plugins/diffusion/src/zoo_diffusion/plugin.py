@@ -257,16 +257,22 @@ def zoo_converters() -> list[ConverterSpec]:
     return [
         ConverterSpec(
             "diffusers_ddpm",
-            "zoo_diffusion.convert:FromDDPM",
+            "zoo_diffusion.converters.diffusers:FromDDPM",
             arch="ddpm",
             summary="UNet2DModel of diffusers with a DDPM or DDIM scheduler",
             reads=_with("DDPMScheduler", "DDIMScheduler", "PNDMScheduler"),
         ),
         ConverterSpec(
             "diffusers_ncsnpp",
-            "zoo_diffusion.convert:FromNCSN",
+            "zoo_diffusion.converters.diffusers:FromNCSN",
             arch="ve_sde",
             summary="NCSN++ of diffusers with its variance-exploding scheduler",
             reads=_with("ScoreSdeVeScheduler"),
+        ),
+        ConverterSpec(
+            "edm",
+            "zoo_diffusion.converters.edm:FromEDM",
+            arch="edm",
+            summary="pickles of EDM with the networks DDPM++ or NCSN++",
         ),
     ]

@@ -9,6 +9,7 @@ after Zhang, 2019, and 1 / sqrt(2) residuals), https://arxiv.org/abs/2011.13456.
 Shapes: B batch, C channels, H height, W width, E size of the time embedding.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -16,9 +17,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_core.errors import ConfigError
+from zoo_core.nn.unet.config import Activation
 from zoo_kernels.narrow_attention import WIDEST, narrow_attention
 
-__all__ = ["Attention", "Resample", "ResnetBlock", "group_norm", "resample", "silu"]
+__all__ = [
+    "Attention",
+    "Resample",
+    "ResnetBlock",
+    "activation",
+    "group_norm",
+    "resample",
+    "silu",
+]
 
 Resample = Literal["up", "down", "fir_up", "fir_down"]
 
@@ -60,6 +70,11 @@ def silu(x: Tensor) -> Tensor:
     return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
+def activation(name: Activation) -> Callable[[Tensor], Tensor]:
+    """The activation of that name; the caller must not use its input afterwards."""
+    return {"silu": silu, "mish": F.mish, "gelu": F.gelu, "relu": F.relu}[name]
+
+
 class ResnetBlock(nn.Module):
     """Two convolutions with the time embedding added between them.
 
@@ -80,8 +95,10 @@ class ResnetBlock(nn.Module):
         scale_shift: bool = False,
         resampling: Resample | None = None,
         shortcut: bool | None = None,
+        act: Activation = "silu",
     ) -> None:
         super().__init__()
+        self.act = activation(act)
         self.scale, self.scale_shift = scale, scale_shift
         self.resampling, self.dropout = resampling, dropout
         self.norm1 = group_norm(groups, inputs, eps)
@@ -94,12 +111,12 @@ class ResnetBlock(nn.Module):
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: Tensor, e: Tensor) -> Tensor:
-        """x (B, C, H, W) and silu(embedding) e (B, E)."""
-        h = silu(self.norm1(x))
+        """x (B, C, H, W) and the activated embedding e (B, E)."""
+        h = self.act(self.norm1(x))
         if self.resampling is not None:
             x, h = resample(x, self.resampling), resample(h, self.resampling)
         h = self._modulated(self.conv1(h), self.time_emb_proj(e)[:, :, None, None])
-        h = self.conv2(F.dropout(silu(h), self.dropout, self.training))
+        h = self.conv2(F.dropout(self.act(h), self.dropout, self.training))
         out: Tensor = h.add_(x if self.conv_shortcut is None else self.conv_shortcut(x))
         return out if self.scale == 1.0 else out / self.scale
 
@@ -112,21 +129,20 @@ class ResnetBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over pixels with heads of `head` channels; `groups=None`: no norm."""
+    """Self-attention over pixels with heads of `head` channels; `groups=None`: no norm.
+
+    Channels beyond the last whole head are not attended to.
+    """
 
     def __init__(
         self, C: int, *, head: int, groups: int | None, eps: float, scale: float = 1.0
     ) -> None:
         super().__init__()
-        if C % head:
-            raise ConfigError(
-                f"network: heads of {head} channels do not divide {C}.",
-                hint="network.head: a divisor of the channels of every level with attention",
-            )
         self.heads, self.scale = C // head, scale
+        inner = self.heads * head
         self.group_norm = None if groups is None else group_norm(groups, C, eps)
-        self.to_q, self.to_k, self.to_v = (nn.Linear(C, C) for _ in range(3))
-        self.to_out = nn.ModuleList([nn.Linear(C, C)])
+        self.to_q, self.to_k, self.to_v = (nn.Linear(C, inner) for _ in range(3))
+        self.to_out = nn.ModuleList([nn.Linear(inner, C)])
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
@@ -136,7 +152,7 @@ class Attention(nn.Module):
         q, k, v = (
             f(tokens).unflatten(2, (self.heads, -1)) for f in (self.to_q, self.to_k, self.to_v)
         )
-        y = _attend(q, k, v).reshape(B, H * W, C)
+        y = _attend(q, k, v).flatten(2)
         out: Tensor = x + self.to_out[0](y).transpose(1, 2).reshape(B, C, H, W)
         return out if self.scale == 1.0 else out / self.scale
 

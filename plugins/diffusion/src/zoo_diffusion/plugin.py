@@ -275,4 +275,10 @@ def zoo_converters() -> list[ConverterSpec]:
             arch="edm",
             summary="pickles of EDM with the networks DDPM++ or NCSN++",
         ),
+        ConverterSpec(
+            "guided_diffusion",
+            "zoo_diffusion.converters.guided:FromGuided",
+            arch="ddpm",
+            summary="U-Nets of guided-diffusion, whose names torchcfm's have too",
+        ),
     ]

@@ -72,7 +72,13 @@ def silu(x: Tensor) -> Tensor:
 
 def activation(name: Activation) -> Callable[[Tensor], Tensor]:
     """The activation of that name; the caller must not use its input afterwards."""
-    return {"silu": silu, "mish": F.mish, "gelu": F.gelu, "relu": F.relu}[name]
+    activations: dict[str, Callable[[Tensor], Tensor]] = {
+        "silu": silu,
+        "mish": F.mish,
+        "gelu": F.gelu,
+        "relu": F.relu,
+    }
+    return activations[name]
 
 
 class ResnetBlock(nn.Module):

@@ -86,9 +86,9 @@ class UNet(nn.Module):
 
     def _embedded(self, time: Tensor, label: Tensor | None, dtype: torch.dtype) -> Tensor:
         """The embedding of time and label, (B, E)."""
-        e = self.time_embedding(self._features(time).to(dtype))
+        e: Tensor = self.time_embedding(self._features(time).to(dtype))
         if self.class_embedding is None or label is None:
-            return e  # type: ignore[no-any-return]
+            return e
         if isinstance(self.class_embedding, nn.Embedding):
             return e + embed_labels(self.class_embedding, label)
         features = self._features(label.to(time.dtype).flatten()).to(dtype)

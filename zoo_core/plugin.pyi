@@ -93,6 +93,7 @@ from .nn.resnet import ResidualConvNet as ResidualConvNet
 from .nn.resnet import ResNetConfig as ResNetConfig
 from .nn.unet import UNet as UNet
 from .nn.unet import UNetConfig as UNetConfig
+from .nn.unet.blocks import resample as resample
 from .rng import Rng as Rng
 from .sampling import draw_rows as draw_rows
 from .sampling import evaluating as evaluating
@@ -108,6 +109,8 @@ from .spaces import as_condition as as_condition
 from .spaces import class_features as class_features
 from .spaces import rescale_levels as rescale_levels
 from .uncertainty import UNKNOWN as UNKNOWN
+from .weights.nesting import Nested as Nested
+from .weights.nesting import nested_state as nested_state
 from .weights.third_party import Converted as Converted
 from .weights.third_party import Foreign as Foreign
 from .weights.third_party import renamed as renamed

@@ -69,6 +69,13 @@ def zoo_networks() -> list[NetworkSpec]:
             summary="U-Net of DDPM, its later variants and NCSN++",
         ),
         NetworkSpec(
+            "song_unet",
+            "zoo_core.nn.song_unet:SongUNet",
+            "zoo_core.nn.song_unet.config:SongUNetConfig",
+            "denoiser",
+            summary="U-Nets DDPM++ and NCSN++ as EDM trains them",
+        ),
+        NetworkSpec(
             "mlp",
             "zoo_core.nn.mlp:build_mlp",
             "zoo_core.nn.mlp:MLPConfig",

@@ -32,18 +32,19 @@ class SinusoidalEmbedding(nn.Module):
 class RandomFourierFeatures(nn.Module):
     """[sin(2 pi w_i log t), cos(2 pi w_i log t)] with fixed w_i ~ N(0, 16^2).
 
-    `flip` puts cos first.
+    `flip` puts cos first; without `log` the features are those of t itself.
     """
 
     weight: Tensor
 
-    def __init__(self, size: int, *, flip: bool = False) -> None:
+    def __init__(self, size: int, *, flip: bool = False, log: bool = True) -> None:
         super().__init__()
-        self.flip = flip
+        self.flip, self.log = flip, log
         self.register_buffer("weight", 16.0 * torch.randn(size))
 
     def forward(self, time: Tensor) -> Tensor:
-        angle = time.log()[:, None] * self.weight.to(time.dtype) * (2 * math.pi)
+        t = time.log() if self.log else time
+        angle = t[:, None] * self.weight.to(time.dtype) * (2 * math.pi)
         features = (angle.cos(), angle.sin()) if self.flip else (angle.sin(), angle.cos())
         return torch.cat(features, -1)
 

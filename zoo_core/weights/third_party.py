@@ -7,7 +7,7 @@ turns it into the options and the state dict of an architecture.
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -29,7 +29,8 @@ __all__ = ["Converted", "Foreign", "ForeignConfig", "read", "renamed"]
 class Foreign:
     """A third-party checkpoint: JSON by path (`unet/config.json`), tensors by folder and name.
 
-    `remarks` say which of its contents were left out.
+    Under the path of a pickle stand the modules that it says were made, by dotted name
+    (`unpickle.Unpickled`). `remarks` say which of its contents were left out.
     """
 
     configs: Mapping[str, Any]
@@ -95,8 +96,9 @@ def read(
     """
     limits = {"memory": memory, "seconds": seconds}
     if source.is_file():
-        remarks: list[str] = []
-        return Foreign({}, {"": _read_file(source, limits, remarks)}, tuple(remarks))
+        beside = _Beside()
+        tensors = {"": _read_file(source, limits, beside)}
+        return Foreign(beside.modules, tensors, tuple(beside.remarks))
     if not source.is_dir():
         raise DataError(f"{source} is neither a file nor a folder.")
     all_files = [
@@ -106,18 +108,27 @@ def read(
     if files is not None:
         paths = {name: path for name, path in paths.items() if name in files}
     among = set(paths.values())
-    left_out: list[str] = []
-    tensors = {
-        _name(folder, source): _read_folder(folder, names, among, limits, left_out)
+    beside = _Beside()
+    by_folder = {
+        _name(folder, source): _read_folder(folder, names, among, limits, beside)
         for folder in sorted({path.parent for path in paths.values()})
         if third_party_weights(
             names := [PurePosixPath(p.name) for p in paths.values() if p.parent == folder]
         )
     }
-    if not tensors:
+    if not by_folder:
         raise DataError(f"{source} holds no checkpoint.", hint=unread(paths))
     texts = [n for n in paths if n.endswith(".json") and not is_index(n)]
-    return Foreign({name: _json(paths[name]) for name in texts}, tensors, tuple(left_out))
+    configs = {name: _json(paths[name]) for name in texts} | beside.modules
+    return Foreign(configs, by_folder, tuple(beside.remarks))
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """What files held beside tensors, while they are read."""
+
+    modules: dict[str, Any] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
 
 def _read_folder(
@@ -125,11 +136,11 @@ def _read_folder(
     names: list[PurePosixPath],
     among: Collection[Path],
     limits: Mapping[str, Any],
-    remarks: list[str],
+    beside: _Beside,
 ) -> dict[str, Tensor]:
     path = folder / third_party_weights(names)[0].name
     if not is_index(path.name):
-        return _read_file(path, limits, remarks)
+        return _read_file(path, limits, beside)
     tensors = read_tensors(weight_files(folder, among, path.name.removesuffix(".index.json")))
     listed = read_json(path, MAX_INDEX)["weight_map"].keys()  # weight_files has checked it
     if absent := sorted(listed - tensors.keys()):
@@ -140,14 +151,17 @@ def _read_folder(
     return tensors
 
 
-def _read_file(path: Path, limits: Mapping[str, Any], remarks: list[str]) -> dict[str, Tensor]:
-    """The tensors of one file; what is left out is added to the remarks."""
+def _read_file(path: Path, limits: Mapping[str, Any], beside: _Beside) -> dict[str, Tensor]:
+    """The tensors of one file; what it holds beside them is added to `beside`."""
     if not is_pickle(path.name):
         return read_tensors([path])
     with temporary_folder() as folder:
         safe = folder / "tensors.safetensors"
-        if left_out := unpickle(path, safe, **limits):
-            remarks.append(f"{path.name}: {left_out}")
+        found = unpickle(path, safe, **limits)
+        if found.left_out:
+            beside.remarks.append(f"{path.name}: {found.left_out}")
+        if found.modules:
+            beside.modules[path.name] = found.modules
         return read_tensors([safe])
 
 

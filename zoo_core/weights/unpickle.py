@@ -1,7 +1,9 @@
 """Convert a pickled checkpoint to safetensors in a child process, without running its code.
 
-`torch.load(weights_only=True)` builds tensors and plain containers and refuses everything else.
-The child has limits on memory and time, and writes one file.
+`torch.load(weights_only=True)` builds tensors and plain containers. What it refuses is read as
+data: objects of other classes become records (`inert_pickle`), of which modules give their
+tensors and the arguments they were made with. The child has limits on memory and time, and writes
+one file.
 """
 
 import json
@@ -9,14 +11,15 @@ import pickle
 import re
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zoo_core.child import CompletedProcess, TimeoutExpired, python
 from zoo_core.errors import IntegrityError, OutputError
 
-__all__ = ["unpickle"]
+__all__ = ["Unpickled", "unpickle"]
 
 _MEMORY_FACTOR, _MEMORY_SLACK = 4, 1 << 30
 _INFLATION = 4
@@ -26,12 +29,26 @@ _SHOWN = 8
 """Number of names that a message lists."""
 
 
-def unpickle(source: Path, target: Path, *, memory: int | None = None, seconds: int = 600) -> str:
-    """Write the tensors of a .bin, .pt or .ckpt file to a safetensors file.
+@dataclass(frozen=True)
+class Unpickled:
+    """What a pickle held beside its tensors.
 
-    Nested dicts become dotted names. Returns a text about entries that are no tensors and were
-    left out, or an empty one. `memory` (bytes) limits the child, beyond what torch itself takes.
-    Raises `IntegrityError`, also if two tensors would get the same name.
+    `left_out` is a text about entries that are no tensors, or an empty one. `modules` are the
+    outermost modules by dotted name, `{"class": name, "arguments": {...}}`, if their pickle says
+    what they were made with.
+    """
+
+    left_out: str
+    modules: Mapping[str, Any]
+
+
+def unpickle(
+    source: Path, target: Path, *, memory: int | None = None, seconds: int = 600
+) -> Unpickled:
+    """Write the tensors of a .bin, .pt, .ckpt or .pkl file to a safetensors file.
+
+    Nested dicts and modules become dotted names. `memory` (bytes) limits the child, beyond what
+    torch itself takes. Raises `IntegrityError`, also if two tensors would get the same name.
     """
     if not source.is_file():
         raise IntegrityError(f"{source} is no file.")
@@ -51,7 +68,7 @@ def unpickle(source: Path, target: Path, *, memory: int | None = None, seconds: 
                 hint="free some space, or name a folder on another disk: TMPDIR",
             )
         raise _refused(source, answer["error"])
-    return answer["left_out"]
+    return Unpickled(answer["left_out"], answer["modules"])
 
 
 def _check_archive(source: Path) -> None:
@@ -66,20 +83,20 @@ def _check_archive(source: Path) -> None:
         raise _refused(source, f"its archive inflates to {inflated:,} bytes")
 
 
-def _answer(done: CompletedProcess[str]) -> dict[str, str]:
-    """The child's answer: `left_out`, or the `error` that ended it."""
+def _answer(done: CompletedProcess[str]) -> dict[str, Any]:
+    """The child's answer: `left_out` and `modules`, or the `error` that ended it."""
     try:
-        answer: dict[str, str] = json.loads(done.stdout)
+        answer: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
         answer = {}
     ended = f"the process that read it ended with {done.returncode}"
-    return {"error": ended, "left_out": ""} | answer
+    return {"error": ended, "left_out": "", "modules": {}} | answer
 
 
 def _refused(source: Path, reason: str) -> IntegrityError:
     return IntegrityError(
         f"{source} is not read: {reason}.",
-        hint="a checkpoint must be a state dict: tensors in plain dicts and lists",
+        hint="a checkpoint must be tensors in dicts, lists and modules",
     )
 
 
@@ -87,14 +104,13 @@ class _Unfit(ValueError):
     """A checkpoint that cannot be stored as safetensors; the message is our own text."""
 
 
-def _child(source: str, target: str, memory: int) -> str:
-    """In the child: set limits, convert the file, and return what was left out."""
-    import torch
-
+def _child(source: str, target: str, memory: int) -> dict[str, Any]:
+    """In the child: set limits, convert the file, and return what was left out, and modules."""
+    from zoo_core.weights.inert_modules import made_modules
     from zoo_core.weights.tensors import write_tensors
 
     _limit(memory)
-    loaded = torch.load(source, map_location="cpu", weights_only=True)
+    loaded = _load(Path(source))
     tensors, others = _sorted(loaded)
     if not tensors:
         raise _Unfit("it holds no tensors")
@@ -102,9 +118,20 @@ def _child(source: str, target: str, memory: int) -> str:
         write_tensors(tensors, Path(target))
     except KeyError as error:
         raise _Unfit(f"safetensors has no numbers of type {error.args[0]}") from None
-    if not others:
-        return ""
-    return f"{len(others)} entries that are no tensors were left out: {_listing(others)}"
+    left_out = f"{len(others)} entries that are no tensors were left out: {_listing(others)}"
+    return {"left_out": left_out if others else "", "modules": made_modules(loaded)}
+
+
+def _load(source: Path) -> Any:
+    """By torch's own restricted reader; what that refuses is read as data."""
+    import torch
+
+    from zoo_core.weights.inert_files import read_inert
+
+    try:
+        return torch.load(source, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        return read_inert(source)
 
 
 def _limit(memory: int) -> None:
@@ -123,9 +150,11 @@ def _sorted(loaded: Any) -> tuple[dict[str, Any], list[str]]:
     """The tensors by dotted name, and the names of all other entries."""
     import torch
 
+    from zoo_core.weights.inert_modules import leaves
+
     tensors: dict[str, Any] = {}
     others, twice = [], []
-    for name, leaf in _leaves(loaded, ()):
+    for name, leaf in leaves(loaded):
         if not isinstance(leaf, torch.Tensor):
             others.append(name)
         elif name in tensors:
@@ -135,15 +164,6 @@ def _sorted(loaded: Any) -> tuple[dict[str, Any], list[str]]:
     if twice:
         raise _Unfit(f"it holds several tensors under the same dotted name: {_listing(twice)}")
     return tensors, others
-
-
-def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict | list | tuple):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, item in items:
-            yield from _leaves(item, (*path, str(key)))
-    else:
-        yield ".".join(path) or "tensor", value
 
 
 def _checked(name: str, tensor: Any) -> Any:
@@ -179,7 +199,7 @@ def _why(error: Exception) -> str:
 
 if __name__ == "__main__":
     try:
-        print(json.dumps({"left_out": _child(sys.argv[1], sys.argv[2], int(sys.argv[3]))}))
+        print(json.dumps(_child(sys.argv[1], sys.argv[2], int(sys.argv[3]))))
     except Exception as error:
         kind = "unwritten" if getattr(error, "filename", None) == sys.argv[2] else "error"
         reason = getattr(error, "strerror", None) if kind == "unwritten" else _why(error)

@@ -54,6 +54,51 @@ NETS = {
         "upsample_type": "resnet",
     },
     "no_middle": DDPM_NET | {"add_attention": False},
+    "k": DDPM_NET
+    | {
+        "block_out_channels": (32, 64),
+        "layers_per_block": 2,
+        "down_block_types": ("KDownBlock2D", "KDownBlock2D"),
+        "up_block_types": ("KUpBlock2D", "KUpBlock2D"),
+    },
+    "k_one_layer": DDPM_NET
+    | {
+        "block_out_channels": (32, 32),
+        "down_block_types": ("KDownBlock2D", "KDownBlock2D"),
+        "up_block_types": ("KUpBlock2D", "KUpBlock2D"),
+        "act_fn": "gelu",
+    },
+    "mish": DDPM_NET | {"act_fn": "mish"},
+    "relu": DDPM_NET | {"act_fn": "relu", "freq_shift": 2},
+    "odd_heads": DDPM_NET | {"attention_head_dim": 7},
+    "old_prefix": DDPM_NET | {"down_block_types": ("UNetResDownBlock2D", "AttnDownBlock2D")},
+    "no_type": DDPM_NET | {"downsample_type": None, "upsample_type": None},
+    "labels_as_times": DDPM_NET | {"class_embed_type": "timestep", "num_class_embeds": 5},
+    "no_middle_block": DDPM_NET | {"mid_block_type": None},
+    "resnet_everywhere": DDPM_NET
+    | {
+        "down_block_types": ("AttnDownBlock2D", "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "AttnUpBlock2D"),
+        "downsample_type": "resnet",
+        "upsample_type": "resnet",
+        "attn_norm_num_groups": 2,
+        "time_embedding_dim": 24,
+        "mid_block_scale_factor": 1.5,
+        "dropout": 0.3,
+    },
+    "scaled_skip": SKIP_NET
+    | {
+        "resnet_time_scale_shift": "scale_shift",
+        "attention_head_dim": 8,
+        "time_embedding_type": "positional",
+        "center_input_sample": False,
+    },
+    "skip_below": DDPM_NET
+    | {
+        "block_out_channels": (16, 32),
+        "down_block_types": ("DownBlock2D", "AttnSkipDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+    },
     "ncsnpp": SKIP_NET,
 }
 
@@ -73,7 +118,7 @@ def test_network_of_a_folder_gives_the_same_outputs(name, tmp_path):
     theirs.save_pretrained(tmp_path)
     ours = convert(tmp_path, "diffusers_ncsnpp" if name == "ncsnpp" else "diffusers_ddpm")
     x, t = torch.randn(2, 3, 8, 8), torch.tensor([3, 961])
-    label = torch.tensor([0, 4]) if name == "labelled" else None
+    label = torch.tensor([0, 4]) if theirs.class_embedding is not None else None
     with torch.no_grad():
         want = theirs(x, t, class_labels=label).sample
         have = ours.network(x, t.float(), label)
@@ -137,8 +182,10 @@ def test_checkpoint_of_another_kind_is_refused_by_what_it_is(tmp_path):
     path = tmp_path / "config.json"
     for change, text in (
         ({"_class_name": "UNet2DConditionModel"}, "UNet2DConditionModel"),
-        ({"act_fn": "gelu"}, "act_fn = 'gelu' has no counterpart"),
-        ({"down_block_types": ["KDownBlock2D", "DownBlock2D"]}, "KDownBlock2D"),
+        ({"act_fn": "tanh"}, "act_fn = 'tanh' has no counterpart"),
+        ({"down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"]}, "CrossAttnDownBlock2D"),
+        ({"class_embed_type": "identity"}, "class_embed_type = 'identity'"),
+        ({"class_embed_type": "timestep"}, "does not say how many"),
     ):
         path.write_text(json.dumps(config | change))
         with pytest.raises(IntegrityError, match=text):

@@ -12,7 +12,7 @@ from zoo_core.building import build
 from zoo_core.catalog.registry import current
 from zoo_core.errors import ConfigError, IntegrityError
 from zoo_core.weights.third_party import Foreign
-from zoo_diffusion.convert import FromDDPM, FromNCSN
+from zoo_diffusion.converters.diffusers import FromDDPM, FromNCSN
 
 SMALL = {
     "_class_name": "UNet2DModel",

@@ -108,14 +108,24 @@ def test_a_single_nested_generator_is_understood(key):
 def test_several_generators_are_asked_about_and_chosen_by_key():
     state = tutorial().state_dict()
     other = {k: v + 1 if v.is_floating_point() else v for k, v in state.items()}
-    both = {"g": state, "g_ema": other, "d": discriminator()}
-    with pytest.raises(UsageError, match="several generators, under 'g', 'g_ema'") as error:
+    both = {"g": state, "h": other, "d": discriminator()}
+    with pytest.raises(UsageError, match="under 'g', 'h'") as error:
         converted(both)
     assert "--set key=g" in error.value.hint
-    model = converted(both, key="g_ema")
+    model = converted(both, key="h")
     assert torch.equal(model.generator.main[0].weight, other["main.0.weight"])
-    with pytest.raises(UsageError, match="key = 'h' names no generator"):
-        converted(both, key="h")
+    with pytest.raises(UsageError, match="key = 'i' names no generator"):
+        converted(both, key="i")
+
+
+def test_the_moving_average_is_taken_and_said():
+    state = tutorial().state_dict()
+    other = {k: v + 1 if v.is_floating_point() else v for k, v in state.items()}
+    said = []
+    checkpoint = Foreign({}, {"": flat({"g": state, "g_ema": other})})
+    model = convert(checkpoint, "dcgan_tutorial", {}, say=said.append)
+    assert torch.equal(model.generator.main[0].weight, other["main.0.weight"])
+    assert said == ["read 'g_ema', not 'g' (--set key=NAME chooses another)"]
 
 
 def test_counts_of_batches_may_be_absent():
@@ -125,7 +135,7 @@ def test_counts_of_batches_may_be_absent():
 
 
 def test_other_networks_are_refused():
-    with pytest.raises(IntegrityError, match="no generator in the layout"):
+    with pytest.raises(IntegrityError, match="no generator of the DCGAN tutorial"):
         converted(discriminator())
     state = tutorial().state_dict() | {"main.3.weight": torch.zeros(16, 6, 4, 4)}
     with pytest.raises(IntegrityError, match="each taking what the one before gives"):

@@ -9,6 +9,7 @@ after Zhang, 2019, and 1 / sqrt(2) residuals), https://arxiv.org/abs/2011.13456.
 Shapes: B batch, C channels, H height, W width, E size of the time embedding.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -16,17 +17,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_core.errors import ConfigError
+from zoo_core.nn.unet.config import Activation
 from zoo_kernels.narrow_attention import WIDEST, narrow_attention
 
-__all__ = ["Attention", "Resample", "ResnetBlock", "group_norm", "resample", "silu"]
+__all__ = [
+    "Attention",
+    "Resample",
+    "ResnetBlock",
+    "activation",
+    "group_norm",
+    "resample",
+    "silu",
+]
 
 Resample = Literal["up", "down", "fir_up", "fir_down"]
 
 
-def resample(x: Tensor, how: Resample) -> Tensor:
+def resample(x: Tensor, how: Resample, *, padding: int = 1) -> Tensor:
     """x (B, C, H, W) at twice or half the size.
 
-    By nearest neighbor ("up") and mean ("down"), or with the FIR filter [1, 3, 3, 1].
+    By nearest neighbor ("up") and mean ("down"), or with the FIR filter [1, 3, 3, 1], of which
+    `padding` says what is padded.
     """
     if how == "up":
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
@@ -40,8 +51,8 @@ def resample(x: Tensor, how: Resample) -> Tensor:
     kernel = torch.outer(f, f) / f.sum() ** 2
     kernel = kernel.expand(C, 1, 4, 4)
     if how == "fir_up":
-        return F.conv_transpose2d(x, 4 * kernel, stride=2, padding=1, groups=C)
-    return F.conv2d(x, kernel, stride=2, padding=1, groups=C)
+        return F.conv_transpose2d(x, 4 * kernel, stride=2, padding=padding, groups=C)
+    return F.conv2d(x, kernel, stride=2, padding=padding, groups=C)
 
 
 def group_norm(groups: int, C: int, eps: float) -> nn.GroupNorm:
@@ -57,6 +68,17 @@ def group_norm(groups: int, C: int, eps: float) -> nn.GroupNorm:
 def silu(x: Tensor) -> Tensor:
     """x sigmoid(x), in place without gradients: the caller must not use x afterwards."""
     return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
+def activation(name: Activation) -> Callable[[Tensor], Tensor]:
+    """The activation of that name; the caller must not use its input afterwards."""
+    activations: dict[str, Callable[[Tensor], Tensor]] = {
+        "silu": silu,
+        "mish": F.mish,
+        "gelu": F.gelu,
+        "relu": F.relu,
+    }
+    return activations[name]
 
 
 class ResnetBlock(nn.Module):
@@ -79,8 +101,10 @@ class ResnetBlock(nn.Module):
         scale_shift: bool = False,
         resampling: Resample | None = None,
         shortcut: bool | None = None,
+        act: Activation = "silu",
     ) -> None:
         super().__init__()
+        self.act = activation(act)
         self.scale, self.scale_shift = scale, scale_shift
         self.resampling, self.dropout = resampling, dropout
         self.norm1 = group_norm(groups, inputs, eps)
@@ -93,12 +117,12 @@ class ResnetBlock(nn.Module):
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: Tensor, e: Tensor) -> Tensor:
-        """x (B, C, H, W) and silu(embedding) e (B, E)."""
-        h = silu(self.norm1(x))
+        """x (B, C, H, W) and the activated embedding e (B, E)."""
+        h = self.act(self.norm1(x))
         if self.resampling is not None:
             x, h = resample(x, self.resampling), resample(h, self.resampling)
         h = self._modulated(self.conv1(h), self.time_emb_proj(e)[:, :, None, None])
-        h = self.conv2(F.dropout(silu(h), self.dropout, self.training))
+        h = self.conv2(F.dropout(self.act(h), self.dropout, self.training))
         out: Tensor = h.add_(x if self.conv_shortcut is None else self.conv_shortcut(x))
         return out if self.scale == 1.0 else out / self.scale
 
@@ -111,21 +135,20 @@ class ResnetBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over pixels with heads of `head` channels; `groups=None`: no norm."""
+    """Self-attention over pixels with heads of `head` channels; `groups=None`: no norm.
+
+    Channels beyond the last whole head are not attended to.
+    """
 
     def __init__(
         self, C: int, *, head: int, groups: int | None, eps: float, scale: float = 1.0
     ) -> None:
         super().__init__()
-        if C % head:
-            raise ConfigError(
-                f"network: heads of {head} channels do not divide {C}.",
-                hint="network.head: a divisor of the channels of every level with attention",
-            )
         self.heads, self.scale = C // head, scale
+        inner = self.heads * head
         self.group_norm = None if groups is None else group_norm(groups, C, eps)
-        self.to_q, self.to_k, self.to_v = (nn.Linear(C, C) for _ in range(3))
-        self.to_out = nn.ModuleList([nn.Linear(C, C)])
+        self.to_q, self.to_k, self.to_v = (nn.Linear(C, inner) for _ in range(3))
+        self.to_out = nn.ModuleList([nn.Linear(inner, C)])
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
@@ -135,7 +158,7 @@ class Attention(nn.Module):
         q, k, v = (
             f(tokens).unflatten(2, (self.heads, -1)) for f in (self.to_q, self.to_k, self.to_v)
         )
-        y = _attend(q, k, v).reshape(B, H * W, C)
+        y = _attend(q, k, v).flatten(2)
         out: Tensor = x + self.to_out[0](y).transpose(1, 2).reshape(B, C, H, W)
         return out if self.scale == 1.0 else out / self.scale
 

@@ -67,16 +67,19 @@ class BlockFactory:
             scale_shift=c.scale_shift,
             resampling=resampling,
             shortcut=True if ncsnpp and resampling else None,
+            act=c.activation,
         )
 
     def attention(self, kind: BlockType, C: int) -> Attention:
         ncsnpp = kind == "attention_skip"
         groups, scale = (32, _SQRT2) if ncsnpp else (self.c.groups or 32, 1.0)
-        return Attention(C, head=self.c.head or C, groups=groups, eps=self.c.eps, scale=scale)
+        return Attention(C, head=self.c.head_of(C), groups=groups, eps=self.c.eps, scale=scale)
 
 
 class DownBlock(nn.Module):
     """`layers` ResNet blocks, then half the resolution unless it is the last block."""
+
+    takes_embedding = False
 
     def __init__(
         self,
@@ -130,6 +133,8 @@ class DownBlock(nn.Module):
 
 class UpBlock(nn.Module):
     """`layers` + 1 ResNet blocks, then twice the resolution unless it is the last block."""
+
+    takes_embedding = False
 
     def __init__(
         self,
@@ -209,12 +214,13 @@ class MidBlock(nn.Module):
                 dropout=c.dropout,
                 scale=c.middle_scale,
                 scale_shift=c.scale_shift,
+                act=c.activation,
             )
             for _ in range(2)
         )
         self.attentions = nn.ModuleList(
             Attention(
-                C, head=c.head or C, groups=attention_groups, eps=c.eps, scale=c.middle_scale
+                C, head=c.head_of(C), groups=attention_groups, eps=c.eps, scale=c.middle_scale
             )
             for _ in range(c.middle_attention)
         )

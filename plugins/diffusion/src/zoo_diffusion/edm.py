@@ -1,12 +1,8 @@
 """EDM (Karras et al., 2022): one preconditioned denoiser, https://arxiv.org/abs/2206.00364.
 
-D(x; sigma) = c_skip x + c_out F(c_in x; c_noise) with (table 1)
-
-    c_skip = s_d^2 / (sigma^2 + s_d^2)           c_in = 1 / sqrt(sigma^2 + s_d^2)
-    c_out = sigma s_d / sqrt(sigma^2 + s_d^2)    c_noise = log(sigma) / 4
-
-trained on lambda(sigma) |D - x|^2 with lambda = (sigma^2 + s_d^2) / (sigma s_d)^2 and log sigma
-normal. Networks take 1000 c_noise, because their embeddings expect times of that size.
+D(x; sigma) = c_skip x + c_out F(c_in x; c_noise), with the coefficients of `preconditioning`, is
+trained on lambda(sigma) |D - x|^2 with lambda = 1 / c_out^2 and log sigma normal. The network
+takes `time_scale` c_noise: 1000 by default, because most embeddings expect times of that size.
 
 Shapes: B batch, S the event's shape.
 """
@@ -27,6 +23,7 @@ from zoo_diffusion.networks import (
 )
 from zoo_diffusion.networks.labels import DropLabels, drop_condition, network_label
 from zoo_diffusion.parameterization import ContinuousTime, Prediction, append_dims, at_time
+from zoo_diffusion.preconditioning import PRECONDITIONINGS, Preconditioning, loss_weight
 from zoo_diffusion.schedules import Karras
 from zoo_diffusion.score import earliest_score
 
@@ -38,6 +35,9 @@ class EDMConfig:
     """The event, the network, and the range of sigma.
 
     - `sigma_data`: s_d, the standard deviation of the data in the network's range.
+    - `preconditioning`: EDM's coefficients, or those of Song et al., 2021: `vp` and `ve`.
+    - `time_scale`: the network's time is `time_scale` c_noise; a `song_unet` takes c_noise itself,
+      with 1.
     - `fourier`: exponents n of the Fourier features sin(2^n pi x), cos(2^n pi x) of x_t.
     """
 
@@ -49,6 +49,8 @@ class EDMConfig:
     sigma_max: Annotated[float, Range(1.0, 1e5)] = 80.0
     sigma_data: Annotated[float, Range(0.0, 100.0, open=True)] = 0.5
     rho: Annotated[float, Range(1.0, 100.0)] = 7.0
+    preconditioning: Preconditioning = "edm"
+    time_scale: Annotated[float, Range(0.0, 1e6, open=True)] = 1000.0
     fourier: Annotated[tuple[int, ...], Range(-8, 16)] = ()
 
 
@@ -76,12 +78,12 @@ class EDM(GenerativeModel):
 
     def denoise_at(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
         """D(x; sigma) at sigma (B, 1, ..., 1)."""
-        s_d = self.config.sigma_data
-        total = sigma.square() + s_d**2
-        c_skip, c_out, c_in = s_d**2 / total, sigma * s_d / total.sqrt(), 1 / total.sqrt()
+        coefficients = PRECONDITIONINGS[self.config.preconditioning]
+        c_skip, c_out, c_in, c_noise = coefficients(sigma, self.config.sigma_data)
         features = fourier_features(x, self.config.fourier)[:, x.shape[1] :]
         inputs = torch.cat((c_in * x, features), 1).to(self.dtype)
-        time, wide = 250 * sigma.flatten().log(), torch.promote_types(self.dtype, torch.float32)
+        time = self.config.time_scale * c_noise.flatten()
+        wide = torch.promote_types(self.dtype, torch.float32)
         F_x: Tensor = self.network(inputs, time.to(wide), network_label(self.condition, cond, x))
         D_x: Tensor = c_skip * x + c_out * F_x.to(x.dtype)
         return D_x
@@ -123,7 +125,7 @@ class EDMLoss:
         log_sigma = self.p_mean + self.p_std * rng.normal(stream="sigma", step=step)
         sigma = append_dims(log_sigma.exp(), x)
         eps = rng.normal(x.shape[1:], stream="eps", step=step)
-        s_d = model.config.sigma_data
-        weight = (sigma.square() + s_d**2) / (sigma * s_d).square()
+        c = model.config
+        weight = loss_weight(c.preconditioning, sigma, c.sigma_data)
         error = (weight * (model.denoise_at(x + sigma * eps, sigma, cond) - x).square()).mean()
         return Loss(error, {"edm": error.detach()})

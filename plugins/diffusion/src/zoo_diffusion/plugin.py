@@ -257,16 +257,28 @@ def zoo_converters() -> list[ConverterSpec]:
     return [
         ConverterSpec(
             "diffusers_ddpm",
-            "zoo_diffusion.convert:FromDDPM",
+            "zoo_diffusion.converters.diffusers:FromDDPM",
             arch="ddpm",
             summary="UNet2DModel of diffusers with a DDPM or DDIM scheduler",
             reads=_with("DDPMScheduler", "DDIMScheduler", "PNDMScheduler"),
         ),
         ConverterSpec(
             "diffusers_ncsnpp",
-            "zoo_diffusion.convert:FromNCSN",
+            "zoo_diffusion.converters.diffusers:FromNCSN",
             arch="ve_sde",
             summary="NCSN++ of diffusers with its variance-exploding scheduler",
             reads=_with("ScoreSdeVeScheduler"),
+        ),
+        ConverterSpec(
+            "edm",
+            "zoo_diffusion.converters.edm:FromEDM",
+            arch="edm",
+            summary="pickles of EDM with the networks DDPM++ or NCSN++",
+        ),
+        ConverterSpec(
+            "guided_diffusion",
+            "zoo_diffusion.converters.guided:FromGuided",
+            arch="ddpm",
+            summary="U-Nets of guided-diffusion, whose names torchcfm's have too",
         ),
     ]

@@ -5,14 +5,20 @@ kernel sizes are inferred from the shapes, and the resolution from the kernel si
 (`dcgan.resolution`).
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import Converted, Foreign, ForeignConfig, IntegrityError, UsageError, renamed
+from zoo_core.plugin import (
+    Converted,
+    Foreign,
+    ForeignConfig,
+    IntegrityError,
+    nested_state,
+    renamed,
+)
 
 __all__ = ["DCGANTutorial"]
 
@@ -21,13 +27,16 @@ _RULES = {
         r"generator.main.\1.\2"
     )
 }
+_MARKS = ("main.0.weight", "main.1.running_mean")
+"""A first convolution followed by batch normalization, which discriminators have not."""
 
 
 @dataclass(frozen=True)
 class DCGANTutorial:
     """Converter of tutorial generators.
 
-    `key` names the generator in a checkpoint of several networks, e.g. `netG`.
+    `key` names the generator in a checkpoint of several, e.g. `netG`; without it, of several the
+    moving average is taken, if one is called so (`ema`).
     """
 
     key: str | None = None
@@ -39,7 +48,8 @@ class DCGANTutorial:
         """
         for path, config in foreign.configs.items():
             ForeignConfig(config, path).finish()
-        tensors = _generator(foreign, self.key)
+        nested = nested_state(foreign, _MARKS, "generator of the DCGAN tutorial", key=self.key)
+        tensors = {name: t for name, t in nested.tensors.items() if name.startswith("main.")}
         convolutions = _convolutions(tensors)
         latent, width = convolutions[0].shape[0], convolutions[-1].shape[0]
         options = {
@@ -56,50 +66,7 @@ class DCGANTutorial:
                     f"convolution {i} has {w.shape[1]} channels, expected {expected}: in the "
                     f"tutorial's layout they halve at each step, down to {width}."
                 )
-        return Converted(options, renamed(tensors, _RULES) | _counters(tensors))
-
-
-def _generator(foreign: Foreign, key: str | None) -> dict[str, Tensor]:
-    """The generator's state dict, at any nesting of the checkpoint."""
-    generators = {
-        ".".join(filter(None, (folder, prefix))): _under(prefix, tensors)
-        for folder, tensors in foreign.tensors.items()
-        for prefix in _prefixes(tensors)
-    }
-    if key is not None:
-        matches = {p: t for p, t in generators.items() if p in (key, f"{key}.module")}
-    else:
-        matches = generators
-    if len(matches) == 1:
-        return next(iter(matches.values()))
-    names = ", ".join(repr(p) for p in generators) or "none"
-    if not generators:
-        raise IntegrityError(
-            "no generator in the layout of the DCGAN tutorial (main.0.weight, ...).",
-            hint="the checkpoint is of another architecture, or of a discriminator alone",
-        )
-    raise UsageError(
-        f"key = {key!r} names no generator; generators are under {names}."
-        if key is not None
-        else f"the checkpoint holds several generators, under {names}.",
-        hint=f"choose one: --set key={next(iter(generators))}",
-    )
-
-
-def _prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Prefixes of generators: a first convolution followed by batch normalization."""
-    first = re.compile(r"(?:(.*)\.)?main\.0\.weight")
-    prefixes = [m.group(1) or "" for name in tensors if (m := first.fullmatch(name))]
-    return [p for p in prefixes if (f"{p}." if p else "") + "main.1.running_mean" in tensors]
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    start = f"{prefix}." if prefix else ""
-    return {
-        name.removeprefix(start): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(f"{start}main.")
-    }
+        return Converted(options, renamed(tensors, _RULES) | _counters(tensors), nested.remarks)
 
 
 def _convolutions(tensors: Mapping[str, Tensor]) -> list[Tensor]:

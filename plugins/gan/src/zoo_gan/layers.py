@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from zoo_core.plugin import Condition, embed_classes
 
 __all__ = [
+    "EMBEDDING",
     "LEAKY_SLOPE",
     "ConditionalGenerator",
     "FourierFeatures",
@@ -22,17 +23,20 @@ __all__ = [
 LEAKY_SLOPE = 0.2
 """Negative slope of the leaky ReLUs (Radford et al., 2016)."""
 
-_EMBEDDING = 32
+EMBEDDING = 32
+"""Size of a generator's class embeddings, unless its architecture says otherwise."""
 
 
 class ConditionalGenerator(nn.Module):
     """A network from vectors (B, L + E) to events; a class embedding, or the sum of those
     of several labels, is concatenated to z."""
 
-    def __init__(self, body: nn.Module, condition: Condition | None = None) -> None:
+    def __init__(
+        self, body: nn.Module, condition: Condition | None = None, size: int = EMBEDDING
+    ) -> None:
         super().__init__()
         self.body, self.condition = body, condition or Condition()
-        self.embedding = class_table(self.condition, _EMBEDDING)
+        self.embedding = class_table(self.condition, size)
 
     def forward(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         if self.embedding is not None:
@@ -47,9 +51,9 @@ def class_table(condition: Condition, size: int) -> nn.Embedding | None:
     return nn.Embedding(condition.features, size) if condition.features else None
 
 
-def input_width(latent: int, condition: Condition) -> int:
+def input_width(latent: int, condition: Condition, size: int = EMBEDDING) -> int:
     """Width L + E of what `ConditionalGenerator` feeds its body."""
-    return latent + (_EMBEDDING if condition.features else 0)
+    return latent + (size if condition.features else 0)
 
 
 class ProjectionDiscriminator(nn.Module):

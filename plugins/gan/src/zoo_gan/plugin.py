@@ -110,5 +110,11 @@ def zoo_converters() -> list[ConverterSpec]:
             "zoo_gan.convert:DCGANTutorial",
             arch="dcgan",
             summary="generators in the layout of the PyTorch DCGAN tutorial",
-        )
+        ),
+        ConverterSpec(
+            "r3gan",
+            "zoo_gan.convert_r3gan:FromR3GAN",
+            arch="r3gan",
+            summary="published pickles of R3GAN: the generator, and perhaps the discriminator",
+        ),
     ]

@@ -6,11 +6,12 @@ locally without tricks (section 2), which allows plain modern residual networks:
     block(h) = h + A_3 s(A_2 s(A_1 h)),  A_1, A_3 1 x 1, A_2 3 x 3 grouped convolutions (section 3)
 
 with s a leaky ReLU, an inverted bottleneck, no normalization, and A_3 initialized to zero (Fixup).
-The resolution changes by interpolation. G starts from a learned constant input at the coarsest
-resolution, whose channels are scaled by a linear function of z; D ends with a depthwise
-convolution over that resolution. G ends with a tanh only if `squash` is set, as binary events
-need: they lie on the bounds of [-1, 1], and D would recognize the samples of a linear last layer,
-which miss the bounds.
+The resolution changes by interpolation: bilinear, or with the published networks' filter
+[1, 3, 3, 1] (`resampling = "fir"`), which map no channels between equal widths. G starts from a
+learned constant input at the coarsest resolution, whose channels are scaled by a linear function
+of z; D ends with a depthwise convolution over that resolution. G ends with a tanh only if `squash`
+is set, as binary events need: they lie on the bounds of [-1, 1], and D would recognize the samples
+of a linear last layer, which miss the bounds.
 
 Images are space-to-depth transformed first: each `patch` x `patch` square becomes channels, which
 keeps small networks fast. Vectors (D,), and images if `dense`, use residual MLPs of the same form.
@@ -25,13 +26,13 @@ Shapes: B batch, C channels, H rows, W columns, L latents, F features.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_core.plugin import ClassCounts, ConfigError, Network, Range, build_network
+from zoo_core.plugin import ClassCounts, ConfigError, Network, Range, build_network, resample
 from zoo_gan.layers import (
     LEAKY_SLOPE,
     ConditionalGenerator,
@@ -52,10 +53,11 @@ class R3GANConfig:
 
     `widths` are the channels of each resolution from the coarsest (for MLPs, the units of each
     stage), with `blocks` residual blocks each, whose hidden width is `expansion` times as large.
-    `group` is the channels per group of the grouped convolutions. `squash` ends G with a tanh. The
-    D of an MLP also sees `fourier_features` random Fourier features of its events
-    (`layers.FourierFeatures`), of standard deviation `frequency`. `generator` and `discriminator`
-    are networks in place of those of these options.
+    `group` is the channels per group of the grouped convolutions, `embedding` the size of G's
+    class embeddings. `squash` ends G with a tanh. `generator_only` leaves D out, as for a
+    converted generator. The D of an MLP also sees `fourier_features` random Fourier features of
+    its events (`layers.FourierFeatures`), of standard deviation `frequency`. `generator` and
+    `discriminator` are networks in place of those of these options.
     """
 
     shape: Annotated[tuple[int, ...], Range(1, 4096)] = (1, 28, 28)
@@ -67,8 +69,11 @@ class R3GANConfig:
     expansion: Annotated[int, Range(1, 8)] = 2
     group: Annotated[int, Range(1, 4096)] = 16
     patch: Annotated[int, Range(1, 16)] = 2
+    resampling: Literal["bilinear", "fir"] = "bilinear"
+    embedding: Annotated[int, Range(1, 65536)] = 32
     dense: bool = False
     squash: bool = False
+    generator_only: bool = False
     fourier_features: Annotated[int, Range(0, 4096)] = 0
     frequency: Annotated[float, Range(0.0, 1e6)] = 1.0
     generator: Annotated[Any, Network("vector")] | None = None
@@ -90,14 +95,14 @@ class R3GAN(AdversarialModel):
     def __init__(self, config: R3GANConfig | None = None) -> None:
         c = config or R3GANConfig()
         super().__init__(c, event_of(c.shape, c.levels), latent=c.latent, classes=c.classes)
-        inputs = input_width(c.latent, self.condition)
+        inputs = input_width(c.latent, self.condition, c.embedding)
         dense = c.dense or len(c.shape) == 1
         g = _generator(c, inputs, dense=dense)
-        d = _discriminator(c, dense=dense)
+        d = None if c.generator_only else _discriminator(c, dense=dense)
         if c.squash:
             g.append(nn.Tanh())
-        self.generator = ConditionalGenerator(g, self.condition)
-        self.discriminator = ProjectionDiscriminator(d, c.widths[0], self.condition)
+        self.generator = ConditionalGenerator(g, self.condition, c.embedding)
+        self.discriminator = d and ProjectionDiscriminator(d, c.widths[0], self.condition)
         channels_last(self)
 
 
@@ -141,17 +146,30 @@ class ResidualBlock(nn.Module):
 
 
 class Resample(nn.Module):
-    """A 1 x 1 convolution, and twice (`up`) or half the resolution by interpolation."""
+    """A 1 x 1 convolution, and twice (`up`) or half the resolution by interpolation.
 
-    def __init__(self, inputs: int, outputs: int, *, up: bool) -> None:
+    With the filter `fir` there is no convolution between equal widths.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, up: bool, fir: bool) -> None:
         super().__init__()
-        self.map, self.up = _initialize(nn.Conv2d(inputs, outputs, 1, bias=False), 1.0), up
+        plain = fir and inputs == outputs
+        convolution = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.map = nn.Identity() if plain else _initialize(convolution, 1.0)
+        self.up, self.fir = up, fir
 
     def forward(self, h: Tensor) -> Tensor:
         if self.up:
-            return F.interpolate(self.map(h), scale_factor=2, mode="bilinear")
-        out: Tensor = self.map(F.avg_pool2d(h, 2))
+            return self._resampled(self.map(h))
+        out: Tensor = self.map(self._resampled(h))
         return out
+
+    def _resampled(self, h: Tensor) -> Tensor:
+        if self.fir:
+            return resample(h, "fir_up" if self.up else "fir_down")
+        if self.up:
+            return F.interpolate(h, scale_factor=2, mode="bilinear")
+        return F.avg_pool2d(h, 2)
 
 
 class LearnedConstant(nn.Module):
@@ -172,7 +190,7 @@ def _conv_generator(c: R3GANConfig, inputs: int) -> nn.Sequential:
     layers: list[nn.Module] = [LearnedConstant(inputs, c.widths[0], _coarsest(c))]
     for i, width in enumerate(c.widths):
         if i:
-            layers.append(Resample(c.widths[i - 1], width, up=True))
+            layers.append(Resample(c.widths[i - 1], width, up=True, fir=c.resampling == "fir"))
         layers += _blocks(c, width)
     last = nn.Conv2d(c.widths[-1], c.shape[0] * c.patch**2, 1)
     return nn.Sequential(*layers, _initialize(last, 1.0), nn.PixelShuffle(c.patch))
@@ -185,7 +203,7 @@ def _conv_discriminator(c: R3GANConfig) -> nn.Sequential:
     layers: list[nn.Module] = [nn.PixelUnshuffle(c.patch), _initialize(first, 1.0)]
     for i, width in enumerate(widths):
         if i:
-            layers.append(Resample(widths[i - 1], width, up=False))
+            layers.append(Resample(widths[i - 1], width, up=False, fir=c.resampling == "fir"))
         layers += _blocks(c, width)
     last = nn.Conv2d(widths[-1], widths[-1], _coarsest(c), groups=widths[-1], bias=False)
     return nn.Sequential(*layers, _initialize(last, 1.0), nn.Flatten())

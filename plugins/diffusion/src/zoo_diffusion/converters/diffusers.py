@@ -30,7 +30,13 @@ _BLOCK_TYPES = {
     "SkipUpBlock2D": "skip",
     "AttnSkipDownBlock2D": "attention_skip",
     "AttnSkipUpBlock2D": "attention_skip",
+    "KDownBlock2D": "k",
+    "KUpBlock2D": "k",
 }
+"""Block types of UNet2DModel; its others need text, or return what it does not take."""
+_PREFIX = "UNetRes"
+"""An old prefix of block types, which diffusers ignores."""
+_ACTIVATIONS = {"silu": "silu", "swish": "silu", "mish": "mish", "gelu": "gelu", "relu": "relu"}
 _OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _PREDICTIONS = {"epsilon": "epsilon", "sample": "x0", "v_prediction": "v"}
 _BETAS = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
@@ -40,8 +46,9 @@ _VARIANCES = {
     "fixed_large": "large",
     "fixed_large_log": "large",
 }
+_LABELS = {None: "table", "timestep": "time"}
 _TIMES = {"positional": "positional", "fourier": "fourier", "learned": "learned"}
-_RESAMPLING = {"conv": "conv", "resnet": "resnet"}
+_RESAMPLING = {"conv": "conv", "resnet": "resnet", None: "conv"}
 _MIDDLE = "UNetMidBlock2D"
 _FOLDERS = ("", "unet")
 _NETWORKS = ("UNet2DModel", "UNetUnconditionalModel")
@@ -73,11 +80,12 @@ class FromDDPM:
     """To `ddpm`: images of `levels` quantization levels.
 
     Without a scheduler's config, diffusers' defaults apply. `size` is the height and width of the
-    images, for networks whose config leaves them open.
+    images and `classes` the number of classes, for networks whose config leaves them open.
     """
 
     levels: int = 256
     size: Annotated[int, Range(1, 65536)] | None = None
+    classes: Annotated[int, Range(1, 1 << 20)] | None = None
 
     def __call__(self, foreign: Foreign) -> Converted:
         unet, tensors = _unet(foreign)
@@ -85,7 +93,7 @@ class FromDDPM:
         options = {
             "shape": _shape(unet, self.size),
             "levels": self.levels,
-            "classes": unet.get("num_class_embeds", None),
+            "classes": _classes(unet, self.classes),
             "optional": False,
             "network": _network(unet),
             **_chain(scheduler),
@@ -206,10 +214,22 @@ def _shape(unet: ForeignConfig, size: int | None) -> tuple[int, int, int]:
     return channels, *sides
 
 
+def _classes(unet: ForeignConfig, classes: int | None) -> int | None:
+    """The number of classes; embedded as times are, they need no table that says how many."""
+    known = unet.get("num_class_embeds", None)
+    if unet.one("class_embed_type", _LABELS, None) == "table":
+        return known  # type: ignore[no-any-return]
+    if known is None and classes is None:
+        raise IntegrityError(
+            "class_embed_type = 'timestep' embeds classes as it does times, and num_class_embeds "
+            "does not say how many there are.",
+            hint="give it as an option of the converter: --set classes=10",
+        )
+    return known or classes
+
+
 def _network(unet: ForeignConfig) -> dict[str, Any]:
     """The options of UNetConfig, with diffusers' defaults for absent keys."""
-    unet.only("class_embed_type", None)
-    unet.only("act_fn", "silu", "swish")
     down, up = ("DownBlock2D", *("AttnDownBlock2D",) * 3), (*("AttnUpBlock2D",) * 3, "UpBlock2D")
     scale_shift = {"default": False, "scale_shift": True}
     return {
@@ -221,6 +241,8 @@ def _network(unet: ForeignConfig) -> dict[str, Any]:
         "groups": unet.get("norm_num_groups", 32, optional=True),
         "eps": unet.get("norm_eps", 1e-5),
         "head": unet.get("attention_head_dim", 8, optional=True),
+        "activation": unet.one("act_fn", _ACTIVATIONS, "silu"),
+        "labels": unet.one("class_embed_type", _LABELS, None),
         "dropout": unet.get("dropout", 0.0),
         "scale_shift": unet.one("resnet_time_scale_shift", scale_shift, "default"),
         "middle": unet.one("mid_block_type", {_MIDDLE: True, None: False}, _MIDDLE),
@@ -233,7 +255,7 @@ def _network(unet: ForeignConfig) -> dict[str, Any]:
         "time": unet.one("time_embedding_type", _TIMES, "positional"),
         "time_size": unet.get("time_embedding_dim", None),
         "time_flip": unet.get("flip_sin_to_cos", True),
-        "time_shift": unet.one("freq_shift", {0.0: 0.0, 1.0: 1.0}, 0),
+        "time_shift": float(unet.get("freq_shift", 0.0)),
         "steps": unet.get("num_train_timesteps", 1000, optional=True) or 1000,
         "center": unet.get("center_input_sample", False),
     }
@@ -242,8 +264,8 @@ def _network(unet: ForeignConfig) -> dict[str, Any]:
 def _block_types(unet: ForeignConfig, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
     kinds = unet.get(key, default)
     for kind in kinds:
-        if not isinstance(kind, str) or kind not in _BLOCK_TYPES:
+        if not isinstance(kind, str) or kind.removeprefix(_PREFIX) not in _BLOCK_TYPES:
             raise IntegrityError(
                 f"{key}: {kind!r} cannot be converted; these can: {', '.join(_BLOCK_TYPES)}."
             )
-    return tuple(_BLOCK_TYPES[kind] for kind in kinds)
+    return tuple(_BLOCK_TYPES[kind.removeprefix(_PREFIX)] for kind in kinds)

@@ -1,0 +1,1 @@
+"""Converters of the checkpoints of others, a module a layout."""

@@ -73,7 +73,9 @@ def interpolate(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
     w = weights.to(a).view(-1, *[1] * a.ndim)
     if float(angle.sin()) < 1e-6:  # parallel: a straight line
         return (1 - w) * a + w * b
-    return (((1 - w) * angle).sin() * a + (w * angle).sin() * b) / angle.sin()
+    from_a, from_b = ((1 - w) * angle).sin(), (w * angle).sin()
+    between: Tensor = (from_a * a + from_b * b) / angle.sin()
+    return between
 
 
 def _inverted(

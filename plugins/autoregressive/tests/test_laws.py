@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 import torch
 
+from zoo_autoregressive.depthwise_pixelcnn import DepthwisePixelCNN, DepthwisePixelCNNConfig
 from zoo_autoregressive.diagonal_bilstm import DiagonalBiLSTM, PixelRNNConfig
 from zoo_autoregressive.gated_pixelcnn import GatedPixelCNN, GatedPixelCNNConfig
 from zoo_autoregressive.image_model import coordinate_channels
@@ -50,6 +51,9 @@ MODELS = {
                 **event,
             },
         )
+    ),
+    "depthwise_pixelcnn": lambda **event: DepthwisePixelCNN(
+        DepthwisePixelCNNConfig(hidden=6, layers=2, kernel_size=3, mixtures=13, **event)
     ),
     "row_lstm": lambda **event: RowLSTM(
         PixelRNNConfig(**{"hidden": 6, "layers": 2, "kernel_size": 5, "head": 24, **event})

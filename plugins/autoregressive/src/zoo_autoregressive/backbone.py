@@ -10,7 +10,9 @@ Later convolutions include their own position: 2 x 3 centred in v, 2 x 2 up and 
 and each block of h sees that of v. With stride 2 they halve the resolution, and a transposed 2 x 2
 convolution doubles it (the paper's vertical one is 2 x 3). Each upsampling block has a skip
 connection from a downsampling block of the same scale. The architectures differ in their blocks,
-which are arguments here.
+which are arguments here. While training, only the inputs of a block are kept for the gradient, and
+the block is evaluated again (Chen et al., 2016, https://arxiv.org/abs/1604.06174): a quarter to a
+third more time, and a fraction of the memory.
 
 Shapes: B batch, C channels, H rows, W columns, U units; scales are numbered from the finest.
 """
@@ -18,7 +20,9 @@ Shapes: B batch, C channels, H rows, W columns, U units; scales are numbered fro
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, cast
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from zoo_autoregressive.incremental_decoding import Pass, PixelConv, RasterConv
 
@@ -30,12 +34,12 @@ Stack = Literal["vertical", "horizontal"]
 class TwoStackBlock(Protocol):
     """One block of both stacks; `skip` is the output at the other end of its skip connection."""
 
-    def vertical(self, v: Tensor, skip: Tensor | None, run: Pass) -> Tensor:
-        """v' (B, U, ., .); stores in the pass what the horizontal stack needs."""
+    def vertical(self, v: Tensor, skip: Tensor | None, run: Pass) -> tuple[Tensor, Tensor]:
+        """v' (B, U, ., .), and what the horizontal stack needs of it."""
         ...
 
-    def horizontal(self, h: Tensor, skip: Tensor | None, run: Pass) -> Tensor:
-        """h' (B, U, ., .)."""
+    def horizontal(self, h: Tensor, skip: Tensor | None, link: Tensor, run: Pass) -> Tensor:
+        """h' (B, U, ., .); `link` is from the vertical stack."""
         ...
 
 
@@ -93,7 +97,7 @@ class Backbone(nn.Module):
         """Down from scale s and up again; x is at the positions of the pass."""
         outputs = []
         for block in _blocks(self.before, s):
-            x = getattr(block, stack)(x, None, run)
+            x = self._block(block, stack, x, None, run)
             outputs.append(x)
         if s == len(self.after):
             return x
@@ -101,8 +105,24 @@ class Backbone(nn.Module):
         y = None if y is None else self._down_and_up(stack, s + 1, y, run.coarser())
         x = run.up(_item(self.up[stack], s), y)
         for block in _blocks(self.after, s):
-            x = getattr(block, stack)(x, outputs.pop(), run)
+            x = self._block(block, stack, x, outputs.pop(), run)
         return x
+
+    def _block(
+        self, block: TwoStackBlock, stack: Stack, x: Tensor, skip: Tensor | None, run: Pass
+    ) -> Tensor:
+        if stack == "horizontal":
+            link = run.get(cast(nn.Module, block))
+            return cast(Tensor, self._evaluate(block.horizontal, x, skip, link, run))
+        x, link = self._evaluate(block.vertical, x, skip, run)
+        run.put(cast(nn.Module, block), link)
+        return x
+
+    def _evaluate(self, block: Callable[..., Any], *args: Any) -> Any:
+        """block(*args); while training, the gradient computes it again rather than keep it."""
+        if self.training and torch.is_grad_enabled():
+            return checkpoint(block, *args, use_reentrant=False)
+        return block(*args)
 
 
 def _blocks(modules: nn.ModuleList, s: int) -> list[TwoStackBlock]:

@@ -23,6 +23,8 @@ from zoo_kernels import mixture_logistics
 from zoo_kernels.mixture_logistics.reference import log_mass
 
 __all__ = [
+    "ALL",
+    "COPY",
     "CategoricalHead",
     "ChannelGroupHead",
     "Head",
@@ -33,6 +35,11 @@ __all__ = [
     "to_logits",
 ]
 
+ALL = slice(None)
+"""Every row, column or channel."""
+COPY = "copy_mixture"
+"""The `head` of a config whose head copies."""
+
 
 class Head(Protocol):
     """Conditionals of pixels from features (B, U, H, W) and the image x (B, C, H, W).
@@ -40,8 +47,10 @@ class Head(Protocol):
     Channel c of a pixel may depend on the channels of x before c at that pixel.
     """
 
-    def logits(self, s: Tensor, x: Tensor) -> Tensor:
-        """(B, C, H, W, K), unnormalized."""
+    def logits(
+        self, s: Tensor, x: Tensor, rows: slice = ALL, columns: slice = ALL, channels: slice = ALL
+    ) -> Tensor:
+        """(B, C, h, w, K), unnormalized: `channels` at the positions of s (B, U, h, w)."""
         ...
 
     def log_prob(self, s: Tensor, x: Tensor) -> Tensor:
@@ -60,11 +69,14 @@ class CategoricalHead(nn.Module):
         self.here = ChannelMaskedConv(torch.arange(C), g, strict=True) if C > 1 else None
         self.last = ChannelMaskedConv(g, torch.arange(C).repeat_interleave(per_value))
 
-    def logits(self, s: Tensor, x: Tensor) -> Tensor:
+    def logits(
+        self, s: Tensor, x: Tensor, rows: slice = ALL, columns: slice = ALL, channels: slice = ALL
+    ) -> Tensor:
+        x = x[:, :, rows, columns]
         y = self.first(F.relu(s))
         if self.here is not None:
             y = y + self.here(rescale_levels(x, self.levels, y.dtype))
-        return split_channels(self.last(F.relu(y)), x.shape[1], self.levels)
+        return split_channels(self.last(F.relu(y)), x.shape[1], self.levels)[:, channels]
 
     def log_prob(self, s: Tensor, x: Tensor) -> Tensor:
         return categorical_log_prob(self.logits(s, x), x)
@@ -80,9 +92,12 @@ class ChannelGroupHead(nn.Module):
         self.first = ChannelMaskedConv(channel_groups(features, C), g)
         self.last = ChannelMaskedConv(g, torch.arange(C).repeat_interleave(per_value))
 
-    def logits(self, s: Tensor, x: Tensor) -> Tensor:
+    def logits(
+        self, s: Tensor, x: Tensor, rows: slice = ALL, columns: slice = ALL, channels: slice = ALL
+    ) -> Tensor:
+        x = x[:, :, rows, columns]
         f = self.last(F.relu(self.first(F.relu(s))))
-        return split_channels(f, x.shape[1], self.levels)
+        return split_channels(f, x.shape[1], self.levels)[:, channels]
 
     def log_prob(self, s: Tensor, x: Tensor) -> Tensor:
         return categorical_log_prob(self.logits(s, x), x)
@@ -105,7 +120,10 @@ class LogisticMixtureHead(nn.Module):
     def log_prob(self, s: Tensor, x: Tensor) -> Tensor:
         return mixture_logistics.log_prob(x, self.last(F.elu(s)), levels=self.levels)
 
-    def logits(self, s: Tensor, x: Tensor) -> Tensor:
+    def logits(
+        self, s: Tensor, x: Tensor, rows: slice = ALL, columns: slice = ALL, channels: slice = ALL
+    ) -> Tensor:
+        x = x[:, :, rows, columns]
         f, M, C = self.last(F.elu(s))[..., None], self.mixtures, x.shape[1]
         v = rescale_levels(x, self.levels, f.dtype)[..., None]  # (B, C, H, W, 1)
         all_levels = rescale_levels(
@@ -120,7 +138,7 @@ class LogisticMixtureHead(nn.Module):
             masses = log_mass(all_levels, mean, log_scale, self.levels)  # (B, M, H, W, K)
             logits.append((log_weights + masses).logsumexp(1) - log_weights.logsumexp(1))
             log_weights = log_weights + log_mass(v[:, i, None], mean, log_scale, self.levels)
-        return torch.stack(logits, 1)
+        return torch.stack(logits, 1)[:, channels]
 
 
 def features_per_value(levels: int) -> int:

@@ -22,14 +22,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo_autoregressive.heads import Head
+from zoo_autoregressive.copy_mixture import CopyMixtureHead
+from zoo_autoregressive.heads import ALL, COPY, CategoricalHead, Head
 from zoo_autoregressive.incremental_decoding import Cache, FullPass, IncrementalPass, Pass
 from zoo_core.plugin import (
+    Batch,
     ClassCounts,
     Condition,
     Event,
     GenerativeModel,
     Range,
+    Rng,
     condition_features,
     rescale_levels,
 )
@@ -39,8 +42,11 @@ __all__ = [
     "AutoregressiveImageModel",
     "ImageConfig",
     "PixelCache",
+    "RasterImageModel",
     "StackConfig",
     "coordinate_channels",
+    "make_head",
+    "mirror_of_next",
     "network_input",
     "raster_order",
 ]
@@ -78,14 +84,12 @@ class PixelCache:
     features: Tensor | None = None
 
 
-class AutoregressiveImageModel(GenerativeModel, ABC):
-    """Subclasses are final, set `head` and implement `vertical` and `horizontal`."""
+class RasterImageModel(GenerativeModel, ABC):
+    """Pixels in raster order: subclasses compute features, and a `head` makes logits of them."""
 
     head: Head
     coordinates: Tensor
     grouped = False
-    by_rows = True
-    """Whether `horizontal` evaluates a whole row in one `IncrementalPass`."""
 
     def __init__(self, config: ImageConfig) -> None:
         condition = Condition.from_classes(config.classes)
@@ -94,21 +98,16 @@ class AutoregressiveImageModel(GenerativeModel, ABC):
         self.register_buffer("coordinates", coordinates, persistent=False)
 
     @abstractmethod
-    def vertical(self, above: Tensor, run: Pass) -> None:
-        """Evaluate the vertical stack; `above` (B, C + 3, ., W) is the input one row above."""
-
-    @abstractmethod
-    def horizontal(self, left: Tensor, here: Tensor, run: Pass) -> Tensor:
-        """Features (B, U, ., .) from the input one column to the left, and at the positions."""
-
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """Features of each pixel for the head, (B, C, H, W) -> (B, U, H, W)."""
-        inputs = network_input(x, self.config.levels, self.coordinates)
-        run = FullPass(
-            x.shape[2], x.shape[3], condition_features(self.condition, cond, self.dtype)
-        )
-        self.vertical(F.pad(inputs, (0, 0, 1, 0))[:, :, :-1], run)
-        return self.horizontal(F.pad(inputs, (1, 0))[..., :-1], inputs, run)
+
+    @abstractmethod
+    def decode_row(self, x: Tensor, run: IncrementalPass) -> None:
+        """What is computed once for row r of the pass, from the rows of x above it."""
+
+    @abstractmethod
+    def decode_pixel(self, x: Tensor, run: IncrementalPass) -> Tensor:
+        """Features (B, U, 1, 1) of the pixel of the pass, from the earlier ones in x."""
 
     def logits(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """All conditionals in one pass, (B, C, H, W) -> (B, C, H, W, K)."""
@@ -117,6 +116,11 @@ class AutoregressiveImageModel(GenerativeModel, ABC):
     def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """log p(x | cond) in nats, (B, C, H, W) -> (B,)."""
         return self.head.log_prob(self.features(x, cond), x)
+
+    def data_dependent_init(self, batch: Batch, rng: Rng) -> None:
+        """A head that copies takes the most frequent colour for the one of the data set."""
+        if isinstance(self.head, CopyMixtureHead):
+            self.head.near.set_colour(batch[0])
 
     def order(self) -> Tensor:
         """Pixels in raster order, the channels of a pixel in turn, int64 (D,)."""
@@ -133,13 +137,52 @@ class AutoregressiveImageModel(GenerativeModel, ABC):
         r, c = divmod(pixel, self.config.shape[2])
         if c == channel == 0:
             cache.row = replace(cache.row, r=r)
-            self.vertical(self._input_at(x, r - 1), cache.row)
+            self.decode_row(x, cache.row)
         if channel == 0 or self.grouped:
-            left, here = self._input_at(x, r, c - 1), self._input_at(x, r, c)
-            cache.features = self.horizontal(left, here, replace(cache.row, c=c))
+            cache.features = self.decode_pixel(x, replace(cache.row, c=c))
         assert cache.features is not None
-        logits = self.head.logits(cache.features, x[:, :, r : r + 1, c : c + 1])
-        return logits[:, channel, 0, 0], cache
+        place = (slice(i, i + 1) for i in (r, c, channel))
+        return self.head.logits(cache.features, x, *place)[:, 0, 0, 0], cache
+
+
+class AutoregressiveImageModel(RasterImageModel):
+    """Subclasses are final, set `head` and implement `vertical` and `horizontal`.
+
+    Where the head copies, the network's `inputs` have the mirrored pixel beside the one to the
+    left.
+    """
+
+    by_rows = True
+    """Whether `horizontal` evaluates a whole row in one `IncrementalPass`."""
+
+    def __init__(self, config: ImageConfig) -> None:
+        super().__init__(config)
+        C = config.shape[0]
+        self.mirrors = getattr(config, "head", None) == COPY
+        self.inputs = C + COORDINATE_CHANNELS + C * self.mirrors
+
+    @abstractmethod
+    def vertical(self, above: Tensor, run: Pass) -> None:
+        """Evaluate the vertical stack; `above` (B, I, ., W) is the input one row above."""
+
+    @abstractmethod
+    def horizontal(self, left: Tensor, here: Tensor, run: Pass) -> Tensor:
+        """Features (B, U, ., .) from the input one column to the left, and at the positions."""
+
+    def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        inputs = self._input(x, ALL, ALL)
+        e = condition_features(self.condition, cond, self.dtype)
+        run = FullPass(x.shape[2], x.shape[3], e)
+        self.vertical(F.pad(inputs, (0, 0, 1, 0))[:, :, :-1], run)
+        return self.horizontal(F.pad(inputs, (1, 0))[..., :-1], inputs, run)
+
+    def decode_row(self, x: Tensor, run: IncrementalPass) -> None:
+        self.vertical(self._input_at(x, run.r - 1), run)
+
+    def decode_pixel(self, x: Tensor, run: IncrementalPass) -> Tensor:
+        assert run.c is not None
+        left, here = self._input_at(x, run.r, run.c - 1), self._input_at(x, run.r, run.c)
+        return self.horizontal(left, here, run)
 
     def order_blocks(self) -> list[range]:
         """The rows of an image, which `decode_block` evaluates at once."""
@@ -158,16 +201,32 @@ class AutoregressiveImageModel(GenerativeModel, ABC):
             self.vertical(self._input_at(x, r - 1), cache.row)
         here = self._input_at(x, r)
         features = self.horizontal(F.pad(here, (1, -1)), here, cache.row)
-        logits = self.head.logits(features, x[:, :, r : r + 1])  # (B, C, 1, W, K)
+        logits = self.head.logits(features, x, slice(r, r + 1))  # (B, C, 1, W, K)
         return logits[:, :, 0].transpose(1, 2).flatten(1, 2), cache
 
     def _input_at(self, x: Tensor, r: int, c: int | None = None) -> Tensor:
         """The network's input at row r, or at its pixel c; zeros outside the image."""
         rows = slice(max(r, 0), max(r, 0) + 1)
         columns = slice(None) if c is None else slice(max(c, 0), max(c, 0) + 1)
+        inputs = self._input(x, rows, columns)
+        return torch.zeros_like(inputs) if min(r, c or 0) < 0 else inputs
+
+    def _input(self, x: Tensor, rows: slice, columns: slice) -> Tensor:
         coordinates = self.coordinates[:, rows, columns]
         inputs = network_input(x[:, :, rows, columns], self.config.levels, coordinates)
-        return torch.zeros_like(inputs) if min(r, c or 0) < 0 else inputs
+        if not self.mirrors:
+            return inputs
+        v = rescale_levels(x[:, :, rows], self.config.levels, coordinates.dtype)
+        return torch.cat((inputs, mirror_of_next(v, columns)), 1)
+
+
+def make_head(
+    head: int | str, features: int, shape: tuple[int, int, int], levels: int
+) -> CategoricalHead | CopyMixtureHead:
+    """The head that copies, or a categorical one with so many hidden units."""
+    if isinstance(head, int):
+        return CategoricalHead(features, head, shape[0], levels)
+    return CopyMixtureHead(features, shape, levels)
 
 
 def network_input(x: Tensor, levels: int, coordinates: Tensor) -> Tensor:
@@ -176,6 +235,22 @@ def network_input(x: Tensor, levels: int, coordinates: Tensor) -> Tensor:
     if not len(coordinates):
         return v
     return torch.cat((v, coordinates.expand(len(x), -1, -1, -1)), 1)
+
+
+def mirror_of_next(v: Tensor, columns: slice) -> Tensor:
+    """What mirrors the pixel to the right of each column, or 0 where it is not known before it.
+
+    v (B, C, ., W). The pixel at column c has the input of column c - 1, and its mirror is at
+    W - 1 - c.
+
+    >>> mirror_of_next(torch.tensor([[[[1.0, 2.0, 3.0, 4.0]]]]), slice(None))
+    tensor([[[[0., 2., 1., 0.]]]])
+    """
+    W = v.shape[3]
+    left = torch.arange(W, device=v.device)[columns]
+    mirror = W - 2 - left
+    known = (mirror >= 0) & (mirror <= left)
+    return v[..., mirror.clamp(min=0)] * known
 
 
 def raster_order(channels: int, height: int, width: int) -> Tensor:

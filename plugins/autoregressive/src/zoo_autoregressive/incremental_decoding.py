@@ -50,8 +50,9 @@ class PixelConv(nn.Conv2d):
 class RasterConv(nn.Conv2d):
     """An n x k convolution over the n rows up to its own, with zeros outside the image.
 
-    `left` is the number of columns it sees before its own. With `mask` (O, I) it is causal: in
-    its own row it sees no column after its own, and its own only where the mask is true.
+    `left` is the number of columns it sees before its own. With `mask` it is causal: in
+    its own row it sees no column after its own, and its own only where the mask is true; the
+    mask is (O, I / groups).
     """
 
     mask: Tensor | None
@@ -65,9 +66,11 @@ class RasterConv(nn.Conv2d):
         *,
         left: int,
         stride: int = 1,
+        groups: int = 1,
+        bias: bool = True,
         mask: Tensor | None = None,
     ) -> None:
-        super().__init__(inputs, outputs, (n, k), stride)
+        super().__init__(inputs, outputs, (n, k), stride, groups=groups, bias=bias)
         self.left, self.right = left, k - 1 - left
         if mask is not None:
             visible = torch.ones(self.weight.shape, dtype=torch.bool)
@@ -78,7 +81,9 @@ class RasterConv(nn.Conv2d):
 
     def forward(self, x: Tensor, columns: int = 0) -> Tensor:
         """The convolution of a padded map, or of one that lacks `columns` zeros on both sides."""
-        return F.conv2d(x, self.visible_weight(), self.bias, self.stride, (0, columns))
+        return F.conv2d(
+            x, self.visible_weight(), self.bias, self.stride, (0, columns), groups=self.groups
+        )
 
     def visible_weight(self) -> Tensor:
         """The weight, zero where the mask hides its input."""
@@ -233,7 +238,10 @@ class IncrementalPass:
             windows = rows[:, None, :, self.c : self.c + k]  # (B, 1, n, k, I)
         else:
             windows = rows.unfold(2, k, m.stride[1]).permute(0, 2, 1, 4, 3)  # (B, W, n, k, I)
-        y = F.linear(windows.flatten(2), weights[m], m.bias)  # (B, ., O)
+        if m.groups > 1:  # depthwise
+            y = (windows.flatten(2, 3) * weights[m].view(m.groups, -1).T).sum(2)
+        else:
+            y = F.linear(windows.flatten(2), weights[m], m.bias)  # (B, ., O)
         return y.transpose(1, 2)[:, :, None]
 
 

@@ -10,7 +10,8 @@ blocks only), a block is
     v' = v + gate(v_conv(v) + v_skip(u_v) + V_v e_c)
     g = gate(h_conv(h) + link(v') + h_skip(u_h) + V_h e_c),   h' = h + out(g)
 
-The head is relu, 1 x 1, relu, 1 x 1 on h; a channel sees those before it in the first 1 x 1.
+The head is relu, 1 x 1, relu, 1 x 1 on h, of width `head`; a channel sees those before it in the
+first 1 x 1. Or it is "copy_mixture" (`copy_mixture.py`).
 
 Shapes: B batch, C channels, H rows, W columns, U units.
 """
@@ -22,11 +23,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_autoregressive.backbone import Backbone
-from zoo_autoregressive.heads import CategoricalHead
 from zoo_autoregressive.image_model import (
-    COORDINATE_CHANNELS,
     AutoregressiveImageModel,
     ImageConfig,
+    make_head,
 )
 from zoo_autoregressive.incremental_decoding import Pass, PixelConv, RasterConv
 from zoo_autoregressive.layers import class_weights, gate
@@ -42,7 +42,7 @@ class MultiscalePixelCNNConfig(ImageConfig):
     hidden: Annotated[tuple[int, ...], Range(1, 65536)] = (16, 40, 64)
     blocks: Annotated[tuple[int, ...], Range(1, 256)] = (1, 1, 3)
     kernel_size: Literal[3, 5, 7, 9, 11] = 7
-    head: Annotated[int, Range(1, 65536)] = 32
+    head: Annotated[int, Range(1, 65536)] | Literal["copy_mixture"] = 32
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
 
     def __post_init__(self) -> None:
@@ -60,13 +60,13 @@ class MultiscalePixelCNN(AutoregressiveImageModel):
         c = config or MultiscalePixelCNNConfig()
         super().__init__(c)
         self.trunk = Backbone(
-            c.shape[0] + COORDINATE_CHANNELS,
+            self.inputs,
             c.hidden,
             c.blocks,
             c.kernel_size,
             lambda U, skip: GatedBlock(U, c.classes, c.dropout, skip=skip),
         )
-        self.head = CategoricalHead(c.hidden[0], c.head, c.shape[0], c.levels)
+        self.head = make_head(c.head, c.hidden[0], c.shape, c.levels)
 
     def vertical(self, above: Tensor, run: Pass) -> None:
         self.trunk.vertical(above, run)
@@ -89,17 +89,16 @@ class GatedBlock(nn.Module):
         self.h_skip = PixelConv(U, 2 * U, bias=False) if skip else None
         self.V = class_weights(classes, 4 * U)
 
-    def vertical(self, v: Tensor, skip: Tensor | None, run: Pass) -> Tensor:
+    def vertical(self, v: Tensor, skip: Tensor | None, run: Pass) -> tuple[Tensor, Tensor]:
         V_v, V_h = (0.0, 0.0) if self.V is None else self.V(run.e)[..., None, None].chunk(2, 1)
         y = run.conv(self.v_conv, v) + V_v
         if self.v_skip is not None:
             y = y + self.v_skip(skip)
         v = v + self._drop(gate(y))
-        run.put(self.link, self.link(v) + V_h)
-        return v
+        return v, self.link(v) + V_h
 
-    def horizontal(self, h: Tensor, skip: Tensor | None, run: Pass) -> Tensor:
-        y = run.conv(self.h_conv, h) + run.get(self.link)
+    def horizontal(self, h: Tensor, skip: Tensor | None, link: Tensor, run: Pass) -> Tensor:
+        y = run.conv(self.h_conv, h) + link
         if self.h_skip is not None:
             y = y + self.h_skip(skip)
         added: Tensor = self.out(self._drop(gate(y)))

@@ -10,7 +10,8 @@ class e_c, and u the output of the block's skip connection (upsampling blocks on
 
 where glu(a, b) = a sigmoid(b); _in and _out are 2 x 3 convolutions in v and 2 x 2 in h. The
 official code has 5 blocks at each of 3 scales while downsampling and 5, 6, 6 while upsampling;
-here the coarsest scale has 10 and the two paths are symmetric.
+here the coarsest scale has 10 and the two paths are symmetric. `head = "copy_mixture"` takes the
+head that copies instead (`copy_mixture.py`), for images of flat colours.
 
 Shapes: B batch, C = 1 or 3 channels, H rows, W columns, U units, M mixtures.
 """
@@ -23,12 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_autoregressive.backbone import Backbone
-from zoo_autoregressive.heads import LogisticMixtureHead
-from zoo_autoregressive.image_model import (
-    COORDINATE_CHANNELS,
-    AutoregressiveImageModel,
-    ImageConfig,
-)
+from zoo_autoregressive.copy_mixture import CopyMixtureHead
+from zoo_autoregressive.heads import COPY, LogisticMixtureHead
+from zoo_autoregressive.image_model import AutoregressiveImageModel, ImageConfig
 from zoo_autoregressive.incremental_decoding import Pass, PixelConv, RasterConv
 from zoo_autoregressive.layers import add_class, class_weights
 from zoo_core.plugin import ClassCounts, ConfigError, Range
@@ -46,6 +44,7 @@ class PixelCNNPPConfig(ImageConfig):
     blocks: Annotated[tuple[int, ...], Range(1, 256)] = (5, 5, 10)
     kernel_size: Literal[3, 5, 7, 9, 11] = 5
     mixtures: Annotated[int, Range(1, 64)] = 10
+    head: Literal["logistic_mixture", "copy_mixture"] = "logistic_mixture"
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.5
 
     def __post_init__(self) -> None:
@@ -67,13 +66,17 @@ class PixelCNNPP(AutoregressiveImageModel):
         c = config or PixelCNNPPConfig()
         super().__init__(c)
         self.trunk = Backbone(
-            c.shape[0] + COORDINATE_CHANNELS,
+            self.inputs,
             [c.hidden] * len(c.blocks),
             c.blocks,
             c.kernel_size,
             lambda U, skip: ResidualBlock(U, c.classes, c.dropout, skip=skip),
         )
-        self.head = LogisticMixtureHead(c.hidden, c.mixtures, c.shape[0], c.levels)
+        self.head = (
+            CopyMixtureHead(c.hidden, c.shape, c.levels, c.mixtures)
+            if c.head == COPY
+            else LogisticMixtureHead(c.hidden, c.mixtures, c.shape[0], c.levels)
+        )
 
     def vertical(self, above: Tensor, run: Pass) -> None:
         self.trunk.vertical(above, run)
@@ -98,16 +101,15 @@ class ResidualBlock(nn.Module):
         self.V_v = class_weights(classes, 2 * U)
         self.V_h = class_weights(classes, 2 * U)
 
-    def vertical(self, v: Tensor, skip: Tensor | None, run: Pass) -> Tensor:
+    def vertical(self, v: Tensor, skip: Tensor | None, run: Pass) -> tuple[Tensor, Tensor]:
         y = run.conv(self.v_in, concat_elu(v))
         if self.v_skip is not None and skip is not None:
             y = y + self.v_skip(concat_elu(skip))
         v = v + self._gated(self.v_out, self.V_v, y, run)
-        run.put(self.link, self.link(concat_elu(v)))
-        return v
+        return v, self.link(concat_elu(v))
 
-    def horizontal(self, h: Tensor, skip: Tensor | None, run: Pass) -> Tensor:
-        y = run.conv(self.h_in, concat_elu(h)) + run.get(self.link)
+    def horizontal(self, h: Tensor, skip: Tensor | None, link: Tensor, run: Pass) -> Tensor:
+        y = run.conv(self.h_in, concat_elu(h)) + link
         if self.h_skip is not None and skip is not None:
             y = y + self.h_skip(concat_elu(skip))
         return h + self._gated(self.h_out, self.V_h, y, run)

@@ -85,6 +85,17 @@ def zoo_models() -> list[ModelSpec]:
             blocks=(1, 1),
             mixtures=2,
         ),
+        _model(
+            "depthwise_pixelcnn",
+            "DepthwisePixelCNN",
+            "causal depthwise blocks, with a head that copies pixels or blends them",
+            "https://arxiv.org/abs/1701.05517",
+            hidden=4,
+            levels=3,
+            layers=2,
+            kernel_size=3,
+            mixtures=7,
+        ),
     ]
 
 

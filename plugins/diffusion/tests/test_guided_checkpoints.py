@@ -113,6 +113,23 @@ def test_a_network_written_under_their_names_comes_back(form):
     torch.testing.assert_close(have, want, rtol=1e-4, atol=1e-5)
 
 
+def test_twice_the_outputs_are_a_learned_variance():
+    network, options = FORMS["plain"]
+    model = zoo.create("ddpm", shape=(3, 8, 8), variance="learned", network=network)
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.1)
+    state = theirs(model, **options)
+    found = convert(Foreign({}, {"": state}), "guided_diffusion", options | {"size": 8})
+    x, t = torch.randn(2, 3, 8, 8), torch.tensor([0.3, 1.0])
+    with torch.no_grad():
+        want, have = (m.eval().denoise_and_weigh(x, t) for m in (model, found))
+    for a, b in zip(have, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+    state["out.2.weight"], state["out.2.bias"] = torch.ones(4, 32, 3, 3), torch.ones(4)
+    with pytest.raises(IntegrityError, match="3 channels has 4 outputs"):
+        convert(Foreign({}, {"": state}), "guided_diffusion", options | {"size": 8})
+
+
 def test_what_names_do_not_say_is_asked_for():
     model = zoo.create("ddpm", shape=(3, 8, 8), network=NET | {"head": 16})
     state = theirs(model, head=16)

@@ -1,7 +1,8 @@
 """DDPM (Ho et al., 2020): a chain of T denoising steps, https://arxiv.org/abs/2006.11239.
 
 q(x_t | x_0) = N(alpha_t x_0, sigma_t^2) with alpha_t^2 = prod_{i <= t} (1 - beta_i) is reversed by
-p(x_{t-1} | x_t) = N(mu(x_t, x_hat), small or large variance) (eqs. 4, 6, 7). The network predicts
+p(x_{t-1} | x_t) = N(mu(x_t, x_hat), small or large variance) (eqs. 4, 6, 7), or a variance
+between them that the network learns (Nichol & Dhariwal, 2021, eq. 15). The network predicts
 the noise, v or x_0; it is trained on L_simple (eq. 14) or on the bound (eq. 5).
 
 Shapes: B batch, S the event's shape.
@@ -40,6 +41,8 @@ class DDPMConfig:
     - `optional`: a class may be left out.
     - `zero_snr`: rescale the betas to zero terminal SNR (`schedules.zero_snr_betas`), so that x_T
       is pure noise. Its epsilon does not determine x_0, so the network predicts v or x0.
+    - `variance`: with "learned" the network has twice the channels: its prediction, and where the
+      log-variance of each value lies between the small (-1) and the large (1).
     - `fourier`: exponents n of the Fourier features sin(2^n pi x), cos(2^n pi x) of x_t.
     """
 
@@ -54,7 +57,7 @@ class DDPMConfig:
     beta_first: Annotated[float, Range(0.0, 0.999, open=True)] = 1e-4
     beta_last: Annotated[float, Range(0.0, 0.999, open=True)] = 0.02
     zero_snr: bool = False
-    variance: Literal["small", "large"] = "small"
+    variance: Literal["small", "large", "learned"] = "small"
     fourier: Annotated[tuple[int, ...], Range(-8, 16)] = ()
 
     def __post_init__(self) -> None:
@@ -77,13 +80,18 @@ class DDPM(GenerativeModel):
         self.prediction, self.timesteps, self.variance = c.prediction, c.timesteps, c.variance
         self.schedule = Betas(_betas(c))
         inputs = c.shape[0] * (1 + 2 * len(c.fourier))
+        outputs = c.shape[0] * (2 if c.variance == "learned" else 1)
         self.network = build_network(
-            c.network, c.shape, inputs=inputs, num_labels=self.condition.features
+            c.network,
+            (outputs, *c.shape[1:]),
+            inputs=inputs,
+            num_labels=self.condition.features,
         )
 
     def predict(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        """The network's output (B, *S) at x_t (B, *S), t (B,)."""
-        return apply_network(self, x_t, self.network_time(t), cond)
+        """The network's prediction (B, *S) at x_t (B, *S), t (B,)."""
+        m = apply_network(self, x_t, self.network_time(t), cond)
+        return m.chunk(2, 1)[0] if self.variance == "learned" else m
 
     def network_time(self, t: Tensor) -> Tensor:
         """The network's time input: step i = t T as i - 1."""
@@ -93,6 +101,14 @@ class DDPM(GenerativeModel):
         """E[x_0 | x_t], (B, *S)."""
         alpha, sigma = at_time(self.schedule, t, x_t)
         return to_x0(self.predict(x_t, t, cond), self.prediction, x_t, alpha, sigma)
+
+    def denoise_and_weigh(
+        self, x_t: Tensor, t: Tensor, cond: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """E[x_0 | x_t], and the weight v (B, *S) of the large log-variance, of a learned one."""
+        m, v = apply_network(self, x_t, self.network_time(t), cond).chunk(2, 1)
+        alpha, sigma = at_time(self.schedule, t, x_t)
+        return to_x0(m, self.prediction, x_t, alpha, sigma), (v + 1) / 2
 
     def score(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """grad_x log p_t(x | cond), (B, *S), at the earliest time t; `ScoreAt` has other times."""

@@ -13,7 +13,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import Batch, Denoiser, Loss, Range, Rng
+from zoo_core.plugin import Batch, Denoiser, Loss, Range, Rng, UsageError
 from zoo_diffusion.likelihoods import terms
 from zoo_diffusion.networks.labels import DropLabels, drop_condition
 from zoo_diffusion.parameterization import (
@@ -40,6 +40,12 @@ class SimpleLoss:
     drop_labels: DropLabels = "together"
 
     def __call__(self, model: Predictor, batch: Batch, rng: Rng, step: int) -> Loss:
+        if isinstance(model, DiscreteTime) and model.variance == "learned":
+            raise UsageError(
+                "the simple loss does not train a learned variance.",
+                hint="loss='vlb', or variance='small'",
+                command="--loss vlb, or --set variance=small",
+            )
         x, cond, eps = _inputs(self, model, batch, rng, step)
         t = _uniform_time(model, stratified(rng, stream="t", step=step))
         z, alpha, sigma = terms.add_noise(model, x, t, eps)
@@ -67,9 +73,9 @@ class VLBLoss:
         T = model.timesteps
         i, weight = terms.sample_steps(model, stratified(rng, stream="t", step=step), first=1)
         z, _, _ = terms.add_noise(model, x, i.double() / T, eps)
-        x_hat = model.denoise(z, i.double() / T, cond)
-        kl = terms.step_kl(model, i.clamp(min=2), x, x_hat)
-        L_0 = _decoder_nll(model, batch[0], x, x_hat)
+        x_hat, v = terms.denoised(model, z, i.double() / T, cond)
+        kl = terms.step_kl(model, i.clamp(min=2), x, x_hat, v)
+        L_0 = _decoder_nll(model, batch[0], x, x_hat, v)
         each = weight * torch.where(i == 1, L_0, kl)
         total = each.mean() / model.event.dims
         nats = total.detach() * model.event.dims + terms.prior_kl(model.schedule, x).mean()
@@ -125,9 +131,11 @@ def _uniform_time(model: Denoiser, u: Tensor) -> Tensor:
     return t_min + (1 - t_min) * u
 
 
-def _decoder_nll(model: DiscreteTime, x: Tensor, z: Tensor, mean: Tensor) -> Tensor:
+def _decoder_nll(
+    model: DiscreteTime, x: Tensor, z: Tensor, mean: Tensor, v: Tensor | None
+) -> Tensor:
     """L_0 (B,) of events x, which are z in the network's range."""
-    std = terms.decoder_variance(model).sqrt().to(mean.device)
+    std = terms.decoder_std(model, mean, v)
     if not model.event.discrete:
         return -terms.gaussian_log_likelihood(z, mean, std)
     return -terms.discretized_gaussian_log_likelihood(model.event, x, mean, std)

@@ -19,6 +19,7 @@ from zoo_core.plugin import Denoiser, Schedule
 __all__ = [
     "ContinuousTime",
     "DiscreteTime",
+    "LearnsVariance",
     "Prediction",
     "Predictor",
     "append_dims",
@@ -51,7 +52,18 @@ class DiscreteTime(Denoiser, Protocol):
     """A chain of T steps t = i / T; p(x_0 | x_{1/T}) is its last normal, discretized."""
 
     timesteps: int
-    variance: Literal["small", "large"]
+    variance: Literal["small", "large", "learned"]
+
+
+@runtime_checkable
+class LearnsVariance(DiscreteTime, Protocol):
+    """A chain whose `variance` may be "learned": between the small and the large one."""
+
+    def denoise_and_weigh(
+        self, x_t: Tensor, t: Tensor, cond: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """E[x_0 | x_t], and the weight v (B, *S) of the large log-variance."""
+        ...
 
 
 @runtime_checkable

@@ -19,15 +19,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo_core.plugin import Denoiser, Event, Schedule, UsageError, rescale_levels
-from zoo_diffusion.parameterization import DiscreteTime, at_time
+from zoo_diffusion.parameterization import DiscreteTime, LearnsVariance, append_dims, at_time
 from zoo_diffusion.schedules import log_snr, time_at
 
 __all__ = [
     "add_noise",
     "bin_width",
     "decoder_log_likelihood",
+    "decoder_std",
     "decoder_time",
     "decoder_variance",
+    "denoised",
     "discretized_gaussian_log_likelihood",
     "gaussian_log_likelihood",
     "log_snr_range",
@@ -66,22 +68,48 @@ def prior_kl(schedule: Schedule, x: Tensor) -> Tensor:
     return kl.flatten(1).sum(1)
 
 
-def step_kl(model: DiscreteTime, i: Tensor, x: Tensor, x_hat: Tensor) -> Tensor:
-    """L_t (B,) of steps i (B,) in 2..T, for x and the denoised x_hat (B, *S)."""
-    c, q_var, p_var = posterior_coefficients(model, i)
+def denoised(
+    model: DiscreteTime, z: Tensor, t: Tensor, cond: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """x_hat at z (B, *S), t (B,), and the weight of the large log-variance of a learned one."""
+    if model.variance == "learned" and isinstance(model, LearnsVariance):
+        return model.denoise_and_weigh(z, t, cond)
+    return model.denoise(z, t, cond), None
+
+
+def step_kl(
+    model: DiscreteTime, i: Tensor, x: Tensor, x_hat: Tensor, v: Tensor | None = None
+) -> Tensor:
+    """L_t (B,) of steps i (B,) in 2..T, for x and the denoised x_hat (B, *S).
+
+    `v` (B, *S) weighs the log of the large variance against that of the small one, if it is
+    learned.
+    """
+    c, q_var, large = posterior_coefficients(model, i)
+    if v is not None:
+        return _learned_kl(append_dims(c, x), append_dims(q_var, x), large, x - x_hat, v)
+    p_var = q_var if model.variance == "small" else large
     error = sum_except_batch((x - x_hat).square())
     D = x[0].numel()
     return 0.5 * (D * (q_var / p_var - 1 - (q_var / p_var).log()) + c.square() * error / p_var)
 
 
+def _learned_kl(c: Tensor, q_var: Tensor, large: Tensor, error: Tensor, v: Tensor) -> Tensor:
+    """The KL divergence of each value to log p_var = v log large + (1 - v) log q_var, summed."""
+    log_ratio = -v.double() * (append_dims(large, v).double() / q_var.double()).log()
+    p_var = q_var.double() * (-log_ratio).exp()
+    kl = log_ratio.exp() - 1 - log_ratio + c.double().square() * error.double().square() / p_var
+    return 0.5 * sum_except_batch(kl)
+
+
 def posterior_coefficients(model: DiscreteTime, i: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The weight of x in the mean of q(z_s|z_t, x), the variances of q and p; float64 (B,)."""
+    """The weight of x in the mean of q(z_s|z_t, x), the small and large variance; float64 (B,)."""
     t, s = i.double() / model.timesteps, (i.double() - 1) / model.timesteps
     a_t, s_t = model.schedule.alpha(t), model.schedule.sigma(t)
     a_s, s_s = model.schedule.alpha(s), model.schedule.sigma(s)
     beta = s_t.square() - (a_t / a_s * s_s).square()  # s_t^2 (1 - SNR(t) / SNR(s))
     small = beta * s_s.square() / s_t.square()
-    return a_s * beta / s_t.square(), small, small if model.variance == "small" else beta
+    return a_s * beta / s_t.square(), small, beta
 
 
 def sample_steps(model: DiscreteTime, u: Tensor, *, first: int) -> tuple[Tensor, Tensor]:
@@ -108,6 +136,18 @@ def decoder_variance(model: DiscreteTime) -> Tensor:
     if model.timesteps == 1:
         return model.schedule.sigma(one).square()
     return posterior_coefficients(model, 2 * one)[1]
+
+
+def decoder_std(model: DiscreteTime, like: Tensor, v: Tensor | None) -> Tensor:
+    """The standard deviation of p(x | z_{1/T}), on the device of `like`.
+
+    A learned one lies between that and the large one, of the first step, by v (B, *S).
+    """
+    small = decoder_variance(model).to(like.device)
+    if v is None:
+        return small.sqrt()
+    large = model.schedule.sigma(torch.full_like(small, 1 / model.timesteps)).square()
+    return (0.5 * (v.double() * large.log() + (1 - v.double()) * small.log())).exp()
 
 
 def gaussian_log_likelihood(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -68,23 +68,27 @@ class VLB:
     def _step(
         self, model: DiscreteTime, x: Tensor, cond: Tensor | None, rng: Rng, i: Tensor, j: int
     ) -> Tensor:
-        return terms.step_kl(model, i, x, self._denoised(model, x, cond, rng, i, j + 1)[0])
+        return terms.step_kl(model, i, x, *self._denoised(model, x, cond, rng, i, j + 1))
 
     def _decode(
         self, model: DiscreteTime, x: Tensor, z: Tensor, cond: Tensor | None, rng: Rng
     ) -> Tensor:
         i = torch.ones(len(x), device=x.device, dtype=torch.long)
-        mean = self._denoised(model, z, cond, rng, i, 0)[0]
-        std = terms.decoder_variance(model).sqrt().to(x.device)
+        mean, v = self._denoised(model, z, cond, rng, i, 0)
+        std = terms.decoder_std(model, mean, v)
         if model.event.discrete:
             return terms.discretized_gaussian_log_likelihood(model.event, x, mean, std)
         return terms.gaussian_log_likelihood(z, mean, std)
 
     def _denoised(
         self, model: DiscreteTime, x: Tensor, cond: Tensor | None, rng: Rng, i: Tensor, draw: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
+        """x_hat at step i of x, and the weights of a learned variance."""
         eps = rng.normal(x.shape[1:], stream="vlb/eps", step=draw).to(x.dtype)
-        return _denoised(model, x, i.double() / model.timesteps, eps, cond, self.clip_denoised)
+        t = i.double() / model.timesteps
+        z, _, _ = terms.add_noise(model, x, t, eps)
+        x_hat, v = terms.denoised(model, z, t, cond)
+        return _clipped(model, x_hat, self.clip_denoised), v
 
 
 @dataclass(frozen=True)
@@ -176,7 +180,11 @@ def _denoised(
     """x_hat (B, *S) from z_t = alpha_t x + sigma_t eps, with alpha_t and sigma_t."""
     z, alpha, sigma = terms.add_noise(model, x, t, eps)
     x_hat = model.denoise(z, t, cond)
-    return (x_hat.clamp(-1, 1) if clip and model.event.discrete else x_hat), alpha, sigma
+    return _clipped(model, x_hat, clip), alpha, sigma
+
+
+def _clipped(model: Denoiser, x_hat: Tensor, clip: bool) -> Tensor:
+    return x_hat.clamp(-1, 1) if clip and model.event.discrete else x_hat
 
 
 def _mean_and_error(each: list[Tensor], *, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -47,6 +47,7 @@ def supports(
         and isinstance(network, MLP)
         and network.label is None
         and network.inputs == prod(model.event.shape)
+        and network.shape == model.event.shape
         and model.dtype == torch.float32
         and model.device.type == "cpu"
         and not torch.is_grad_enabled()

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import Denoiser, Range
+from zoo_core.plugin import Denoiser, Range, UsageError
 from zoo_diffusion.parameterization import DiscreteTime
 from zoo_diffusion.samplers.solver import Solver, Steps
 from zoo_diffusion.samplers.table import Denoised, Noise, SolverTable
@@ -54,6 +54,12 @@ class Ancestral(Solver):
 
     def _variance(self, model: Denoiser) -> str:
         own = model.variance if isinstance(model, DiscreteTime) else "small"
+        if self.variance is None and own == "learned":
+            raise UsageError(
+                "the model's variance is learned; ancestral steps take a fixed one.",
+                hint="variance='small' or 'large', or the sampler ddim, whose steps have no noise",
+                command="--set variance=small, or --sampler ddim",
+            )
         return self.variance or own
 
 

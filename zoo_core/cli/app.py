@@ -26,6 +26,8 @@ VERBS = {
     "likelihood": "Score a data set: log p with its kind, bits per dimension.",
     "evaluate": "Measure a model: likelihood, sample quality, speed, beside a null baseline.",
     "compare": "Models side by side: one table, one HTML report.",
+    "compress": "Code events losslessly by a model, in the bits that its likelihood says.",
+    "decompress": "The events of a compressed file, bit for bit.",
     "train": "Train a model by a recipe.",
     "pull": "Fetch weights from the Hub, and pin what they were.",
     "push": "Publish a model on the Hub, in one commit.",

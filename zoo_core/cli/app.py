@@ -28,6 +28,7 @@ VERBS = {
     "compare": "Models side by side: one table, one HTML report.",
     "compress": "Code events losslessly by a model, in the bits that its likelihood says.",
     "decompress": "The events of a compressed file, bit for bit.",
+    "choose": "Train one model of each family on your data, and say which serves what.",
     "train": "Train a model by a recipe.",
     "pull": "Fetch weights from the Hub, and pin what they were.",
     "push": "Publish a model on the Hub, in one commit.",

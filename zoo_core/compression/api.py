@@ -135,7 +135,7 @@ def compress(
         coder,
         len(x),
         block,
-        None if cond is None else (str(cond.numpy().dtype), tuple(cond.shape[1:])),
+        None if cond is None else (str(cond.cpu().numpy().dtype), tuple(cond.shape[1:])),
     )
     return Container(header, tuple(parts)).encode()
 
@@ -237,7 +237,9 @@ def _known(blocks: Iterable[int], count: int) -> list[int]:
 
 def _encode(model: GenerativeModel, coder: str, x: Tensor, cond: Tensor | None) -> Block:
     """A block by the first offset of the grid at which no value is near a boundary."""
-    conditions = b"" if cond is None else zlib.compress(cond.contiguous().numpy().tobytes(), 9)
+    conditions = (
+        b"" if cond is None else zlib.compress(cond.cpu().contiguous().numpy().tobytes(), 9)
+    )
     prefix = b"" if cond is None else len(conditions).to_bytes(4, "little") + conditions
     on_device = None if cond is None else cond_to_model(cond, model)
     for index in range(OFFSETS):

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from zoo_core.catalog.capabilities import has
 from zoo_core.compression import bits_back
 from zoo_core.compression.api import code_of, decompress
 from zoo_core.compression.container import Container, parse
@@ -59,7 +60,8 @@ def report(
 ) -> Report:
     """The bytes of a file of events x beside the likelihood that its codec approaches."""
     container = parse(data)
-    method = _METHODS[container.header.coder]
+    named = container.header.coder == "bits-back" or has(model, "Density")
+    method = _METHODS[container.header.coder] if named else None
     mean = model.log_likelihood(x, cond=cond, method=method, seed=seed).mean()
     return Report(
         mean,

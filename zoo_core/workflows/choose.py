@@ -19,7 +19,8 @@ from zoo_core.building import build
 from zoo_core.catalog.registry import ModelInfo, current
 from zoo_core.catalog.specs import import_target
 from zoo_core.data.batches import labelled
-from zoo_core.data.dataset import Dataset
+from zoo_core.data.dataset import Dataset, Split
+from zoo_core.data.shuffle import cut
 from zoo_core.errors import DataError, UsageError, ZooError
 from zoo_core.evaluation.compare import Budget, ComparedModel, Comparison, compare, headline_scores
 from zoo_core.model import GenerativeModel
@@ -29,9 +30,18 @@ from zoo_core.uncertainty import from_json
 from zoo_core.workflows.calibrated import calibrated_steps, run_stage
 from zoo_core.workflows.recipe import Recipe, Stage, load_recipe
 
-__all__ = ["MINUTES", "Choice", "Fitted", "choose_models", "fitting", "recommendations"]
+__all__ = [
+    "MINUTES",
+    "Choice",
+    "Fitted",
+    "choose_models",
+    "fitting",
+    "recommendations",
+    "with_all_splits",
+]
 
 MINUTES = 2.0
+_HELD_OUT = 0.15
 _EVALUATIONS = 10
 _PATIENCE = 3
 _DECAYS = (0.0, 0.1)
@@ -94,11 +104,7 @@ def choose_models(
     """
     if not 0 < minutes <= 600:
         raise UsageError(f"minutes = {minutes}; give CPU minutes for each model, up to 600.")
-    if "valid" not in data.splits:
-        raise DataError(
-            f"data set {data.name!r} has no split valid, on which choices are made.",
-            hint="--data-option valid=0.1, or files with x_valid",
-        )
+    data = with_all_splits(data, seed)
     found = fitting(data)
     models, budgets, trained = [], {}, {}
     for fit in found:
@@ -119,6 +125,30 @@ def choose_models(
         models, data, budgets=budgets, seed=seed, progress=progress, coded=coded, n=n
     )
     return Choice(compared, trained, [f for f in found if f.recipe is None])
+
+
+def with_all_splits(data: Dataset, seed: int) -> Dataset:
+    """The data set with the splits train, valid and test; a single split is cut by the seed.
+
+    Where only `valid` is missing, it is cut from `train`; `test` is never touched.
+    """
+    have = {*data.splits}
+    if {"train", "valid", "test"} <= have:
+        return data
+    source = data.splits["train"] if "train" in have else next(iter(data.splits.values()))
+    if not isinstance(source, Split) or not (len(have) == 1 or have == {"train", "test"}):
+        raise DataError(
+            f"data set {data.name!r} has the splits {', '.join(sorted(have))}; choices need "
+            "train, valid and test.",
+            hint="zoo data info DATA tells the options that make splits",
+        )
+    rows = cut(len(source), valid=_HELD_OUT, test=_HELD_OUT if len(have) == 1 else 0.0, seed=seed)
+    parts = {name: replace(source, x=x, y=y) for name, (x, y) in _rows(source, rows)}
+    return replace(data, splits={**data.splits, **parts})
+
+
+def _rows(source: Split, rows: Any) -> Iterator[tuple[str, Any]]:
+    return ((name, source.rows(r)) for name, r in rows)
 
 
 def recommendations(c: Comparison) -> Iterator[tuple[str, str]]:

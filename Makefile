@@ -70,8 +70,8 @@ figures: setup ## record help, JSON, exit codes and the demo's table anew (tests
 compare: setup ## two commits side by side: figures and times (BASE=main~10, ARGS="HEAD --rounds 5")
 	@$(PY) tools/compare_commits.py $(or $(BASE),$(error say BASE=commit)) $(ARGS)
 
-fuzz: setup ## ten minutes of bad configs and checkpoints (SECONDS=600)
-	@ZOO_FUZZ_SECONDS=$$(( $(or $(SECONDS),600) / 2 )) $(PY) -m pytest -m slow tests/weights/test_fuzz.py tests/weights/test_fuzz_configs.py $(ARGS)
+fuzz: setup ## ten minutes of bad configs, checkpoints and compressed files (SECONDS=600)
+	@ZOO_FUZZ_SECONDS=$$(( $(or $(SECONDS),600) / 3 )) $(PY) -m pytest -m slow tests/weights/test_fuzz.py tests/weights/test_fuzz_configs.py tests/weights/test_fuzz_compressed.py $(ARGS)
 
 .venv/bench: .venv/ready pyproject.toml
 	@echo "bench: installing the peers"

@@ -4,6 +4,8 @@ from . import latent as latent
 from .catalog.registry import ModelInfo as ModelInfo
 from .catalog.specs import DensityType as DensityType
 from .catalog.specs import LikelihoodKind as LikelihoodKind
+from .compression.api import compress as compress
+from .compression.api import decompress as decompress
 from .contracts import Inpainting as Inpainting
 from .data.conversion import as_dataset as as_dataset
 from .data.dataset import Dataset as Dataset

@@ -120,7 +120,10 @@ def test_a_model_of_classes_takes_the_datas_labels(zoo):
 
 
 def test_a_limit_takes_a_permutation_by_the_seed_and_says_so(zoo):
-    from zoo_core.cli.likelihood import _indices
+    from zoo_core.cli.scored_events import first_of_permutation
+
+    def _indices(size, limit, seed):
+        return first_of_permutation(size, limit, seed, "zoo likelihood --limit")
 
     done = zoo("likelihood", "dice.fair", "--data", "digits", "--limit", 50, "--seed", 3)
     assert "n=50" in done.out

@@ -20,10 +20,10 @@ from zoo_core.errors import OutputError, UsageError
 if TYPE_CHECKING:
     from zoo_core.evaluation.compare import Comparison
 
-__all__ = ["command"]
+__all__ = ["check_report", "command", "write_reports"]
 
 _SUFFIXES = (".html", ".md")
-_OF_MODELS = ("data", "data_options", "split", "n", "features", "scores", "limit")
+_OF_MODELS = ("data", "data_options", "split", "n", "features", "scores", "limit", "coded")
 
 
 @click.command("compare", cls=Command)
@@ -41,6 +41,13 @@ _OF_MODELS = ("data", "data_options", "split", "n", "features", "scores", "limit
     type=OutFile(),
     metavar="FILE",
     help="Write a report: .html or .md (repeatable).",
+)
+@click.option(
+    "--bytes",
+    "coded",
+    type=Count,
+    metavar="N",
+    help="Also compress N events by each model that can, and by PNG, WebP, zstd, ...",
 )
 @click.option(
     "--study",
@@ -62,6 +69,7 @@ def command(
     features: tuple[str, ...],
     scores: tuple[str, ...],
     limit: int | None,
+    coded: int | None,
     out: tuple[Path, ...],
     study: str | None,
     minutes: float | None,
@@ -73,8 +81,7 @@ def command(
     """
     settings: Settings = ctx.obj
     for path in out:
-        if path.suffix.lower() not in _SUFFIXES:
-            raise OutputError(f"{path} has suffix {path.suffix!r}; it must be .html or .md.")
+        check_report(path)
     if study is not None:
         refuse_unused(ctx, "is not for a study", *_OF_MODELS)
         return _study(settings, names, minutes, out)
@@ -107,12 +114,14 @@ def command(
         features=features or None,
         scores=scores or None,
         limit=limit,
+        coded=coded,
     )
-    _write(out, result)
+    write_reports(out, result)
     _print(settings, result)
 
 
 def _print(settings: Settings, comparison: "Comparison") -> None:
+    from zoo_core.evaluation.coded import lines
     from zoo_core.evaluation.report import COLUMNS, rows
 
     for warning in comparison.warnings:
@@ -120,10 +129,19 @@ def _print(settings: Settings, comparison: "Comparison") -> None:
     for entry in comparison.entries:
         for note in entry.notes:
             remark(settings, f"{entry.name}: {note}")
-    show(settings, comparison.record(), table([name for name, _ in COLUMNS], rows(comparison)))
+    text = table([name for name, _ in COLUMNS], rows(comparison))
+    text += ["", *lines(comparison.coded)] if comparison.coded else []
+    show(settings, comparison.record(), text)
 
 
-def _write(paths: tuple[Path, ...], comparison: "Comparison") -> None:
+def check_report(path: Path | None) -> None:
+    """Raise `OutputError` for a file that is no report."""
+    if path is not None and path.suffix.lower() not in _SUFFIXES:
+        raise OutputError(f"{path} has suffix {path.suffix!r}; it must be .html or .md.")
+
+
+def write_reports(paths: tuple[Path, ...], comparison: "Comparison") -> None:
+    """Write a comparison as pages or Markdown, by the files' suffixes."""
     from zoo_core.evaluation.report import html, markdown
     from zoo_core.files import write_atomically
 

@@ -9,15 +9,11 @@ from zoo_core.catalog.units import per_value
 from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.options import Count, OutFile, batch_size, hub_options, settings_option
 from zoo_core.cli.printing import remark, show
-from zoo_core.errors import DataError
+from zoo_core.cli.scored_events import check_event, condition_of_data, first_of_permutation
 from zoo_core.uncertainty import plus_minus
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from zoo_core.data.dataset import Dataset
     from zoo_core.likelihood import Mean
-    from zoo_core.model import GenerativeModel
 
 __all__ = ["command"]
 
@@ -79,14 +75,14 @@ def command(
     source = dataset(settings, data, data_options)
     events = source.split(split)
     model = load(settings, name, location)
-    _check_event(source, model)
+    check_event(source, model)
     score = resolve.likelihood(model, method, options)
     if heat_map is not None:
         check_map(heat_map, model)
     seed = settings.seed or 0
-    indices = _indices(len(events), limit, seed)
+    indices = first_of_permutation(len(events), limit, seed, "zoo likelihood --limit")
     x, y = read(source.event, events, indices)
-    labels = _condition(model, y) if cond == "auto" else None
+    labels = condition_of_data(model, y) if cond == "auto" else None
     scored = model.log_likelihood(
         x,
         cond=labels,
@@ -107,41 +103,6 @@ def command(
         value["map"] = str(heat_map)
         lines.append(f"{heat_map}: -log p of each value, at most {largest:.3f} nats")
     show(settings, value, lines)
-
-
-def _check_event(data: "Dataset", model: "GenerativeModel") -> None:
-    """Raise unless the data's events are of the model's kind, shape and quantization levels."""
-    event, expected = data.event, model.event
-    sides = [(type(e), e.shape, e.levels) for e in (event, expected)]
-    if sides[0] != sides[1]:
-        raise DataError(
-            f"data set {data.name!r} holds {event}; the model's events are {expected}.",
-            hint="zoo data lists data sets; --data-option levels=K tells the levels of a file",
-        )
-
-
-def _indices(size: int, limit: int | None, seed: int) -> "Tensor":
-    """All sample indices, or the first `limit` of a permutation by the seed."""
-    import torch
-
-    from zoo_core.data.shuffle import permutation
-
-    if limit is None or limit >= size:
-        return torch.arange(size)
-    return permutation(seed, size, stream="zoo likelihood --limit")[:limit]
-
-
-def _condition(model: "GenerativeModel", y: "Tensor | None") -> "Tensor | None":
-    """The labels, if the model takes a condition."""
-    condition = model.condition
-    if condition.kind == "none":
-        return None
-    if y is None and not condition.optional:
-        raise DataError(
-            f"the model needs {condition}; this data set has no labels.",
-            hint="zoo data lists the data sets, with their labels",
-        )
-    return y
 
 
 def _line(mean: "Mean", what: str) -> str:

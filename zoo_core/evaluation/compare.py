@@ -20,6 +20,7 @@ from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.data.batches import cond_to_model, labelled, to_model
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.shuffle import choose
+from zoo_core.evaluation.coded import CodedEvents, coded_events
 from zoo_core.evaluation.evaluate import Evaluation, evaluate
 from zoo_core.evaluation.quality import Quality
 from zoo_core.model import GenerativeModel
@@ -86,6 +87,8 @@ class Comparison:
     warnings: list[str]
     shown: Tensor | None = None
     """The M events of the models' `maps`, (M, *S)."""
+    coded: CodedEvents | None = None
+    """Events after compression, if asked for."""
 
     def rank(self, entry: ComparedModel) -> str:
         """The rank among likelihoods of the same events, columns and kind, e.g. `1 of 2 (=)`.
@@ -107,6 +110,7 @@ class Comparison:
             "split": self.split,
             "seed": self.seed,
             "warnings": self.warnings,
+            **({"coded": self.coded.record()} if self.coded else {}),
             "models": [
                 {
                     **e.record,
@@ -128,6 +132,7 @@ def compare(
     budgets: Mapping[str, Budget] | None = None,
     seed: int = 0,
     progress: bool = False,
+    coded: int | None = None,
     **options: Any,
 ) -> Comparison:
     """Evaluate models on a split, by the same protocol; `options` are those of `evaluate`.
@@ -135,7 +140,8 @@ def compare(
         compare([("made", made), ("ddpm", ddpm)], zoo.load_dataset("digits"))
 
     `models` are (name, model). `budgets`, by name, let the comparison warn of unequal budgets;
-    without them only the numbers of parameters are compared.
+    without them only the numbers of parameters are compared. `coded` events are also compressed by
+    each model that can, decoded again, and shown beside the codecs in common use.
     """
     shown = torch.empty((0, *data.event.shape))
     entries = []
@@ -155,7 +161,8 @@ def compare(
         flagged = memorized(evaluation.record)
         notes = [f"FLAGGED: {flagged}"] if flagged else []
         entries.append(ComparedModel(name, evaluation, budget, _latents(model), maps, notes))
-    return Comparison(data, split, entries, seed, list(warnings(entries)), shown)
+    found = coded_events(models, data, split=split, n=coded, seed=seed) if coded else None
+    return Comparison(data, split, entries, seed, list(warnings(entries)), shown, found)
 
 
 def budget_of(folder: Path) -> Budget:

@@ -18,6 +18,7 @@ from zoo_core.catalog.units import per_value
 from zoo_core.data.batches import read
 from zoo_core.data.pictures import grid, grid_layout, shade
 from zoo_core.evaluation import charts
+from zoo_core.evaluation.coded import lines as lines_of
 from zoo_core.evaluation.compare import ComparedModel, Comparison, headline_scores
 from zoo_core.evaluation.quality import MEMORIZATION, Quality
 from zoo_core.spaces import Event
@@ -80,6 +81,7 @@ def markdown(comparison: Comparison) -> str:
     lines += ["", f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
     lines += [f"| {' | '.join(c.replace('|', ' ') for c in row)} |" for row in rows(comparison)]
     lines += ["", *(f"- {e.name}: {note}" for e in comparison.entries for note in e.notes)]
+    lines += ["", *(f"- {line.strip()}" for line in _coded(comparison))]
     lines += ["", *(f"- **{name}**: {text}" for name, text in COLUMNS)]
     return "\n".join(lines).strip() + "\n"
 
@@ -108,6 +110,7 @@ def _body(c: Comparison) -> Iterator[str]:
     for entry in c.entries:
         for note in entry.notes:
             yield f'<p class="note">{escape(entry.name)}: {escape(note)}</p>'
+    yield from (f'<p class="note">{escape(line)}</p>' for line in _coded(c))
     yield from _trade_off(c)
     yield from _histograms(c)
     yield from _samples(c)
@@ -115,6 +118,11 @@ def _body(c: Comparison) -> Iterator[str]:
     yield "<h2>What the columns are</h2><dl>"
     yield from (f"<dt>{escape(n)}</dt><dd>{escape(t)}</dd>" for n, t in COLUMNS)
     yield "</dl>"
+
+
+def _coded(c: Comparison) -> list[str]:
+    """What events take after compression, if it was measured."""
+    return lines_of(c.coded) if c.coded else []
 
 
 def _table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:

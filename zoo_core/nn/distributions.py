@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from zoo_core.compat import renamed_fields
 from zoo_core.rng import Rng
+from zoo_core.spaces.event import rescale_levels
 from zoo_kernels import mixture_logistics
 
 if TYPE_CHECKING:  # annotations only; the tests check them (tests/shapes.py)
@@ -110,6 +111,11 @@ class Bernoulli:
         """P(x_i = 1), (B, *S)."""
         return self.logits.sigmoid()
 
+    @property
+    def log_masses(self) -> Float[Tensor, "B *S 2"]:
+        """log P(x_i = k) of both levels, up to a constant, (B, *S, 2)."""
+        return F.pad(self.logits.unsqueeze(-1), (1, 0))
+
     def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Int[Tensor, "B *S"]:
         """A draw, int64 (B, *S)."""
         return rng.bernoulli(self.logits, stream=stream, step=step)
@@ -131,6 +137,11 @@ class Categorical:
         """sum_k k P(x_i = k), (B, *S)."""
         p = self.logits.softmax(-1)
         return p @ torch.arange(p.shape[-1], device=p.device, dtype=p.dtype)
+
+    @property
+    def log_masses(self) -> Float[Tensor, "B *S K"]:
+        """log P(x_i = k) of each level, up to a constant, (B, *S, K)."""
+        return self.logits
 
     def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Int[Tensor, "B *S"]:
         """A draw, int64 (B, *S)."""
@@ -165,6 +176,17 @@ class DiscretizedLogistic:
             edge = (2 * k - 1) / (self.levels - 1) - 1
             total += ((self.location - edge) * rate).sigmoid()
         return total
+
+    @property
+    def log_masses(self) -> Float[Tensor, "B *S K"]:
+        """log P(x_i = k) of each level, (B, *S, K)."""
+        k = torch.arange(self.levels, device=self.location.device)
+        location, log_scale = self.location.flatten(1)[..., None], self.log_scale.flatten(1)
+        v = rescale_levels(k, self.levels, location.dtype).expand(1, 1, -1)
+        masses = mixture_logistics.reference.log_mass(
+            v, location, log_scale[..., None], self.levels
+        )
+        return masses.view(*self.location.shape, self.levels)
 
     def sample(self, rng: Rng, *, stream: str, step: int = 0) -> Int[Tensor, "B *S"]:
         """Levels, int64 (B, *S): a draw of the logistic, rounded to the nearest."""

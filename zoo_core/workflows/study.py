@@ -17,7 +17,6 @@ Shapes: N events, D values.
 import math
 import time
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -25,7 +24,6 @@ import torch
 from torch import Tensor
 
 from zoo_core.building import build
-from zoo_core.catalog import components as resolve
 from zoo_core.catalog.registry import ModelInfo, current
 from zoo_core.data import load_dataset
 from zoo_core.data.batches import labelled
@@ -36,11 +34,10 @@ from zoo_core.evaluation.feature_set import Estimate
 from zoo_core.evaluation.speed import first_image, timed_sample
 from zoo_core.model import GenerativeModel
 from zoo_core.rng import Rng
-from zoo_core.training.config import TrainConfig
-from zoo_core.training.loop import train
 from zoo_core.training.validation import has_likelihood
 from zoo_core.uncertainty import finite_or_null
-from zoo_core.workflows.recipe import Recipe, Stage, load_recipe
+from zoo_core.workflows.calibrated import calibrated_steps, run_stage, without_validation
+from zoo_core.workflows.recipe import Recipe, load_recipe
 from zoo_core.workflows.study_statistics import Statistic, statistics
 
 __all__ = [
@@ -55,10 +52,6 @@ __all__ = [
 
 MINUTES = 0.5
 _SAMPLES = 1_000
-_WARM_UP = 5
-_CALIBRATION = 0.1
-"""Fraction of the budget spent on measuring the time of a step."""
-
 _TOLERANCE = 0.10
 
 
@@ -229,48 +222,11 @@ def _train(
 ) -> tuple[int, float]:
     """Train for as many steps as fit into the CPU minutes; returns them with the seconds taken."""
     stage = recipe.stages[0]
-    budget = 60 * minutes
-    steps = max(1, int(budget / _seconds_a_step(model, data, stage, budget, seed)))
+    config = replace(stage.train, seed=seed)
+    steps = calibrated_steps(model, data, stage, config, 60 * minutes)
     start = time.process_time()
-    _run(model, data, stage, _config(stage, steps, seed), progress)
+    run_stage(model, data, stage, without_validation(config, steps), progress)
     return steps, time.process_time() - start
-
-
-def _seconds_a_step(
-    model: GenerativeModel, data: Dataset, stage: Stage, budget: float, seed: int
-) -> float:
-    """CPU seconds of a step, measured on a copy of the model."""
-    copy = deepcopy(model)
-
-    def seconds(steps: int) -> float:
-        start = time.process_time()
-        _run(copy, data, stage, _config(stage, steps, seed), False)
-        return time.process_time() - start
-
-    seconds(_WARM_UP)
-    first = seconds(_WARM_UP) / _WARM_UP
-    steps = max(_WARM_UP, int(_CALIBRATION * budget / first))
-    return seconds(steps) / steps
-
-
-def _config(stage: Stage, steps: int, seed: int) -> TrainConfig:
-    return replace(
-        stage.train,
-        steps=steps,
-        seed=seed,
-        eval_every=0,
-        keep_best=False,
-        patience=0,
-        checkpoint_every=0,
-        warmup=min(stage.train.warmup, steps // 4),
-    )
-
-
-def _run(
-    model: GenerativeModel, data: Dataset, stage: Stage, config: TrainConfig, progress: bool
-) -> None:
-    objective = resolve.loss(model, stage.loss, stage.loss_options)
-    train(model, data, config, loss=objective, players=stage.players, progress=progress)
 
 
 def _gap(

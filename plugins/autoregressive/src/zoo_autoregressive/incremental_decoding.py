@@ -108,6 +108,10 @@ class Pass(Protocol):
         """m(y) at this pass's positions, from the cache where there is no new coarse y."""
         ...
 
+    def attend(self, key: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention of pixels (B, heads, n, d), in raster order, to themselves and all before."""
+        ...
+
     def coarser(self) -> "Pass":
         """The pass through the map at half the resolution."""
         ...
@@ -147,6 +151,9 @@ class FullPass:
         x: Tensor = m(y)
         return x[:, :, : self.height, : self.width]
 
+    def attend(self, key: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
     def coarser(self) -> "FullPass":
         return FullPass((self.height + 1) // 2, (self.width + 1) // 2, self.e, self._stored)
 
@@ -172,7 +179,9 @@ class Cache:
     rows: dict[nn.Module, _Rows] = field(default_factory=dict)  # inputs of convolutions
     weights: dict[nn.Module, Tensor] = field(default_factory=dict)  # of convolutions, (O, n k I)
     stored: dict[nn.Module, Tensor] = field(default_factory=dict)  # `put`, and upsampled rows
-    states: dict[nn.Module, Any] = field(default_factory=dict)  # of the cells in `lstm.py`
+    states: dict[nn.Module, Any] = field(
+        default_factory=dict
+    )  # of cells in `lstm.py`, and of attention
 
 
 @dataclass(frozen=True)
@@ -203,6 +212,17 @@ class IncrementalPass:
             stored[m][..., first : first + x.shape[3]] = x[..., : self.width + 1 - first]
         row = stored[m][:, :, self.r % 2, None]
         return row[..., : self.width] if self.c is None else row[..., self.c : self.c + 1]
+
+    def attend(self, key: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        n, first = q.shape[2], self.r * self.width + (self.c or 0)
+        earlier = self.cache.states.get(key, (k[:, :, :0], v[:, :, :0]))
+        k, v = (
+            torch.cat((old[:, :, :first], new), 2)
+            for old, new in zip(earlier, (k, v), strict=True)
+        )
+        self.cache.states[key] = k, v
+        seen = None if n == 1 else q.new_ones(n, first + n, dtype=torch.bool).tril(first)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
 
     def coarser(self) -> "IncrementalPass":
         c = None if self.c is None else self.c // 2

@@ -141,7 +141,8 @@ def test_extractors_take_the_events_they_are_for():
     assert fitting(Event((1, 8, 8), levels=17)) == ["digits", "pixels"]
     assert fitting(Event((1, 28, 28), levels=2)) == ["mnist", "pixels"]
     assert fitting(Event((2,))) == ["pixels"]
-    assert fitting(Event((3, 32, 32), levels=256)) == ["pixels"]  # inception only if asked for
+    assert fitting(Event((3, 32, 32), levels=256)) == ["emoji", "pixels"]
+    assert fitting(Event((3, 48, 48), levels=256)) == ["pixels"]  # inception only if asked for
     with pytest.raises(ConfigError, match="no feature extractor"):
         extractor("frechet")
 
@@ -155,6 +156,16 @@ def test_the_classifiers_know_digits(digits):
     assert float(right.mean()) == pytest.approx(card["accuracy"]["test"]["value"], abs=0.01)
     assert card["accuracy"]["test"]["value"] > 0.98
     assert bundled("mnist")[1]["accuracy"]["valid"]["value"] > 0.95
+
+
+def test_the_classifier_of_emoji_is_as_accurate_as_stated():
+    model, card = bundled("emoji")
+    data = zoo.load_dataset("emoji")
+    x, y = data.split("test").batch()
+    with torch.no_grad():
+        right = (model(x.float() / 255).argmax(1) == data.condition.cell(y)).double()
+    assert float(right.mean()) == pytest.approx(card["accuracy"]["test"]["value"], abs=0.01)
+    assert float(right.mean()) > 0.6  # of 27 cells; the most frequent one holds 8 %
 
 
 def test_features_of_reals_are_those_of_the_levels_they_stand_for(digits):

@@ -312,6 +312,12 @@ def zoo_metrics() -> list[MetricSpec]:
             summary="hidden layer of a classifier of binary 28x28 digits, bundled",
         ),
         MetricSpec(
+            "emoji",
+            f"{home}.features:EmojiFeatures",
+            "features",
+            summary="hidden layer of a classifier of 32x32 emoji by group and style, bundled",
+        ),
+        MetricSpec(
             "inception",
             f"{home}.features:Inception",
             "features",

@@ -159,7 +159,10 @@ def lines(record: Mapping[str, Any]) -> Iterator[str]:
         ]
     )
     if record["likelihood"]:
+        from zoo_core.evaluation.codecs import codec_lines
+
         yield from _baselines(record["likelihood"])
+        yield from codec_lines(record["likelihood"])
     if record["quality"]:
         yield ""
         yield from _quality(record["quality"])

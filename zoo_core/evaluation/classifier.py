@@ -1,9 +1,9 @@
-"""A small convolutional classifier of digits, whose last hidden layer gives features.
+"""A small convolutional classifier of images, whose last hidden layer gives features.
 
 Bundled as `weights/<name>/` in this package: `classifier.json` (shape, levels, recipe, accuracy)
 and `classifier.safetensors`. `zoo_core.evaluation.training` makes them from `recipes/<name>.toml`.
 
-Shapes: B batch, F features, K classes; images (B, 1, H, W) in [0, 1].
+Shapes: B batch, F features, K classes; images (B, C, H, W) in [0, 1].
 """
 
 import hashlib
@@ -36,6 +36,8 @@ class ClassifierConfig:
     features: _Width = 64
     classes: _Width = 10
     dropout: Annotated[float, Range(0, 0.99)] = 0.2
+    channels: Annotated[int, Range(1, 4)] = 1
+    """Of the images."""
 
 
 class Classifier(nn.Module):
@@ -45,7 +47,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.config = config
         layers: list[nn.Module] = []
-        width, side = 1, config.side
+        width, side = config.channels, config.side
         for i, out in enumerate(config.widths):
             stride = 1 if i == 0 else 2
             conv = nn.Conv2d(width, out, 3, padding=1, stride=stride, bias=False)
@@ -56,7 +58,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(config.features, config.classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """(B, 1, H, W) -> (B, F), nonnegative."""
+        """(B, C, H, W) -> (B, F), nonnegative."""
         return F.relu(self.hidden(self.body(x).flatten(1)))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from zoo_core.data.batches import cond_to_model, labelled, to_model
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.shuffle import choose
 from zoo_core.evaluation.coded import CodedEvents, coded_events
+from zoo_core.evaluation.codecs import codec_lines
 from zoo_core.evaluation.evaluate import Evaluation, evaluate
 from zoo_core.evaluation.quality import Quality
 from zoo_core.model import GenerativeModel
@@ -160,6 +161,7 @@ def compare(
         shown, maps = _maps(model, data, split, seed)
         flagged = memorized(evaluation.record)
         notes = [f"FLAGGED: {flagged}"] if flagged else []
+        notes += codec_lines(evaluation.record["likelihood"] or {})
         entries.append(ComparedModel(name, evaluation, budget, _latents(model), maps, notes))
     found = coded_events(models, data, split=split, n=coded, seed=seed) if coded else None
     return Comparison(data, split, entries, seed, list(warnings(entries)), shown, found)

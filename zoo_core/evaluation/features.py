@@ -29,6 +29,7 @@ from zoo_core.spaces import Event
 __all__ = [
     "MNIST",
     "DigitsFeatures",
+    "EmojiFeatures",
     "Extractor",
     "Inception",
     "Pixels",
@@ -124,6 +125,27 @@ class MNIST:
 
     def __call__(self, x: Tensor, event: Event) -> Tensor:
         return _hidden("mnist", to_unit(x, event))
+
+
+@dataclass(frozen=True)
+class EmojiFeatures:
+    """The hidden layer (64) of a classifier of 32x32 emoji by group and style, in the zoo.
+
+    It accepts all colour images of this size, and tells little of other ones than emoji.
+    """
+
+    name: ClassVar[str] = "emoji"
+
+    @property
+    def identity(self) -> str:
+        return _identity("emoji")
+
+    def accepts(self, event: Event) -> bool:
+        bounded = event.levels is not None or (event.low is not None and event.high is not None)
+        return event.shape == (3, 32, 32) and bounded
+
+    def __call__(self, x: Tensor, event: Event) -> Tensor:
+        return _hidden("emoji", to_unit(x, event))
 
 
 @dataclass(frozen=True)

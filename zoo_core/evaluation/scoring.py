@@ -19,6 +19,7 @@ from zoo_core.data.batches import check_fit, cond_to_model, labelled, read
 from zoo_core.data.dataset import Dataset, Split, log_det
 from zoo_core.data.shuffle import choose
 from zoo_core.evaluation.baselines import Baseline, fitted_baselines, tells
+from zoo_core.evaluation.codecs import CodecRate, codec_rates, has_codecs
 from zoo_core.evaluation.feature_set import Estimate
 from zoo_core.likelihood import Mean
 from zoo_core.likelihoods.ais import Bracketed
@@ -57,6 +58,8 @@ class SplitLikelihood:
     """Mean of true log p minus `nats`, if the truth is known: KL(p || model) for exact nats."""
     columns: tuple[str, ...] = ()
     """Of a table: the columns that were scored."""
+    codecs: tuple[CodecRate, ...] = ()
+    """Of colour images: what image codecs need for them."""
 
     def record(self) -> dict[str, Any]:
         """The JSON form."""
@@ -78,6 +81,7 @@ class SplitLikelihood:
             ],
             "truth": None if self.truth is None else _gap_record(self.truth),
             **({"columns": list(self.columns)} if self.columns else {}),
+            **({"codecs": [rate.record() for rate in self.codecs]} if self.codecs else {}),
         }
 
 
@@ -121,6 +125,7 @@ def score(
         _bracket(model, likelihood, cond, seed),
         None if truth is None else _gap(truth, scored.nats),
         () if data.columns is None else data.columns.names,
+        tuple(codec_rates(x, seed=seed)) if comparable and has_codecs(data.event) else (),
     )
 
 

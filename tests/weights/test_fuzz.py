@@ -5,6 +5,7 @@ A few seconds by default; `make fuzz` goes on for ten minutes (ZOO_FUZZ_SECONDS 
 
 import json
 import os
+import pickletools
 import struct
 import time
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Annotated, Literal
 
 import pytest
 import torch
+from foreign_pickles import Evil, persistent_module, write_pickle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,8 +21,10 @@ import zoo_core as zoo
 from zoo_core import config as configs
 from zoo_core.config import Range
 from zoo_core.errors import ConfigError, IntegrityError, ZooError
+from zoo_core.weights import unpickle
 from zoo_core.weights.checkpoint import METADATA, WEIGHTS, read_metadata
 from zoo_core.weights.hub.listing import parse
+from zoo_core.weights.inert_files import read_inert
 from zoo_core.weights.tensors import load_state, read_tensors, weight_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("minis")]
@@ -35,7 +39,7 @@ QUIET = settings(
 )
 
 
-def again_and_again(law, targets=6):
+def again_and_again(law, targets=7):
     """Call a property with fresh draws until its share of the time is over."""
     end = time.monotonic() + SECONDS / targets
     law()
@@ -128,6 +132,37 @@ def test_metadata_are_read_or_refused(tmp_path):
             assert isinstance(read_metadata(tmp_path)["arch"], str)
         except ZooError:
             pass
+
+    again_and_again(law)
+
+
+def test_pickles_are_read_as_data_or_refused(tmp_path, monkeypatch):
+    """Good and evil pickles, some bytes of them changed: nothing is run or written."""
+    monkeypatch.chdir(tmp_path)
+    texts = []
+    for value in ({"w": torch.ones(2), "x": Evil(tmp_path / "run")}, torch.nn.Linear(2, 2)):
+        for form in ("plain", "zip", "old"):
+            write_pickle(tmp_path / "w.pt", value, form)
+            texts.append((tmp_path / "w.pt").read_bytes())
+    tensors = {"a.weight": torch.ones(2)}
+    write_pickle(tmp_path / "w.pt", {"ema": persistent_module(tensors, "Net", {"n": 1})})
+    texts.append((tmp_path / "w.pt").read_bytes())
+    opcodes = [ord(op.code) for op in pickletools.opcodes]
+    bytes_ = st.one_of(st.sampled_from(opcodes), st.integers(0, 255))
+    changes = st.lists(st.tuples(st.integers(0, 1 << 30), bytes_), max_size=8)
+
+    @QUIET
+    @given(st.one_of(st.tuples(st.sampled_from(texts), changes), st.tuples(st.binary(), changes)))
+    def law(drawn):
+        content = bytearray(drawn[0])
+        for place, byte in drawn[1] if content else ():
+            content[place % len(content)] = byte
+        (tmp_path / "w.pt").write_bytes(content)
+        try:
+            read_inert(tmp_path / "w.pt")
+        except Exception as error:
+            assert unpickle._why(error)
+        assert [p.name for p in tmp_path.iterdir()] == ["w.pt"]
 
     again_and_again(law)
 

@@ -276,6 +276,12 @@ def zoo_converters() -> list[ConverterSpec]:
             summary="pickles of EDM with the networks DDPM++ or NCSN++",
         ),
         ConverterSpec(
+            "score_sde",
+            "zoo_diffusion.converters.score_sde:FromScoreSDE",
+            arch="edm",
+            summary="DDPM++ and NCSN++ of score_sde for CIFAR-10, with their moving averages",
+        ),
+        ConverterSpec(
             "guided_diffusion",
             "zoo_diffusion.converters.guided:FromGuided",
             arch="ddpm",

@@ -91,6 +91,8 @@ from .nn.networks import VectorNetwork as VectorNetwork
 from .nn.networks import build_network as build_network
 from .nn.resnet import ResidualConvNet as ResidualConvNet
 from .nn.resnet import ResNetConfig as ResNetConfig
+from .nn.transformer import Transformer as Transformer
+from .nn.transformer import TransformerConfig as TransformerConfig
 from .nn.unet import UNet as UNet
 from .nn.unet import UNetConfig as UNetConfig
 from .nn.unet.blocks import resample as resample
@@ -108,6 +110,7 @@ from .spaces import Vector as Vector
 from .spaces import as_condition as as_condition
 from .spaces import class_features as class_features
 from .spaces import rescale_levels as rescale_levels
+from .spaces.option import ConditionOption as ConditionOption
 from .uncertainty import UNKNOWN as UNKNOWN
 from .weights.nesting import Nested as Nested
 from .weights.nesting import nested_state as nested_state

@@ -89,6 +89,13 @@ def zoo_networks() -> list[NetworkSpec]:
             "image",
             summary="residual convolutions at one resolution",
         ),
+        NetworkSpec(
+            "transformer",
+            "zoo_core.nn.transformer:Transformer",
+            "zoo_core.nn.transformer:TransformerConfig",
+            "sequence",
+            summary="decoder-only transformer, with a cache",
+        ),
     ]
 
 

@@ -213,7 +213,10 @@ class NetworkSpec:
     - `vector`: sizes `inputs`, `outputs`, `features`; x (B, inputs), features (B, features) or
       None -> (B, outputs).
     - `image`: sizes `inputs`, `outputs`, `size`; x (B, inputs, *size) -> (B, outputs, h, w).
-    - `sequence` is reserved for transformers.
+    - `sequence`: sizes `vocabulary`, `length`, `outputs`, `condition` (a `Condition`), `places`
+      (length, 2), the rows and columns of events on a grid, else None; tokens (B, T), or
+      (B, T, N) whose N embeddings are summed, a condition or None, a cache of the method
+      `init_cache(batch, cond)` or None -> (B, T, outputs), each of the tokens so far.
     """
 
     name: str
@@ -331,7 +334,8 @@ class ConverterSpec:
     `(foreign: zoo_core.plugin.Foreign) -> Converted`. It gets the JSON files and tensors of a
     checkpoint, by folder, and returns the options of the architecture's Config and a state dict.
 
-    `reads` are sets of classes that configs of diffusers name (`_class_name`). A folder that has
+    `reads` are sets of classes that configs name (`_class_name` of diffusers, `architectures` of
+    transformers). A folder that has
     all classes of one set, and of no other converter's, loads by its path alone.
     """
 

@@ -25,6 +25,7 @@ __all__ = [
     "condition_features",
     "embed_classes",
     "one_hot",
+    "packed_rows",
     "rescale_levels",
 ]
 
@@ -53,7 +54,7 @@ def condition_features(
     if condition.kind == "none" or (cond is None and (like is None or not condition.optional)):
         return None
     slots = condition.slots
-    rows = null(slots, len(like), like.device) if cond is None else _rows(condition, cond)  # type: ignore[arg-type,union-attr]
+    rows = null(slots, len(like), like.device) if cond is None else packed_rows(condition, cond)  # type: ignore[arg-type,union-attr]
     pieces = [_piece(s, rows[:, at], dtype) for s, at in zip(slots, columns(slots), strict=True)]
     return torch.cat(pieces, 1)
 
@@ -64,7 +65,7 @@ def _piece(slot: Slot, values: Tensor, dtype: torch.dtype) -> Tensor:
     return F.one_hot(values.long(), slot.choices).flatten(1).to(dtype)
 
 
-def _rows(condition: Condition, cond: Tensor) -> Tensor:
+def packed_rows(condition: Condition, cond: Tensor) -> Tensor:
     """The packed form; a lone optional vector or image gets the column that says it is there."""
     rows = cond if condition.kind == "group" else cond.reshape(len(cond), -1)
     missing = sum(slot.width for slot in condition.slots) - rows.shape[1]
@@ -94,7 +95,7 @@ def embed_classes(table: nn.Embedding, condition: Condition, cond: Tensor) -> Te
     """The sum of the parts' rows of one table of `condition.features` rows: (B, D)."""
     if condition.kind == "classes" and not condition.shape:
         return table(cond)  # type: ignore[no-any-return]
-    return table(class_rows(condition, cond)).sum(1)  # type: ignore[no-any-return]
+    return table(classpacked_rows(condition, cond)).sum(1)  # type: ignore[no-any-return]
 
 
 def __getattr__(name: str) -> Any:

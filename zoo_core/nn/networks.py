@@ -1,6 +1,6 @@
 """The signatures of networks, and building the network of a model from its option.
 
-Shapes: B batch, C channels, H height, W width, D values, F features.
+Shapes: B batch, C channels, H height, W width, D values, F features, L tokens, T new tokens.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from zoo_core.catalog.networks import Network, is_module
 from zoo_core.catalog.specs import Signature, import_target
 from zoo_core.errors import ConfigError
 from zoo_core.nn.described import record
+from zoo_core.spaces import Condition
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -53,9 +54,19 @@ class ImageNetwork(Protocol):
 
 
 class SequenceNetwork(Protocol):
-    """The signature `sequence`, reserved: tokens (B, L) -> logits (B, L, K)."""
+    """The signature `sequence`: tokens (B, L) -> outputs (B, L, K), each of the tokens so far.
 
-    def __call__(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B L K"]: ...
+    Tokens (B, L, N) are N rows of the embedding, which are summed. With a cache of `init_cache`
+    the tokens are those that follow the ones it holds, and the network adds them to it.
+    """
+
+    def __call__(
+        self, tokens: Int[Tensor, "B T *N"], cond: Tensor | None = None, cache: Any = None
+    ) -> Float[Tensor, "B T K"]: ...
+
+    def init_cache(self, batch: int, cond: Tensor | None = None) -> Any:
+        """The cache before the first token."""
+        ...
 
 
 def build_network(network: Any, signature: Signature, **sizes: Any) -> nn.Module:
@@ -76,6 +87,12 @@ def build_network(network: Any, signature: Signature, **sizes: Any) -> nn.Module
 
 def check_call(module: nn.Module, signature: Signature, sizes: dict[str, Any]) -> None:
     """Call a module with a batch of two zeros; raise `ConfigError` for an output that misfits."""
+    if signature == "sequence" and not callable(getattr(module, "init_cache", None)):
+        raise ConfigError(
+            f"{type(module).__name__} has no method init_cache(batch, cond); a sequence network "
+            "decodes token by token with the cache that it returns.",
+            hint="docs/networks.md has the signature",
+        )
     inputs, expected = _example(signature, sizes, next(module.parameters(), torch.zeros(())))
     with torch.no_grad(), _in_evaluation(module):
         try:
@@ -111,7 +128,21 @@ def _example(
     if signature == "vector":
         features = zeros(sizes["features"]) if sizes["features"] else None
         return [zeros(sizes["inputs"]), features], (2, sizes["outputs"])
+    if signature == "sequence":
+        tokens = zeros(sizes["length"], dtype=torch.long)
+        cond = example_condition(sizes["condition"], 2, like)
+        return [tokens, cond], (2, sizes["length"], sizes["outputs"])
     return [zeros(sizes["inputs"], *sizes["size"])], (2, sizes["outputs"])
+
+
+def example_condition(condition: Condition, batch: int, like: Tensor) -> Tensor | None:
+    """A condition of zeros, on the device of `like`; None where a model takes none."""
+    if condition.kind == "none":
+        return None
+    discrete = all(slot.space.discrete for slot in condition.slots)
+    return like.new_zeros(
+        batch, *condition.shape, dtype=torch.long if discrete else torch.float32
+    )
 
 
 @contextmanager

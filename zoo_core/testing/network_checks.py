@@ -8,10 +8,12 @@ from zoo_core import config as configs
 from zoo_core.catalog.specs import NetworkSpec, import_target
 from zoo_core.errors import ConfigError
 from zoo_core.nn.networks import build_network, check_call
+from zoo_core.spaces import Classes, Condition
 from zoo_core.testing.subjects import Inconclusive, PluginSubject
 
 __all__ = ["NETWORK_CHECKS"]
 
+_TOKENS = {"vocabulary": 4, "length": 6, "outputs": 3}
 _SIZES: dict[str, list[dict[str, Any]]] = {
     "denoiser": [
         {"shape": (2,), "inputs": 2, "num_labels": 0},
@@ -22,6 +24,10 @@ _SIZES: dict[str, list[dict[str, Any]]] = {
         {"inputs": 2, "outputs": 5, "features": 4},
     ],
     "image": [{"inputs": 1, "outputs": 3, "size": (16, 16)}],
+    "sequence": [
+        {**_TOKENS, "condition": Condition(), "places": None},
+        {**_TOKENS, "condition": Classes(4), "places": torch.zeros(6, 2, dtype=torch.long)},
+    ],
 }
 """Sizes of the models that a network may be built for; one it is not for, it may refuse."""
 

@@ -1,7 +1,7 @@
 """Detect the format of a third-party checkpoint: the converter that reads a folder.
 
-Diffusers' configs name the class that wrote them (`_class_name`), and a `ConverterSpec` the
-classes that it reads. If not exactly one converter fits, it must be named. Needs no torch.
+Diffusers' configs name the class that wrote them (`_class_name`), those of transformers its
+`architectures`, and a `ConverterSpec` the classes that it reads. If not exactly one converter fits, it must be named. Needs no torch.
 """
 
 from collections.abc import Sequence
@@ -71,7 +71,14 @@ def _classes(folder: Path) -> set[str]:
     """The classes that the configs name, at the root and one folder below."""
     configs = [_config(p) for p in _paths(folder) if p.name.endswith("config.json")]
     named = [c.get("_class_name") for c in configs if isinstance(c, dict)]
-    return {name for name in named if isinstance(name, str)}
+    return {name for name in (*named, *_architectures(folder)) if isinstance(name, str)}
+
+
+def _architectures(folder: Path) -> list[Any]:
+    """The classes that a config of transformers at the root names."""
+    config = _config(folder / "config.json")
+    found = config.get("architectures") if isinstance(config, dict) else None
+    return found if isinstance(found, list) else []
 
 
 def _paths(folder: Path) -> list[Path]:

@@ -3,6 +3,8 @@
 from .diagonal_bilstm import DiagonalBiLSTM as DiagonalBiLSTM
 from .gated_pixelcnn import GatedPixelCNN as GatedPixelCNN
 from .gated_pixelcnn import GatedPixelCNNConfig as GatedPixelCNNConfig
+from .imagegpt import ImageGPT as ImageGPT
+from .imagegpt import ImageGPTConfig as ImageGPTConfig
 from .jacobi import BlockDecoding as BlockDecoding
 from .jacobi import Jacobi as Jacobi
 from .made import MADE as MADE
@@ -14,8 +16,12 @@ from .pixelcnn import PixelCNNConfig as PixelCNNConfig
 from .pixelcnn_pp import PixelCNNPP as PixelCNNPP
 from .pixelcnn_pp import PixelCNNPPConfig as PixelCNNPPConfig
 from .pixelrnn import PixelRNNConfig as PixelRNNConfig
+from .pixelsnail import PixelSNAIL as PixelSNAIL
+from .pixelsnail import PixelSNAILConfig as PixelSNAILConfig
 from .row_lstm import RowLSTM as RowLSTM
 from .samplers import FusedSampling as FusedSampling
 from .samplers import Sequential as Sequential
+from .transformer_ar import TransformerAR as TransformerAR
+from .transformer_ar import TransformerARConfig as TransformerARConfig
 
 __version__: str

@@ -108,6 +108,10 @@ class Pass(Protocol):
         """m(y) at this pass's positions, from the cache where there is no new coarse y."""
         ...
 
+    def attend(self, key: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention of pixels (B, heads, n, d), in raster order, to themselves and all before."""
+        ...
+
     def coarser(self) -> "Pass":
         """The pass through the map at half the resolution."""
         ...
@@ -147,6 +151,9 @@ class FullPass:
         x: Tensor = m(y)
         return x[:, :, : self.height, : self.width]
 
+    def attend(self, key: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
     def coarser(self) -> "FullPass":
         return FullPass((self.height + 1) // 2, (self.width + 1) // 2, self.e, self._stored)
 
@@ -172,7 +179,7 @@ class Cache:
     rows: dict[nn.Module, _Rows] = field(default_factory=dict)  # inputs of convolutions
     weights: dict[nn.Module, Tensor] = field(default_factory=dict)  # of convolutions, (O, n k I)
     stored: dict[nn.Module, Tensor] = field(default_factory=dict)  # `put`, and upsampled rows
-    states: dict[nn.Module, Any] = field(default_factory=dict)  # of the cells in `lstm.py`
+    states: dict[nn.Module, Any] = field(default_factory=dict)  # of cells in `lstm.py`, and of attention
 
 
 @dataclass(frozen=True)
@@ -203,6 +210,13 @@ class IncrementalPass:
             stored[m][..., first : first + x.shape[3]] = x[..., : self.width + 1 - first]
         row = stored[m][:, :, self.r % 2, None]
         return row[..., : self.width] if self.c is None else row[..., self.c : self.c + 1]
+
+    def attend(self, key: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        earlier = self.cache.states.get(key)
+        if earlier is not None:
+            k, v = torch.cat((earlier[0], k), 2), torch.cat((earlier[1], v), 2)
+        self.cache.states[key] = k, v
+        return F.scaled_dot_product_attention(q, k, v)  # of one pixel, the newest
 
     def coarser(self) -> "IncrementalPass":
         c = None if self.c is None else self.c // 2

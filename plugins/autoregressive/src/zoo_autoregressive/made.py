@@ -25,16 +25,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo_autoregressive.events import integer_event
 from zoo_autoregressive.heads import categorical_log_prob, features_per_value, to_logits
 from zoo_core.plugin import (
     ClassCounts,
     Condition,
-    ConfigError,
-    Event,
     GenerativeModel,
     MaskedLinear,
     Range,
-    Tokens,
     class_features,
     condition_features,
     permutation,
@@ -66,14 +64,6 @@ class MADEConfig:
     """Whether events (L,) are tokens of a vocabulary of `levels`, scored in nats per token."""
 
 
-def _event(c: MADEConfig) -> Event:
-    if len(c.shape) not in (1, 3) or (c.tokens and len(c.shape) != 1):
-        raise ConfigError(
-            f"shape = {c.shape}; it must be (D,){'' if c.tokens else ' or (C, H, W)'}."
-        )
-    return Tokens(c.shape[0], c.levels) if c.tokens else Event(c.shape, levels=c.levels)
-
-
 @dataclass
 class MADECache:
     """The values and units of B partly drawn events; `shift` is the class term of each layer."""
@@ -90,7 +80,8 @@ class MADE(GenerativeModel):
 
     def __init__(self, config: MADEConfig | None = None) -> None:
         c = config or MADEConfig()
-        super().__init__(c, _event(c), Condition.from_classes(c.classes))
+        event = integer_event(c.shape, c.levels, tokens=c.tokens)
+        super().__init__(c, event, Condition.from_classes(c.classes))
         D, per_value = self.event.dims, features_per_value(c.levels)
         d = torch.arange(1, D + 1)
         m = 1 + torch.arange(c.hidden) * (D - 1) // c.hidden  # degrees of the units of a layer

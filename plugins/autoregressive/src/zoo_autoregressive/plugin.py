@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from zoo_core.plugin import ModelSpec, SamplerSpec, hookimpl
+from zoo_core.plugin import ConverterSpec, ModelSpec, Pretrained, SamplerSpec, hookimpl
 
-__all__ = ["ZOO_API", "zoo_models", "zoo_samplers"]
+__all__ = ["ZOO_API", "zoo_converters", "zoo_models", "zoo_samplers"]
 
 ZOO_API = 1
 
@@ -96,7 +96,52 @@ def zoo_models() -> list[ModelSpec]:
             kernel_size=3,
             mixtures=7,
         ),
+        _model(
+            "pixelsnail",
+            "PixelSNAIL",
+            "causal convolutions and attention over all earlier pixels",
+            "https://arxiv.org/abs/1712.09763",
+            hidden=4,
+            blocks=1,
+            convolutions=1,
+            keys=2,
+            values=2,
+            head=4,
+        ),
+        _model(
+            "transformer_ar",
+            "TransformerAR",
+            "a transformer over pixels, vectors or tokens, with any condition",
+            "https://arxiv.org/abs/1904.10509",
+            network=_TINY_TRANSFORMER,
+        ),
+        _model(
+            "imagegpt",
+            "ImageGPT",
+            "a transformer over 32 x 32 pixels of a palette of 512 colours",
+            "http://proceedings.mlr.press/v119/chen20s.html",
+            pretrained=_IMAGEGPT,
+            shape=None,
+            size=2,
+            colours=3,
+            network={**_TINY_TRANSFORMER, "norm": "rms", "activation": "quick_gelu"},
+        ),
     ]
+
+
+_TINY_TRANSFORMER = {"type": "transformer", "hidden": 8, "layers": 1, "heads": 2}
+_IMAGEGPT = tuple(
+    Pretrained(
+        tag,
+        f"openai/imagegpt-{tag}",
+        license="Apache-2.0",
+        source=f"https://huggingface.co/openai/imagegpt-{tag}",
+        revision=revision,
+        converter="transformers_imagegpt",
+    )
+    for tag, revision in (("small", "refs/pr/2"), ("medium", "refs/pr/1"))
+)
+"""The commits that hold safetensors; the large one has only a pickle, for `zoo convert`."""
 
 
 @hookimpl
@@ -117,6 +162,19 @@ def zoo_samplers() -> list[SamplerSpec]:
     ]
 
 
+@hookimpl
+def zoo_converters() -> list[ConverterSpec]:
+    return [
+        ConverterSpec(
+            "transformers_imagegpt",
+            "zoo_autoregressive.convert:FromImageGPT",
+            arch="imagegpt",
+            summary="ImageGPTForCausalImageModeling of transformers, with its palette",
+            reads=(("ImageGPTForCausalImageModeling",),),
+        )
+    ]
+
+
 def _model(
     arch: str,
     model: str,
@@ -125,6 +183,7 @@ def _model(
     *,
     config: str | None = None,
     sampler_of_few: tuple[str, int] | None = None,
+    pretrained: tuple[Pretrained, ...] = (),
     **tiny: Any,
 ) -> ModelSpec:
     """The spec of a model whose module is named after its arch."""
@@ -140,5 +199,6 @@ def _model(
         sampler_of_few=sampler_of_few,
         summary=summary,
         paper=paper,
-        tiny=tuple({"shape": (1, 3, 3), **tiny}.items()),
+        pretrained=pretrained,
+        tiny=tuple((k, v) for k, v in {"shape": (1, 3, 3), **tiny}.items() if v is not None),
     )

@@ -51,6 +51,10 @@ class Condition:
     def __post_init__(self) -> None:
         if self.names and len(self.names) != self.classes:
             raise DataError(f"{self.classes} classes have {len(self.names)} names; name each.")
+        if self.kind in ("classes", "tokens") and not self.classes:
+            raise DataError(f"a condition of {self.kind} needs their number, classes = K.")
+        if self.kind == "tokens" and len(self.shape) != 1:
+            raise DataError(f"tokens have the shape {shape_text(self.shape)}; expected (L,).")
         if self.kind == "group":
             packing.check_slots(self.slots)
             object.__setattr__(self, "shape", (sum(slot.width for slot in self.slots),))

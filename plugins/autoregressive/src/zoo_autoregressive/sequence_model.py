@@ -83,7 +83,7 @@ class SequenceModel(GenerativeModel, ABC):
             length=H * W,
             outputs=outputs,
             condition=condition,
-            places=torch.stack((pixels // W, pixels % W), 1) if H > 1 else None,
+            places=torch.stack((pixels // W, pixels % W), 1) if len(event.shape) == 3 else None,
         )
         self.head = head
 

@@ -17,7 +17,9 @@ TINY = TransformerConfig(hidden=16, layers=2, heads=2)
 CONFIGS = {
     "gpt2": TINY,
     "imagegpt": replace(TINY, norm="rms", activation="quick_gelu"),
-    "llama": replace(TINY, positions="none", rotary=1, norm="rms", activation="swiglu", bias=False),
+    "llama": replace(
+        TINY, positions="none", rotary=1, norm="rms", activation="swiglu", bias=False
+    ),
     "rotary_2d": replace(TINY, rotary=2, feedforward=24),
     "sinusoidal": replace(TINY, positions="sinusoidal", tied=True),
     "prefix": replace(TINY, prefix=True),

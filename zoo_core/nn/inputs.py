@@ -95,7 +95,7 @@ def embed_classes(table: nn.Embedding, condition: Condition, cond: Tensor) -> Te
     """The sum of the parts' rows of one table of `condition.features` rows: (B, D)."""
     if condition.kind == "classes" and not condition.shape:
         return table(cond)  # type: ignore[no-any-return]
-    return table(classpacked_rows(condition, cond)).sum(1)  # type: ignore[no-any-return]
+    return table(class_rows(condition, cond)).sum(1)  # type: ignore[no-any-return]
 
 
 def __getattr__(name: str) -> Any:

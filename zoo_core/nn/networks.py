@@ -140,9 +140,7 @@ def example_condition(condition: Condition, batch: int, like: Tensor) -> Tensor 
     if condition.kind == "none":
         return None
     discrete = all(slot.space.discrete for slot in condition.slots)
-    return like.new_zeros(
-        batch, *condition.shape, dtype=torch.long if discrete else torch.float32
-    )
+    return like.new_zeros(batch, *condition.shape, dtype=torch.long if discrete else torch.float32)
 
 
 @contextmanager

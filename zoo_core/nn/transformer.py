@@ -81,6 +81,8 @@ class Transformer(nn.Module):
     `blocks` are the sizes of groups of tokens that see one another; by default each is alone.
     """
 
+    angles: Tensor | None
+
     def __init__(
         self,
         config: TransformerConfig,
@@ -110,8 +112,6 @@ class Transformer(nn.Module):
         self.attention = Attention([*_prefix(c, P), *(blocks or [1] * length)])
         self.register_buffer("angles", _angles(c, P, length, places), persistent=False)
         self._init_weights()
-
-    angles: Tensor | None
 
     def forward(
         self, tokens: Tensor, cond: Tensor | None = None, cache: KVCache | None = None
@@ -144,7 +144,7 @@ class Transformer(nn.Module):
             h = h.sum(2)
         at = slice(first, first + tokens.shape[1])
         if self.config.positions == "learned":
-            h = h + self.positions.weight[at]
+            h = h + cast(nn.Embedding, self.positions).weight[at]
         elif self.config.positions == "sinusoidal":
             number = torch.arange(at.start, at.stop, device=h.device, dtype=h.dtype)
             h = h * math.sqrt(self.config.hidden) + self.positions(number)

@@ -13,7 +13,7 @@ from zoo_core.config import FieldType
 from zoo_core.errors import ConfigError, DataError
 from zoo_core.reading import shown
 from zoo_core.spaces.condition import Condition
-from zoo_core.spaces.group import Group, as_condition
+from zoo_core.spaces.group import as_condition
 
 __all__ = ["ConditionOption"]
 

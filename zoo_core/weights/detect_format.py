@@ -1,7 +1,8 @@
 """Detect the format of a third-party checkpoint: the converter that reads a folder.
 
 Diffusers' configs name the class that wrote them (`_class_name`), those of transformers its
-`architectures`, and a `ConverterSpec` the classes that it reads. If not exactly one converter fits, it must be named. Needs no torch.
+`architectures`, and a `ConverterSpec` the classes that it reads. If not exactly one converter
+fits, it must be named. Needs no torch.
 """
 
 from collections.abc import Sequence

@@ -28,7 +28,6 @@ from zoo_core.plugin import TransformerConfig
 from zoo_kernels import backend, backends
 
 
-
 def transformer(network=(), dropout=0.0, **event):
     network = TransformerConfig(
         **{"hidden": 16, "layers": 2, "heads": 2, "dropout": dropout, **dict(network)}

@@ -7,6 +7,7 @@ are stored (inputs, outputs). Old files also hold the attention's mask, which is
 import re
 from dataclasses import dataclass
 from math import isqrt
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,7 +53,7 @@ class FromImageGPT:
         return Converted(options, {**renamed(stored, _RULES), "palette": palette}, remarks)
 
 
-def _options(config: object) -> tuple[dict[str, object], tuple[str, ...]]:
+def _options(config: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The options of our Config, from the keys of `config.json`."""
     read = ForeignConfig(config, "config.json", harmless=_HARMLESS)
     read.only("scale_attn_weights", True)

@@ -2,7 +2,7 @@
 
 from zoo_core.plugin import ConfigError, Event, Tokens
 
-__all__ = ["integer_event", "pixel_shape"]
+__all__ = ["integer_event"]
 
 
 def integer_event(shape: tuple[int, ...], levels: int, *, tokens: bool) -> Event:
@@ -13,9 +13,3 @@ def integer_event(shape: tuple[int, ...], levels: int, *, tokens: bool) -> Event
     if len(shape) not in (1, 3) or (tokens and len(shape) != 1):
         raise ConfigError(f"shape = {shape}; it must be (D,){'' if tokens else ' or (C, H, W)'}.")
     return Tokens(shape[0], levels) if tokens else Event(shape, levels=levels)
-
-
-def pixel_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """(C, H, W) of images; a vector (D,) is one row of D pixels."""
-    C, H, W = shape if len(shape) == 3 else (1, 1, shape[0])
-    return C, H, W

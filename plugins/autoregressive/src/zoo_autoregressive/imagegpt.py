@@ -15,14 +15,12 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from zoo_autoregressive.sequence_model import DirectHead, SequenceModel
+from zoo_autoregressive.sequence_model import DirectHead, SequenceModel, cells
 from zoo_core.plugin import Condition, Network, Range, Tokens, TransformerConfig
 
 __all__ = ["ImageGPT", "ImageGPTConfig"]
 
-_SMALL = TransformerConfig(
-    hidden=512, layers=24, heads=8, norm="rms", activation="quick_gelu"
-)
+_SMALL = TransformerConfig(hidden=512, layers=24, heads=8, norm="rms", activation="quick_gelu")
 
 
 @dataclass(frozen=True)
@@ -45,14 +43,16 @@ class ImageGPT(SequenceModel):
     def __init__(self, config: ImageGPTConfig | None = None) -> None:
         c = config or ImageGPTConfig()
         event, head = Tokens(c.size**2, c.colours), DirectHead(c.colours)
-        super().__init__(c, event, Condition(), head, c.colours)
+        pixels = cells((1, c.size, c.size))
+        super().__init__(c, event, Condition(), head, c.colours, pixels)
         greys = torch.linspace(-1, 1, c.colours)[:, None].repeat(1, 3)
         self.register_buffer("palette", greys)
 
     def to_rgb(self, x: Tensor) -> Tensor:
         """Pictures (B, 3, size, size) in 0..255 (uint8) of events (B, size^2)."""
         colours = ((self.palette[x] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        return colours.transpose(1, 2).unflatten(2, (self.config.size, -1))
+        pictures: Tensor = colours.transpose(1, 2).unflatten(2, (self.config.size, -1))
+        return pictures
 
     def from_rgb(self, pictures: Tensor) -> Tensor:
         """Events (B, size^2) of pictures in 0..255: the nearest colour, by squared distance."""

@@ -179,7 +179,9 @@ class Cache:
     rows: dict[nn.Module, _Rows] = field(default_factory=dict)  # inputs of convolutions
     weights: dict[nn.Module, Tensor] = field(default_factory=dict)  # of convolutions, (O, n k I)
     stored: dict[nn.Module, Tensor] = field(default_factory=dict)  # `put`, and upsampled rows
-    states: dict[nn.Module, Any] = field(default_factory=dict)  # of cells in `lstm.py`, and of attention
+    states: dict[nn.Module, Any] = field(
+        default_factory=dict
+    )  # of cells in `lstm.py`, and of attention
 
 
 @dataclass(frozen=True)

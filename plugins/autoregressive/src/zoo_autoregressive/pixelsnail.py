@@ -113,7 +113,8 @@ class SnailBlock(nn.Module):
 
     def _heads(self, y: Tensor) -> Tensor:
         """(B, heads d, ., .) -> (B, heads, pixels, d)."""
-        return y.flatten(2).unflatten(1, (self.sizes[0], -1)).transpose(2, 3)
+        heads: Tensor = y.flatten(2).unflatten(1, (self.sizes[0], -1))
+        return heads.transpose(2, 3)
 
 
 class ResidualBlock(nn.Module):

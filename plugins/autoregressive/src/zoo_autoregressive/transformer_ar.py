@@ -1,7 +1,7 @@
 """An autoregressive model over a transformer: images, vectors and sequences, any condition.
 
-Pixels are tokens of one embedding for each channel, in raster or a random order, and the channels
-of a pixel are drawn in turn by the head:
+Cells, which are pixels or patches, follow one another in raster or a random order; the values of
+a cell, its channels, are drawn in turn by the head:
 
     categorical         K free probabilities of each value (a bit: one logit)
     logistic_mixture    the discretized mixture of logistics of PixelCNN++, of 1 or 3 channels
@@ -13,19 +13,19 @@ are tokens in front of the sequence.
 """
 
 from dataclasses import dataclass
+from math import prod
 from typing import Annotated, Any, Literal
 
-import torch
 from torch import Tensor
 
-from zoo_autoregressive.events import integer_event, pixel_shape
+from zoo_autoregressive.events import integer_event
 from zoo_autoregressive.heads import (
     CategoricalHead,
     Head,
     LogisticMixtureHead,
     features_per_value,
 )
-from zoo_autoregressive.sequence_model import DirectHead, SequenceModel
+from zoo_autoregressive.sequence_model import DirectHead, SequenceModel, cells
 from zoo_core.plugin import (
     ClassCounts,
     Condition,
@@ -46,7 +46,7 @@ class TransformerARConfig:
 
     `classes` conditions on labels, `condition` on anything else, e.g. `Tokens(8, 100)`.
     `order_seed` fixes the order where it is random. `units` are the network's outputs for a head
-    that is more than free probabilities of one channel.
+    that is more than free probabilities of one value.
     """
 
     shape: Annotated[tuple[int, ...], Range(1, 65536)] = (1, 28, 28)
@@ -61,15 +61,24 @@ class TransformerARConfig:
     head: Literal["categorical", "logistic_mixture"] = "categorical"
     units: Annotated[int, Range(1, 65536)] = 128
     mixtures: Annotated[int, Range(1, 64)] = 10
+    patch: Annotated[int, Range(1, 64)] = 1
+    """A cell is `patch` x `patch` pixels, whose values are drawn in turn by the head."""
     network: Annotated[Any, Network("sequence")] = TransformerConfig()
 
     def __post_init__(self) -> None:
         if self.classes and self.condition != Condition():
             raise ConfigError("classes and condition are both given.", hint="give one of them")
-        if self.head != "categorical" and (self.tokens or len(self.shape) == 3 and self.shape[0] not in (1, 3)):
+        if self.patch > 1 and (
+            len(self.shape) != 3 or any(n % self.patch for n in self.shape[1:])
+        ):
             raise ConfigError(
-                f"head = {self.head!r} is for values on a scale, of 1 or 3 channels; the events "
-                f"are {'tokens' if self.tokens else f'of the shape {self.shape}'}.",
+                f"patch = {self.patch} with shape = {self.shape}; patches divide the rows and "
+                "columns of images (C, H, W)."
+            )
+        if self.head == "logistic_mixture" and (self.tokens or _values(self) not in (1, 3)):
+            raise ConfigError(
+                f"head = {self.head!r} is for cells of 1 or 3 values on a scale; here they have "
+                f"{_values(self)}{' tokens' if self.tokens else ''}.",
                 hint='head = "categorical"',
             )
 
@@ -81,12 +90,17 @@ class TransformerAR(SequenceModel):
         c = config or TransformerARConfig()
         event = integer_event(c.shape, c.levels, tokens=c.tokens)
         condition = Condition.from_classes(c.classes) if c.classes else c.condition
-        super().__init__(c, event, condition, *_head(c), _pixels(c))
+        super().__init__(c, event, condition, *_head(c), cells(c.shape, _order(c), patch=c.patch))
+
+
+def _values(c: TransformerARConfig) -> int:
+    """How many values a cell has."""
+    return (c.shape[0] if len(c.shape) == 3 else 1) * c.patch**2
 
 
 def _head(c: TransformerARConfig) -> tuple[Head, int]:
     """The head, and how many outputs of the network it takes."""
-    C = pixel_shape(c.shape)[0]
+    C = _values(c)
     if c.head == "logistic_mixture":
         return LogisticMixtureHead(c.units, c.mixtures, C, c.levels), c.units
     if C == 1:
@@ -94,9 +108,8 @@ def _head(c: TransformerARConfig) -> tuple[Head, int]:
     return CategoricalHead(c.units, c.units, C, c.levels), c.units
 
 
-def _pixels(c: TransformerARConfig) -> Tensor:
-    """The pixels in the order in which they are drawn, int64 (P,)."""
-    _, H, W = pixel_shape(c.shape)
+def _order(c: TransformerARConfig) -> Tensor | None:
+    """The numbers of the cells in the order of generation, int64 (P,); None of raster order."""
     if c.order == "raster":
-        return torch.arange(H * W)
-    return permutation(c.order_seed, H * W, stream="transformer_ar order")
+        return None
+    return permutation(c.order_seed, prod(c.shape) // _values(c), stream="transformer_ar order")

@@ -214,11 +214,15 @@ class IncrementalPass:
         return row[..., : self.width] if self.c is None else row[..., self.c : self.c + 1]
 
     def attend(self, key: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        earlier = self.cache.states.get(key)
-        if earlier is not None:
-            k, v = torch.cat((earlier[0], k), 2), torch.cat((earlier[1], v), 2)
+        n, first = q.shape[2], self.r * self.width + (self.c or 0)
+        earlier = self.cache.states.get(key, (k[:, :, :0], v[:, :, :0]))
+        k, v = (
+            torch.cat((old[:, :, :first], new), 2)
+            for old, new in zip(earlier, (k, v), strict=True)
+        )
         self.cache.states[key] = k, v
-        return F.scaled_dot_product_attention(q, k, v)  # of one pixel, the newest
+        seen = None if n == 1 else q.new_ones(n, first + n, dtype=torch.bool).tril(first)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
 
     def coarser(self) -> "IncrementalPass":
         c = None if self.c is None else self.c // 2

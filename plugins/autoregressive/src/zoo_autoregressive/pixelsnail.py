@@ -27,7 +27,7 @@ from zoo_autoregressive.image_model import (
     AutoregressiveImageModel,
     ImageConfig,
 )
-from zoo_autoregressive.incremental_decoding import Pass, RasterConv
+from zoo_autoregressive.incremental_decoding import Pass, PixelConv, RasterConv
 from zoo_autoregressive.layers import TypeAConv, add_class, class_weights
 from zoo_core.plugin import ConfigError, Range
 
@@ -94,10 +94,10 @@ class SnailBlock(nn.Module):
         inputs = U + c.shape[0] + COORDINATE_CHANNELS
         self.sizes = (c.heads, c.keys, c.values)
         self.residual = nn.ModuleList(ResidualBlock(c) for _ in range(c.convolutions))
-        self.query = nn.Conv2d(U, c.heads * c.keys, 1)
-        self.key = nn.Conv2d(inputs, c.heads * c.keys, 1)
-        self.value = nn.Conv2d(inputs, c.heads * c.values, 1)
-        self.merge = nn.Conv2d(U + c.heads * c.values, 2 * U, 1)
+        self.query = PixelConv(U, c.heads * c.keys)
+        self.key = PixelConv(inputs, c.heads * c.keys)
+        self.value = PixelConv(inputs, c.heads * c.values)
+        self.merge = PixelConv(U + c.heads * c.values, 2 * U)
         self.dropout = c.dropout
 
     def forward(self, h: Tensor, left: Tensor, run: Pass) -> Tensor:

@@ -153,7 +153,8 @@ class SequenceModel(GenerativeModel, ABC):
 
     def _ordered(self, x: Tensor) -> Tensor:
         """The values of each cell, in the order of generation, (B, *S) -> (B, C, H, W)."""
-        return x.flatten(1)[:, self.positions].transpose(1, 2).unflatten(2, self.grid)
+        values: Tensor = x.flatten(1)[:, self.positions].transpose(1, 2)
+        return values.reshape(len(x), -1, *self.grid)
 
     def _tokens(self, values: Tensor) -> Tensor:
         """Rows of the embedding, (B, T) or (B, T, C), of the values (B, T, C) of cells."""

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from zoo_core import Classes, Condition, Group, Image, Tokens, Vector
 from zoo_core.errors import ConfigError
-from zoo_core.nn.attention import Attention, rotary_angles, rotate
+from zoo_core.nn.attention import Blocks, rotary_angles, rotate
 from zoo_core.nn.transformer import Transformer, TransformerConfig
 from zoo_core.spaces import as_condition
 
@@ -159,10 +159,10 @@ def test_the_attention_is_a_softmax_over_what_the_mask_shows():
     generator = torch.Generator().manual_seed(0)
     q, k, v = torch.randn(3, 2, 2, L, 4, generator=generator, dtype=torch.float64)
     for blocks in ([1] * L, [3, 1, 1, 1], [2, 4]):
-        attention = Attention(blocks)
-        hidden = ~attention.mask(L, L, q.device)
+        order = Blocks(blocks)
+        hidden = ~order.mask(L, L, q.device)
         scores = (q @ k.transpose(2, 3) / 2).masked_fill(hidden, -torch.inf)
-        assert torch.allclose(attention(q, k, v), scores.softmax(-1) @ v)
+        assert torch.allclose(order.of(L, L, q.device)(q, k, v), scores.softmax(-1) @ v)
 
 
 def test_the_norm_without_a_mean_divides_by_the_root_mean_square():

@@ -10,12 +10,13 @@ Shapes: B batch, T new and S all positions, h heads, d size of a head.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Attention", "KVCache", "rotary_angles", "rotate"]
+__all__ = ["Blocks", "KVCache", "Mask", "rotary_angles", "rotate"]
 
 _BASE = 10_000.0
 """Of the wavelengths of rotary positions (Su et al., 2021)."""
@@ -42,33 +43,43 @@ class KVCache:
         return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
 
 
-class Attention:
-    """Which of the positions 0, 1, ... sees which; `blocks` are the sizes of the blocks in turn.
+class Blocks:
+    """Which of the positions 0, 1, ... sees which, by the sizes of the blocks in turn.
 
-    >>> Attention([2, 1]).mask(3, 3, torch.device("cpu"))  # a prefix of two
+    >>> Blocks([2, 1]).mask(3, 3, torch.device("cpu"))  # a prefix of two
     tensor([[ True,  True, False],
             [ True,  True, False],
             [ True,  True,  True]])
     """
 
-    def __init__(self, blocks: Sequence[int]) -> None:
-        self._causal = all(size == 1 for size in blocks)
-        self.length = sum(blocks)
-        self._block = [number for number, size in enumerate(blocks) for _ in range(size)]
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self._causal = all(size == 1 for size in sizes)
+        self.length = sum(sizes)
+        self._block = [number for number, size in enumerate(sizes) for _ in range(size)]
 
     def mask(self, T: int, S: int, device: torch.device) -> Tensor:
         """Whether each of the last T of S positions sees each of the S, (T, S) bool."""
         block = torch.tensor(self._block[:S], device=device)
         return block[S - T :, None] >= block
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """The attention of the last T positions, (B, h, T, d), to all S of them."""
-        T, S = q.shape[2], k.shape[2]
+    def of(self, T: int, S: int, device: torch.device) -> "Mask":
+        """The mask of the last T of S positions, as `scaled_dot_product_attention` takes it."""
         if self._block[S - T] == self._block[S - 1]:  # nothing comes after any of them
-            return F.scaled_dot_product_attention(q, k, v)
+            return Mask()
         if self._causal and T == S:
-            return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask(T, S, q.device))
+            return Mask(causal=True)
+        return Mask(self.mask(T, S, device))
+
+
+class Mask(NamedTuple):
+    """What new positions see: all positions so far, those up to their own, or what `seen` says."""
+
+    seen: Tensor | None = None
+    causal: bool = False
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """The attention of T new positions, (B, h, T, d), to all S of them."""
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=self.seen, is_causal=self.causal)
 
 
 def rotary_angles(places: Tensor, d: int) -> Tensor:

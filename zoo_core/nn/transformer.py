@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from zoo_core.config import Range
 from zoo_core.errors import ConfigError
-from zoo_core.nn.attention import Attention, KVCache, rotary_angles, rotate
+from zoo_core.nn.attention import Blocks, KVCache, Mask, rotary_angles, rotate
 from zoo_core.nn.condition_tokens import ConditionTokens
 from zoo_core.nn.embedding import SinusoidalEmbedding
 from zoo_core.spaces import Condition
@@ -109,7 +109,7 @@ class Transformer(nn.Module):
                 f"tied = true gives {vocabulary} outputs, one for a token; this model needs "
                 f"{outputs}."
             )
-        self.attention = Attention([*_prefix(c, P), *(blocks or [1] * length)])
+        self.order = Blocks([*_prefix(c, P), *(blocks or [1] * length)])
         self.register_buffer("angles", _angles(c, P, length, places), persistent=False)
         self._init_weights()
 
@@ -131,7 +131,7 @@ class Transformer(nn.Module):
     def init_cache(self, batch: int, cond: Tensor | None = None) -> KVCache:
         """A cache that holds the condition's tokens alone."""
         c, like = self.config, self.embedding.weight
-        shape = (batch, c.heads, self.attention.length, c.hidden // c.heads)
+        shape = (batch, c.heads, self.order.length, c.hidden // c.heads)
         cache = KVCache(c.layers, shape, like)
         if self.condition.count:
             self._run(self.condition(cond, batch), cache)
@@ -153,11 +153,12 @@ class Transformer(nn.Module):
     def _run(self, h: Tensor, cache: KVCache | None) -> Tensor:
         first = 0 if cache is None else cache.length
         angles = None if self.angles is None else self.angles[first : first + h.shape[1]]
+        mask = self.order.of(h.shape[1], first + h.shape[1], h.device)
         for l, block in enumerate(self.blocks):
             if self.config.checkpoint and self.training and torch.is_grad_enabled():
-                h = checkpoint(block, h, self.attention, angles, cache, l, use_reentrant=False)
+                h = checkpoint(block, h, mask, angles, cache, l, use_reentrant=False)
             else:
-                h = block(h, self.attention, angles, cache, l)
+                h = block(h, mask, angles, cache, l)
         if cache is not None:
             cache.length += h.shape[1]
         return h
@@ -193,7 +194,7 @@ class Block(nn.Module):
     def forward(
         self,
         h: Tensor,
-        attention: Attention,
+        mask: Mask,
         angles: Tensor | None,
         cache: KVCache | None,
         layer: int,
@@ -206,7 +207,7 @@ class Block(nn.Module):
             q, k = rotate(q, angles), rotate(k, angles)
         if cache is not None:
             k, v = cache.append(layer, k, v)
-        y = attention(q, k, v).transpose(1, 2).reshape(B, T, U)
+        y = mask(q, k, v).transpose(1, 2).reshape(B, T, U)
         h = h + self._drop(self.out(y))
         return h + self._drop(self.feedforward(self.norm_2(h)))
 

@@ -92,6 +92,7 @@ MODELS = {
         )
     ),
     "transformer_ar": transformer,
+    "transformer_ar_neighbours": lambda **event: transformer(neighbours=True, **event),
     "transformer_ar_random": lambda **event: transformer(
         {"rotary": 2, "norm": "rms", "activation": "swiglu", "prefix": True},
         order="random",

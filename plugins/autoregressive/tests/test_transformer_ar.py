@@ -70,10 +70,12 @@ def test_any_condition_changes_the_distribution_and_keeps_it_normalized(name, tm
         {"shape": (4,), "levels": 4, "head": "logistic_mixture"},
         {"shape": (2, 2, 2), "levels": 2, "patch": 2},
         {"shape": (1, 2, 4), "levels": 2, "patch": 2},
+        {"shape": (1, 3, 3), "levels": 2, "neighbours": True},
     ],
     ids=str,
 )
 def test_vectors_tokens_and_images_are_normalized(event, order):
+    order = "raster" if "neighbours" in event else order
     assert abs(float(total(build(order=order, **event))[0]) - 1) < 1e-9
 
 
@@ -117,6 +119,9 @@ def test_a_patch_that_does_not_divide_the_image_is_refused():
     for shape in ((1, 4, 6), (4,)):
         with pytest.raises(ConfigError, match="patches divide"):
             TransformerARConfig(shape, patch=4)
+    for options in ({"shape": (4,)}, {"order": "random"}):
+        with pytest.raises(ConfigError, match="of images in raster order"):
+            TransformerARConfig(neighbours=True, **options)
 
 
 def test_a_mixture_of_logistics_is_refused_for_what_has_no_scale():
@@ -157,9 +162,9 @@ def test_a_network_without_a_cache_is_refused():
         TransformerAR(TransformerARConfig((6,), levels=3, network=nn.Embedding(4, 3)))
 
 
-@pytest.mark.parametrize("order", ["raster", "random"])
-def test_patches_are_decoded_in_turn_as_the_full_pass_scores_them(order):
-    model = build(shape=(2, 4, 6), levels=3, patch=2, order=order).double()
+@pytest.mark.parametrize("options", [{}, {"order": "random"}, {"neighbours": True}], ids=str)
+def test_patches_are_decoded_in_turn_as_the_full_pass_scores_them(options):
+    model = build(shape=(2, 4, 6), levels=3, patch=2, **options).double()
     x = torch.randint(3, (3, 2, 4, 6), generator=torch.Generator().manual_seed(0))
     full, known = model.logits(x).flatten(1, 3), torch.zeros_like(x)
     cache = model.init_cache(3)

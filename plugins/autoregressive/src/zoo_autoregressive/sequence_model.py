@@ -1,15 +1,16 @@
 """The base of autoregressive models over a network of the signature `sequence`.
 
 An event is a grid of cells, which follow one another in a fixed order: the pixels of an image, or
-its patches, or the places of a sequence, which is one row. The network reads a start token and the
-cells so far, each the sum of one embedding for each of its values, and the head turns its output
-at a cell into the conditionals of that cell's values, one after the other:
+its patches, or the places of a sequence, which is one row. At a cell the network reads the cell
+before it, or several cells near it that come before, each the sum of one embedding for each of its
+values, and the head turns its output into the conditionals of the cell's values, one after the
+other:
 
     s_n = network([start, x_1, .., x_{n-1}])_n,    p(x_n | x_<n) = head(s_n)
 
 Scoring calls the network once, sampling once a cell with its cache.
 
-Shapes: B batch, P = H W cells of C values each, K levels, F outputs.
+Shapes: B batch, P = H W cells of C values each, J cells that are read at one, K levels, F outputs.
 """
 
 from abc import ABC
@@ -22,7 +23,11 @@ from torch import Tensor, nn
 from zoo_autoregressive.heads import Head, categorical_log_prob, split_channels
 from zoo_core.plugin import Condition, Event, GenerativeModel, SequenceNetwork, build_network
 
-__all__ = ["Cells", "DirectHead", "SequenceCache", "SequenceModel", "cells"]
+__all__ = ["Cells", "DirectHead", "SequenceCache", "SequenceModel", "cells", "with_neighbours"]
+
+
+NEIGHBOURS = ((1, 0), (1, -1), (1, 1), (2, 0), (0, -2))
+"""Rows above and columns to the right of a cell: N, NW, NE, NN, WW; W is the cell before."""
 
 
 class Cells(NamedTuple):
@@ -34,6 +39,8 @@ class Cells(NamedTuple):
     """H and W."""
     places: Tensor | None
     """Row and column of each cell, int64 (P, 2); None of a sequence."""
+    near: Tensor
+    """The cells that are read at each, in the order of generation, int64 (P, J); -1 for none."""
 
 
 def cells(shape: tuple[int, ...], order: Tensor | None = None, *, patch: int = 1) -> Cells:
@@ -52,7 +59,20 @@ def cells(shape: tuple[int, ...], order: Tensor | None = None, *, patch: int = 1
     number = torch.arange(grid[0] * grid[1]) if order is None else order
     places = torch.stack((number // grid[1], number % grid[1]), 1)
     positions = folded[0].flatten(1).T[number]
-    return Cells(positions, grid, places if len(shape) == 3 else None)
+    before = torch.arange(len(number))[:, None] - 1
+    return Cells(positions, grid, places if len(shape) == 3 else None, before)
+
+
+def with_neighbours(cells: Cells) -> Cells:
+    """Cells in raster order at which those around them are read, as by a first convolution."""
+    H, W = cells.grid
+    r, c = torch.arange(H)[:, None], torch.arange(W)
+    found = [cells.near[:, 0]]
+    for up, right in NEIGHBOURS:
+        row, column = torch.broadcast_tensors(r - up, c + right)
+        inside = (row >= 0) & (column >= 0) & (column < W)
+        found.append(torch.where(inside, row * W + column, -1).flatten())
+    return cells._replace(near=torch.stack(found, 1))
 
 
 class DirectHead(nn.Module):
@@ -80,12 +100,14 @@ class SequenceCache:
 class SequenceModel(GenerativeModel, ABC):
     """Subclasses are final and pass their head, with the number of outputs that it takes.
 
-    Value v of number c in its cell is row c K + v of the embedding; the last row starts.
+    Value v of number c of the cell that is read as number j is row (j C + c) K + v of the
+    embedding; the last row stands for what is outside the event, as before its first cell.
     """
 
     head: Head
     network: SequenceNetwork
     positions: Tensor
+    near: Tensor
     rows: Tensor
 
     def __init__(
@@ -98,15 +120,16 @@ class SequenceModel(GenerativeModel, ABC):
         cells: Cells,
     ) -> None:
         super().__init__(config, event, condition)
-        P, C = cells.positions.shape
-        K = event.levels or 0
-        self.grid, self._start = cells.grid, C * K
+        (P, C), J, K = cells.positions.shape, cells.near.shape[1], event.levels or 0
+        self.grid, self._outside = cells.grid, J * C * K
+        rows = torch.arange(J * C).view(J, C) * K
         self.register_buffer("positions", cells.positions, persistent=False)
-        self.register_buffer("rows", torch.arange(C) * K, persistent=False)
+        self.register_buffer("near", cells.near, persistent=False)
+        self.register_buffer("rows", rows, persistent=False)
         network = build_network(
             config.network,
             "sequence",
-            vocabulary=C * K + 1,
+            vocabulary=J * C * K + 1,
             length=P,
             outputs=outputs,
             condition=condition,
@@ -117,8 +140,7 @@ class SequenceModel(GenerativeModel, ABC):
 
     def features(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """The network's outputs at each cell in their order, (B, *S) -> (B, F, H, W)."""
-        tokens = self._tokens(x.flatten(1)[:, self.positions])
-        s = self.network(torch.cat((self._first(len(x)), tokens[:, :-1]), 1), cond)
+        s = self.network(self._tokens(x, slice(None)), cond)
         return s.transpose(1, 2).reshape(len(x), -1, *self.grid)
 
     def logits(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -141,14 +163,12 @@ class SequenceModel(GenerativeModel, ABC):
 
     def decode_step(self, x: Tensor, i: int, cache: SequenceCache) -> tuple[Tensor, SequenceCache]:
         """Logits (B, K) of value `order()[i]`, given the earlier ones in x (B, *S)."""
-        n, value = divmod(i, len(self.rows))
-        values = x.flatten(1)
+        n, value = divmod(i, self.rows.shape[1])
         if value == 0:
-            earlier = values[:, self.positions[n - 1]].unsqueeze(1)  # (B, 1, C)
-            last = self._tokens(earlier) if n else self._first(len(x))
-            cache.features = self.network(last, cache=cache.network).transpose(1, 2)[..., None]
+            s = self.network(self._tokens(x, slice(n, n + 1)), cache=cache.network)
+            cache.features = s.transpose(1, 2)[..., None]
         assert cache.features is not None
-        here = values[:, self.positions[n], None, None]  # (B, C, 1, 1)
+        here = x.flatten(1)[:, self.positions[n], None, None]  # (B, C, 1, 1)
         return self.head.logits(cache.features, here)[:, value, 0, 0], cache
 
     def _ordered(self, x: Tensor) -> Tensor:
@@ -156,11 +176,9 @@ class SequenceModel(GenerativeModel, ABC):
         values: Tensor = x.flatten(1)[:, self.positions].transpose(1, 2)
         return values.reshape(len(x), -1, *self.grid)
 
-    def _tokens(self, values: Tensor) -> Tensor:
-        """Rows of the embedding, (B, T) or (B, T, C), of the values (B, T, C) of cells."""
-        return values[..., 0] if len(self.rows) == 1 else values + self.rows
-
-    def _first(self, batch: int) -> Tensor:
-        """The start token of every value of a cell, (B, 1) or (B, 1, C)."""
-        C = len(self.rows)
-        return self.rows.new_full((batch, 1) if C == 1 else (batch, 1, C), self._start)
+    def _tokens(self, x: Tensor, n: slice) -> Tensor:
+        """Rows of the embedding, (B, T) or (B, T, J C), for the cells n of x (B, *S)."""
+        near = self.near[n]
+        values = x.flatten(1)[:, self.positions[near.clamp(min=0)]]  # (B, T, J, C)
+        tokens = torch.where((near >= 0)[..., None], values + self.rows, self._outside)
+        return tokens.flatten(1) if self.rows.numel() == 1 else tokens.flatten(2)

@@ -25,7 +25,7 @@ from zoo_autoregressive.heads import (
     LogisticMixtureHead,
     features_per_value,
 )
-from zoo_autoregressive.sequence_model import DirectHead, SequenceModel, cells
+from zoo_autoregressive.sequence_model import DirectHead, SequenceModel, cells, with_neighbours
 from zoo_core.plugin import (
     ClassCounts,
     Condition,
@@ -63,6 +63,8 @@ class TransformerARConfig:
     mixtures: Annotated[int, Range(1, 64)] = 10
     patch: Annotated[int, Range(1, 64)] = 1
     """A cell is `patch` x `patch` pixels, whose values are drawn in turn by the head."""
+    neighbours: bool = False
+    """Whether the network reads, at a cell of an image, also those above it and to its left."""
     network: Annotated[Any, Network("sequence")] = TransformerConfig()
 
     def __post_init__(self) -> None:
@@ -74,6 +76,11 @@ class TransformerARConfig:
             raise ConfigError(
                 f"patch = {self.patch} with shape = {self.shape}; patches divide the rows and "
                 "columns of images (C, H, W)."
+            )
+        if self.neighbours and (len(self.shape) != 3 or self.order != "raster"):
+            raise ConfigError(
+                f"neighbours with shape = {self.shape} and order = {self.order!r}; they are those "
+                "of images in raster order."
             )
         if self.head == "logistic_mixture" and (self.tokens or _values(self) not in (1, 3)):
             raise ConfigError(
@@ -90,7 +97,9 @@ class TransformerAR(SequenceModel):
         c = config or TransformerARConfig()
         event = integer_event(c.shape, c.levels, tokens=c.tokens)
         condition = Condition.from_classes(c.classes) if c.classes else c.condition
-        super().__init__(c, event, condition, *_head(c), cells(c.shape, _order(c), patch=c.patch))
+        grid = cells(c.shape, _order(c), patch=c.patch)
+        grid = with_neighbours(grid) if c.neighbours else grid
+        super().__init__(c, event, condition, *_head(c), grid)
 
 
 def _values(c: TransformerARConfig) -> int:

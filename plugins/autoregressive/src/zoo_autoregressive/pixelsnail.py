@@ -11,7 +11,7 @@ over h at the pixel itself and all before it in raster order. `left` is the inpu
 the left with the coordinates, so that keys also hold the value beside them. The first convolution
 is a strictly causal k x k. (The paper's merge has one more gated residual block on each side.)
 
-Shapes: B batch, C channels, H rows, W columns, U units, d size of a head.
+Shapes: B batch, C channels, I inputs, H rows, W columns, U units, d size of a head.
 """
 
 from dataclasses import dataclass
@@ -21,12 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_autoregressive.heads import CategoricalHead, LogisticMixtureHead
-from zoo_autoregressive.image_model import (
-    COORDINATE_CHANNELS,
-    AutoregressiveImageModel,
-    ImageConfig,
-)
+from zoo_autoregressive.heads import LogisticMixtureHead
+from zoo_autoregressive.image_model import AutoregressiveImageModel, ImageConfig, make_head
 from zoo_autoregressive.incremental_decoding import Pass, PixelConv, RasterConv
 from zoo_autoregressive.layers import TypeAConv, add_class, class_weights
 from zoo_core.plugin import ConfigError, Range
@@ -48,16 +44,16 @@ class PixelSNAILConfig(ImageConfig):
     heads: Annotated[int, Range(1, 256)] = 1
     keys: Annotated[int, Range(1, 4096)] = 16
     values: Annotated[int, Range(1, 4096)] = 128
-    output: Literal["categorical", "logistic_mixture"] = "categorical"
-    head: Annotated[int, Range(1, 65536)] = 32
+    head: Annotated[int, Range(1, 65536)] | Literal["logistic_mixture", "copy_mixture"] = 32
+    """The hidden units of free probabilities, or which mixture."""
     mixtures: Annotated[int, Range(1, 64)] = 10
     dropout: Annotated[float, Range(0.0, 0.99)] = 0.5
 
     def __post_init__(self) -> None:
-        if self.output == "logistic_mixture" and self.shape[0] not in (1, 3):
+        if self.head == "logistic_mixture" and self.shape[0] not in (1, 3):
             raise ConfigError(
                 f"shape = {self.shape}; the mixture of logistics is for 1 or 3 channels.",
-                hint='output = "categorical"',
+                hint="head = 32 is of free probabilities",
             )
 
 
@@ -67,13 +63,13 @@ class PixelSNAIL(AutoregressiveImageModel):
     def __init__(self, config: PixelSNAILConfig | None = None) -> None:
         c = config or PixelSNAILConfig()
         super().__init__(c)
-        C, U = c.shape[0], c.hidden
-        self.first = TypeAConv(C + COORDINATE_CHANNELS, U, c.kernel_size)
-        self.blocks = nn.ModuleList(SnailBlock(c) for _ in range(c.blocks))
-        if c.output == "categorical":
-            self.head = CategoricalHead(U, c.head, C, c.levels)
+        U = c.hidden
+        self.first = TypeAConv(self.inputs, U, c.kernel_size)
+        self.blocks = nn.ModuleList(SnailBlock(c, self.inputs) for _ in range(c.blocks))
+        if c.head == "logistic_mixture":
+            self.head = LogisticMixtureHead(U, c.mixtures, c.shape[0], c.levels)
         else:
-            self.head = LogisticMixtureHead(U, c.mixtures, C, c.levels)
+            self.head = make_head(c.head, U, c.shape, c.levels)
 
     def vertical(self, above: Tensor, run: Pass) -> None:
         self.first.vertical(above, run)
@@ -88,20 +84,19 @@ class PixelSNAIL(AutoregressiveImageModel):
 class SnailBlock(nn.Module):
     """Residual blocks, attention, and the gate that merges them."""
 
-    def __init__(self, c: PixelSNAILConfig) -> None:
+    def __init__(self, c: PixelSNAILConfig, inputs: int) -> None:
         super().__init__()
-        U = c.hidden
-        inputs = U + c.shape[0] + COORDINATE_CHANNELS
+        U, seen = c.hidden, c.hidden + inputs
         self.sizes = (c.heads, c.keys, c.values)
         self.residual = nn.ModuleList(ResidualBlock(c) for _ in range(c.convolutions))
         self.query = PixelConv(U, c.heads * c.keys)
-        self.key = PixelConv(inputs, c.heads * c.keys)
-        self.value = PixelConv(inputs, c.heads * c.values)
+        self.key = PixelConv(seen, c.heads * c.keys)
+        self.value = PixelConv(seen, c.heads * c.values)
         self.merge = PixelConv(U + c.heads * c.values, 2 * U)
         self.dropout = c.dropout
 
     def forward(self, h: Tensor, left: Tensor, run: Pass) -> Tensor:
-        """h' (B, U, ., .) of h; `left` (B, C + 3, ., .) is the input one pixel to the left."""
+        """h' (B, U, ., .) of h; `left` (B, I, ., .) is the input one pixel to the left."""
         for block in cast("list[ResidualBlock]", list(self.residual)):
             h = block(h, run)
         seen = torch.cat((h, left), 1)

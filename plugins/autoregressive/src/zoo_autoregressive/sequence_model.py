@@ -20,8 +20,17 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from zoo_autoregressive.heads import Head, categorical_log_prob, split_channels
-from zoo_core.plugin import Condition, Event, GenerativeModel, SequenceNetwork, build_network
+from zoo_autoregressive.copy_mixture import CopyMixtureHead
+from zoo_autoregressive.heads import ALL, Head, categorical_log_prob, split_channels
+from zoo_core.plugin import (
+    Batch,
+    Condition,
+    Event,
+    GenerativeModel,
+    Rng,
+    SequenceNetwork,
+    build_network,
+)
 
 __all__ = ["Cells", "DirectHead", "SequenceCache", "SequenceModel", "cells", "with_neighbours"]
 
@@ -82,7 +91,9 @@ class DirectHead(nn.Module):
         super().__init__()
         self.levels = levels
 
-    def logits(self, s: Tensor, x: Tensor) -> Tensor:
+    def logits(
+        self, s: Tensor, x: Tensor, rows: slice = ALL, columns: slice = ALL, channels: slice = ALL
+    ) -> Tensor:
         return split_channels(s, 1, self.levels)
 
     def log_prob(self, s: Tensor, x: Tensor) -> Tensor:
@@ -153,6 +164,11 @@ class SequenceModel(GenerativeModel, ABC):
         """log p(x | cond) in nats, (B, *S) -> (B,)."""
         return self.head.log_prob(self.features(x, cond), self._ordered(x))
 
+    def data_dependent_init(self, batch: Batch, rng: Rng) -> None:
+        """A head that copies takes the most frequent colour for the one of the data set."""
+        if isinstance(self.head, CopyMixtureHead):
+            self.head.near.set_colour(batch[0])
+
     def order(self) -> Tensor:
         """Cell by cell, the values of a cell in turn, int64 (D,)."""
         return self.positions.flatten().cpu()
@@ -168,8 +184,8 @@ class SequenceModel(GenerativeModel, ABC):
             s = self.network(self._tokens(x, slice(n, n + 1)), cache=cache.network)
             cache.features = s.transpose(1, 2)[..., None]
         assert cache.features is not None
-        here = x.flatten(1)[:, self.positions[n], None, None]  # (B, C, 1, 1)
-        return self.head.logits(cache.features, here)[:, value, 0, 0], cache
+        place = (slice(k, k + 1) for k in (*divmod(n, self.grid[1]), value))
+        return self.head.logits(cache.features, self._ordered(x), *place)[:, 0, 0, 0], cache
 
     def _ordered(self, x: Tensor) -> Tensor:
         """The values of each cell, in the order of generation, (B, *S) -> (B, C, H, W)."""

@@ -5,6 +5,7 @@ a cell, its channels, are drawn in turn by the head:
 
     categorical         K free probabilities of each value (a bit: one logit)
     logistic_mixture    the discretized mixture of logistics of PixelCNN++, of 1 or 3 channels
+    copy_mixture        copies of nearby pixels, or a mixture (`copy_mixture.py`), in raster order
 
 Generating long sequences with sparse transformers (Child et al., 2019),
 https://arxiv.org/abs/1904.10509, and Image Transformer (Parmar et al., 2018),
@@ -18,8 +19,10 @@ from typing import Annotated, Any, Literal
 
 from torch import Tensor
 
+from zoo_autoregressive.copy_mixture import CopyMixtureHead
 from zoo_autoregressive.events import integer_event
 from zoo_autoregressive.heads import (
+    COPY,
     CategoricalHead,
     Head,
     LogisticMixtureHead,
@@ -58,7 +61,7 @@ class TransformerARConfig:
     condition: Annotated[Any, ConditionOption()] = Condition()
     order: Literal["raster", "random"] = "raster"
     order_seed: Annotated[int, Range(0, (1 << 63) - 1)] = 0
-    head: Literal["categorical", "logistic_mixture"] = "categorical"
+    head: Literal["categorical", "logistic_mixture", "copy_mixture"] = "categorical"
     units: Annotated[int, Range(1, 65536)] = 128
     mixtures: Annotated[int, Range(1, 64)] = 10
     patch: Annotated[int, Range(1, 64)] = 1
@@ -68,26 +71,36 @@ class TransformerARConfig:
     network: Annotated[Any, Network("sequence")] = TransformerConfig()
 
     def __post_init__(self) -> None:
+        image = len(self.shape) == 3
         if self.classes and self.condition != Condition():
             raise ConfigError("classes and condition are both given.", hint="give one of them")
-        if self.patch > 1 and (
-            len(self.shape) != 3 or any(n % self.patch for n in self.shape[1:])
-        ):
+        if self.patch > 1 and (not image or any(n % self.patch for n in self.shape[1:])):
             raise ConfigError(
                 f"patch = {self.patch} with shape = {self.shape}; patches divide the rows and "
                 "columns of images (C, H, W)."
             )
-        if self.neighbours and (len(self.shape) != 3 or self.order != "raster"):
+        if self.neighbours and not (image and self.order == "raster"):
             raise ConfigError(
                 f"neighbours with shape = {self.shape} and order = {self.order!r}; they are those "
                 "of images in raster order."
             )
-        if self.head == "logistic_mixture" and (self.tokens or _values(self) not in (1, 3)):
-            raise ConfigError(
-                f"head = {self.head!r} is for cells of 1 or 3 values on a scale; here they have "
-                f"{_values(self)}{' tokens' if self.tokens else ''}.",
-                hint='head = "categorical"',
-            )
+        _check_head(self)
+
+
+def _check_head(c: TransformerARConfig) -> None:
+    """Raise `ConfigError` for a head that is not for such events."""
+    if c.head == COPY and not (len(c.shape) == 3 and c.patch == 1 and c.order == "raster"):
+        raise ConfigError(
+            f"head = {c.head!r} copies pixels of images in raster order; the shape is {c.shape}, "
+            f"patch = {c.patch} and order = {c.order!r}.",
+            hint='head = "categorical"',
+        )
+    if c.head == "logistic_mixture" and (c.tokens or _values(c) not in (1, 3)):
+        raise ConfigError(
+            f"head = {c.head!r} is for cells of 1 or 3 values on a scale; here they have "
+            f"{_values(c)}{' tokens' if c.tokens else ''}.",
+            hint='head = "categorical"',
+        )
 
 
 class TransformerAR(SequenceModel):
@@ -110,6 +123,9 @@ def _values(c: TransformerARConfig) -> int:
 def _head(c: TransformerARConfig) -> tuple[Head, int]:
     """The head, and how many outputs of the network it takes."""
     C = _values(c)
+    if c.head == COPY:
+        _, H, W = c.shape
+        return CopyMixtureHead(c.units, (C, H, W), c.levels, c.mixtures), c.units
     if c.head == "logistic_mixture":
         return LogisticMixtureHead(c.units, c.mixtures, C, c.levels), c.units
     if C == 1:

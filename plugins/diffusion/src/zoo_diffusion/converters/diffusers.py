@@ -204,8 +204,8 @@ def _shape(
     channels, outputs = unet.get("in_channels", 3), unet.get("out_channels", 3)
     if outputs != channels * (2 if learned else 1):
         raise IntegrityError(
-            f"in_channels = {channels} and out_channels = {outputs}; the network of a denoiser has "
-            "as many outputs as inputs, or twice as many if its variance is learned "
+            f"in_channels = {channels} and out_channels = {outputs}; the network of a denoiser "
+            "has as many outputs as inputs, or twice as many if its variance is learned "
             "(variance_type = learned_range)."
         )
     side = unet.get("sample_size", None)

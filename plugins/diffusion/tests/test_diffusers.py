@@ -10,6 +10,7 @@ from zoo_core import building
 from zoo_core.errors import ConfigError, IntegrityError
 from zoo_core.rng import Rng
 from zoo_core.weights import third_party
+from zoo_diffusion.likelihoods import terms
 from zoo_diffusion.samplers import DDIM, Ancestral
 from zoo_diffusion.samplers.loop import GuidanceAndClipping, Outputs, sample_prior, trajectory
 
@@ -289,3 +290,20 @@ def test_zero_snr_of_a_network_that_predicts_noise_is_refused(tmp_path):
     diffusers.DDPMPipeline(unet("ddpm"), scheduler).save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match="zero_snr: prediction 'epsilon' does not determine x_0"):
         convert(tmp_path)
+
+
+def test_a_variance_in_a_learned_range_is_that_of_the_scheduler(tmp_path):
+    torch.manual_seed(0)
+    net = diffusers.UNet2DModel(**(DDPM_NET | {"out_channels": 6})).eval()
+    scheduler = diffusers.DDPMScheduler(variance_type="learned_range", num_train_timesteps=50)
+    diffusers.DDPMPipeline(net, scheduler).save_pretrained(tmp_path)
+    model = convert(tmp_path)
+    x = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        out = net(x, torch.tensor([20, 20])).sample
+        _, v = model.denoise_and_weigh(x, torch.full((2,), 21 / 50))
+    i = torch.tensor([21])
+    _, small, large = terms.posterior_coefficients(model, i)
+    ours = (v.double() * large.log() + (1 - v.double()) * small.log()).view(2, 3, 8, 8)
+    want = scheduler._get_variance(20, predicted_variance=out[:, 3:])
+    torch.testing.assert_close(ours.float(), want, rtol=1e-4, atol=1e-4)

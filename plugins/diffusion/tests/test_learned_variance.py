@@ -42,12 +42,24 @@ def test_the_bound_trains_mean_and_variance():
     assert made.log_likelihood(x).kind.name == "elbo"
 
 
-def test_deterministic_steps_draw_and_what_needs_a_fixed_variance_says_so():
-    made = model()
+@pytest.mark.parametrize(("variance", "end"), [("small", -1.0), ("large", 1.0)])
+def test_ancestral_steps_at_an_end_of_the_range_are_those_of_the_fixed_variance(variance, end):
+    made, fixed = model(), model(variance)
+    mean = made.network.last.weight.shape[0] // 2
+    with torch.no_grad():
+        made.network.last.weight[mean:], made.network.last.bias[mean:] = 0, end
+        for (name, own), their in zip(
+            made.network.named_parameters(), fixed.network.parameters(), strict=True
+        ):
+            their.copy_(own[:mean] if name.startswith("last") else own)
+    want, have = (m.sample(4, seed=3, sampler="ancestral", steps=6) for m in (fixed, made))
+    assert torch.equal(have, want)
+    other = made.sample(4, seed=3, sampler="ancestral", steps=6, variance="large")
+    assert torch.equal(other, have) == (variance == "large")
+
+
+def test_the_simple_loss_says_that_it_trains_no_variance():
+    made, batch = model(), (torch.zeros(2, 1, 4, 4).long(), None)
     assert made.sample(3, steps=4).shape == (3, 1, 4, 4)
-    assert made.sample(3, sampler="ancestral", steps=4, variance="large").shape == (3, 1, 4, 4)
-    with pytest.raises(UsageError, match="variance is learned"):
-        made.sample(3, sampler="ancestral", steps=4)
-    batch = torch.zeros(2, 1, 4, 4).long(), None
     with pytest.raises(UsageError, match="does not train a learned variance"):
         made.players("simple")["model"].loss(batch, zoo.Rng(0, 2), 0)

@@ -45,6 +45,7 @@ _VARIANCES = {
     "fixed_small_log": "small",
     "fixed_large": "large",
     "fixed_large_log": "large",
+    "learned_range": "learned",
 }
 _LABELS = {None: "table", "timestep": "time"}
 _TIMES = {"positional": "positional", "fourier": "fourier", "learned": "learned"}
@@ -90,13 +91,14 @@ class FromDDPM:
     def __call__(self, foreign: Foreign) -> Converted:
         unet, tensors = _unet(foreign)
         scheduler = _scheduler(foreign, _CHAINS)
+        chain = _chain(scheduler)
         options = {
-            "shape": _shape(unet, self.size),
+            "shape": _shape(unet, self.size, learned=chain["variance"] == "learned"),
             "levels": self.levels,
             "classes": _classes(unet, self.classes),
             "optional": False,
             "network": _network(unet),
-            **_chain(scheduler),
+            **chain,
         }
         remarks = (*unet.finish(), *scheduler.finish())
         return Converted(options, {f"network.{k}": v for k, v in tensors.items()}, remarks)
@@ -196,12 +198,15 @@ def _chain(scheduler: ForeignConfig) -> dict[str, Any]:
     }
 
 
-def _shape(unet: ForeignConfig, size: int | None) -> tuple[int, int, int]:
+def _shape(
+    unet: ForeignConfig, size: int | None, *, learned: bool = False
+) -> tuple[int, int, int]:
     channels, outputs = unet.get("in_channels", 3), unet.get("out_channels", 3)
-    if channels != outputs:
+    if outputs != channels * (2 if learned else 1):
         raise IntegrityError(
-            f"in_channels = {channels} and out_channels = {outputs} differ; the network of a "
-            "denoiser has as many outputs as inputs."
+            f"in_channels = {channels} and out_channels = {outputs}; the network of a denoiser "
+            "has as many outputs as inputs, or twice as many if its variance is learned "
+            "(variance_type = learned_range)."
         )
     side = unet.get("sample_size", None)
     side = size if size is not None and side is None else side

@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from zoo_core.plugin import Denoiser, Event, Inpainting, Rng, UsageError
-from zoo_diffusion.parameterization import Predictor, append_dims, convert, prior_std
+from zoo_diffusion.parameterization import (
+    LearnsVariance,
+    Predictor,
+    append_dims,
+    convert,
+    prior_std,
+)
 from zoo_diffusion.samplers.inpainting import (
     InpaintingMethod,
     Replacement,
@@ -193,15 +199,30 @@ def trajectory(outputs: Outputs, x: Tensor, table: SolverTable, rng: Rng) -> Ite
 
 def loop_states(loop: Loop, outputs: Outputs, x: Tensor, path: Path, rng: Rng) -> Iterator[Tensor]:
     """x (B, *S) after every step of a solver's own loop, from x at the path's start."""
-    calls = count()
-
-    def D(x: Tensor, p: Level) -> tuple[Tensor, Tensor]:
-        return outputs.denoised(next(calls), outputs.place(x, p), p)
+    D = _Denoised(outputs)
 
     def z(row: int) -> Tensor:
         return rng.normal(outputs.model.event.shape, stream="step", step=row).to(x.dtype)
 
     return iter(loop(D, x, path, z))
+
+
+class _Denoised:
+    """The D of a solver's loop: x_0 and epsilon by the network's outputs, call after call."""
+
+    def __init__(self, outputs: Outputs) -> None:
+        self._outputs, self._calls = outputs, count()
+
+    def __call__(self, x: Tensor, p: Level) -> tuple[Tensor, Tensor]:
+        return self._outputs.denoised(next(self._calls), self._outputs.place(x, p), p)
+
+    def weigh(self, x: Tensor, p: Level) -> Tensor:
+        """The weight of the large log-variance of a model that learns it."""
+        model = self._outputs.model
+        assert isinstance(model, LearnsVariance)
+        t = torch.full((len(x),), p.t, dtype=torch.float64, device=x.device)
+        _, v = model.denoise_and_weigh(self._outputs.place(x, p), t, self._outputs.cond)
+        return v.to(x.dtype)
 
 
 def start(

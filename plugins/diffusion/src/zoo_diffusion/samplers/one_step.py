@@ -17,10 +17,10 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import Denoiser, Range, UsageError
+from zoo_core.plugin import Denoiser, Range
 from zoo_diffusion.parameterization import DiscreteTime
 from zoo_diffusion.samplers.solver import Solver, Steps
-from zoo_diffusion.samplers.table import Denoised, Noise, SolverTable
+from zoo_diffusion.samplers.table import Denoised, Noise, SolverTable, Weighing
 from zoo_diffusion.samplers.timesteps import Level, Path, Spacing
 from zoo_kernels import denoise
 from zoo_kernels.denoise import reference as columns
@@ -32,7 +32,8 @@ __all__ = ["DDIM", "Ancestral", "Euler", "EulerAncestral", "Heun"]
 class Ancestral(Solver):
     """x_s ~ p(x_s | x_t), with the small or the large variance of Ho et al.
 
-    A `variance` of None is that of the model's chain, or the small one for continuous time.
+    A `variance` of None is that of the model's chain, or the small one for continuous time. One
+    that the network learned (Nichol & Dhariwal, 2021, eq. 15) takes a second call in each step.
     """
 
     steps: Steps = 250
@@ -44,22 +45,28 @@ class Ancestral(Solver):
             ratio = p.a / q.a
             beta = p.s**2 - (ratio * q.s) ** 2  # 1 - alpha_bar_t / alpha_bar_s
             mean = (q.a * beta * x0 + ratio * q.s**2 * x) / p.s**2  # eq. 7
-            var = beta * q.s**2 / p.s**2 if self._variance(path.model) == "small" else beta
-            x = mean + math.sqrt(var) * z(i) if q.s else mean
+            small = beta * q.s**2 / p.s**2
+            x = mean + self._std(D, x, path.model, p, small, beta) * z(i) if q.s else mean
             yield x
 
-    def on(self, path: Path, prediction: str) -> SolverTable:
-        how = {"prediction": prediction, "variance": self._variance(path.model)}
+    def on(self, path: Path, prediction: str) -> SolverTable | None:
+        if (variance := self._variance(path.model)) == "learned":
+            return None
+        how = {"prediction": prediction, "variance": variance}
         return SolverTable.on(path, denoise.ddpm(path.alpha, path.sigma, **how))
+
+    def _std(
+        self, D: Denoised, x: Tensor, model: Denoiser, p: Level, small: float, large: float
+    ) -> float | Tensor:
+        """The standard deviation of the step from level p."""
+        if (variance := self._variance(model)) != "learned":
+            return math.sqrt(small if variance == "small" else large)
+        assert isinstance(D, Weighing)  # a learned variance has no table, which alone lacks it
+        v = D.weigh(x, p)
+        return (0.5 * (v * math.log(large) + (1 - v) * math.log(small))).exp()
 
     def _variance(self, model: Denoiser) -> str:
         own = model.variance if isinstance(model, DiscreteTime) else "small"
-        if self.variance is None and own == "learned":
-            raise UsageError(
-                "the model's variance is learned; ancestral steps take a fixed one.",
-                hint="variance='small' or 'large', or the sampler ddim, whose steps have no noise",
-                command="--set variance=small, or --sampler ddim",
-            )
         return self.variance or own
 
 

@@ -12,6 +12,7 @@ Shapes: R rows, K earlier x_0 that a row takes, F = 1 + 3 R basis elements.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -20,10 +21,21 @@ from zoo_diffusion.samplers.timesteps import Level, Path
 from zoo_kernels import denoise
 from zoo_kernels.denoise import tables
 
-__all__ = ["Denoised", "Loop", "Noise", "SolverTable", "record"]
+__all__ = ["Denoised", "Loop", "Noise", "SolverTable", "Weighing", "record"]
 
 Denoised = Callable[[Tensor, Level], tuple[Tensor, Tensor]]
 """(x (B, *S), a level) -> x_0, guided and bounded, and the network's own epsilon, both (B, *S)."""
+
+
+@runtime_checkable
+class Weighing(Protocol):
+    """A `Denoised` of a model that learns its variance."""
+
+    def weigh(self, x: Tensor, p: Level) -> Tensor:
+        """The weight v (B, *S) of the large log-variance at x (B, *S), level p."""
+        ...
+
+
 Noise = Callable[[int], Tensor]
 """Row -> z ~ N(0, 1), (B, *S)."""
 Loop = Callable[[Denoised, Tensor, Path, Noise], Iterable[Tensor]]

@@ -1,15 +1,13 @@
 """Cards of published weights: cards.toml, licence classes, names, what is listed as pretrained."""
 
 import json
-import shutil
 import subprocess
 import sys
 import time
 
 import pytest
 import torch
-from netlike import CONFIG, NET, others
-from safetensors.torch import save as to_safetensors
+from carded import card
 
 import zoo_core as zoo
 from zoo_core.catalog import licences
@@ -17,76 +15,6 @@ from zoo_core.catalog.cards import CARDS, cards_in
 from zoo_core.catalog.names import parse
 from zoo_core.catalog.registry import use
 from zoo_core.errors import ConfigError, IntegrityError, UsageError, ZooWarning
-
-PLUGIN = """
-from zoo_core.plugin import ConverterSpec, ModelSpec, hookimpl
-ZOO_API = 1
-
-@hookimpl
-def zoo_models():
-    return [ModelSpec(
-        "mini-ar-2", "miniature", "explicit/tractable", "zoo_carded.net:MiniAR",
-        "zoo_carded.net:Config", capabilities=("Density", "Conditionals"),
-        default_likelihood="exact", default_sampler="sequential", paper="https://example.org/p",
-    )]
-
-@hookimpl
-def zoo_converters():
-    return [ConverterSpec("netlike", "zoo_carded.convert:NetLike", "mini-ar-2", "net.0, net.1")]
-"""
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-CARD = """
-["mini-ar-2".{tag}]
-repo = "them/{tag}"
-license = "{license}"
-license_class = "{license_class}"
-source = "https://example.org/them"
-converter = "netlike"
-published = [{{ name = "bits/dim", value = 3.75, data = "their test set", relation = "lower" }}]
-{more}
-"""
-
-
-def card(tag, license="MIT", license_class="open", more=""):
-    return CARD.format(tag=tag, license=license, license_class=license_class, more=more)
-
-
-@pytest.fixture
-def carded(hub, install, registry_of, monkeypatch, tmp_path):
-    """A function that installs a plugin with the given cards; its `model` is the network."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-
-    def start(cards):
-        point = install(PLUGIN)
-        package = install.site / "zoo_carded"
-        shutil.rmtree(package, ignore_errors=True)
-        package.mkdir()
-        (package / "__init__.py").write_text("")
-        (package / "net.py").write_text(
-            "from zoo_mini.autoregressive import Config, MiniAR as Base\n"
-            "class MiniAR(Base):\n    pass\n"
-        )
-        (package / "convert.py").write_text(NET)
-        (package / CARDS).write_text(cards)
-        return registry_of(point)
-
-    yield start
-    for name in [n for n in sys.modules if n.partition(".")[0] == "zoo_carded"]:
-        del sys.modules[name]
-
-
-@pytest.fixture
-def published(hub, minis):
-    """A repository of a third party's layout on the Hub, by name; returns the network."""
-    model = zoo.create("mini_ar", side=2, hidden=8)
-    files = {"config.json": CONFIG.encode(), WEIGHTS: to_safetensors(others(model))}
-
-    def add(*tags):
-        for tag in tags:
-            hub.add(f"them/{tag}", files)
-        return model
-
-    return add
 
 
 def same(a, b):

@@ -71,7 +71,7 @@ class Elsewhere:
         from zoo_core.weights.hub.snapshot import plan
 
         revision, pins = self.revision, self.pins
-        return plan(self.repo, self._choose, access, revision=revision, pins=pins, name=self.name)
+        return plan(self.repo, self.choose, access, revision=revision, pins=pins, name=self.name)
 
     def fetch(self, access: Access) -> WeightsLocation:
         """The weights in the cache."""
@@ -88,7 +88,7 @@ class Elsewhere:
 
         revision, pins = self.revision, self.pins
         return snapshot(
-            self.repo, self._choose, access, revision=revision, pins=pins, name=self.name
+            self.repo, self.choose, access, revision=revision, pins=pins, name=self.name
         )
 
     @property
@@ -101,7 +101,7 @@ class Elsewhere:
         assert self.spec is not None and self.card is not None
         return f"{self.spec.arch}.{self.card.tag}"
 
-    def _choose(self, names: Iterable[str]) -> list[str]:
+    def choose(self, names: Iterable[str]) -> list[str]:
         """The files that are needed: those stated, those pinned, or those of the layout."""
         if self._files:
             return [file.path for file in self._files]

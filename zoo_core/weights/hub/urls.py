@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
+from tempfile import TemporaryFile
 from typing import IO
 from urllib.parse import urlsplit
 
@@ -25,7 +26,11 @@ from zoo_core.weights.hub.listing import Commit, Listed, check_file
 from zoo_core.weights.hub.redaction import quiet_logs, redact
 from zoo_core.weights.hub.snapshot import Plan, Snapshot, fetch
 
-__all__ = ["check_url", "plan_urls", "snapshot_of_urls"]
+__all__ = ["check_url", "hash_of_url", "plan_urls", "snapshot_of_urls"]
+
+
+_LARGEST = 1 << 38
+"""Bytes of the largest file that is hashed."""
 
 
 def plan_urls(name: str, files: Sequence[PretrainedFile], access: Access) -> Plan:
@@ -45,6 +50,19 @@ def snapshot_of_urls(name: str, files: Sequence[PretrainedFile], access: Access)
     if planned.missing:
         fetch(planned, partial(_from_any, addresses, planned.store, access), access, name=name)
     return planned.snapshot
+
+
+def hash_of_url(url: str, access: Access) -> tuple[int, str]:
+    """Size and SHA-256 of the file at an address, which is read and not kept; for makers of cards.
+
+    Nothing is known of it beforehand, so that its size is bounded only by `_LARGEST`.
+    """
+    check_url(url)
+    with TemporaryFile() as out:
+        _from_one(url, Listed(urlsplit(url).path, _LARGEST, ""), out, access)
+        size = out.tell()
+        out.seek(0)
+        return size, hashlib.file_digest(out, "sha256").hexdigest()
 
 
 def check_url(url: str) -> str:

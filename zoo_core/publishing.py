@@ -76,7 +76,9 @@ def push(
         return planned
     if access.is_offline:
         raise NetworkError("a push needs the Hub, and offline.", hint="drop --offline")
-    made = _guarded(repo, access, lambda: _send({**paths, **extra}, repo, access, private, create_pr))
+    made = _guarded(
+        repo, access, lambda: _send({**paths, **extra}, repo, access, private, create_pr)
+    )
     url = str(made.pr_url or f"{access.url}/{repo}")
     return Pushed(repo, planned.files, text, str(made.oid), url)
 

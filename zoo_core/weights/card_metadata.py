@@ -81,9 +81,7 @@ def _entries(metric: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _entry(str(metric["score"]), str(metric["score"]), metric["value"], args)
 
 
-def _entry(
-    kind: str, name: str, value: Any, args: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
+def _entry(kind: str, name: str, value: Any, args: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     number = from_json(value)
     if value is not None and math.isfinite(number):
         yield {"type": kind, "name": printable(name), "value": number, "args": dict(args)}

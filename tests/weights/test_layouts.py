@@ -35,6 +35,8 @@ LAYOUTS = {
 """The table of each card."""
 UNSEEN = {"ddpm.mnist": "the repository's config was not seen"}
 """Cards without a table, and why."""
+THERE = ("edm", "r3gan")
+"""Architectures whose names here are others: `test_<arch>_checkpoints.py` compares their cards."""
 OURS = {"ddpm": "network.", "ve_sde": "network."}
 """What our names have before those of the table."""
 
@@ -42,7 +44,8 @@ OURS = {"ddpm": "network.", "ve_sde": "network."}
 def cards():
     rows = current().list_models()
     official = (row for row in rows if row.plugin.dist.startswith("density-zoo-"))
-    return {row.name: row.tag.hub for row in official if row.tag and row.tag.hub}
+    carded = (row for row in official if row.tag and row.tag.hub and row.spec.arch not in THERE)
+    return {row.name: row.tag.hub for row in carded}
 
 
 @cache
@@ -73,7 +76,7 @@ def named(model):
 
 def test_every_card_has_a_table_of_names_and_shapes_or_a_reason_why_not():
     assert cards().keys() == LAYOUTS.keys() | UNSEEN.keys()
-    assert {path.stem for path in tables.FOLDER.glob("*.txt")} == set(LAYOUTS.values())
+    assert {path.stem for path in tables.FOLDER.glob("*.json")} == set(LAYOUTS.values())
 
 
 @pytest.mark.parametrize("layout", sorted(set(LAYOUTS.values())))

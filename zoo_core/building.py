@@ -8,7 +8,7 @@ import dataclasses
 import inspect
 import logging
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,15 @@ from zoo_core.catalog.layout import INDEX, METADATA, WEIGHTS
 from zoo_core.catalog.names import Name
 from zoo_core.catalog.references import parse_model
 from zoo_core.catalog.registry import current
-from zoo_core.catalog.specs import ModelSpec, import_target
+from zoo_core.catalog.specs import ModelSpec, Pretrained, import_target
 from zoo_core.errors import ConfigError, DataError, IntegrityError, UsageError
-from zoo_core.files import temporary_folder
 from zoo_core.model import GenerativeModel
 from zoo_core.nn.described import record
 from zoo_core.reading import shown
 from zoo_core.spaces import Condition
 from zoo_core.text import printable
 from zoo_core.weights import checkpoint, third_party
+from zoo_core.weights.assign import HERE, Place, undrawn
 from zoo_core.weights.locate import WeightsLocation, find
 from zoo_core.weights.memory_guard import memory_guard
 from zoo_core.weights.tensors import (
@@ -36,8 +36,8 @@ from zoo_core.weights.tensors import (
     count_elements,
     load_matching,
     load_state,
+    load_tensors,
     weight_files,
-    write_tensors,
 )
 from zoo_core.weights.third_party import Converted, Foreign
 
@@ -102,10 +102,11 @@ def load_found(
     *,
     seed: int = 0,
     cls: type[GenerativeModel] | None = None,
+    place: Place = HERE,
 ) -> GenerativeModel:
     """The pretrained model whose weights `find` has located.
 
-    `options`, `seed` and `cls` are as in `load_folder`.
+    `options`, `seed`, `cls` and `place` are as in `load_folder`.
     """
     if located.converter is None:
         return load_folder(
@@ -116,6 +117,7 @@ def load_found(
             options=options,
             seed=seed,
             cls=cls,
+            place=place,
         )
     if options:
         raise UsageError(
@@ -126,11 +128,40 @@ def load_found(
         )
     if cls is not None:
         raise UsageError(f"cls={cls.__name__} is for a folder that its save wrote.")
-    model = convert(third_party.read(located.folder, files=located.files), located.converter, {})
+    card = located.card
+    model = convert(
+        third_party.read(located.source, files=located.files),
+        located.converter,
+        dict(card.options) if card else {},
+        submodels=dict(card.submodels) if card else {},
+        place=place,
+    )
     if located.spec is not None:
         checkpoint.check_arch(model.spec.arch, located.spec)
+    if card is not None:
+        _check_config(model, card)
     model.origin = located.origin
     return model
+
+
+def _check_config(model: GenerativeModel, card: Pretrained) -> None:
+    """Raise `IntegrityError` unless published weights have the config that their card states."""
+    found = configs.to_dict(model.config)
+    if wrong := list(_disagreements(found, dict(card.config))):
+        raise IntegrityError(
+            f"the files of tag {card.tag!r} are of another config than its card states: "
+            f"{'; '.join(wrong)}.",
+            hint="report this to the plugin's authors; a pinned revision would not change",
+        )
+
+
+def _disagreements(found: Any, stated: Any, where: str = "") -> Iterator[str]:
+    """What a config has otherwise than stated, down to the options of a network."""
+    if isinstance(found, Mapping) and isinstance(stated, Mapping):
+        for key, value in stated.items():
+            yield from _disagreements(found.get(key), value, f"{where}.{key}".lstrip("."))
+    elif (list(found) if isinstance(found, tuple) else found) != stated:
+        yield f"{where} = {shown(found)}, not {shown(stated)}"
 
 
 def load_folder(
@@ -142,6 +173,7 @@ def load_folder(
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
     cls: type[GenerativeModel] | None = None,
+    place: Place = HERE,
 ) -> GenerativeModel:
     """The model in a folder; raises `IntegrityError` or `ConfigError` with file and remedy.
 
@@ -150,7 +182,8 @@ def load_folder(
     them, and the log too.
 
     `spec` is the architecture that was asked for, by default the one that `zoo.json` states; `cls`
-    is the model's class if no plugin declares it.
+    is the model's class if no plugin declares it. `place` is the device and type of the model;
+    tensors go there one by one.
     `origin` is the commit on the Hub that the folder holds, which saving records, and `verified`
     the files of that commit: nothing else is read. Files with a SHA-256 were hashed just now and
     are not hashed again.
@@ -164,7 +197,7 @@ def load_folder(
     else:
         spec = checkpoint.spec_of(metadata, spec)
         names = [name for name, _ in spec.submodels]
-        submodels = {name: load_folder(folder / name, verified=verified) for name in names}
+        submodels = {n: load_folder(folder / n, verified=verified, place=place) for n in names}
         make = partial(build, spec)
     weights = weight_files(folder, checkpoint.model_files(folder, metadata, verified))
     index = [] if weights == [folder / WEIGHTS] else [folder / INDEX]
@@ -178,13 +211,15 @@ def load_folder(
             model = make({**config, **options}).to(stored)
         model.weight_changes = load_matching(model, weights, skip=tuple(submodels))
         _log_changes(folder, model.weight_changes)
+        place.settle(model)
     else:
         with (
             torch.random.fork_rng(devices=[]),
             memory_guard(*count_elements(weights), str(folder / METADATA)),
+            undrawn(),
         ):
-            model = make(config).to(stored)
-        load_state(model, weights, skip=tuple(submodels))
+            model = make(config)
+        load_state(model, weights, skip=tuple(submodels), place=place, stored=stored)
     recorded = metadata.get("origin")
     model.origin = origin or (recorded if isinstance(recorded, str) else None)
     model.condition = _named(model, metadata, folder)
@@ -219,22 +254,24 @@ def convert(
     options: Mapping[str, Any],
     *,
     say: Callable[[str], None] = _log,
+    submodels: Mapping[str, Any] | None = None,
+    place: Place = HERE,
 ) -> GenerativeModel:
     """A model of the zoo from a checkpoint of another library, by a registered converter.
 
     Raises unless every tensor and every config key maps. `say` gets the converter's remarks; by
-    default they are logged.
+    default they are logged. `submodels` are models, or names of their weights.
     """
     spec = current().converters.one(converter).spec
     make = configs.from_dict(import_target(spec.target), options, where=f"{converter}.")
     converted: Converted = make(checkpoint_files)
     target = current().models.one(spec.arch).spec
-    with temporary_folder() as folder:
-        path = folder / "converted.safetensors"
-        write_tensors(converted.tensors, path)
-        with torch.random.fork_rng(devices=[]), memory_guard(*count_elements([path]), converter):
-            model = build(target, converted.options)
-        load_state(model, path)
+    parts = {name: _submodel(model) for name, model in (submodels or {}).items()}
+    elements = sum(tensor.numel() for tensor in converted.tensors.values())
+    guard = memory_guard(elements, len(converted.tensors), converter)
+    with torch.random.fork_rng(devices=[]), guard, undrawn():
+        model = build(target, {**converted.options, **parts})
+    load_tensors(model, converted.tensors, converter, skip=tuple(parts), place=place)
     for remark in converted.remarks:
         say(remark)
     return model.eval()

@@ -22,15 +22,21 @@ def list_models(
     density: str | None = None,
     family: str | None = None,
     license: str | None = None,
+    license_class: str | None = None,
     pretrained: bool | None = None,
 ) -> list[str]:
     """Names of architectures and their tags that match; needs neither torch nor the network.
 
-    `pattern`, `density`, `family` and `license` are shell patterns. `pretrained=True` keeps tags
-    with weights, and `False` keeps the rest.
+    `pattern`, `density`, `family`, `license` and `license_class` are shell patterns.
+    `pretrained=True` keeps tags with weights that somebody has loaded, and `False` keeps the rest.
     """
     rows = current().list_models(
-        pattern, density=density, family=family, license=license, pretrained=pretrained
+        pattern,
+        density=density,
+        family=family,
+        license=license,
+        license_class=license_class,
+        pretrained=pretrained,
     )
     return [row.name for row in rows]
 
@@ -79,6 +85,7 @@ def load(
     cache_dir: str | Path | None = None,
     endpoint: str | None = None,
     progress: bool = True,
+    accept_license: bool = False,
     seed: int = 0,
     **options: Any,
 ) -> "GenerativeModel":
@@ -97,12 +104,15 @@ def load(
     The other options concern weights on the Hub. `offline=True` makes no request; `revision` is a
     branch, tag or commit; `token`, `cache_dir` and `endpoint` override `HF_TOKEN`, `HF_HUB_CACHE`
     and `HF_ENDPOINT`; `progress` shows a bar for each download, on a terminal.
+    `accept_license=True` loads weights whose source states no licence, and remembers that for
+    their name.
 
     Raises `UnknownNameError`, `NetworkError` if a download fails, and `IntegrityError` if files
     are not what they claim to be.
     """
-    access = Access(offline, revision, token, cache_dir, endpoint, progress)
+    access = Access(offline, revision, token, cache_dir, endpoint, progress, accept_license)
     located = find(name, access)  # a wrong name is answered before torch is imported
     from zoo_core.building import load_found
+    from zoo_core.weights.assign import Place
 
-    return load_found(located, options, seed=seed, cls=cls).to(device=device, dtype=dtype)
+    return load_found(located, options, seed=seed, cls=cls, place=Place(device, dtype))

@@ -30,6 +30,8 @@ from .catalog.specs import ModelSpec as ModelSpec
 from .catalog.specs import NetworkSpec as NetworkSpec
 from .catalog.specs import OptimizerSpec as OptimizerSpec
 from .catalog.specs import Pretrained as Pretrained
+from .catalog.specs import PretrainedFile as PretrainedFile
+from .catalog.specs import Published as Published
 from .catalog.specs import SamplerSpec as SamplerSpec
 from .catalog.specs import ScheduleSpec as ScheduleSpec
 from .config import Range as Range

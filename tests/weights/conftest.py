@@ -1,5 +1,6 @@
 """A Hub on this machine, a model in it, and a user who has nothing cached."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -7,9 +8,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "hub"))
 
+from carded import PLUGIN, WEIGHTS  # noqa: E402
 from fake_hub import Hub  # noqa: E402
+from netlike import CONFIG, NET, others  # noqa: E402
+from safetensors.torch import save as to_safetensors  # noqa: E402
 
 import zoo_core as zoo  # noqa: E402
+from zoo_core.catalog.cards import CARDS  # noqa: E402
 from zoo_core.weights import golden  # noqa: E402
 from zoo_core.weights.hub import patience  # noqa: E402
 
@@ -68,3 +73,41 @@ def zoo_command(capfd):
         return code, *capfd.readouterr()
 
     return run
+
+
+@pytest.fixture
+def carded(hub, install, registry_of, monkeypatch, tmp_path):
+    """A function that installs a plugin with the given cards; its `model` is the network."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+    def start(cards):
+        point = install(PLUGIN)
+        package = install.site / "zoo_carded"
+        shutil.rmtree(package, ignore_errors=True)
+        package.mkdir()
+        (package / "__init__.py").write_text("")
+        (package / "net.py").write_text(
+            "from zoo_mini.autoregressive import Config, MiniAR as Base\n"
+            "class MiniAR(Base):\n    pass\n"
+        )
+        (package / "convert.py").write_text(NET)
+        (package / CARDS).write_text(cards)
+        return registry_of(point)
+
+    yield start
+    for name in [n for n in sys.modules if n.partition(".")[0] == "zoo_carded"]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def published(hub, minis):
+    """A repository of a third party's layout on the Hub, by name; returns the network."""
+    model = zoo.create("mini_ar", side=2, hidden=8)
+    files = {"config.json": CONFIG.encode(), WEIGHTS: to_safetensors(others(model))}
+
+    def add(*tags):
+        for tag in tags:
+            hub.add(f"them/{tag}", files)
+        return model
+
+    return add

@@ -1,17 +1,24 @@
 """`zoo push`: what is published loads, says what it is, and is there as a whole or not at all."""
 
+import io
 import json
 import re
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 import zoo_core as zoo
-from zoo_core.publishing import CARD
+from zoo_core.publishing import CARD, SAMPLES
 from zoo_core.weights import golden
 from zoo_core.weights.card import card
 from zoo_core.weights.checkpoint import GOLDEN, METADATA, WEIGHTS
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tools import publish  # noqa: E402
 
 REPO = "me/new"
 
@@ -44,7 +51,7 @@ def test_what_is_pushed_loads_and_is_the_same(may_write, folder, zoo_command):
     assert code == 0, err
     told = json.loads(out)
     sha, files = may_write.repos[REPO].at("main")
-    assert told["commit"] == sha and set(files) == {METADATA, WEIGHTS, GOLDEN, CARD}
+    assert told["commit"] == sha and set(files) == {METADATA, WEIGHTS, GOLDEN, CARD, SAMPLES}
     assert files[WEIGHTS] == (folder / WEIGHTS).read_bytes()
     model, again = zoo.load(str(folder)), zoo.load(f"hf://{REPO}")
     assert again.origin == f"hf://{REPO}@{sha}"
@@ -65,6 +72,70 @@ def test_the_card_says_what_the_model_is(may_write, folder, zoo_command):
     ):
         assert part in text
     assert may_write.asked == []
+
+
+def test_the_hub_reads_licence_task_and_typed_likelihoods_from_the_card(folder):
+    from huggingface_hub import ModelCard
+
+    data = ModelCard(zoo.push(folder, REPO, dry_run=True).card).data
+    assert (data.license, data.library_name) == ("mit", "density-zoo")
+    assert data.pipeline_tag == "unconditional-image-generation"
+    nats, bits = data.eval_results
+    assert (nats.dataset_name, nats.dataset_split, nats.metric_value) == ("toys", "test", -2.5)
+    assert nats.metric_name == "log p = nats (exact)"
+    assert nats.metric_args == {"kind": "exact", "relation": "equal", "std_err": 0.1, "n": 9}
+    assert (bits.metric_type, bits.metric_value) == ("bits_per_dim", 0.9)
+
+
+def test_a_bound_is_named_as_one_and_a_number_that_is_not_finite_is_left_out(minis):
+    from huggingface_hub import ModelCard
+
+    row = {"split": "test", "kind": "elbo", "relation": "lower", "std_err": None}
+    metrics = [{**row, "nats": -2.5, "bits_per_dim": 0.9}, {**row, "nats": None}]
+    metrics += [{"split": "test", "score": "fid", "value": 3.0, "std_err": 0.1}]
+    event = {"shape": [5], "levels": None}
+    text = card("o/r", zoo.info("mini_ar").spec, {"metrics": metrics, "event": event})
+    data = ModelCard(text).data
+    names = [result.metric_name for result in data.eval_results]
+    assert names == ["log p >= nats (elbo)", "bits/dim <= (elbo)", "fid"]
+    assert data.pipeline_tag is None
+
+
+def test_text_of_a_zoo_json_cannot_add_metadata_to_the_card(minis):
+    from huggingface_hub import ModelCard
+
+    data = {"name": "x\n---\nlicense: mit", "license": "none"}
+    metrics = [{"split": "a\nb: c", "score": "s'\"", "value": 1.0}]
+    text = card("o/r", zoo.info("mini_ar").spec, {"metrics": metrics, "data": data})
+    found = ModelCard(text).data
+    assert found.license == "other" and found.eval_results[0].dataset_name == data["name"]
+
+
+def test_the_card_shows_samples_of_what_can_be_drawn(may_write, folder):
+    from PIL import Image
+
+    pushed = zoo.push(folder, REPO, samples=4)
+    assert f"({SAMPLES})" in pushed.card
+    data = may_write.repos[REPO].at("main")[1][SAMPLES]
+    assert Image.open(io.BytesIO(data)).format == "PNG" and pushed.files[SAMPLES] == len(data)
+    again = zoo.push(folder, REPO, samples=0)
+    assert SAMPLES not in again.card and SAMPLES not in may_write.repos[REPO].at("main")[1]
+
+
+def test_all_bundled_tags_are_published_by_one_command(may_write, capsys):
+    assert publish.main(["me", "nsf_coupling.[mr]*", "--dry-run"]) == 0
+    assert (
+        not may_write.asked
+        and "nsf_coupling.rings: me/nsf_coupling.rings" in capsys.readouterr().out
+    )
+    may_write.fail("POST /api/repos/create", "status", 403)
+    assert publish.main(["me", "nsf_coupling.[mr]*"]) == 1
+    out, err = capsys.readouterr()
+    assert "not published: nsf_coupling.moons" in err and "nsf_coupling.rings: " in out
+    assert publish.main(["me", "nsf_coupling.[mr]*"]) == 0
+    assert {"me/nsf_coupling.moons", "me/nsf_coupling.rings"} <= may_write.repos.keys()
+    with pytest.raises(zoo.ZooError, match="no bundled tag matches"):
+        publish.main(["me", "nothing.*"])
 
 
 def test_the_card_flags_samples_that_repeat_events_of_training(minis):

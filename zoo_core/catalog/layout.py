@@ -19,6 +19,7 @@ __all__ = [
     "METADATA",
     "STEMS",
     "WEIGHTS",
+    "is_checkpoint",
     "is_index",
     "is_ours",
     "is_pickle",
@@ -117,6 +118,11 @@ def is_index(name: str) -> bool:
 def is_pickle(name: str) -> bool:
     """Whether a file is a pickle by its name, which can run code when it is read."""
     return name.lower().endswith(_PICKLES)
+
+
+def is_checkpoint(name: str) -> bool:
+    """Whether a file holds tensors by its name: safetensors or a pickle."""
+    return name.endswith(".safetensors") or is_pickle(name)
 
 
 def is_shard(name: str) -> bool:

@@ -23,7 +23,7 @@ __all__ = [
     "warn_of_file",
 ]
 
-_WORD = r"[a-z][a-z0-9_]*"
+_WORD = r"[a-z][a-z0-9_]*(?:-[a-z0-9_]+)*"
 _NAME = re.compile(
     rf"(?:(?P<dist>[a-z0-9][a-z0-9._-]*):)?(?P<name>{_WORD})"
     r"(?:\.(?P<tag>[A-Za-z0-9][A-Za-z0-9_-]*))?(?:@(?P<revision>[A-Za-z0-9][A-Za-z0-9._-]{0,127}))?"

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from zoo_core import compat
 from zoo_core import config as configs
+from zoo_core.catalog.cards import CARDS, cards_in
 from zoo_core.catalog.entries import Components, Entry, Spec, use_of
 from zoo_core.catalog.names import LEGAL_NAME, Name, parse
 from zoo_core.catalog.plugins import LoadRecord, Plugins
@@ -30,10 +31,11 @@ from zoo_core.catalog.specs import (
     ModelSpec,
     NetworkSpec,
     OptimizerSpec,
+    Pretrained,
     SamplerSpec,
     ScheduleSpec,
 )
-from zoo_core.catalog.tags import Tag, tags_of
+from zoo_core.catalog.tags import Tag, package_folder, tags_of
 from zoo_core.errors import ConfigError, PluginError, UnknownNameError, did_you_mean
 
 __all__ = ["Entry", "ModelInfo", "Registry", "current", "use"]
@@ -52,10 +54,12 @@ class ModelInfo:
 
     @property
     def pretrained(self) -> bool:
-        """Whether there are weights, unless an evaluation shows that no baseline is beaten."""
-        return (
-            self.tag is not None and self.tag.status != "recipe" and self.tag.proven is not False
-        )
+        """Whether there are weights that somebody has loaded, unless an evaluation shows that no
+        baseline is beaten."""
+        tag = self.tag
+        if tag is None or tag.status == "recipe" or tag.untested:
+            return False
+        return tag.proven is not False
 
     def row(self) -> dict[str, Any]:
         """The JSON form of a row of `zoo list`."""
@@ -74,8 +78,11 @@ class ModelInfo:
             "params": tag.params if tag else None,
             "size": tag.size if tag else None,
             "license": tag.license if tag else None,
+            "license_class": tag.license_class if tag else None,
             "source": tag.source if tag else None,
             "metrics": tag.metrics if tag else [],
+            "published": tag.published if tag else [],
+            "untested": tag.untested if tag else False,
         }
 
 
@@ -153,23 +160,30 @@ class Registry:
         density: str | None = None,
         family: str | None = None,
         license: str | None = None,
+        license_class: str | None = None,
         pretrained: bool | None = None,
     ) -> list[ModelInfo]:
         """Architectures and their tags, filtered by shell patterns, sorted by name."""
         rows = [row for entry in self.models for row in self._rows(entry)]
-        filters = {"density": density, "family": family, "license": license}
+        filters = {
+            "density": density,
+            "family": family,
+            "license": license,
+            "class": license_class,
+        }
 
         def fits(row: ModelInfo) -> bool:
             values = {
                 "density": row.spec.density,
                 "family": row.spec.family,
                 "license": row.tag.license if row.tag else None,
+                "class": row.tag.license_class if row.tag else None,
             }
             return (
                 fnmatchcase(row.name, pattern)
                 and pretrained in (None, row.pretrained)
                 and all(
-                    glob is None or fnmatchcase(str(values[key]).lower(), glob.lower())
+                    glob is None or fnmatchcase((values[key] or "").lower(), glob.lower())
                     for key, glob in filters.items()
                 )
             )
@@ -183,10 +197,24 @@ class Registry:
     def tags(self, entry: Entry[ModelSpec]) -> list[Tag]:
         """The tags of an architecture; [] and a report on the plugin if one is unreadable."""
         try:
-            return tags_of(entry.spec)
+            return tags_of(entry.spec, self._cards(entry))
         except (OSError, ValueError, AttributeError) as error:
             self.plugins.problem(entry.plugin, f"tags of {entry.spec.arch!r}: {error}")
             return []
+
+    def _cards(self, entry: Entry[ModelSpec]) -> tuple[Pretrained, ...]:
+        """The cards of an architecture; none and a report on the plugin if they are malformed."""
+        package = package_folder(entry.spec)
+        try:
+            cards = {} if package is None else cards_in(package)
+        except ConfigError as error:
+            self.plugins.problem(entry.plugin, str(error))
+            return ()
+        own = {e.spec.arch for e in self.models if e.plugin == entry.plugin}
+        if strays := sorted(cards.keys() - own):
+            listing = ", ".join(strays)
+            self.plugins.problem(entry.plugin, f"{CARDS}: no model of the plugin is {listing}")
+        return cards.get(entry.spec.arch, ())
 
     def _rows(self, entry: Entry[ModelSpec]) -> Iterator[ModelInfo]:
         yield ModelInfo(entry.spec.arch, entry.spec, entry.plugin)

@@ -18,6 +18,7 @@ __all__ = [
     "DatasetSpec",
     "DensityType",
     "HealthCheck",
+    "LicenseClass",
     "LikelihoodKind",
     "LikelihoodSpec",
     "LossSpec",
@@ -26,6 +27,8 @@ __all__ = [
     "NetworkSpec",
     "OptimizerSpec",
     "Pretrained",
+    "PretrainedFile",
+    "Published",
     "Relation",
     "SamplerSpec",
     "ScheduleSpec",
@@ -39,6 +42,9 @@ about it, such as a pseudo-likelihood."""
 
 Signature = Literal["denoiser", "vector", "image", "sequence"]
 """How a network is called; `zoo_core.nn.networks` has a protocol for each."""
+
+LicenseClass = Literal["open", "non-commercial", "research-only", "none stated"]
+"""What a licence allows; weights of `none stated` load only if the user accepts that."""
 
 _SIGN: dict[str, str] = {
     "equal": "=",
@@ -104,32 +110,94 @@ class DensityType:
 
 
 @dataclass(frozen=True)
+class PretrainedFile:
+    """A file of published weights: its path in the repository, or its name in the cache."""
+
+    path: str
+    size: int | None = None
+    sha256: str | None = None
+    urls: tuple[str, ...] = ()
+    """Https addresses of a file that is not on the Hub: the first, then its mirrors. It is fetched
+    only if its size and SHA-256 are stated."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number that the source of weights reports; nobody has measured it here."""
+
+    name: str
+    """What it is, e.g. `fid` or `bits/dim`."""
+    value: float
+    data: str = ""
+    """What it was measured on."""
+    source: str = ""
+    relation: Relation | None = None
+    """For a likelihood, its relation to log p."""
+
+
+@dataclass(frozen=True)
 class Pretrained:
-    """Weights of an architecture on the Hub, under a tag.
+    """Published weights of an architecture, under a tag: a card of `cards.toml`, or declared here.
 
     Bundled weights and recipes need no declaration: they are found in the plugin's package, as
     `weights/<arch>.<tag>/` and `recipes/<arch>.<tag>.toml`.
     """
 
     tag: str
-    repo: str
+    repo: str | None
+    """A repository on the Hub; None if the files have addresses of their own."""
     license: str
     source: str
     revision: str | None = None
+    """A branch, a tag or a commit, also that of a pull request (`refs/pr/1`)."""
     sha256: tuple[tuple[str, str], ...] = ()
+    """SHA-256 by path; or state them in `files`."""
     size: int | None = None
-    """Bytes to download, if known."""
+    """Bytes to download, if known; or state them in `files`."""
     converter: str | None = None
-    """The converter that reads the repository, if it is not in the zoo's own layout."""
+    """The converter that reads the files, if they are not in the zoo's own layout."""
     metrics: tuple[tuple[str, Any], ...] = ()
-    """What the source reports, e.g. (("fid", 3.17), ("paper", "https://..."))."""
+    """What the source reports, e.g. (("fid", 3.17),); `published` also says what of."""
+    license_class: LicenseClass | None = None
+    """What the licence allows; None: by its SPDX name."""
+    files: tuple[PretrainedFile, ...] = ()
+    """The files that are needed; none: those of the layout. A pickle is read only if it is listed
+    here, and then as data, in a process of its own."""
+    options: tuple[tuple[str, Any], ...] = ()
+    """Options of the converter."""
+    config: tuple[tuple[str, Any], ...] = ()
+    """The published options of the architecture's Config, which the converter must find."""
+    submodels: tuple[tuple[str, str], ...] = ()
+    """Weights of submodels that have names of their own, as (submodel, name)."""
+    params: int | None = None
+    published: tuple[Published, ...] = ()
+    citation: str = ""
+    checked: str = ""
+    """What was tested, and against what."""
+    untested: bool = False
+    """Nobody has loaded the real files yet; such weights are not listed as pretrained."""
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The SHA-256 of each file that states one, by path."""
+        return {f.path: f.sha256 for f in self.files if f.sha256} | dict(self.sha256)
+
+    @property
+    def download_size(self) -> int | None:
+        """Bytes to download, if known."""
+        sizes = [f.size for f in self.files]
+        if self.size is not None or not sizes or None in sizes:
+            return self.size
+        return sum(size for size in sizes if size is not None)
 
     @property
     def status(self) -> Literal["pinned", "unpinned"]:
-        """Pinned if there is a full commit (40 hex digits) and a SHA-256 for every file."""
-        commit = re.fullmatch("[0-9a-f]{40}", self.revision or "")
-        hashed = all(re.fullmatch("[0-9a-f]{64}", digest) for _, digest in self.sha256)
-        return "pinned" if commit and hashed and self.sha256 else "unpinned"
+        """Pinned if a SHA-256 for every file is stated, and for a repository a full commit too."""
+        commit = self.repo is None or re.fullmatch("[0-9a-f]{40}", self.revision or "")
+        hashes = self.hashes
+        hashed = all(re.fullmatch("[0-9a-f]{64}", digest) for digest in hashes.values())
+        complete = bool(hashes) and {f.path for f in self.files} <= hashes.keys()
+        return "pinned" if commit and hashed and complete else "unpinned"
 
 
 @renamed_fields(parts="submodels")

@@ -1,21 +1,23 @@
-"""Tags of an architecture: bundled weights, recipes, and weights on the Hub.
+"""Tags of an architecture: bundled weights, recipes, and weights published elsewhere.
 
-The package of a plugin holds `weights/<arch>.<tag>/`, with `zoo.json` and `model.safetensors`, and
-`recipes/<arch>.<tag>.toml`. Listing tags reads the JSON, without torch or the network.
+The package of a plugin holds `weights/<arch>.<tag>/`, with `zoo.json` and `model.safetensors`,
+`recipes/<arch>.<tag>.toml`, and `cards.toml`. Listing tags reads these, without torch or the
+network.
 """
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from zoo_core.catalog import lockfile
+from zoo_core.catalog import licences, lockfile
+from zoo_core.catalog.cards import cards_in
 from zoo_core.catalog.layout import EVALUATION, METADATA, joint_hash
 from zoo_core.catalog.significance import significance_of
-from zoo_core.catalog.specs import ModelSpec, Pretrained
+from zoo_core.catalog.specs import LicenseClass, ModelSpec, Pretrained
 
 __all__ = ["Tag", "tags_of"]
 
@@ -50,17 +52,34 @@ class Tag:
         return significance_of(record).pretrained
 
     @property
-    def metrics(self) -> list[dict[str, Any]]:
-        """The metrics that were recorded with the weights, or that their source reports."""
+    def untested(self) -> bool:
+        """Whether nobody has loaded the real files yet."""
+        return self.hub is not None and self.hub.untested
+
+    @property
+    def license_class(self) -> LicenseClass | None:
+        """What the licence allows; None if that is not known."""
         if self.hub is not None:
-            return [dict(self.hub.metrics)] if self.hub.metrics else []
+            return licences.class_of_weights(self.hub)
+        return licences.class_of(self.license)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The metrics that were measured here and recorded with the weights."""
         return list((self.metadata or {}).get("metrics") or [])
 
+    @property
+    def published(self) -> list[dict[str, Any]]:
+        """The numbers that the source of the weights reports, which nobody has measured here."""
+        return [] if self.hub is None else [*_reported(self.hub), *map(asdict, self.hub.published)]
 
-def tags_of(spec: ModelSpec) -> list[Tag]:
-    """The tags of an architecture, sorted by name."""
-    tags = {tag.tag: tag for tag in _hub(spec)}
+
+def tags_of(spec: ModelSpec, cards: Iterable[Pretrained] | None = None) -> list[Tag]:
+    """The tags of an architecture, sorted by name; `cards` are those of the package by default."""
     package = package_folder(spec)
+    if cards is None:
+        cards = () if package is None else cards_in(package).get(spec.arch, ())
+    tags = {tag.tag: tag for tag in _published(spec, cards)}
     if package is not None:
         tags |= {tag.tag: tag for tag in _recipes(spec.arch, package)}
         tags |= {tag.tag: tag for tag in _bundled(spec.arch, package)}
@@ -74,8 +93,8 @@ def package_folder(spec: ModelSpec) -> Path | None:
     return Path(next(iter(folders))) if folders else None
 
 
-def _hub(spec: ModelSpec) -> Iterator[Tag]:
-    for pretrained in spec.pretrained:
+def _published(spec: ModelSpec, cards: Iterable[Pretrained]) -> Iterator[Tag]:
+    for pretrained in (*spec.pretrained, *cards):
         weights = lockfile.applied(f"{spec.arch}.{pretrained.tag}", pretrained)
         yield Tag(
             spec.arch,
@@ -83,9 +102,18 @@ def _hub(spec: ModelSpec) -> Iterator[Tag]:
             weights.status,
             weights.license,
             weights.source,
-            size=weights.size,
+            params=weights.params,
+            size=weights.download_size,
             hub=weights,
         )
+
+
+def _reported(weights: Pretrained) -> list[dict[str, Any]]:
+    """The numbers among `Pretrained.metrics`, as rows."""
+    stated = dict(weights.metrics)
+    common = {"data": "", "source": weights.source, "relation": stated.get("relation")}
+    numbers = {k: v for k, v in stated.items() if isinstance(v, int | float)}
+    return [{"name": name, "value": value, **common} for name, value in numbers.items()]
 
 
 def _recipes(arch: str, package: Path) -> Iterator[Tag]:

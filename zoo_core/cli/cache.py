@@ -117,5 +117,5 @@ def _pinned() -> list[tuple[str, str]]:
     from zoo_core.catalog.registry import current
 
     tags = [row.tag.hub for row in current().list_models() if row.tag is not None and row.tag.hub]
-    own = [(weights.repo, weights.revision) for weights in tags if weights.revision]
+    own = [(w.repo, w.revision) for w in tags if w.repo and w.revision]
     return own + [(pin.repo, pin.revision) for pin in pins.everything()]

@@ -28,6 +28,7 @@ class Settings:
     token: str | None = None
     cache_dir: str | None = None
     endpoint: str | None = None
+    accept_license: bool = False
 
     @property
     def progress(self) -> bool:
@@ -37,7 +38,13 @@ class Settings:
     def access(self) -> Access:
         """Access to the Hub by these options."""
         return Access(
-            self.offline, self.revision, self.token, self.cache_dir, self.endpoint, self.progress
+            self.offline,
+            self.revision,
+            self.token,
+            self.cache_dir,
+            self.endpoint,
+            self.progress,
+            self.accept_license,
         )
 
 

@@ -27,7 +27,7 @@ __all__ = ["command"]
 @click.option("--license", "licence", default="unstated", help="Licence of the weights.")
 @click.option("--memory", type=click.IntRange(1), metavar="MB", help="Memory to read a pickle in.")
 @click.option("--seconds", type=click.IntRange(1), default=600, help="Time to read a pickle in.")
-@hub_options()
+@hub_options("revision", "token", "cache-dir", "endpoint")
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -7,18 +7,18 @@ from typing import Any
 import click
 
 from zoo_core.catalog.registry import Entry, ModelInfo, current
-from zoo_core.catalog.specs import LikelihoodSpec, import_target
+from zoo_core.catalog.specs import LikelihoodSpec, Pretrained, import_target
 from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.describe import describe
-from zoo_core.cli.list import likelihood_text
+from zoo_core.cli.list import likelihood_text, published_text
 from zoo_core.cli.printing import (
+    download_text,
     fields,
     heading,
     indented,
     metric_text,
     remark,
     show,
-    size_text,
     table,
 )
 from zoo_core.doctor import no_torch
@@ -112,12 +112,29 @@ def _weights(found: ModelInfo) -> dict[str, Any]:
         "source": tag.source,
         "folder": str(tag.folder) if tag.folder else None,
         "recipe": str(tag.recipe) if tag.recipe else None,
-        "repo": tag.hub.repo if tag.hub else None,
-        "revision": tag.hub.revision if tag.hub else None,
-        "sha256": dict(tag.hub.sha256) if tag.hub else {},
+        **_card(tag.hub),
         "metrics": tag.metrics,
         "weights_config": metadata.get("config"),
         **{key: metadata[key] for key in kept if key in metadata},
+    }
+
+
+def _card(card: Pretrained | None) -> dict[str, Any]:
+    """What is stated of published weights."""
+    if card is None:
+        return {"repo": None, "revision": None, "sha256": {}}
+    return {
+        "repo": card.repo,
+        "revision": card.revision,
+        "sha256": card.hashes,
+        "card": {
+            "files": [dataclasses.asdict(file) for file in card.files],
+            "converter": card.converter,
+            "config": dict(card.config),
+            "submodels": dict(card.submodels),
+            "citation": card.citation,
+            "checked": card.checked,
+        },
     }
 
 
@@ -135,7 +152,8 @@ def _lines(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[str]:
         yield from _section(kind, _components(value[kind], marks))
     tags = [[tag["name"], tag["status"]] for tag in value["tags"]]
     yield from _section("tags", table(("name", "status"), tags) if tags else [])
-    yield from _section("metrics", _metrics(value.get("metrics")))
+    yield from _section("measured", _metrics(value.get("metrics")))
+    yield from _section("published by the source, not measured here", _published(value))
 
 
 def _overview(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -147,15 +165,26 @@ def _overview(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[tuple[str,
     yield "plugin", f"{value['plugin']} ({value['dist']} {value['version']})"
     yield "submodels", [f"{name} = {arch}" for name, arch in found.spec.submodels]
     yield "paper", value["paper"]
-    yield "status", value["status"]
+    yield "status", value["status"] + (", untested" if value["untested"] else "")
     yield "params", value["params"]
-    yield "size", size_text(value["size"])
-    yield "licence", value["license"]
+    yield "size", download_text(value["size"], value["params"])
+    yield "licence", _licence(value)
     for key in ("source", "repo", "revision", "folder", "recipe"):
         yield key, value.get(key)
     yield "condition", _condition(value.get("condition"))
-    config = value.get("weights_config") or {}
+    card = value.get("card") or {}
+    for key in ("converter", "citation", "checked"):
+        yield key, card.get(key)
+    yield "files", [file["path"] for file in card.get("files", ())]
+    yield "urls", [url for file in card.get("files", ()) for url in file["urls"]]
+    config = value.get("weights_config") or card.get("config") or {}
     yield "config", ", ".join(f"{k}={v!r}" for k, v in config.items())
+
+
+def _licence(value: Mapping[str, Any]) -> str | None:
+    if value["license"] is None:
+        return None
+    return f"{value['license']} ({value['license_class'] or 'class not stated'})"
 
 
 def _condition(record: Mapping[str, Any] | None) -> str | None:
@@ -210,6 +239,14 @@ def _set(component: Mapping[str, Any]) -> str:
     if component["options"] is None:
         return "?"
     return " ".join(f"{f['name']}={_default(f)}" for f in component["options"]) or "-"
+
+
+def _published(value: Mapping[str, Any]) -> list[str]:
+    """The source's numbers, each with what it was measured on."""
+    return [
+        ", ".join(filter(None, (published_text(n), n["data"], n["source"])))
+        for n in value["published"]
+    ]
 
 
 def _metrics(metrics: Any) -> list[str]:

@@ -1,16 +1,22 @@
 """`zoo list`: models by name, without torch and without the network."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from zoo_core.catalog.registry import ModelInfo, Registry, current
+from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.cli.command import Command, Settings
-from zoo_core.cli.printing import headline, metric_short, remark, show, size_text, table
+from zoo_core.cli.printing import download_text, headline, metric_short, remark, show, table
 
-__all__ = ["command", "likelihood_text"]
+__all__ = ["command", "likelihood_text", "published_text"]
+
+_CLASSES = "open, non-commercial, research-only or 'none stated'"
 
 _SHOWN = (
     *("name", "family", "density", "likelihood"),
-    *("status", "params", "size", "measured", "license", "source"),
+    *("status", "params", "size", "measured", "published", "license", "class", "source"),
 )
 
 
@@ -19,6 +25,7 @@ _SHOWN = (
 @click.option("--density", metavar="PATTERN", help="Density type, e.g. 'explicit/*'.")
 @click.option("--family", metavar="PATTERN", help="Family, e.g. flows.")
 @click.option("--license", metavar="PATTERN", help="Licence of the weights, e.g. 'apache*'.")
+@click.option("--license-class", metavar="PATTERN", help=f"Class of the licence: {_CLASSES}.")
 @click.option(
     "--pretrained/--no-pretrained", default=None, help="Only names with weights, or without."
 )
@@ -29,16 +36,23 @@ def command(
     density: str | None,
     family: str | None,
     license: str | None,
+    license_class: str | None,
     pretrained: bool | None,
 ) -> None:
     """List models whose names match PATTERN (a shell pattern, e.g. '*pixel*').
 
     The likelihood's sign says how its number stands to log p: = equal, >= lower bound,
-    <= upper bound, ~ estimate.
+    <= upper bound, ~ estimate. What is `measured` was measured here; what is `published` is what
+    the source of the weights reports.
     """
     registry = current()
     models = registry.list_models(
-        pattern, density=density, family=family, license=license, pretrained=pretrained
+        pattern,
+        density=density,
+        family=family,
+        license=license,
+        license_class=license_class,
+        pretrained=pretrained,
     )
     if not models and not settings.json:
         remark(settings, _nothing(registry, pattern))
@@ -56,10 +70,22 @@ def _nothing(registry: Registry, pattern: str) -> str:
 def _cells(registry: Registry, info: ModelInfo) -> list[object]:
     row = info.row()
     row["likelihood"] = likelihood_text(registry, row["likelihood"])
-    row["size"] = size_text(row["size"])
+    row["size"] = download_text(row["size"], row["params"])
     measured = headline(row["metrics"])
     row["measured"] = metric_short(measured) if measured else None
+    row["published"] = published_text(row["published"][0]) if row["published"] else None
+    row["status"] += ", untested" if row["untested"] else ""
+    row["class"] = row["license_class"]
     return [row[key] for key in _SHOWN]
+
+
+def published_text(number: Mapping[str, Any]) -> str:
+    """A number that the source of weights reports; a likelihood's with its relation."""
+    sign = ""
+    if number["relation"] is not None:
+        kind = LikelihoodKind(number["name"], number["relation"])
+        sign = f"{kind.sign if number['name'] == 'nats' else kind.bits_sign} "
+    return f"{number['name']} {sign}{number['value']:.4g}"
 
 
 def likelihood_text(registry: Registry, name: str | None) -> str:

@@ -35,8 +35,9 @@ def load(
     check_device(settings.device)
     location = location or find(name, settings.access)
     from zoo_core.building import load_found
+    from zoo_core.weights.assign import Place
 
-    return load_found(location).to(device=settings.device)
+    return load_found(location, place=Place(settings.device))
 
 
 def dataset(settings: Settings, name: str, options: Mapping[str, Any]) -> "Dataset":

@@ -108,7 +108,9 @@ _HUB = {
     "token": ("TOKEN", "Token for the Hub (default: HF_TOKEN, or that of `hf auth login`)."),
     "cache-dir": ("FOLDER", "Cache of the Hub's files (default: HF_HUB_CACHE)."),
     "endpoint": ("URL", "Address of the Hub or of a mirror (default: HF_ENDPOINT)."),
+    "accept-license": (None, "Load weights whose source states no licence; remembered by name."),
 }
+"""Options for access to the Hub, each with its value's name; None for a flag."""
 
 
 def hub_options(*names: str) -> Callable[[F], F]:
@@ -118,7 +120,12 @@ def hub_options(*names: str) -> Callable[[F], F]:
         for name in reversed(names or tuple(_HUB)):
             metavar, text = _HUB[name]
             f = click.option(
-                f"--{name}", metavar=metavar, help=text, expose_value=False, callback=store
+                f"--{name}",
+                metavar=metavar,
+                is_flag=metavar is None,
+                help=text,
+                expose_value=False,
+                callback=store,
             )(f)
         return f
 

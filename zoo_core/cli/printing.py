@@ -17,6 +17,7 @@ from zoo_core.uncertainty import finite_or_null
 from zoo_core.weights.card import headline, metric_short, metric_text
 
 __all__ = [
+    "download_text",
     "fields",
     "heading",
     "headline",
@@ -73,6 +74,13 @@ def fields(values: Iterable[tuple[str, Any]]) -> list[str]:
     kept = [(name, cell(value)) for name, value in values if value not in (None, "", (), [])]
     width = max((len(printable(name)) for name, _ in kept), default=0)
     return [f"{printable(name):<{width}}  {text}" for name, text in kept]
+
+
+def download_text(size: int | None, params: int | None) -> str | None:
+    """A size; where it is not known, about that of the parameters in single precision."""
+    if size is None and params is not None:
+        return f"~{size_text(4 * params)}"
+    return size_text(size)
 
 
 def size_text(size: int | None) -> str | None:

@@ -18,10 +18,23 @@ __all__ = ["command"]
 @click.option("--private", is_flag=True, help="Create the repository private.")
 @click.option("--create-pr", is_flag=True, help="Open a pull request instead of changing main.")
 @click.option("--dry-run", is_flag=True, help="Show what would be sent; make no request.")
+@click.option(
+    "--samples",
+    type=click.IntRange(0),
+    default=16,
+    metavar="N",
+    help="Samples in the picture of the model card (default: 16; 0: no picture).",
+)
 @hub_options("token", "endpoint")
 @click.pass_obj
 def command(
-    settings: Settings, folder: Path, repo: str, private: bool, create_pr: bool, dry_run: bool
+    settings: Settings,
+    folder: Path,
+    repo: str,
+    private: bool,
+    create_pr: bool,
+    dry_run: bool,
+    samples: int,
 ) -> None:
     """Publish FOLDER, as zoo train or model.save() wrote it, as ORG/NAME.
 
@@ -37,6 +50,7 @@ def command(
         private=private,
         create_pr=create_pr,
         dry_run=dry_run,
+        samples=samples,
     )
     value: dict[str, Any] = {
         "repo": pushed.repo,

@@ -12,7 +12,8 @@ from typing import Any
 from zoo_core import config as configs
 from zoo_core.catalog.capabilities import capability
 from zoo_core.catalog.entries import use_of
-from zoo_core.catalog.specs import import_target
+from zoo_core.catalog.registry import current
+from zoo_core.catalog.specs import ModelSpec, Pretrained, import_target
 from zoo_core.catalog.tags import tags_of
 from zoo_core.child import TimeoutExpired, python
 from zoo_core.errors import ConfigError
@@ -152,11 +153,21 @@ def check_tags_state_what_they_are(subject: PluginSubject) -> None:
                 assert tag.recipe or entry.spec.paper, f"{name} has neither a recipe nor a paper"
             for metric in tag.metrics:
                 _check_metric(name, metric)
+            if tag.hub is not None:
+                _check_metric(name, dict(tag.hub.metrics))
+                _check_card(name, tag.hub, entry.spec)
             if tag.hub is not None and tag.hub.sha256:
                 assert tag.status == "pinned", (
                     f"{name} has hashes and the revision {tag.hub.revision!r}; a pinned tag has "
                     "a commit, 40 hex digits, and a SHA-256 a file"
                 )
+
+
+def _check_card(name: str, card: Pretrained, spec: ModelSpec) -> None:
+    """The converter of published weights is a registered one, and makes this architecture."""
+    if card.converter is not None:
+        made = current().converters.one(card.converter).spec.arch
+        assert made == spec.arch, f"{name}: the converter {card.converter} makes {made}"
 
 
 def _check_metric(name: str, metric: Mapping[str, Any]) -> None:

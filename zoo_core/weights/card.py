@@ -12,17 +12,22 @@ from zoo_core.catalog.specs import LikelihoodKind, ModelSpec
 from zoo_core.catalog.units import per_value
 from zoo_core.text import printable, printable_lines
 from zoo_core.uncertainty import from_json, plus_minus
+from zoo_core.weights.card_metadata import header
 
 __all__ = ["card", "headline", "metric_short", "metric_text"]
 
 _MARKUP = re.compile(r"[\\`|<\[\]]")
-_HUB_LICENCES = {"apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0"}
-_HUB_LICENCES |= {"cc-by-nc-sa-4.0", "bsd-3-clause", "openrail", "gpl-3.0"}
 
 
-def card(repo: str, spec: ModelSpec, metadata: Mapping[str, Any]) -> str:
-    """The model card (README.md) of a repository, from the spec and metadata of its model."""
-    return "\n".join([*_header(spec, metadata), *_body(repo, spec, metadata), ""])
+def card(
+    repo: str, spec: ModelSpec, metadata: Mapping[str, Any], picture: str | None = None
+) -> str:
+    """The model card (README.md) of a repository, from the spec and metadata of its model.
+
+    `picture` is the path of a picture of samples in the repository.
+    """
+    lines = [*header(repo, spec, metadata), *_body(repo, spec, metadata, picture), ""]
+    return "\n".join(lines)
 
 
 def metric_text(metric: Mapping[str, Any]) -> str:
@@ -80,23 +85,15 @@ def metric_short(metric: Mapping[str, Any]) -> str:
     return next((f"{name} {value:.4g}" for name, value in named), "")
 
 
-def _header(spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[str]:
-    licence = str(metadata.get("license", "unstated"))
-    known = licence.lower() in _HUB_LICENCES
-    yield "---"
-    yield f"license: {licence.lower() if known else 'other'}"
-    if not known:
-        yield f"license_name: {json.dumps(licence)}"
-    yield "library_name: density-zoo"
-    yield f"tags: [density-zoo, {spec.density.replace('/', '-')}, {spec.family}, {spec.arch}]"
-    yield "---"
-
-
-def _body(repo: str, spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[str]:
+def _body(
+    repo: str, spec: ModelSpec, metadata: Mapping[str, Any], picture: str | None
+) -> Iterator[str]:
     yield f"# {repo.partition('/')[2]}"
     yield ""
     yield f"{spec.arch}: {spec.summary or 'a generative model'}."
     yield ""
+    if picture is not None:
+        yield from (f"![samples of this model, seed 0]({picture})", "")
     yield "| | |"
     yield "|---|---|"
     for name, value in _facts(spec, metadata):

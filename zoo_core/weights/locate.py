@@ -1,25 +1,27 @@
-"""Locate the weights of a name, and fetch those on the Hub; needs no torch.
+"""Locate the weights of a name, and fetch those that are elsewhere; needs no torch.
 
-The order is: bundled with a plugin, a path, the Hub's cache, the Hub.
+The order is: bundled with a plugin, a path, the cache, the Hub or the addresses of a card.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo_core.catalog import licences
+from zoo_core.catalog.layout import METADATA
 from zoo_core.catalog.names import HubName, Name
 from zoo_core.catalog.references import parse_model
 from zoo_core.catalog.registry import current
 from zoo_core.catalog.specs import ModelSpec, Pretrained
 from zoo_core.errors import UnknownNameError, UsageError
 from zoo_core.weights.hub.access import Access
+from zoo_core.weights.location import Elsewhere, WeightsLocation
 
 if TYPE_CHECKING:
-    from zoo_core.weights.hub.snapshot import Snapshot
+    from zoo_core.weights.hub.snapshot import Plan
 
-__all__ = ["Pulled", "WeightsLocation", "find", "pull"]
+__all__ = ["Pulled", "WeightsLocation", "find", "plan", "pull"]
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,18 @@ def pull(name: str, *, access: Access | None = None) -> Pulled:
     return Pulled(name, got.folder, got.repo, got.commit, digests, size)
 
 
-def _check_local(name: str, location: "WeightsLocation") -> None:
-    """Raise unless a local folder holds a model."""
-    from zoo_core.catalog.layout import METADATA
+def plan(name: str, *, access: Access | None = None) -> "Plan | None":
+    """What `pull` would fetch; None for weights that are here. At most one request is made."""
+    access = access or Access()
+    found = _resolve(name, access)
+    if isinstance(found, Elsewhere):
+        return found.plan(access)
+    _check_local(name, found)
+    return None
 
+
+def _check_local(name: str, location: WeightsLocation) -> None:
+    """Raise unless a local folder holds a model."""
     if location.converter is None and not (location.folder / METADATA).is_file():
         state = "holds no model" if location.folder.exists() else "does not exist"
         raise UnknownNameError(
@@ -60,34 +70,15 @@ def _check_local(name: str, location: "WeightsLocation") -> None:
         )
 
 
-@dataclass(frozen=True)
-class WeightsLocation:
-    """The folder of a pretrained model, and the snapshot on the Hub that it comes from."""
-
-    folder: Path
-    snapshot: "Snapshot | None" = None
-    converter: str | None = None
-    spec: ModelSpec | None = None
-    """The architecture, if a registered name was asked for."""
-
-    @property
-    def origin(self) -> str | None:
-        return self.snapshot.name if self.snapshot else None
-
-    @property
-    def files(self) -> list[str]:
-        """Paths of the files that a converter may read; of a snapshot only verified files."""
-        from zoo_core.weights.detect_format import checkpoint_files
-
-        assert self.converter is not None
-        if self.snapshot is None:
-            return checkpoint_files(self.folder, self.converter)
-        return [file.path for file in self.snapshot.files]
-
-
 def find(name: str | Name | HubName | Path, access: Access | None = None) -> WeightsLocation:
-    """Locate the weights of a name; those on the Hub are fetched."""
+    """Locate the weights of a name; those that are elsewhere are fetched."""
     access = access or Access()
+    found = _resolve(name, access)
+    return found.fetch(access) if isinstance(found, Elsewhere) else found
+
+
+def _resolve(name: str | Name | HubName | Path, access: Access) -> WeightsLocation | Elsewhere:
+    """Where the weights of a name are; makes no request."""
     parsed = parse_model(name) if isinstance(name, str) else name
     if isinstance(parsed, Path):
         from zoo_core.weights.detect_format import detect_converter
@@ -99,7 +90,7 @@ def find(name: str | Name | HubName | Path, access: Access | None = None) -> Wei
     return _tagged(parsed, access)
 
 
-def _tagged(name: Name, access: Access) -> WeightsLocation:
+def _tagged(name: Name, access: Access) -> WeightsLocation | Elsewhere:
     info = current().model(name)
     if info.tag is None:
         tags = [row.name for row in current().list_models(f"{name.name}.*", pretrained=True)]
@@ -109,7 +100,7 @@ def _tagged(name: Name, access: Access) -> WeightsLocation:
             command=_training(name.name),
         )
     if info.tag.hub is not None:
-        return replace(_pinned(info.tag.hub, name, access), spec=info.spec)
+        return _published(info.tag.hub, info.spec, name, access)
     _refuse_revision(str(name), access)
     if info.tag.folder is None:
         raise UnknownNameError(
@@ -125,42 +116,29 @@ def _training(arch: str) -> str:
     return f"zoo train --recipe {known[0].name if known else './my.toml'} trains one"
 
 
-def _repository(name: HubName, access: Access) -> WeightsLocation:
+def _repository(name: HubName, access: Access) -> Elsewhere:
     """A repository by its name, at the commit that the user pinned unless a revision is named."""
     from zoo_core.catalog import lockfile as pins
 
     pin = pins.pinned(f"hf://{name.repo}")
-    if pin is None or name.revision or access.revision:
-        return _fetched(name.repo, name.revision, access, str(name))
-    return _fetched(pin.repo, pin.revision, access, str(name), pin.sha256)
+    revision = _revision(name.revision, access)
+    if pin is None or revision:
+        return Elsewhere(str(name), name.repo, revision)
+    return Elsewhere(str(name), pin.repo, pin.revision, pin.sha256)
 
 
-def _pinned(weights: Pretrained, name: Name, access: Access) -> WeightsLocation:
-    """A registered tag; its hashes apply to its own revision only."""
-    revision = _revision(name.revision, access) or weights.revision
-    pins = dict(weights.sha256) if revision == weights.revision else {}
-    access = replace(access, revision=None)
-    return _fetched(weights.repo, revision, access, str(name), pins, weights.converter)
+def _published(weights: Pretrained, spec: ModelSpec, name: Name, access: Access) -> Elsewhere:
+    """Published weights, if their licence lets them load.
 
-
-def _fetched(
-    repo: str,
-    revision: str | None,
-    access: Access,
-    name: str,
-    pins: Mapping[str, str] | None = None,
-    converter: str | None = None,
-) -> WeightsLocation:
-    from zoo_core.catalog import layout
-    from zoo_core.weights.hub.snapshot import snapshot
-
-    by_hand = f"zoo convert hf://{repo} FOLDER --converter {converter}"
-    select = layout.zoo_files
-    if converter is not None:
-        select = partial(layout.third_party_files, hint=by_hand)
-    revision = _revision(revision, access)
-    got = snapshot(repo, select, access, revision=revision, pins=pins or None, name=name)
-    return WeightsLocation(got.folder, got, converter)
+    Stated hashes hold for the stated revision only.
+    """
+    licences.check(f"{spec.arch}.{weights.tag}", weights, accept=access.accept_license)
+    revision = _revision(name.revision, access)
+    if weights.repo is None:
+        _refuse_revision(str(name), replace(access, revision=revision))
+    revision = revision or weights.revision
+    pins = weights.hashes if revision == weights.revision else {}
+    return Elsewhere(str(name), weights.repo, revision, pins, weights, spec)
 
 
 def _revision(named: str | None, access: Access) -> str | None:

@@ -20,6 +20,7 @@ from torch import Tensor
 from zoo_core.catalog.layout import WEIGHTS, is_shard
 from zoo_core.errors import IntegrityError
 from zoo_core.reading import read_json, regular
+from zoo_core.weights.assign import HERE, Place, assign
 
 __all__ = [
     "MAX_INDEX",
@@ -28,6 +29,7 @@ __all__ = [
     "damaged_file",
     "load_matching",
     "load_state",
+    "load_tensors",
     "read_tensors",
     "weight_files",
     "write_tensors",
@@ -38,7 +40,7 @@ _MAX_TENSORS = 100_000
 MAX_INDEX = 1 << 22
 
 Tensors = Mapping[str, Any]
-"""Slices of open files, by tensor name."""
+"""Slices of open files, or tensors, by name."""
 
 
 def weight_files(folder: Path, among: Collection[Path], name: str = WEIGHTS) -> list[Path]:
@@ -74,20 +76,51 @@ def _check_present(paths: list[Path], among: Collection[Path]) -> list[Path]:
 
 
 def load_state(
-    module: torch.nn.Module, path: Path | Sequence[Path], *, skip: tuple[str, ...] = ()
+    module: torch.nn.Module,
+    path: Path | Sequence[Path],
+    *,
+    skip: tuple[str, ...] = (),
+    place: Place = HERE,
+    stored: torch.dtype | None = None,
 ) -> None:
     """Load a module's state from safetensors files; raises `IntegrityError` with all mismatches.
 
-    The submodules in `skip` are loaded from files of their own.
+    The submodules in `skip` are loaded from files of their own. Tensors are read one by one, as
+    `assign` does, after all of them were checked; `stored` is the type of the saved model.
     """
-    expected, paths = _expected(module, skip), _paths(path)
+    paths = _paths(path)
     with _opened(paths) as tensors:
-        _compare(paths[0], expected, tensors)
-        state = {name: tensors[name][...] for name in expected}
-    for name, value in state.items():
+        _load(module, tensors, str(paths[0]), skip, place, stored)
+
+
+def load_tensors(
+    module: torch.nn.Module,
+    tensors: Mapping[str, Tensor],
+    where: str,
+    *,
+    skip: tuple[str, ...] = (),
+    place: Place = HERE,
+) -> None:
+    """`load_state` from tensors at hand; `where` is what messages call them."""
+    _load(module, tensors, where, skip, place, None)
+
+
+def _load(
+    module: torch.nn.Module,
+    tensors: Tensors,
+    where: str,
+    skip: tuple[str, ...],
+    place: Place,
+    stored: torch.dtype | None,
+) -> None:
+    expected = _expected(module, skip)
+    _compare(where, expected, tensors)
+    for name in expected:
+        value = tensors[name][...]
         if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise IntegrityError(f"{paths[0]}: tensor {name!r} holds NaN or infinite values.")
-    module.load_state_dict(state, strict=not skip)
+            raise IntegrityError(f"{where}: tensor {name!r} holds NaN or infinite values.")
+    assign(module, ((name, tensors[name][...]) for name in expected), place, stored)
+    place.settle(module, stored)
 
 
 @dataclass(frozen=True)
@@ -117,7 +150,8 @@ def load_matching(
 
 
 def _shape(piece: Any) -> tuple[int, ...]:
-    return tuple(piece.get_shape())
+    """The shape of a slice of a file, or of a tensor."""
+    return tuple(piece.shape if isinstance(piece, Tensor) else piece.get_shape())
 
 
 def count_elements(paths: Sequence[Path]) -> tuple[int, int]:
@@ -191,7 +225,7 @@ def _check_header(path: Path) -> None:
         raise damaged_file(path, f"its header claims {length} bytes")
 
 
-def _compare(path: Path, expected: Mapping[str, Tensor], stored: Tensors) -> None:
+def _compare(where: str, expected: Mapping[str, Tensor], stored: Tensors) -> None:
     wrong = [_mismatch(k, expected[k], stored[k]) for k in sorted(stored.keys() & expected.keys())]
     lists = {
         "missing": sorted(expected.keys() - stored.keys()),
@@ -201,13 +235,13 @@ def _compare(path: Path, expected: Mapping[str, Tensor], stored: Tensors) -> Non
     if any(lists.values()):
         text = "; ".join(f"{k}: {_listing(v)}" for k, v in lists.items() if v)
         raise IntegrityError(
-            f"{path} does not fit the model: {text}.",
+            f"{where} does not fit the model: {text}.",
             hint="the config in zoo.json must be the one the weights were made with",
         )
 
 
 def _mismatch(name: str, expected: Tensor, stored: Any) -> str:
-    shape, dtype = tuple(stored.get_shape()), _dtype(stored)
+    shape, dtype = _shape(stored), _dtype(stored)
     if tuple(expected.shape) == shape and expected.is_floating_point() == dtype.is_floating_point:
         return ""
     return f"{name} is {shape} {dtype}, expected {tuple(expected.shape)} {expected.dtype}"
@@ -217,7 +251,9 @@ _NAMES = {"F": "float", "BF": "bfloat", "I": "int", "U": "uint"}
 
 
 def _dtype(tensor: Any) -> torch.dtype:
-    """The dtype that the header names, e.g. F32, BF16, I64, BOOL or F8_E4M3."""
+    """The dtype that the header names, e.g. F32, BF16, I64, BOOL or F8_E4M3; or a tensor's."""
+    if isinstance(tensor, Tensor):
+        return tensor.dtype
     name: str = tensor.get_dtype()
     letters = name.rstrip("0123456789")
     text = "bool" if name == "BOOL" else _NAMES.get(letters, "") + name[len(letters) :]

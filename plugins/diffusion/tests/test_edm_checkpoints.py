@@ -1,6 +1,9 @@
 """EDM's checkpoints: the outputs of its reference, each preconditioning, pickles end to end."""
 
 import math
+import re
+from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,10 +11,12 @@ from anchors import golden
 from foreign_pickles import persistent_module, write_pickle
 
 import zoo_core as zoo
-from zoo_core.building import convert
+from zoo_core.building import build, convert
+from zoo_core.catalog.registry import current
 from zoo_core.errors import IntegrityError
 from zoo_core.nn.song_unet import SongUNet, SongUNetConfig
 from zoo_core.weights import third_party
+from zoo_core.weights.assign import undrawn
 from zoo_core.weights.third_party import Foreign
 from zoo_diffusion.preconditioning import PRECONDITIONINGS, loss_weight, vp_sigma
 
@@ -52,9 +57,9 @@ def theirs(model, config):
     heads = {"linear_1": "map_layer0", "linear_2": "map_layer1"}
     depth, top = len(config["channel_mult"]), config["img_resolution"]
     found, state = {}, dict(model.network.state_dict())
-    table = state.pop("class_embedding.weight")
-    found["map_label.weight"] = (table[:-1] - table[-1]).T / (len(table) - 1) ** 0.5
-    found["map_label.bias"] = table[-1]
+    if (table := state.pop("class_embedding.weight", None)) is not None:
+        found["map_label.weight"] = (table[:-1] - table[-1]).T / (len(table) - 1) ** 0.5
+        found["map_label.bias"] = table[-1]
     for name, tensor in state.items():
         first, *path, what = name.split(".")
         side = "dec" if first in ("up_blocks", "mid_block") else "enc"
@@ -200,3 +205,55 @@ def test_arguments_that_are_not_understood_are_refused(change, text):
 def test_range_of_sigma_is_that_of_the_preconditioning():
     assert math.isclose(vp_sigma(1e-5), 0.0010005, rel_tol=1e-4)
     assert math.isclose(vp_sigma(1.0), 152.167, rel_tol=1e-5)
+
+
+def on_meta(name):
+    card = zoo.info(name).tag.hub
+    with torch.device("meta"), undrawn():
+        return build(zoo.info(name).spec, dict(card.config)), card
+
+
+def under_their_names(model):
+    """Shapes of a model's tensors under EDM's names, in which heights and numbers are left out."""
+    depth, side = len(model.config.network.multipliers), model.event.shape[-1]
+    tensors = theirs(model, {"channel_mult": [1] * depth, "img_resolution": side})
+    found = Counter()
+    for name, tensor in tensors.items():
+        if not name.endswith("resample_filter"):
+            pattern = re.sub(r"(block|in)\d+", r"\1#", re.sub(r"\d+x\d+_", "RxR_", name))
+            found[pattern, "x".join(map(str, tensor.shape))] += 1
+    return found
+
+
+def listed(path):
+    """The rows of a table, `name: shape (count) | shape (count)`."""
+    found = Counter()
+    for line in path.read_text().splitlines()[1:]:
+        name, shapes = line.split(": ")
+        for shape in shapes.split(" | "):
+            shape, _, count = shape.partition(" ")
+            found[name, shape] += int(count.strip("()") or 1)
+    return found
+
+
+def test_the_published_config_has_the_names_and_shapes_of_the_reference():
+    model, _ = on_meta("edm.cifar10_vp")
+    want = listed(Path(__file__).with_name("edm_cifar10.txt"))
+    assert under_their_names(model) == want
+    ve, _ = on_meta("edm.cifar10_ve")
+    names = {name for name, _ in under_their_names(ve)} - {name for name, _ in want}
+    more = {"map_noise.freqs", "enc.RxR_aux_residual.weight", "enc.RxR_aux_residual.bias"}
+    assert names == {f"model.{name}" for name in more}
+
+
+@pytest.mark.parametrize(
+    "name", [r.name for r in current().list_models("edm.*") if r.tag and r.tag.hub]
+)
+def test_a_card_is_of_the_size_that_it_states_and_needs_a_hash_to_be_fetched(name):
+    model, card = on_meta(name)
+    assert sum(value.numel() for value in model.state_dict().values()) == card.params
+    with (
+        pytest.warns(zoo.ZooWarning, match="CC-BY-NC-SA-4.0, non-commercial"),
+        pytest.raises(IntegrityError, match="states no size and SHA-256"),
+    ):
+        zoo.load(name)

@@ -1,13 +1,21 @@
 """Published networks of R3GAN give the outputs of their reference."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from anchors import golden
 
 import zoo_core as zoo
-from zoo_core.building import convert
+from zoo_core.building import build, convert
 from zoo_core.errors import IntegrityError, UsageError
+from zoo_core.weights.assign import undrawn
 from zoo_core.weights.third_party import Foreign
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "weights" / "layouts"))
+
+import tables  # noqa: E402
 
 
 def reference():
@@ -83,25 +91,25 @@ def theirs(model):
     }
     block |= {"last.weight": "LinearLayer3.Layer.weight", "first.bias": "NonLinearity1.Bias"}
     block |= {"middle.bias": "NonLinearity2.Bias", "map.weight": "LinearLayer.Layer.weight"}
-    step = model.config.blocks + 1
+    step, stages = model.config.blocks + 1, len(model.config.widths)
     found = []
     for net, first in ((model.generator, 0), (model.discriminator, 2)):
         names = {}
-        for i in range(3 * step):
+        for i in range(stages * step):
             for name, tensor in net.body[first + i].state_dict().items():
                 layer = f"MainLayers.{i // step}.Layers.{i % step}"
                 names[f"{layer}.{block.get(name, name)}"] = tensor
         found.append(names)
     g, d = found
-    torch.nn.init.zeros_(model.generator.body[3 * step].bias)
-    g["AggregationLayer.Layer.weight"] = model.generator.body[3 * step].weight
+    torch.nn.init.zeros_(model.generator.body[stages * step].bias)
+    g["AggregationLayer.Layer.weight"] = model.generator.body[stages * step].weight
     torch.nn.init.zeros_(model.generator.body[0].scales.bias)
     g["MainLayers.0.Layers.0.Basis"] = g.pop("MainLayers.0.Layers.0.basis")
     g["MainLayers.0.Layers.0.LinearLayer.weight"] = g.pop("MainLayers.0.Layers.0.scales.weight")
     del g["MainLayers.0.Layers.0.scales.bias"]
     torch.nn.init.zeros_(model.discriminator.body[1].bias)
     d["ExtractionLayer.Layer.weight"] = model.discriminator.body[1].weight
-    end = f"MainLayers.2.Layers.{step - 1}"
+    end = f"MainLayers.{stages - 1}.Layers.{step - 1}"
     d[f"{end}.Basis.weight"] = d.pop(f"{end}.weight")
     torch.nn.init.zeros_(model.discriminator.head.bias)
     d[f"{end}.LinearLayer.weight"] = model.discriminator.head.weight
@@ -122,3 +130,30 @@ def test_other_networks_and_filters_are_refused():
         read(g | {kernel: torch.ones(4, 4) / 16})
     with pytest.raises(IntegrityError, match="1 tensors do not map"):
         read(g | {"MainLayers.0.Layers.1.Norm.weight": torch.ones(1)})
+
+
+SIZES = {
+    "cifar10": 20_781_952,
+    "ffhq64": 22_429_824,
+    "ffhq256": 23_057_952,
+    "imagenet32": 82_914_304,
+    "imagenet64": 103_570_432,
+}
+"""Parameters of the published generators."""
+
+
+@pytest.mark.parametrize("tag", SIZES)
+def test_a_card_has_the_names_shapes_and_size_of_the_reference(tag):
+    info = zoo.info(f"r3gan.{tag}")
+    with torch.device("meta"), undrawn():
+        model = build(info.spec, dict(info.tag.hub.config))
+    shapes = {name: tuple(tensor.shape) for name, tensor in theirs(model)[0].items()}
+    assert sum(torch.Size(shape).numel() for shape in shapes.values()) == SIZES[tag]
+    if tag == "cifar10":
+        assert tables.differences("r3gan-cifar10", shapes) == []
+
+
+def test_a_published_generator_has_no_licence_and_loads_only_if_that_is_accepted():
+    for tag in SIZES:
+        with pytest.raises(UsageError, match="states no licence"):
+            zoo.load(f"r3gan.{tag}", offline=True)

@@ -29,6 +29,7 @@ http_errors  what went wrong, as an error of ours that names a remedy and no sec
 listing      what a commit holds, checked
 client       the two requests: the listing of a commit, the bytes of a file
 cache        the cache on disk
-snapshot     the files of one commit, all there and all verified
+snapshot     the files of one commit, all there and all verified; asks for room on the disk
+urls         files at https addresses of their own, verified by the hashes of their card
 prune        the cache's upkeep
 """

@@ -15,7 +15,14 @@ from zoo_core.files import NoHomeError, cache_dir, config_dir, expanded, user_fo
 from zoo_core.reading import read_toml
 from zoo_core.weights.hub.library import library
 
-__all__ = ["Access", "check_endpoint", "check_repo", "check_revision", "is_set"]
+__all__ = [
+    "Access",
+    "check_endpoint",
+    "check_repo",
+    "check_revision",
+    "is_set",
+    "is_sound_address",
+]
 
 _DEFAULT = "https://huggingface.co"
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
@@ -33,6 +40,8 @@ class Access:
     cache_dir: str | Path | None = None
     endpoint: str | None = None
     progress: bool = True
+    accept_license: bool = False
+    """Weights whose source states no licence may be loaded; remembered by their name."""
 
     @property
     def is_offline(self) -> bool:
@@ -92,16 +101,22 @@ def _stored_token(url: str) -> str | None:
     return token
 
 
-def check_endpoint(url: str) -> str:
-    """The address of a Hub without its last slash, or `UsageError`."""
+def is_sound_address(url: str) -> bool:
+    """Whether a text is an https address, or an http one nearby, without user and query."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
         secure = parts.scheme == "https" or (parts.scheme == "http" and _is_nearby(host))
         sound = secure and parts.port != 0 and _HOST.fullmatch(host) and "@" not in parts.netloc
     except ValueError:
-        sound = False
-    if not sound or not url.isascii() or not url.isprintable() or set(url) & set(' ?#\\"<>'):
+        return False
+    plain = url.isascii() and url.isprintable() and not set(url) & set(' ?#\\"<>')
+    return bool(sound) and plain
+
+
+def check_endpoint(url: str) -> str:
+    """The address of a Hub without its last slash, or `UsageError`."""
+    if not is_sound_address(url):
         raise UsageError(
             f"the Hub's endpoint {url[:80]!r} is not an https address.",
             hint="http is for this machine and private IP addresses; see HF_ENDPOINT",

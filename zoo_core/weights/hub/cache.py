@@ -29,9 +29,12 @@ from zoo_core.weights.hub.client import PROGRESS
 from zoo_core.weights.hub.library import library
 from zoo_core.weights.hub.listing import Commit, Listed, check_file
 
-__all__ = ["PREFIX", "Store", "fits", "stores"]
+__all__ = ["PREFIX", "URLS", "Store", "fits", "stores"]
 
 PREFIX = "models--"
+URLS = "zoo.urls/"
+"""What the cache calls files of https addresses, by the name of their weights; a dot is in no name
+of an organization on the Hub."""
 _MAX_LISTING = 1 << 26
 """Bytes of the record of a commit's files, of which there may be many."""
 
@@ -42,6 +45,11 @@ class Store:
 
     root: Path
     repo: str
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return self.repo.removeprefix(URLS) if self.repo.startswith(URLS) else f"hf://{self.repo}"
 
     @property
     def folder(self) -> Path:

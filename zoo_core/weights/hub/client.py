@@ -1,6 +1,6 @@
-"""The two requests that reading the Hub needs: what a commit holds, and the bytes of one file."""
+"""The requests that reading weights needs: what a commit holds, and the bytes of one file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
 from urllib.parse import quote, urlsplit
@@ -13,7 +13,7 @@ from zoo_core.weights.hub.library import http_library, library, seconds, session
 from zoo_core.weights.hub.listing import Commit, Listed, parse
 from zoo_core.weights.hub.patience import Patience, is_transient
 
-__all__ = ["PROGRESS", "commit_of", "download"]
+__all__ = ["PROGRESS", "commit_of", "download", "plain_headers", "receive"]
 
 PROGRESS = 8 << 20
 """Bytes that are worth keeping, and after which the attempts at a download are counted anew."""
@@ -42,13 +42,23 @@ def commit_of(repo: str, revision: str | None, access: Access) -> Commit:
 def download(repo: str, sha: str, file: Listed, out: IO[bytes], access: Access) -> None:
     """Append to `out` what it lacks of a file; the bytes are not verified here."""
     address = library(access.url).hf_hub_url(repo, file.path, revision=sha, endpoint=access.url)
+    with translated(repo, sha, access):
+        receive(address, file, out, access, _headers(access))
+
+
+def receive(
+    address: str, file: Listed, out: IO[bytes], access: Access, headers: Mapping[str, str]
+) -> None:
+    """Append to `out` what it lacks of the file at an address; errors are the HTTP library's."""
     silence = seconds("HF_HUB_DOWNLOAD_TIMEOUT", _SILENCE)
     patience = Patience(silence, max(_BASE, silence) + file.size / _SLOWEST)
-    with translated(repo, sha, access), _bar(file, access, out.tell()) as bar:
+    with _bar(file, access, out.tell()) as bar:
         while True:
             before = out.tell()
             try:
-                return patience.retried(lambda: _append(address, file, out, bar, access, patience))
+                return patience.retried(
+                    lambda: _append(address, file, out, bar, access, patience, headers)
+                )
             except Exception as error:
                 if not is_transient(error) or out.tell() - before < PROGRESS:
                     raise
@@ -56,7 +66,7 @@ def download(repo: str, sha: str, file: Listed, out: IO[bytes], access: Access) 
 
 def _body(url: str, access: Access, patience: Patience) -> bytes:
     body = bytearray()
-    with _get(url, access, patience, "RepoNotFound") as response:
+    with _get(url, access, patience, "RepoNotFound", _headers(access)) as response:
         for chunk in response.iter_raw():
             patience.beat()
             body += chunk
@@ -66,15 +76,21 @@ def _body(url: str, access: Access, patience: Patience) -> bytes:
 
 
 def _append(
-    url: str, file: Listed, out: IO[bytes], bar: Any, access: Access, patience: Patience
+    url: str,
+    file: Listed,
+    out: IO[bytes],
+    bar: Any,
+    access: Access,
+    patience: Patience,
+    headers: Mapping[str, str],
 ) -> None:
     """One GET that goes on where `out` ends."""
     start = out.tell()
     if start >= file.size:
         return
-    headers = {"range": f"bytes={start}-"} if start else {}
+    part = {"range": f"bytes={start}-"} if start else {}
     try:
-        with _get(url, access, patience, "EntryNotFound", **headers) as response:
+        with _get(url, access, patience, "EntryNotFound", {**headers, **part}) as response:
             if start and response.status_code != 206:
                 _restart(out, bar)
             for chunk in response.iter_raw():
@@ -97,7 +113,7 @@ def _restart(out: IO[bytes], bar: Any) -> None:
 
 @contextmanager
 def _get(
-    url: str, access: Access, patience: Patience, missing: str, **headers: str
+    url: str, access: Access, patience: Patience, missing: str, headers: Mapping[str, str]
 ) -> Iterator[Any]:
     """A response whose body is not read yet, from where the Hub redirects to.
 
@@ -106,7 +122,7 @@ def _get(
     """
     timeout = http_library().Timeout(patience.silence, connect=_CONNECT)
     client = session(access.url)
-    request = client.build_request("GET", url, headers=_headers(access) | headers, timeout=timeout)
+    request = client.build_request("GET", url, headers=dict(headers), timeout=timeout)
     for _ in range(_REDIRECTS):
         patience.beat()
         response = client.send(request, stream=True, follow_redirects=False)
@@ -121,12 +137,17 @@ def _get(
     raise ValueError("it redirects without an end")
 
 
-def _headers(access: Access) -> dict[str, str]:
+def plain_headers() -> dict[str, str]:
+    """What every request says: who asks, and that a compressed body is not wanted."""
     from zoo_core.version import __version__
 
+    return {"user-agent": f"density-zoo/{__version__}", "accept-encoding": "identity"}
+
+
+def _headers(access: Access) -> dict[str, str]:
+    """The headers of a request to the Hub, with the token."""
     token = access.secret
-    own = {"user-agent": f"density-zoo/{__version__}", "accept-encoding": "identity"}
-    return own | ({"authorization": f"Bearer {token}"} if token else {})
+    return plain_headers() | ({"authorization": f"Bearer {token}"} if token else {})
 
 
 def _check(response: Any, access: Access, missing: str) -> None:

@@ -1,27 +1,34 @@
 """The files of one commit: all of them verified, or an error that names what is missing.
 
 A revision is resolved once, and its commit is used for every file. A commit whose files are
-cached costs no request.
+cached costs no request. A `Plan` says what would be fetched, and `fetch` does so if the disk has
+room.
 """
 
 import logging
+import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 from zoo_core.catalog.names import is_commit
 from zoo_core.errors import IntegrityError, NetworkError, OutputError
 from zoo_core.text import printable
 from zoo_core.weights.file_hashes import git_and_sha256
 from zoo_core.weights.hub.access import Access, check_repo, check_revision
-from zoo_core.weights.hub.cache import Store, fits
+from zoo_core.weights.hub.cache import URLS, Store, fits
 from zoo_core.weights.hub.client import commit_of, download
 from zoo_core.weights.hub.listing import Commit, Listed
 
-__all__ = ["Choice", "Snapshot", "snapshot"]
+__all__ = ["Choice", "Download", "Plan", "Snapshot", "fetch", "plan", "snapshot"]
 
 Choice = Callable[[Iterable[str]], list[str]]
 """Which of a repository's files are needed; raises where they make no model."""
+
+Download = Callable[[Listed, IO[bytes]], None]
+"""Appends to an open file what it lacks of a listed one."""
 
 _logger = logging.getLogger(__name__)
 
@@ -34,15 +41,48 @@ class Snapshot:
     commit: str
     folder: Path
     files: tuple[Listed, ...]
+    origin: str | None = None
+    """Where the files are from, if not from a repository on the Hub."""
 
     @property
     def name(self) -> str:
-        return f"hf://{self.repo}@{self.commit}"
+        return self.origin or f"hf://{self.repo}@{self.commit}"
 
     @property
     def verified(self) -> dict[Path, str | None]:
         """What may be read, by path; with the SHA-256, where the Hub names a file by it."""
         return {self.folder / file.path: file.sha256 for file in self.files}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The files of a commit that are needed, and those of them that are not in the cache."""
+
+    store: Store
+    commit: Commit
+    files: tuple[Listed, ...]
+    missing: tuple[Listed, ...]
+    pins: Mapping[str, str] = field(default_factory=dict)
+    origin: str | None = None
+
+    @property
+    def fetched_bytes(self) -> int:
+        """Bytes that are still to come; a download that broke off goes on."""
+        there = (self.store.part(file) for file in self.missing)
+        begun = sum(part.stat().st_size for part in there if part.is_file())
+        return max(0, sum(file.size for file in self.missing) - begun)
+
+    @property
+    def free_bytes(self) -> int:
+        """Free bytes on the disk that the cache is on."""
+        root = self.store.root.absolute()
+        there = next(folder for folder in (root, *root.parents) if folder.is_dir())
+        return shutil.disk_usage(there).free
+
+    @property
+    def snapshot(self) -> Snapshot:
+        folder = self.store.snapshot(self.commit.sha)
+        return Snapshot(self.store.repo, self.commit.sha, folder, self.files, self.origin)
 
 
 def snapshot(
@@ -54,29 +94,76 @@ def snapshot(
     pins: Mapping[str, str] | None = None,
     name: str | None = None,
 ) -> Snapshot:
-    """Fetch the files that `choose` names; `pins` are SHA-256 by path, all of them needed.
+    """Fetch the files that `choose` names; `pins` are SHA-256 by path.
 
     `name` is what the user called it, for hints. Raises `NetworkError`, `IntegrityError` or
     `UnknownNameError`.
     """
+    planned = plan(repo, choose, access, revision=revision, pins=pins, name=name)
+    sha = planned.commit.sha
+    get = partial(_from_hub, repo, sha, access)
+    resolved = not (access.is_offline or is_commit(revision or "main"))
+    if planned.missing or resolved:
+        fetch(planned, get, access, revision=revision, name=name)
+    return planned.snapshot
+
+
+def plan(
+    repo: str,
+    choose: Choice,
+    access: Access,
+    *,
+    revision: str | None = None,
+    pins: Mapping[str, str] | None = None,
+    name: str | None = None,
+) -> Plan:
+    """What `snapshot` would fetch; asks the Hub what a revision is, unless that is cached."""
     store = Store(access.cache, check_repo(repo))
-    name = name or f"hf://{repo}" + (f"@{revision}" if revision else "")
-    pins = pins or {}
-    choose = (lambda _: sorted(pins)) if pins else choose
     revision = check_revision(revision or "main")
-    commit, missing = _cached(store, revision, access), None
+    commit = _cached(store, revision, access)
+    if commit is None and access.is_offline:
+        raise _offline(name or _named(repo, revision), store, None)
     if commit is not None and (access.is_offline or is_commit(revision)):
-        files, missing = _look(store, commit, choose, pins)
-        if not missing:
-            return _snapshot(store, commit, files)
-    if access.is_offline:
-        raise _offline(name, store, missing)
-    commit = _resolve(store, revision, commit, access)
-    files, missing = _look(store, commit, choose, pins)
-    for file in missing:
-        _fetch(store, commit, file, pins.get(file.path), access)
-    _record(store, commit, revision)
-    return _snapshot(store, commit, files)
+        found = _look(store, commit, choose, pins or {})
+        if access.is_offline or not found.missing:
+            return found
+    return _look(store, _resolve(store, revision, commit, access), choose, pins or {})
+
+
+def fetch(
+    planned: Plan,
+    get: Download,
+    access: Access,
+    *,
+    revision: str | None = None,
+    name: str | None = None,
+) -> None:
+    """Bring the missing files of a plan into the cache by `get`, and remember the commit."""
+    store, commit = planned.store, planned.commit
+    if planned.missing and access.is_offline:
+        raise _offline(name or _named(store.repo, revision), store, planned.missing)
+    _check_space(planned)
+    for file in planned.missing:
+        _fetch(store, commit, file, planned.pins.get(file.path), get)
+    _record(store, commit, revision or "main")
+
+
+def _named(repo: str, revision: str | None) -> str:
+    return f"hf://{repo}" + (f"@{revision}" if revision not in (None, "main") else "")
+
+
+def _check_space(planned: Plan) -> None:
+    """Raise `OutputError` unless the missing files fit on the disk."""
+    if (needed := planned.fetched_bytes) > (free := planned.free_bytes):
+        raise OutputError(
+            f"{planned.store.label}: {needed:,} bytes are to be fetched, and the disk of "
+            f"{planned.store.root} has {free:,} free.",
+            hint="zoo cache prune, or name a folder on another disk: --cache-dir or HF_HUB_CACHE",
+        )
+
+
+def _from_hub(repo: str, sha: str, access: Access, file: Listed, out: IO[bytes]) -> None:
+    download(repo, sha, file, out, access)
 
 
 def _cached(store: Store, revision: str, access: Access) -> Commit | None:
@@ -90,18 +177,17 @@ def _cached(store: Store, revision: str, access: Access) -> Commit | None:
     return Commit(store.repo, sha, files) if files else None
 
 
-def _look(
-    store: Store, commit: Commit, choose: Choice, pins: Mapping[str, str]
-) -> tuple[list[Listed], list[Listed]]:
+def _look(store: Store, commit: Commit, choose: Choice, pins: Mapping[str, str]) -> Plan:
     """The files that are needed of a commit, and those of them that are missing or damaged."""
     names = choose(commit.files)
     if absent := [name for name in names if name not in commit.files]:
         raise IntegrityError(
-            f"hf://{store.repo}@{commit.sha} does not hold {', '.join(absent)}.",
+            f"{store.label}@{commit.sha} does not hold {', '.join(absent)}.",
             hint="name another revision",
         )
-    files = [commit.files[name] for name in names]
-    return files, [f for f in files if not store.verified(commit.sha, f, pins.get(f.path))]
+    files = tuple(commit.files[name] for name in names)
+    missing = [f for f in files if not store.verified(commit.sha, f, pins.get(f.path))]
+    return Plan(store, commit, files, tuple(missing), pins)
 
 
 def _resolve(store: Store, revision: str, cached: Commit | None, access: Access) -> Commit:
@@ -129,25 +215,25 @@ def _record(store: Store, commit: Commit, revision: str) -> None:
         _logger.info("%s", error.message)
 
 
-def _fetch(store: Store, commit: Commit, file: Listed, pin: str | None, access: Access) -> None:
+def _fetch(store: Store, commit: Commit, file: Listed, pin: str | None, get: Download) -> None:
     """Bring one file into the cache; wrong bytes are set aside and asked for once more."""
     part = store.part(file)
     with store.locked(file):
         store.snapshot(commit.sha).mkdir(parents=True, exist_ok=True)  # a repository to others
         if not fits(store.blob(file), file, pin):
-            _complete(store, commit, file, access)
+            _complete(store, file, get)
             if not fits(part, file, pin):
                 store.quarantine(part, file)
-                _complete(store, commit, file, access)
+                _complete(store, file, get)
                 if not fits(part, file, pin):
                     raise _refused(store, part, file, pin)
             part.replace(store.blob(file))
         store.link(commit.sha, file)
 
 
-def _complete(store: Store, commit: Commit, file: Listed, access: Access) -> None:
+def _complete(store: Store, file: Listed, get: Download) -> None:
     with store.unfinished(file) as out:
-        download(store.repo, commit.sha, file, out, access)
+        get(file, out)
 
 
 def _refused(store: Store, part: Path, file: Listed, pin: str | None) -> IntegrityError:
@@ -157,7 +243,7 @@ def _refused(store: Store, part: Path, file: Listed, pin: str | None) -> Integri
     kind = _looks_like(part)
     store.quarantine(part, file)
     return IntegrityError(
-        f"hf://{store.repo}: {file.path} has the hash {actual}, expected {expected}{kind}; "
+        f"{store.label}: {file.path} has the hash {actual}, expected {expected}{kind}; "
         "it is not used.",
         hint="try again; if it stays so, the repository or the way to it changes files",
     )
@@ -171,14 +257,11 @@ def _looks_like(path: Path) -> str:
     return " (it is a web page)" if head.startswith((b"<!doctype", b"<html")) else ""
 
 
-def _snapshot(store: Store, commit: Commit, files: list[Listed]) -> Snapshot:
-    return Snapshot(store.repo, commit.sha, store.snapshot(commit.sha), tuple(files))
-
-
-def _offline(name: str, store: Store, missing: list[Listed] | None) -> NetworkError:
+def _offline(name: str, store: Store, missing: Iterable[Listed] | None) -> NetworkError:
     files = ", ".join(file.path for file in missing or []) or "every file"
+    place = "at an address of its own" if store.repo.startswith(URLS) else "on the Hub"
     return NetworkError(
-        f"{name} is on the Hub and not in the cache {store.root}, and offline: missing {files}.",
+        f"{name} is {place} and not in the cache {store.root}, and offline: missing {files}.",
         hint=f"with a connection: zoo pull {name}",
     )
 

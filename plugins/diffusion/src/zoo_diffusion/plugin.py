@@ -6,7 +6,6 @@ from zoo_core.plugin import (
     LikelihoodSpec,
     LossSpec,
     ModelSpec,
-    Pretrained,
     SamplerSpec,
     hookimpl,
 )
@@ -30,7 +29,6 @@ _LEARNS_SCHEDULE, _PRECONDITIONED = (
     "zoo_diffusion.vdm:LearnsSchedule",
     "zoo_diffusion.edm:Preconditioned",
 )
-_DDPM, _SCORE_SDE = "https://arxiv.org/abs/2006.11239", "https://arxiv.org/abs/2011.13456"
 _TINY_MLP = ("network", {"type": "mlp", "hidden": 16, "layers": 1})
 
 
@@ -44,7 +42,6 @@ def _model(
     sampler: str,
     loss: str,
     more: tuple[str, ...] = (),
-    pretrained: tuple[Pretrained, ...] = (),
     tiny: tuple[tuple[str, object], ...] = (),
 ) -> ModelSpec:
     return ModelSpec(
@@ -59,50 +56,8 @@ def _model(
         default_loss=loss,
         summary=summary,
         paper=paper,
-        pretrained=pretrained,
         tiny=(_TINY_MLP, *tiny),
     )
-
-
-def _hub(converter: str, source: str, **repositories: str) -> tuple[Pretrained, ...]:
-    """Tags of repositories on the Hub in diffusers' layout, whose models have Apache-2.0."""
-    return tuple(
-        Pretrained(tag, repo, license="Apache-2.0", source=source, converter=converter)
-        for tag, repo in repositories.items()
-    )
-
-
-_DDPM_HUB = (
-    Pretrained(
-        "mnist",
-        "1aurent/ddpm-mnist",
-        license="MIT",
-        source="https://huggingface.co/1aurent/ddpm-mnist",
-        converter="diffusers_ddpm",
-    ),
-    *_hub(
-        "diffusers_ddpm",
-        _DDPM,
-        cifar10="google/ddpm-cifar10-32",
-        celebahq256="google/ddpm-celebahq-256",
-        celebahq256_ema="google/ddpm-ema-celebahq-256",
-        bedroom256="google/ddpm-bedroom-256",
-        bedroom256_ema="google/ddpm-ema-bedroom-256",
-        church256="google/ddpm-church-256",
-        church256_ema="google/ddpm-ema-church-256",
-        cat256="google/ddpm-cat-256",
-        cat256_ema="google/ddpm-ema-cat-256",
-    ),
-)
-_NCSN_HUB = _hub(
-    "diffusers_ncsnpp",
-    _SCORE_SDE,
-    celebahq256="google/ncsnpp-celebahq-256",
-    ffhq256="google/ncsnpp-ffhq-256",
-    ffhq1024="google/ncsnpp-ffhq-1024",
-    church256="google/ncsnpp-church-256",
-    bedroom256="google/ncsnpp-bedroom-256",
-)
 
 
 @hookimpl
@@ -116,7 +71,6 @@ def zoo_models() -> list[ModelSpec]:
             time=_DISCRETE,
             sampler="ddim",
             loss="simple",
-            pretrained=_DDPM_HUB,
             tiny=(("timesteps", 20), ("beta_last", 0.4)),
         ),
         _model(
@@ -136,7 +90,6 @@ def zoo_models() -> list[ModelSpec]:
             time=_CONTINUOUS,
             sampler="dpmpp_2m",
             loss="vlb",
-            pretrained=_NCSN_HUB,
         ),
         _model(
             "edm",

@@ -78,9 +78,10 @@ def table(name: str, rows: list[Any]) -> str:
         *(line(r) for r in sorted(rows, key=lambda r: (label(r), -(r["steps"] or 0)))),
         "| real events | | | " + " | ".join(f"{rows[0]['real'][s]:.3f}" for s in SCORES) + " |",
         "",
-        f"DDIM at 50 steps keeps {coverage_kept(rows, '`ddim`')} % of its coverage at 1000 steps, "
-        "and",
-        f"{coverage_kept(rows, '`ddim`, `clip_denoised=false`')} % without clipping.",
+        f"DDIM has {of_real(rows, '`ddim`', 50)} of the coverage of real events at 50 steps and "
+        f"{of_real(rows, '`ddim`', 1000)} at 1000;",
+        f"without clipping {of_real(rows, '`ddim`, `clip_denoised=false`', 50)} and "
+        f"{of_real(rows, '`ddim`, `clip_denoised=false`', 1000)}.",
         "With `clipped_epsilon=false`, the default of diffusers, x_0 is clipped to the data's",
         "range and the predicted noise is not. Every step then adds an error that does not",
         "shrink with the step, so that DDIM with very many steps leaves the probability flow.",
@@ -98,10 +99,10 @@ def label(r: Any) -> str:
     return ", ".join((f"`{r['sampler']}`", *options)) if r["steps"] else f"`{r['sampler']}`"
 
 
-def coverage_kept(rows: list[Any], name: str) -> int:
-    """Coverage at 50 steps in percent of that at 1000, of the rows with a label."""
-    at = {r["steps"]: r["coverage"][0] for r in rows if label(r) == name}
-    return round(100 * at[50] / at[1000])
+def of_real(rows: list[Any], name: str, steps: int) -> str:
+    """Coverage of the row with a label and steps, as a share of that of real events."""
+    (row,) = (r for r in rows if label(r) == name and r["steps"] == steps)
+    return f"{100 * row['coverage'][0] / row['real']['coverage']:.0f} %"
 
 
 def cases() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -60,4 +60,5 @@ class ODE:
         first, last = flow.angles(t_min)
         u = (x / flow.radius(t_min)).double()
         solution = solve_ode(flow.velocity, u, first, last, rtol=self.rtol, atol=self.atol)
-        return (solution.y * flow.radius(1.0)).to(x.dtype)
+        x_T: Tensor = (solution.y * flow.radius(1.0)).to(x.dtype)
+        return x_T

@@ -6,8 +6,9 @@ denoiser's estimate x_hat = E[x_0 | x_t] by one that knows y. With A the rows of
     E[x_0 | x_t, y] ~ x_hat + V A' (A V A' + sigma_y^2)^-1 (y - A x_hat)
     V = Cov[x_0 | x_t] = sigma_t^2 / alpha_t d x_hat / d x_t               (Tweedie's formula)
 
-which is exact for Gaussian data. It serves every solver. The system is solved by `ITERATIONS`
-steps of conjugate gradients, each a backward pass through the network.
+which is exact for Gaussian data. It serves every solver. The system is solved by `iterations`
+steps of conjugate gradients, each a backward pass through the network. One is the default: a
+network's V is no covariance, neither symmetric nor positive, and more steps follow its errors.
 
 `replacement` (Song et al., 2021, app. I.2) puts the observed values in place before every step,
 with that step's noise. It is cheap and hardly conditions: the other values follow the noisy ones
@@ -29,7 +30,6 @@ from zoo_diffusion.samplers.timesteps import Level
 __all__ = ["InpaintingMethod", "Replacement", "posterior_mean"]
 
 InpaintingMethod = Literal["moment_matching", "replacement"]
-ITERATIONS = 5
 _OBSERVATION_NOISE = 1e-3
 """sigma_y^2 as a share of the variance of x_0 given x_t, for data of unit variance."""
 
@@ -53,7 +53,12 @@ def observed_values(event: Event, fixed: Inpainting) -> Tensor:
 
 
 def posterior_mean(
-    denoise: Callable[[Tensor], Tensor], x: Tensor, p: Level, y: Tensor, mask: Tensor
+    denoise: Callable[[Tensor], Tensor],
+    x: Tensor,
+    p: Level,
+    y: Tensor,
+    mask: Tensor,
+    iterations: int,
 ) -> Tensor:
     """E[x_0 | x_t = x, y] (B, *S) at level p, by the denoiser's own estimate of Cov[x_0 | x_t].
 
@@ -71,15 +76,15 @@ def posterior_mean(
 
     var_y = _OBSERVATION_NOISE * p.n**2 / (1 + p.n**2)
     residual = torch.where(mask, y.to(x) - x_hat.detach(), 0.0)
-    weights = _conjugate_gradients(lambda v: V(v) * mask + var_y * v, residual)
+    weights = _conjugate_gradients(lambda v: V(v) * mask + var_y * v, residual, iterations)
     return x_hat.detach() + V(weights)
 
 
-def _conjugate_gradients(A: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:
+def _conjugate_gradients(A: Callable[[Tensor], Tensor], b: Tensor, iterations: int) -> Tensor:
     """x (B, *S) with A(x) = b for each row, A positive definite (Hestenes & Stiefel, 1952)."""
     x, r, p = torch.zeros_like(b), b, b
     size = _dot(r, r)
-    for _ in range(ITERATIONS):
+    for _ in range(iterations):
         q = A(p)
         curvature = _dot(p, q)
         going = (curvature > 0) & (size > 0)  # a network's V may not be positive

@@ -42,12 +42,11 @@ def encode(
     guidance, clipping and spacing are the sampler's. `ODE` solves the flow adaptively.
     """
     x, cond = model.event.check(x), model.condition.check(cond, len(x))
-    clean = model.event.to_network(x, torch.float32).to(model.device)
+    clean: Tensor = model.event.to_network(x, torch.float32).to(model.device)
     condition = None if cond is None else cond_to_model(cond, model)
     with evaluating(model):
         if isinstance(sampler, ODE):
-            x_T: Tensor = sampler.encode(model, clean, condition)
-            return x_T
+            return sampler.encode(model, clean, condition)
         return _inverted(sampler, model, clean, condition, iterations)
 
 
@@ -73,8 +72,7 @@ def interpolate(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
     w = weights.to(a).view(-1, *[1] * a.ndim)
     if float(angle.sin()) < 1e-6:  # parallel: a straight line
         return (1 - w) * a + w * b
-    from_a, from_b = ((1 - w) * angle).sin(), (w * angle).sin()
-    between: Tensor = (from_a * a + from_b * b) / angle.sin()
+    between: Tensor = (((1 - w) * angle).sin() * a + (w * angle).sin() * b) / angle.sin()
     return between
 
 

@@ -100,6 +100,7 @@ class Outputs:
         options: GuidanceAndClipping,
         fixed: Inpainting | None = None,
         inpainting: InpaintingMethod = "moment_matching",
+        iterations: int = 1,
         trace: Trace | None = None,
     ) -> None:
         _check_guidance(model, cond, options.guidance_scale)
@@ -109,7 +110,7 @@ class Outputs:
         if fixed is not None and inpainting == "replacement":
             self.replacement = Replacement(model.event, rng, fixed)
         elif fixed is not None:
-            self.known = observed_values(model.event, fixed), fixed.mask
+            self.known = observed_values(model.event, fixed), fixed.mask, iterations
 
     def place(self, x: Tensor, p: Level) -> Tensor:
         """x (B, *S) at level p, with what is observed in place."""

@@ -44,7 +44,8 @@ class Solver(ABC):
       the network.
     - `strength`: the share of the steps that are taken, the last ones. They start at `x_T`, or at
       the event `init` with that time's noise (SDEdit; Meng et al., 2022).
-    - `inpainting`: how observed values are conditioned on (`inpainting.py`).
+    - `inpainting`: how observed values are conditioned on, and by how many iterations a call
+      (`inpainting.py`).
     """
 
     steps: Steps = 50
@@ -56,6 +57,7 @@ class Solver(ABC):
     guidance_rescale: Annotated[float, Range(0, 1)] = 0.0
     strength: Annotated[float, Range(0, 1)] = 1.0
     inpainting: InpaintingMethod = "moment_matching"
+    inpainting_iterations: Annotated[int, Range(1, 1000)] = 1
 
     def __post_init__(self) -> None:
         low, *high = self.guidance_interval or (1.0,)
@@ -104,7 +106,8 @@ class Solver(ABC):
         plain = fixed is None and trace is None
         if plain and table is not None and fused_mlp.supports(model, table, options):
             return model.event.from_network(fused_mlp.run(model, rng, x, table, options))
-        outputs = Outputs(model, rng, cond, options, fixed, self.inpainting, trace)
+        how = self.inpainting, self.inpainting_iterations
+        outputs = Outputs(model, rng, cond, options, fixed, *how, trace)
         if table is None:
             states = loop_states(self.loop, outputs, x, path, rng)
         else:

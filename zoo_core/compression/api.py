@@ -264,7 +264,7 @@ def _decode(
         on_device = None if cond is None else cond_to_model(cond, model)
         grid = Grid(payload[0])
         x = CODECS[header.coder].decode(model, payload[1:], n, on_device, grid).cpu()
-    except (AssertionError, ValueError, IndexError, zlib.error) as error:
+    except (AssertionError, ValueError, LookupError, zlib.error) as error:
         raise _wrong(i, error) from None
     if _crc(x, header.levels) != block.events_crc:
         raise _wrong(i, None)

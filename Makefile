@@ -61,7 +61,7 @@ test: setup ## the default tests, at most 8 minutes on two cores
 test-slow: setup ## installation matrix, end to end, kernel tables: at most 40 minutes
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "slow and not records" -n 2 --costs $(ARGS)
 
-test-records: setup ## measure what is recorded of static MNIST again: an hour or more (ZOO_SHARED)
+test-records: setup ## measure what is recorded of static MNIST and emoji again: an hour or more (ZOO_SHARED)
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -m records -n 2 --costs $(ARGS)
 
 figures: setup ## record help, JSON, exit codes and the demo's table anew (tests/compat/figures.json)

@@ -18,6 +18,8 @@ RECIPES = sorted(r.name for r in current().list_models() if r.tag is not None an
 _UNET = {"type": "unet", "channels": [8, 16], "down": ["plain", "attention"], "groups": 8}
 SMALLER = {  # what would take seconds a step here: the same architecture with less of it
     "ddpm.binarized_mnist": {"network": {**_UNET, "layers": 1}},
+    "edm.emoji": {"network": {**_UNET, "layers": 1}},
+    "vdm.emoji": {"network": {**_UNET, "layers": 1}},
     "gated_pixelcnn.cifar10": {"hidden": 12, "layers": 3, "head": 12},
     "glow.cifar10": {"steps": 2, "hidden": 16},
     "pixelcnn_pp.cifar10": {"hidden": 12, "blocks": (1, 1, 1)},
@@ -25,7 +27,11 @@ SMALLER = {  # what would take seconds a step here: the same architecture with l
     "glow.mnist": {"steps": 2, "hidden": 16},
     "nsf_coupling.mnist": {"steps": 2, "hidden": 16},
 }
-SHAPES = {"digits": ((1, 8, 8), 17), "binarized_mnist": ((1, 28, 28), 2)}
+SHAPES = {
+    "digits": ((1, 8, 8), 17),
+    "binarized_mnist": ((1, 28, 28), 2),
+    "emoji": ((3, 32, 32), 256),
+}
 EVENTS = 4
 
 
@@ -40,10 +46,7 @@ def events(model: zoo.GenerativeModel) -> Dataset:
         x = torch.randint(event.levels, shape, generator=generator)
     else:
         x = torch.rand(shape, generator=generator)
-    y = None
-    if condition.kind == "classes":
-        y = torch.randint(condition.classes, (EVENTS,), generator=generator)
-    split = Split(x, y)
+    split = Split(x, random_conditions(condition, EVENTS, generator))
     return Dataset("random", event, condition, {"train": split, "valid": split}, "none", "random")
 
 

@@ -71,9 +71,10 @@ def by_what_training_recorded(info):
 
 
 def measured_again():
-    """Static MNIST takes minutes a tag, so those measurements are a tier of their own."""
+    """Static MNIST and emoji take minutes a tag: those measurements are a tier of their own."""
     for info in bundled():
-        hours = [pytest.mark.records] if info.tag.tag == "binarized_mnist" else []
+        minutes = info.tag.tag in ("binarized_mnist", "emoji")
+        hours = [pytest.mark.records] if minutes else []
         yield pytest.param(info, marks=hours, id=info.name)
 
 

@@ -11,6 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import zoo_core as zoo
 from zoo_core import Rng
 from zoo_flows.bijections import LinearStep
+from zoo_flows.jacobi import Jacobi, solve
+from zoo_kernels import coupling
 
 SMALL = {"hidden": 12}
 MODELS = {
@@ -208,6 +210,32 @@ def test_maf_density_sees_no_later_value_and_every_earlier_one():
     x = continuous_events(model, 1)[0]
     jacobian = torch.func.jacrev(lambda v: model.forward_and_ladj(v[None])[0][0])(x)
     assert torch.all(jacobian.triu(1) == 0) and int((jacobian != 0).sum()) == 15
+
+
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-5])
+def test_jacobi_draws_what_the_steps_of_a_maf_draw_up_to_its_tolerance(tolerance):
+    model = scrambled("maf", shape=(64,), layers=3, hidden=128, vector=2)
+    cond = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+    steps = model.sample(20, cond=cond)
+    parallel = model.sample(20, cond=cond, sampler=Jacobi(tolerance))
+    error = (parallel - steps).abs() / steps.abs().clamp(min=1)
+    assert float(error.max()) < 30 * tolerance  # later layers magnify the errors of earlier ones
+
+
+def test_jacobi_takes_far_fewer_passes_than_features_and_rows_leave():
+    layer = scrambled("maf", shape=(64,), layers=1, hidden=128).transform.layers[-1]
+    y = torch.randn(32, 64, generator=torch.Generator().manual_seed(0))
+    rows = []
+
+    def step(x, at):
+        rows.append(len(at))
+        return coupling.forward(y[at], layer._affine(x, None), scale="tanh", constant=3.0)[0]
+
+    with torch.no_grad():
+        x, passes = solve(step, y, 1e-5)
+        exact = layer.inverse(y)[0]
+    assert torch.allclose(x, exact, atol=1e-4, rtol=1e-4)
+    assert passes == len(rows) < 32 and rows == sorted(rows, reverse=True) and rows[-1] < 32
 
 
 def test_maf_costs_as_many_steps_as_dimensions_and_computes_no_unit_twice():

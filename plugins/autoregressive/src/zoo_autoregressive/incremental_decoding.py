@@ -240,8 +240,8 @@ class IncrementalPass:
 def _upsampled(m: nn.ConvTranspose2d, y: Tensor) -> Tensor:
     """m(y) of a row or pixel y (B, I, 1, .), each of whose positions becomes 2 x 2."""
     assert m.bias is not None
-    x = y[:, :, 0].transpose(1, 2) @ m.weight.flatten(1)  # (B, ., O 2 2)
-    x = x.unflatten(2, m.weight.shape[1:]).permute(0, 2, 3, 1, 4)  # (B, O, 2, ., 2)
+    x: Tensor = y[:, :, 0].transpose(1, 2) @ m.weight.flatten(1)  # (B, ., O 2 2)
+    x = x.view(*x.shape[:2], *m.weight.shape[1:]).permute(0, 2, 3, 1, 4)  # (B, O, 2, ., 2)
     return x.flatten(3) + m.bias[:, None, None]
 
 

@@ -8,6 +8,10 @@ __all__ = ["ZOO_API", "zoo_models", "zoo_samplers"]
 
 ZOO_API = 1
 
+_BY_ROWS = ("jacobi", 16)
+"""The default of networks that Jacobi iterates row by row: on a CPU 16 images take about as long
+as pixel by pixel if they are 8 x 8, and half as long if they are 28 x 28; fewer gain more."""
+
 
 @hookimpl
 def zoo_models() -> list[ModelSpec]:
@@ -24,6 +28,7 @@ def zoo_models() -> list[ModelSpec]:
             "RowLSTM",
             "PixelRNN from row to row: each pixel sees a triangle above it",
             "https://arxiv.org/abs/1601.06759",
+            sampler_of_few=_BY_ROWS,
             config="PixelRNN",
             hidden=4,
             layers=2,
@@ -44,6 +49,7 @@ def zoo_models() -> list[ModelSpec]:
             "PixelCNN",
             "one stack of masked convolutions, by channel groups",
             "https://arxiv.org/abs/1601.06759",
+            sampler_of_few=_BY_ROWS,
             hidden=4,
             layers=2,
             head=4,
@@ -62,6 +68,7 @@ def zoo_models() -> list[ModelSpec]:
             "MultiscalePixelCNN",
             "gated blocks at full, half and quarter resolution: the best on a CPU",
             "https://arxiv.org/abs/1606.05328",
+            sampler_of_few=_BY_ROWS,
             hidden=(4, 6),
             blocks=(1, 1),
             head=4,
@@ -71,6 +78,7 @@ def zoo_models() -> list[ModelSpec]:
             "PixelCNNPP",
             "gated residual blocks in a causal U, with a discretized mixture of logistics",
             "https://arxiv.org/abs/1701.05517",
+            sampler_of_few=_BY_ROWS,
             hidden=4,
             shape=(1, 2, 3),
             levels=3,
@@ -99,7 +107,14 @@ def zoo_samplers() -> list[SamplerSpec]:
 
 
 def _model(
-    arch: str, model: str, summary: str, paper: str, *, config: str | None = None, **tiny: Any
+    arch: str,
+    model: str,
+    summary: str,
+    paper: str,
+    *,
+    config: str | None = None,
+    sampler_of_few: tuple[str, int] | None = None,
+    **tiny: Any,
 ) -> ModelSpec:
     """The spec of a model whose module is named after its arch."""
     return ModelSpec(
@@ -111,6 +126,7 @@ def _model(
         capabilities=("Density", "Conditionals"),
         default_likelihood="exact",
         default_sampler="sequential",
+        sampler_of_few=sampler_of_few,
         summary=summary,
         paper=paper,
         tiny=tuple({"shape": (1, 3, 3), **tiny}.items()),

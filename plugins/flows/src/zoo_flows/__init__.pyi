@@ -1,9 +1,11 @@
-"""The models, loss and likelihood of this family, and its use in other libraries' flows."""
+"""The models and components of this family, and its use in other libraries' flows."""
 
 from .flow import Flow as Flow
 from .flow import FlowConfig as FlowConfig
 from .glow import Glow as Glow
 from .glow import GlowConfig as GlowConfig
+from .jacobi import IterativeInverse as IterativeInverse
+from .jacobi import Jacobi as Jacobi
 from .likelihood import DeqBound as DeqBound
 from .likelihood import FlowNLL as FlowNLL
 from .maf import MAF as MAF

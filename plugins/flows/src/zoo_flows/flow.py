@@ -109,10 +109,14 @@ class Flow(GenerativeModel, ABC):
 
     def sample_rows(self, rng: Rng, cond: Tensor | None = None) -> Tensor:
         """One event per row of `rng`: f^-1(z) of a draw z from N(0, I), rounded if integer."""
-        base = self._base(len(rng), like=torch.empty(0, device=rng.device, dtype=self.dtype))
-        x, _ = self.inverse_and_ladj(base.sample(rng, stream="z"), cond)
+        x, _ = self.inverse_and_ladj(self.latents(rng), cond)
         check_finite(x, "x")
         return self.to_event(x)
+
+    def latents(self, rng: Rng) -> Tensor:
+        """A draw z from N(0, I) for each row of `rng`, (B, D)."""
+        base = self._base(len(rng), like=torch.empty(0, device=rng.device, dtype=self.dtype))
+        return base.sample(rng, stream="z")
 
     def to_event(self, x: Tensor) -> Tensor:
         """Continuous x as events: rounded down and clamped, or clamped to the range."""

@@ -11,7 +11,8 @@ bounded, alpha = 3 tanh(r / 3).
 
 The density costs one pass. **Sampling takes D steps** per layer, since x_i needs x_1..x_{i-1}. No
 unit is computed twice: with sorted degrees, the units that x_i completes are a slice of every
-layer, so the D steps of a layer cost as many multiplications as one pass.
+layer, so the D steps of a layer cost as many multiplications as one pass. The sampler `jacobi`
+takes a few passes over all features instead.
 
 Images are treated as vectors, in raster order. Shapes: B batch, D features, U units, z (B, D).
 """
@@ -27,6 +28,7 @@ from torch.nn import functional as F
 from zoo_core.plugin import MaskedLinear, Range, init_output
 from zoo_flows.bijections import ActNorm, Chain, Flip, InvertibleLayer
 from zoo_flows.flow import Flow, FlowConfig
+from zoo_flows.jacobi import solve
 from zoo_kernels import coupling
 
 __all__ = ["MAF", "MAFConfig"]
@@ -61,11 +63,7 @@ class MaskedAutoregressiveLayer(InvertibleLayer):
         self._prefix = torch.searchsorted(m, torch.arange(D), right=True).tolist()
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        y = self._add_context(self.first(x), h)
-        for block in self.blocks:
-            y = y + F.dropout(F.relu(block(F.relu(y))), self.dropout, self.training)
-        params = self.last(F.relu(y)).to(x.dtype).view(len(x), 2, -1)
-        return coupling.inverse(x, params, scale="tanh", constant=_BOUND)
+        return coupling.inverse(x, self._affine(x, h), scale="tanh", constant=_BOUND)
 
     def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """D steps; step i computes the units of degree i, which see x_1..x_i, and then x_{i+1}."""
@@ -87,6 +85,23 @@ class MaskedAutoregressiveLayer(InvertibleLayer):
                 y[:, here], params[:, :, here], scale="tanh", constant=_BOUND
             )[0]
         return coupling.forward(y, params, scale="tanh", constant=_BOUND)
+
+    def inverse_by_iteration(self, y: Tensor, h: Tensor | None, tolerance: float) -> Tensor:
+        """The x of `inverse`, by passes over all features at once (`jacobi.py`)."""
+
+        def step(x: Tensor, rows: Tensor) -> Tensor:
+            params = self._affine(x, None if h is None else h[rows])
+            return coupling.forward(y[rows], params, scale="tanh", constant=_BOUND)[0]
+
+        return solve(step, y, tolerance)[0]
+
+    def _affine(self, x: Tensor, h: Tensor | None) -> Tensor:
+        """mu and r of every feature, (B, 2, D)."""
+        y = self._add_context(self.first(x), h)
+        for block in self.blocks:
+            y = y + F.dropout(F.relu(block(F.relu(y))), self.dropout, self.training)
+        params: Tensor = self.last(F.relu(y)).to(x.dtype)
+        return params.view(len(x), 2, -1)
 
     def _grow(self, x: Tensor, new: slice, units: list[Tensor], shift: Tensor | None) -> None:
         """Compute the units `new` of every layer, before their nonlinearity."""
@@ -110,6 +125,18 @@ class MAF(Flow):
         c = config or MAFConfig()
         super().__init__(c)
         self.transform = Chain([Flatten(), *self._layers()])
+
+    def inverse_by_iteration(self, z: Tensor, cond: Tensor | None, tolerance: float) -> Tensor:
+        """Continuous x (B, *S) of z (B, D), up to `tolerance` in each layer."""
+        assert isinstance(self.transform, Chain)
+        y, h = z, self._context(cond)
+        for layer in reversed(self.transform.layers):
+            assert isinstance(layer, InvertibleLayer)
+            if isinstance(layer, MaskedAutoregressiveLayer):
+                y = layer.inverse_by_iteration(y, h, tolerance)
+            else:
+                y = layer.inverse(y, h)[0]
+        return self.preprocess.inverse(y.view(len(y), *self.event.shape))[0]
 
     def _layers(self) -> Iterator[InvertibleLayer]:
         d = self.event.dims

@@ -2,14 +2,24 @@
 
 from typing import Any
 
-from zoo_core.plugin import LikelihoodKind, LikelihoodSpec, LossSpec, ModelSpec, hookimpl
+from zoo_core.plugin import (
+    LikelihoodKind,
+    LikelihoodSpec,
+    LossSpec,
+    ModelSpec,
+    SamplerSpec,
+    hookimpl,
+)
 
-__all__ = ["ZOO_API", "zoo_likelihoods", "zoo_losses", "zoo_models"]
+__all__ = ["ZOO_API", "zoo_likelihoods", "zoo_losses", "zoo_models", "zoo_samplers"]
 
 ZOO_API = 1
 
 
-def _flow(arch: str, target: str, **rest: Any) -> ModelSpec:
+_ITERATIVE_INVERSE = "zoo_flows.jacobi:IterativeInverse"
+
+
+def _flow(arch: str, target: str, *capabilities: str, **rest: Any) -> ModelSpec:
     module = f"zoo_flows.{arch}"
     return ModelSpec(
         arch=arch,
@@ -17,7 +27,7 @@ def _flow(arch: str, target: str, **rest: Any) -> ModelSpec:
         density="explicit/tractable",
         target=f"{module}:{target}",
         config=f"{module}:{target}Config",
-        capabilities=("Density", "Bijection"),
+        capabilities=("Density", "Bijection", *capabilities),
         default_likelihood=("exact_density", "deq_bound"),
         default_loss="flow_nll",
         **rest,
@@ -44,6 +54,7 @@ def zoo_models() -> list[ModelSpec]:
         _flow(
             "maf",
             "MAF",
+            _ITERATIVE_INVERSE,
             summary="masked autoregressive layers: density in one pass, samples in D steps",
             paper="https://arxiv.org/abs/1705.07057",
             tiny=(("layers", 2), ("hidden", 8)),
@@ -55,6 +66,18 @@ def zoo_models() -> list[ModelSpec]:
             paper="https://arxiv.org/abs/1906.04032",
             tiny=(("steps", 2), ("bins", 4), ("hidden", 8), ("blocks", 1)),
         ),
+    ]
+
+
+@hookimpl
+def zoo_samplers() -> list[SamplerSpec]:
+    return [
+        SamplerSpec(
+            "jacobi",
+            "zoo_flows.jacobi:Jacobi",
+            requires=("Bijection", _ITERATIVE_INVERSE),
+            summary="the draws of an autoregressive flow by parallel passes, up to a tolerance",
+        )
     ]
 
 

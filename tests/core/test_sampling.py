@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import zoo_core as zoo
+from zoo_core.catalog.specs import ModelSpec
 from zoo_core.errors import NoCapabilityError, UsageError
 
 pytestmark = pytest.mark.usefixtures("minis")
@@ -191,3 +192,12 @@ def test_a_sampler_may_differentiate():
     end = model.sample(8, sampler=Ascend())
     before, after = (model.log_likelihood(x).nats for x in (start, end))
     assert (after > before).all()
+
+
+def test_few_events_may_have_a_default_sampler_of_their_own():
+    def spec(**defaults):
+        return ModelSpec("a", "f", "implicit", "m:M", "m:C", default_sampler="many", **defaults)
+
+    few = spec(sampler_of_few=("few", 4))
+    assert [few.sampler_of(n) for n in (1, 4, 5, None)] == ["few", "few", "many", "many"]
+    assert spec().sampler_of(1) == "many"

@@ -11,6 +11,8 @@ import torch
 
 import zoo_autoregressive
 import zoo_core as zoo
+from zoo_autoregressive import Jacobi, Sequential
+from zoo_core.catalog import components
 from zoo_core.cli.app import run
 from zoo_core.data import load_dataset
 from zoo_core.weights import golden
@@ -132,3 +134,33 @@ def test_the_command_says_on_stderr_that_known_values_do_not_count(tmp_path, cap
         err = capsys.readouterr().err.splitlines()
         assert len(err) == lines
         assert all(line.startswith("zoo: warning: up to 32 unknown values") for line in err)
+
+
+@pytest.mark.parametrize("arch", ["row_lstm", "pixelcnn", "multiscale_pixelcnn", "pixelcnn_pp"])
+def test_up_to_16_images_of_row_wise_networks_are_drawn_by_jacobi(arch):
+    model = zoo.load(f"{arch}.digits")
+    chosen = [type(components.sampler(model, None, {}, n)) for n in (1, 16, 17, None)]
+    assert chosen == [Jacobi, Jacobi, Sequential, Sequential]
+    assert torch.equal(model.sample(17)[:16], model.sample(16))
+
+
+@pytest.mark.parametrize("sampler", ["sequential", "jacobi"])
+def test_the_output_says_when_the_distribution_is_not_the_scored_one(tmp_path, capsys, sampler):
+    argv = ["--json", "sample", "made.digits", "-n", "1", "--sampler", sampler]
+
+    def sample(*options):
+        assert run([*argv, "--out", str(tmp_path / "x.npz"), *options]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert "distribution" not in sample()
+    stated = "not the scored one: temperature = 0.9, top_k = 4"
+    assert sample("--set", "temperature=0.9", "--set", "top_k=4")["distribution"] == stated
+    with np.load(tmp_path / "x.npz") as written:
+        assert any(stated in str(written[name]) for name in written.files)
+
+
+def test_an_evaluation_says_when_its_samples_do_not_follow_the_scored_distribution():
+    model, data = zoo.load("made.digits"), load_dataset("digits")
+    options = {"sampler": "sequential", "sampler_options": {"top_p": 0.5}}
+    record = zoo.evaluate(model, data, measurements=["likelihood"], limit=4, **options).record
+    assert record["sampler"]["distribution"] == "not the scored one: top_p = 0.5"

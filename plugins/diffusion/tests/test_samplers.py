@@ -5,6 +5,7 @@ import torch
 
 import zoo_core as zoo
 from zoo_core.errors import ConfigError, UsageError
+from zoo_core.sampling import how_drawn
 from zoo_diffusion.samplers import DDIM, Ancestral, DPMpp2M, Heun, fused_mlp
 from zoo_diffusion.samplers.timesteps import spaced_times
 
@@ -223,3 +224,9 @@ def test_one_step_or_two_of_any_spacing_are_taken_or_refused_in_our_words(chain)
 def test_noise_that_would_fall_is_refused_as_a_config():
     with pytest.raises(ConfigError, match="must grow"):
         zoo.create("vdm", gamma_min=5.0, gamma_max=-5.0, **TINY)
+
+
+def test_guidance_says_that_it_changes_the_distribution():
+    assert "distribution" not in how_drawn(DDIM())
+    stated = how_drawn(DDIM(guidance_scale=3.0))["distribution"]
+    assert stated == "not the scored one: guidance_scale = 3.0"

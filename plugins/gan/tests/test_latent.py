@@ -8,6 +8,7 @@ import torch
 import zoo_core as zoo
 from zoo_core.errors import NoCapabilityError, UsageError
 from zoo_core.latent import decode, interpolate
+from zoo_core.sampling import how_drawn
 from zoo_gan.latent import project, truncation_sweep
 from zoo_gan.samplers import Truncated, truncate
 
@@ -110,3 +111,7 @@ def test_interpolation_of_the_core_walks_the_generators_latents():
 def test_models_without_two_networks_cannot_be_truncated():
     with pytest.raises(NoCapabilityError, match="truncated"):
         zoo.create("made", shape=(1, 2, 2), hidden=4).sample(1, sampler="truncated")
+
+
+def test_truncation_says_that_it_changes_the_distribution():
+    assert how_drawn(Truncated(0.5))["distribution"] == "not the scored one: threshold = 0.5"

@@ -1,5 +1,7 @@
 """The models and the samplers of this family, by the names users import."""
 
+from .depthwise_pixelcnn import DepthwisePixelCNN as DepthwisePixelCNN
+from .depthwise_pixelcnn import DepthwisePixelCNNConfig as DepthwisePixelCNNConfig
 from .diagonal_bilstm import DiagonalBiLSTM as DiagonalBiLSTM
 from .gated_pixelcnn import GatedPixelCNN as GatedPixelCNN
 from .gated_pixelcnn import GatedPixelCNNConfig as GatedPixelCNNConfig

@@ -126,19 +126,19 @@ class LogisticMixtureHead(nn.Module):
         x = x[:, :, rows, columns]
         f, M, C = self.last(F.elu(s))[..., None], self.mixtures, x.shape[1]
         v = rescale_levels(x, self.levels, f.dtype)[..., None]  # (B, C, H, W, 1)
-        all_levels = rescale_levels(
-            torch.arange(self.levels, device=x.device), self.levels, f.dtype
-        )
+        every = torch.arange(self.levels, device=x.device)
+        every = rescale_levels(every, self.levels, f.dtype)
         rest = f[:, M:].reshape(len(f), C, -1, M, *f.shape[2:])
         log_weights, logits = f[:, :M].log_softmax(1), []  # (B, M, H, W, 1)
-        for i in range(C):
+        for i in range(range(C)[channels].stop):
             mean, log_scale = rest[:, i, 0], rest[:, i, 1]
             for j in range(i):  # coefficients in the kernel's order: 0 on 1, 0 on 2, 1 on 2
                 mean = mean + rest[:, i * (i - 1) // 2 + j, 2].tanh() * v[:, j, None]
-            masses = log_mass(all_levels, mean, log_scale, self.levels)  # (B, M, H, W, K)
-            logits.append((log_weights + masses).logsumexp(1) - log_weights.logsumexp(1))
+            if i in range(C)[channels]:
+                masses = log_mass(every, mean, log_scale, self.levels)  # (B, M, H, W, K)
+                logits.append((log_weights + masses).logsumexp(1) - log_weights.logsumexp(1))
             log_weights = log_weights + log_mass(v[:, i, None], mean, log_scale, self.levels)
-        return torch.stack(logits, 1)[:, channels]
+        return torch.stack(logits, 1)
 
 
 def features_per_value(levels: int) -> int:

@@ -121,4 +121,4 @@ class ResidualBlock(nn.Module):
 
 def concat_elu(y: Tensor) -> Tensor:
     """elu([y, -y]), (B, U, ., .) -> (B, 2U, ., .)."""
-    return F.elu(torch.cat((y, -y), 1))
+    return F.elu(torch.cat((y, -y), 1), inplace=True)

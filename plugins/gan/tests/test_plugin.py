@@ -130,8 +130,9 @@ def test_bundled_digits_score_what_they_state(arch):
 @pytest.mark.parametrize("tag", TAGS)
 def test_bundled_weights_beat_the_null_baseline_and_stand_beside_real_data(tag):
     recorded = metrics(tag)
-    scores = ("precision", "recall", "density", "coverage", "fd")
+    scores = ("precision", "recall", "density", "coverage")
     assert {f"{score}_pixels" for score in scores} <= recorded.keys()
+    assert any(name.startswith("fd_") for name in recorded)  # of 3,072 pixels it is left out
     for name, m in recorded.items():
         if name.startswith(("fd_", "precision_", "coverage_")):
             worse = m["value"] > m["null"] if name.startswith("fd_") else m["value"] < m["null"]

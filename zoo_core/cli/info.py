@@ -107,7 +107,7 @@ def _weights(found: ModelInfo) -> dict[str, Any]:
     if tag is None:
         return {}
     metadata: Mapping[str, Any] = tag.metadata or {}
-    kept = ("event", "condition", "files")
+    kept = ("event", "condition", "files", "sampler")
     return {
         "source": tag.source,
         "folder": str(tag.folder) if tag.folder else None,
@@ -172,6 +172,7 @@ def _overview(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[tuple[str,
     for key in ("source", "repo", "revision", "folder", "recipe"):
         yield key, value.get(key)
     yield "condition", _condition(value.get("condition"))
+    yield "sampler", _sampler(value.get("sampler"))
     card = value.get("card") or {}
     for key in ("converter", "citation", "checked"):
         yield key, card.get(key)
@@ -185,6 +186,22 @@ def _licence(value: Mapping[str, Any]) -> str | None:
     if value["license"] is None:
         return None
     return f"{value['license']} ({value['license_class'] or 'class not stated'})"
+
+
+def _sampler(record: Any) -> str | None:
+    """The sampler that was measured to keep the quality of samples with the fewest calls."""
+    match record:
+        case {
+            "name": str(name),
+            "options": {**options},
+            "calls": int(calls),
+            "coverage": float(coverage),
+            "real": float(real),
+        } if real > 0:
+            how = ", ".join((name, *(f"{k}={v}" for k, v in options.items())))
+            share = f"{100 * coverage / real:.0f} % of real events' coverage"
+            return f"{how}: fewest calls of the network ({calls}) that keep its quality, {share}"
+    return None
 
 
 def _condition(record: Mapping[str, Any] | None) -> str | None:

@@ -125,6 +125,8 @@ def test_starts_that_do_not_fit_are_refused():
     model, x = Correlated(), draws()
     with pytest.raises(UsageError, match="give one of them"):
         model.sample(6, x_T=x, init=x, sampler="ddim")
+    with pytest.raises(UsageError, match="nothing says where they start"):
+        model.sample(6, sampler="ddim", strength=0.5)
     with pytest.raises(DataError, match="x_T does not fit"):
         model.sample(6, x_T=x[:, :2], sampler="ddim")
     with pytest.raises(DataError, match="must be reals"):

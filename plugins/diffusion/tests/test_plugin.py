@@ -12,6 +12,7 @@ import torch
 import zoo_core as zoo
 from zoo_core.catalog import components as resolve
 from zoo_core.catalog.registry import current
+from zoo_core.cli import info
 from zoo_core.cli.list import likelihood_text
 from zoo_core.data import load_dataset
 from zoo_core.training import train
@@ -124,3 +125,14 @@ def test_every_loss_trains_a_toy(arch, loss):
     before = float(player.loss(batch, zoo.Rng(5, 512), 0).total.detach())
     train(model, data, TrainConfig(steps=120, batch_size=128, lr=3e-3), loss=loss, progress=False)
     assert float(player.loss(batch, zoo.Rng(5, 512), 0).total.detach()) < 0.97 * before
+
+
+def test_info_tells_the_sampler_that_keeps_the_quality_with_the_fewest_calls():
+    record = {"name": "unipc", "options": {"steps": 20}, "calls": 20, "coverage": 0.3, "real": 0.5}
+    told = info._sampler(record)
+    assert told == (
+        "unipc, steps=20: fewest calls of the network (20) that keep its quality, "
+        "60 % of real events' coverage"
+    )
+    for other in (None, {"name": "unipc"}, record | {"real": 0.0}, record | {"calls": "many"}):
+        assert info._sampler(other) is None

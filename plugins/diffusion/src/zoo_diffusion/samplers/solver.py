@@ -13,7 +13,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from zoo_core.plugin import ConfigError, Denoiser, Inpainting, Range, Rng
+from zoo_core.plugin import ConfigError, Denoiser, Inpainting, Range, Rng, UsageError
 from zoo_diffusion.samplers import fused_mlp
 from zoo_diffusion.samplers.inpainting import InpaintingMethod
 from zoo_diffusion.samplers.loop import (
@@ -100,6 +100,12 @@ class Solver(ABC):
         init: Tensor | None = None,
     ) -> Tensor:
         """Events (B, *S)."""
+        if self.strength < 1 and x_T is None and init is None:
+            raise UsageError(
+                f"strength = {self.strength} takes the last steps alone, and nothing says where "
+                "they start.",
+                hint="sample(n, init=events) or sample(n, x_T=noise)",
+            )
         path, options = self.path(model), self.options()
         table = self.on(path, prediction_type(model))
         x = start(model, rng, path, x_T, init)

@@ -175,9 +175,9 @@ def test_bare_zoo_and_help_list_the_verbs_and_exit_codes(zoo):
     assert zoo("--version").out.split()[0] == "zoo"
 
 
-HUB = "--revision --token --cache-dir --endpoint"
+HUB = "--revision --token --cache-dir --endpoint --accept-license"
 OPTIONS = {
-    "list": "PATTERN --density --family --license --pretrained --no-pretrained",
+    "list": "PATTERN --density --family --license --license-class --pretrained --no-pretrained",
     "info": "NAME",
     "sample": f"NAME -n --out --sampler --set --cond --fixed --trace --batch-size {HUB}",
     "likelihood": "NAME --data --data-option --split --method --set --cond --limit --map "
@@ -187,9 +187,10 @@ OPTIONS = {
     f"--verify {HUB}",
     "compare": "NAMES --data --data-option --split --samples --features --metrics --limit --out "
     f"--study --minutes {HUB}",
-    "pull": f"NAMES --pin {HUB}",
-    "convert": f"SOURCE OUT --converter --set --license --memory --seconds {HUB}",
-    "push": "FOLDER REPO --private --create-pr --dry-run --token --endpoint",
+    "pull": f"NAMES --pin --plan {HUB}",
+    "convert": "SOURCE OUT --converter --set --license --memory --seconds "
+    "--revision --token --cache-dir --endpoint",
+    "push": "FOLDER REPO --private --create-pr --dry-run --samples --token --endpoint",
     "serve": "FOLDER --host --port --certfile --keyfile",
     "cache": "",
     "cache list": "--cache-dir",

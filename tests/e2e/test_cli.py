@@ -20,8 +20,12 @@ ROW = [
     "license",
     "source",
     "metrics",
+    "license_class",
+    "published",
+    "untested",
 ]
-SHOWN = "name family density likelihood status params size measured license source".split()
+SHOWN = "name family density likelihood status params size measured published".split()
+SHOWN += ["license", "class", "source"]
 
 
 def test_list_gives_every_architecture_and_tag_as_json(zoo):
@@ -44,6 +48,9 @@ def test_list_gives_every_architecture_and_tag_as_json(zoo):
         "license": "CC0-1.0",
         "source": "made for tests",
         "metrics": rows["dice.fair"]["metrics"],
+        "license_class": "open",
+        "published": [],
+        "untested": False,
     }
     assert rows["dice.fair"]["metrics"][0]["relation"] == "equal"
     assert rows["dice.planned"]["status"] == "recipe"

@@ -11,7 +11,7 @@ from zoo_core.catalog.names import HubName, Name, is_path, parse
 from zoo_core.catalog.references import parse_model
 from zoo_core.errors import UnknownNameError, ZooError, ZooWarning, did_you_mean
 
-WORD = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
+WORD = st.from_regex(r"[a-z][a-z0-9_]{0,8}(-[a-z0-9_]{1,4})?", fullmatch=True)
 TAG = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,8}", fullmatch=True)
 DIST = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,8}", fullmatch=True)
 REVISION = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True)

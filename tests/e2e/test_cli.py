@@ -20,8 +20,12 @@ ROW = [
     "license",
     "source",
     "metrics",
+    "license_class",
+    "published",
+    "untested",
 ]
-SHOWN = "name family density likelihood status params size measured license source".split()
+SHOWN = "name family density likelihood status params size measured published".split()
+SHOWN += ["license", "class", "source"]
 
 
 def test_list_gives_every_architecture_and_tag_as_json(zoo):
@@ -44,6 +48,9 @@ def test_list_gives_every_architecture_and_tag_as_json(zoo):
         "license": "CC0-1.0",
         "source": "made for tests",
         "metrics": rows["dice.fair"]["metrics"],
+        "license_class": "open",
+        "published": [],
+        "untested": False,
     }
     assert rows["dice.fair"]["metrics"][0]["relation"] == "equal"
     assert rows["dice.planned"]["status"] == "recipe"
@@ -175,9 +182,9 @@ def test_bare_zoo_and_help_list_the_verbs_and_exit_codes(zoo):
     assert zoo("--version").out.split()[0] == "zoo"
 
 
-HUB = "--revision --token --cache-dir --endpoint"
+HUB = "--revision --token --cache-dir --endpoint --accept-license"
 OPTIONS = {
-    "list": "PATTERN --density --family --license --pretrained --no-pretrained",
+    "list": "PATTERN --density --family --license --license-class --pretrained --no-pretrained",
     "info": "NAME",
     "sample": f"NAME -n --out --sampler --set --cond --fixed --trace --batch-size {HUB}",
     "likelihood": "NAME --data --data-option --split --method --set --cond --limit --map "
@@ -187,9 +194,10 @@ OPTIONS = {
     f"--verify {HUB}",
     "compare": "NAMES --data --data-option --split --samples --features --metrics --limit --out "
     f"--study --minutes {HUB}",
-    "pull": f"NAMES --pin {HUB}",
-    "convert": f"SOURCE OUT --converter --set --license --memory --seconds {HUB}",
-    "push": "FOLDER REPO --private --create-pr --dry-run --token --endpoint",
+    "pull": f"NAMES --pin --plan {HUB}",
+    "convert": "SOURCE OUT --converter --set --license --memory --seconds "
+    "--revision --token --cache-dir --endpoint",
+    "push": "FOLDER REPO --private --create-pr --dry-run --samples --token --endpoint",
     "serve": "FOLDER --host --port --certfile --keyfile",
     "cache": "",
     "cache list": "--cache-dir",

@@ -78,9 +78,9 @@ class ModelInfo:
             "params": tag.params if tag else None,
             "size": tag.size if tag else None,
             "license": tag.license if tag else None,
-            "license_class": tag.license_class if tag else None,
             "source": tag.source if tag else None,
             "metrics": tag.metrics if tag else [],
+            "license_class": tag.license_class if tag else None,
             "published": tag.published if tag else [],
             "untested": tag.untested if tag else False,
         }

@@ -151,9 +151,9 @@ class ForgetsABuffer(Coins):
     def sample_rows(self, rng, cond=None):
         return (super().sample_rows(rng) + (self.shift > 1).long()) % 2
 
-    def to(self, *args, **kwargs):  # once for a model that is made, twice for one that is loaded
-        self.shift += 1
-        return super().to(*args, **kwargs)
+    def to(self, *args, dtype=None, **kwargs):  # a model that is loaded is told its type
+        self.shift += 1 if dtype is None else 2
+        return super().to(*args, dtype=dtype, **kwargs)
 
 
 @breaks("check_likelihood_of_a_row_is_its_own")

@@ -228,7 +228,7 @@ def test_cached_conditionals_equal_those_of_the_full_pass(make, event):
         known.view(5, -1)[:, position] = x.view(5, -1)[:, position]
 
 
-ROW_WISE = ("pixelcnn", "pixelcnn_pp", "row_lstm", "multiscale_pixelcnn")
+ROW_WISE = ("pixelcnn", "pixelcnn_pp", "pixelsnail", "row_lstm", "multiscale_pixelcnn")
 
 
 @pytest.mark.parametrize("make", ROW_WISE, indirect=True)

@@ -26,6 +26,9 @@ SMALLER = {  # what would take seconds a step here: the same architecture with l
     "gated_pixelcnn.binarized_mnist_gpu": {"hidden": 16},
     "glow.mnist": {"steps": 2, "hidden": 16},
     "nsf_coupling.mnist": {"steps": 2, "hidden": 16},
+    "transformer_ar.emoji": {
+        "network": {"type": "transformer", "hidden": 8, "layers": 1, "heads": 2}
+    },
 }
 SHAPES = {
     "digits": ((1, 8, 8), 17),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from zoo_core.plugin import ConverterSpec, ModelSpec, Pretrained, SamplerSpec, hookimpl
+from zoo_core.plugin import ConverterSpec, ModelSpec, SamplerSpec, hookimpl
 
 __all__ = ["ZOO_API", "zoo_converters", "zoo_models", "zoo_samplers"]
 
@@ -120,7 +120,6 @@ def zoo_models() -> list[ModelSpec]:
             "ImageGPT",
             "a transformer over 32 x 32 pixels of a palette of 512 colours",
             "http://proceedings.mlr.press/v119/chen20s.html",
-            pretrained=_IMAGEGPT,
             shape=None,
             size=2,
             colours=3,
@@ -130,18 +129,6 @@ def zoo_models() -> list[ModelSpec]:
 
 
 _TINY_TRANSFORMER = {"type": "transformer", "hidden": 8, "layers": 1, "heads": 2}
-_IMAGEGPT = tuple(
-    Pretrained(
-        tag,
-        f"openai/imagegpt-{tag}",
-        license="Apache-2.0",
-        source=f"https://huggingface.co/openai/imagegpt-{tag}",
-        revision=revision,
-        converter="transformers_imagegpt",
-    )
-    for tag, revision in (("small", "refs/pr/2"), ("medium", "refs/pr/1"))
-)
-"""The commits that hold safetensors; the large one has only a pickle, for `zoo convert`."""
 
 
 @hookimpl
@@ -183,7 +170,6 @@ def _model(
     *,
     config: str | None = None,
     sampler_of_few: tuple[str, int] | None = None,
-    pretrained: tuple[Pretrained, ...] = (),
     **tiny: Any,
 ) -> ModelSpec:
     """The spec of a model whose module is named after its arch."""
@@ -199,6 +185,5 @@ def _model(
         sampler_of_few=sampler_of_few,
         summary=summary,
         paper=paper,
-        pretrained=pretrained,
         tiny=tuple((k, v) for k, v in {"shape": (1, 3, 3), **tiny}.items() if v is not None),
     )

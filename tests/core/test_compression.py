@@ -206,7 +206,7 @@ def test_codecs_are_measured_on_single_files_and_on_one_of_all(digits):
 
 MATRIX = [
     {},
-    {"OMP_NUM_THREADS": "2"},
+    {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"},
     {"ZOO_KERNELS": "reference"},
     {"ZOO_VECTOR_UNIT": "baseline"},
     {"ATEN_CPU_CAPABILITY": "default"},

@@ -21,7 +21,7 @@ from zoo_core.catalog.specs import import_target
 from zoo_core.data.batches import labelled
 from zoo_core.data.dataset import Dataset, Split
 from zoo_core.data.shuffle import cut
-from zoo_core.errors import DataError, UsageError, ZooError
+from zoo_core.errors import DataError, NotFiniteError, UsageError, ZooError
 from zoo_core.evaluation.compare import Budget, ComparedModel, Comparison, compare, headline_scores
 from zoo_core.model import GenerativeModel
 from zoo_core.training.config import TrainConfig
@@ -107,10 +107,15 @@ def choose_models(
     data = with_all_splits(data, seed)
     found = fitting(data)
     models, budgets, trained = [], {}, {}
+    unfit = [f for f in found if f.recipe is None]
     for fit in found:
         if fit.recipe is None:
             continue
-        model, told = _best_on_valid(fit, data, minutes, seed, progress)
+        try:
+            model, told = _best_on_valid(fit, data, minutes, seed, progress)
+        except NotFiniteError as error:
+            unfit.append(Fitted(fit.family, why=f"{fit.recipe.arch} diverged: {error.message}"))
+            continue
         name = fit.recipe.arch
         models.append((name, model))
         trained[name] = told
@@ -119,12 +124,12 @@ def choose_models(
     if not models:
         raise DataError(
             f"no family has a recipe that fits {data.event}.",
-            hint="; ".join(f"{f.family}: {f.why}" for f in found),
+            hint="; ".join(f"{f.family}: {f.why}" for f in unfit),
         )
     compared = compare(
         models, data, budgets=budgets, seed=seed, progress=progress, coded=coded, n=n
     )
-    return Choice(compared, trained, [f for f in found if f.recipe is None])
+    return Choice(compared, trained, unfit)
 
 
 def with_all_splits(data: Dataset, seed: int) -> Dataset:
@@ -228,13 +233,15 @@ def _best_on_valid(
     """The trained model of a family; of several weight decays, the better on valid."""
     assert fit.recipe is not None and fit.options is not None
     spec, stage = current().model(fit.recipe.arch).spec, fit.recipe.stages[0]
+    batch_size = min(stage.train.batch_size, len(data.split("train")))
+    shared = replace(stage.train, seed=seed, batch_size=batch_size, accumulate=1)
     decays = _DECAYS if "Bijection" in spec.capabilities else (stage.train.weight_decay,)
     tried = []
     for decay in decays:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = build(spec, fit.options)
-        config = replace(stage.train, weight_decay=decay, seed=seed)
+        config = replace(shared, weight_decay=decay)
         steps, best = _train(model, data, stage, config, 60 * minutes / len(decays), progress)
         tried.append((best, f"{steps} steps, weight_decay {decay:g}", model))
     _, told, model = max(tried, key=lambda t: t[0]) if len(tried) > 1 else tried[0]

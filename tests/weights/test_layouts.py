@@ -35,8 +35,8 @@ LAYOUTS = {
 """The table of each card."""
 UNSEEN = {"ddpm.mnist": "the repository's config was not seen"}
 """Cards without a table, and why."""
-THERE = ("edm", "r3gan")
-"""Architectures whose names here are others: `test_<arch>_checkpoints.py` compares their cards."""
+THERE = ("edm", "imagegpt", "r3gan")
+"""Architectures whose names here are others: tests of their plugins compare them."""
 OURS = {"ddpm": "network.", "ve_sde": "network."}
 """What our names have before those of the table."""
 

@@ -53,7 +53,8 @@ def _found(path: Path, identifiers: Names, options: Names) -> Iterator[str]:
         yield from _in_fields(path, options)
     elif path.suffix == ".toml" and path.parent.name == "recipes":
         recipe = tomllib.loads(path.read_text())
-        yield from _in_keys({k: v for k, v in recipe.items() if k not in TRAINING}, options)
+        for table in (recipe, *recipe.pop("stage", ())):
+            yield from _in_keys({k: v for k, v in table.items() if k not in TRAINING}, options)
     elif path.name == "zoo.json":
         yield from _in_keys(json.loads(path.read_text())["config"], options)
 

@@ -18,11 +18,16 @@ OLD = {
     "pkg/a.py": ("# Shelf\nx = Shelf()  # not 'Shelf'\n", ["2: Shelf is now LocalRepositories"]),
     "pkg/b.py": ("class C:\n    clip: bool = True\n", ["2: option clip is now clip_denoised"]),
     "pkg/recipes/c.toml": ("[model]\nclip = true", [" option clip is now clip_denoised"]),
+    "pkg/recipes/s.toml": (
+        "[[stage]]\n[stage.model]\nclip = true",
+        [" option clip is now clip_denoised"],
+    ),
     "pkg/d/zoo.json": ('{"config": {"clip": true}}', [" option clip is now clip_denoised"]),
 }
 LEGAL = {
     "pkg/a.py": '"""A Shelf, to clip."""\nclip = 1\n',
     "pkg/recipes/c.toml": "[train]\nclip = 1.0\n[players.generator]\nclip = 1.0",
+    "pkg/recipes/s.toml": "[[stage]]\n[stage.train]\nclip = 1.0",
     "pkg/e.toml": "clip = 1",
     "other/a.py": "Shelf = 1\n",
     "tests/compat/a.py": "Shelf = 1\n",

@@ -193,7 +193,10 @@ OPTIONS = {
     "--sampler-set --samples --features --metrics --inception-weights --batch-size --out --record "
     f"--verify {HUB}",
     "compare": "NAMES --data --data-option --split --samples --features --metrics --limit --out "
-    f"--study --minutes {HUB}",
+    f"--bytes --study --minutes {HUB}",
+    "choose": "DATA --data-option --minutes --samples --bytes --out",
+    "compress": f"DATA --model --out --data-option --split --limit --block --verify --codecs {HUB}",
+    "decompress": f"PATH --out --model --block {HUB}",
     "pull": f"NAMES --pin --plan {HUB}",
     "convert": "SOURCE OUT --converter --set --license --memory --seconds "
     "--revision --token --cache-dir --endpoint",

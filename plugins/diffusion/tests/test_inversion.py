@@ -175,14 +175,14 @@ def test_two_observed_values_take_two_iterations():
 
 @pytest.mark.slow
 def test_hidden_halves_of_digits_follow_from_the_seen_ones():
-    """Root mean square error in levels: 5.5 by replacement, 4.9 by moment matching."""
-    x = digits(48)
+    """Root mean square error in levels, of valid: 5.2 by replacement, 4.8 by moment matching."""
+    x = zoo.load_dataset("digits").split("valid").x[:96]
     upper = torch.zeros(1, 8, 8, dtype=torch.bool)
     upper[:, :4] = True
     model, rmse = zoo.load("ddpm.digits"), {}
     for how in ("replacement", "moment_matching"):
         sampler = DDIM(steps=20, eta=1.0, inpainting=how)
-        drawn = model.sample(48, sampler=sampler, fixed=(x, upper))
+        drawn = model.sample(len(x), sampler=sampler, fixed=(x, upper))
         rmse[how] = float((drawn - x)[:, :, 4:].float().square().mean().sqrt())
         assert torch.equal(drawn[:, :, :4], x[:, :, :4])
-    assert rmse["moment_matching"] < 5.2 < rmse["replacement"]
+    assert rmse["moment_matching"] < 5.0 < rmse["replacement"]

@@ -61,10 +61,10 @@ def by_what_training_recorded(info):
         return
     metric = metrics[-1]
     assert metric["relation"] != "upper"
-    split = data.split(metric["split"])
-    told = info.tag.metadata["condition"]["kind"] == "classes"
+    x, y = data.split(metric["split"]).batch()
+    told = info.tag.metadata["condition"]["kind"] in ("classes", "group")
     for baseline in fitted_baselines(data, conditional=told):
-        nats = baseline.log_prob(split.x, split.y if told else None)
+        nats = baseline.log_prob(x, y if told else None)
         error = math.hypot(metric["std_err"], float(nats.std()) / math.sqrt(len(nats)))
         sigmas = (metric["nats"] - float(nats.mean())) / error
         assert sigmas >= SIGMAS, f"{info.name}: {sigmas:.1f} standard errors from {baseline.name}"

@@ -31,8 +31,8 @@ def network(x, a, s, prediction, deviation=0.5, mean=0.3):
     """The exact output where x0 is normal(mean, deviation^2)."""
     x0 = mean + a * deviation**2 / ((a * deviation) ** 2 + s**2) * (x - a * mean)
     eps = (x - a * x0) / s
-    outputs = {"x0": x0, "epsilon": eps, "v": a * eps - s * x0, "flow": eps - x0}
-    return outputs[prediction]
+    v, score, flow = a * eps - s * x0, -eps / s, eps - x0
+    return {"x0": x0, "epsilon": eps, "v": v, "score": score, "flow": flow}[prediction]
 
 
 def solve(builder, n, prediction, *, flow=False, end=0.0):

@@ -243,7 +243,7 @@ def test_golden_tensors_are_those_that_zoo_json_lists(minis, tmp_path):
 def test_what_is_pushed_is_what_was_loaded(folder, files):
     (folder / WEIGHTS).write_bytes(evil(files))
     sent = zoo.push(folder, "me/new", dry_run=True).files
-    assert set(sent) == {METADATA, INDEX, *SHARDS, "README.md"}
+    assert set(sent) == {METADATA, INDEX, *SHARDS, "README.md", "samples.png"}
 
 
 def test_the_hash_of_weights_names_every_shard(folder, files):

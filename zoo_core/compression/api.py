@@ -290,7 +290,7 @@ def _wrong(i: int, error: Exception | None) -> IntegrityError:
     return IntegrityError(
         f"block {i} decodes to other events than were encoded{reason}: this machine computes "
         "other probabilities than the encoder's.",
-        hint="decode on the CPU, with the versions of torch and density-zoo that wrote the file",
+        hint="decode on the CPU, with the versions of torch and of this package that wrote it",
     )
 
 

@@ -13,6 +13,7 @@ from zoo_core.config import FieldType
 from zoo_core.errors import ConfigError, DataError
 from zoo_core.reading import shown
 from zoo_core.spaces.condition import Condition
+from zoo_core.spaces.event import Event
 from zoo_core.spaces.group import as_condition
 
 __all__ = ["ConditionOption"]
@@ -25,7 +26,9 @@ class ConditionOption(FieldType):
         try:
             if isinstance(value, Mapping):
                 return Condition.from_record(_complete(value))
-            return as_condition(value)
+            if value is None or isinstance(value, Condition | Event):
+                return as_condition(value)
+            raise DataError("it must be a condition, or a table of one")
         except DataError as error:
             raise ConfigError(f"{where} = {shown(value)}: {error.message}") from None
 

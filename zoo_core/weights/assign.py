@@ -32,15 +32,16 @@ class Place:
         module.to(device=self.device, dtype=self.dtype or stored)
 
     def put(self, value: Tensor, like: Tensor, stored: torch.dtype | None) -> Tensor:
-        """A copy of a tensor here, for a module's tensor `like` it.
+        """A copy of a tensor here, laid out in memory as a module's tensor `like` it.
 
         Reals go through the type `stored` of the saved model, so that its numbers are those that
         it had.
         """
-        if not like.is_floating_point():
-            return value.to(device=self.device, dtype=like.dtype, copy=True)
-        value = value.to(stored or like.dtype)
-        return value.to(device=self.device, dtype=self.dtype or value.dtype, copy=True)
+        dtype = like.dtype
+        if like.is_floating_point():
+            value = value.to(stored or dtype)
+            dtype = self.dtype or value.dtype
+        return torch.empty_like(like, device=self.device, dtype=dtype).copy_(value)
 
 
 HERE = Place()

@@ -55,6 +55,8 @@ def test_class_conditional_model_samples_scores_and_asks_for_its_class(arch):
         {"hidden": (8, 8), "blocks": (1, 1)} if arch == "multiscale_pixelcnn" else {"hidden": 8}
     )
     small |= {"blocks": (1, 1)} if arch == "pixelcnn_pp" else {}
+    if arch == "transformer_ar":
+        small = {"network": {"type": "transformer", "hidden": 8, "layers": 1, "heads": 2}}
     model = zoo.create(arch, shape=(1, 3, 3), levels=3, classes=4, **small)
     x = model.sample(5, cond=torch.tensor([0, 1, 2, 3, 0]), temperature=0.5)
     assert x.shape == (5, 1, 3, 3) and int(x.max()) < 3

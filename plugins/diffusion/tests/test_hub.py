@@ -132,7 +132,6 @@ def pickled(theirs):
         {"variant": "fp16.safetensors"},
         {"variant": "bin"},
         {"second": "ScoreSdeVeScheduler"},
-        {"attention_head_dim": 3},
         {"norm_num_groups": 3},
     ],
     ids=str,

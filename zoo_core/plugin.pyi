@@ -69,6 +69,8 @@ from .likelihoods.iwae import LogMeanExp as LogMeanExp
 from .likelihoods.posterior import Draw as Draw
 from .likelihoods.posterior_collapse import kl_by_level as kl_by_level
 from .model import GenerativeModel as GenerativeModel
+from .nn.dit import DiTConfig as DiTConfig
+from .nn.dit import image_positions as image_positions
 from .nn.distributions import Bernoulli as Bernoulli
 from .nn.distributions import Categorical as Categorical
 from .nn.distributions import DiscretizedLogistic as DiscretizedLogistic

@@ -85,7 +85,8 @@ def sample_times(loss: FlowMatchingLoss, rng: Rng, step: int) -> Tensor:
         u = rng.uniform(stream="t", step=step).double()
     if loss.times == "uniform":
         return u
-    return (loss.t_mean + loss.t_std * torch.special.ndtri(u)).sigmoid()
+    z: Tensor = loss.t_mean + loss.t_std * torch.special.ndtri(u)
+    return z.sigmoid()
 
 
 def _target(prediction: str, x: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:

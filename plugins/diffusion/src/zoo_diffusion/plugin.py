@@ -260,4 +260,29 @@ def zoo_converters() -> list[ConverterSpec]:
             arch="ddpm",
             summary="U-Nets of guided-diffusion, whose names torchcfm's have too",
         ),
+        ConverterSpec(
+            "torchcfm",
+            "zoo_diffusion.converters.torchcfm:FromTorchCFM",
+            arch="flow_matching",
+            summary="U-Nets of torchcfm, with their moving averages",
+        ),
+        ConverterSpec(
+            "sit",
+            "zoo_diffusion.converters.dit:FromSiT",
+            arch="flow_matching",
+            summary="SiT, over latents of an autoencoder",
+        ),
+        ConverterSpec(
+            "jit",
+            "zoo_diffusion.converters.dit:FromJiT",
+            arch="flow_matching",
+            summary="JiT, over the pixels of images",
+        ),
+        ConverterSpec(
+            "diffusers_dit",
+            "zoo_diffusion.converters.dit:FromDiT",
+            arch="ddpm",
+            summary="DiTTransformer2DModel of diffusers, over latents of an autoencoder",
+            reads=tuple(("DiTTransformer2DModel", s) for s in ("DDIMScheduler", "DDPMScheduler")),
+        ),
     ]

@@ -69,14 +69,14 @@ from .likelihoods.iwae import LogMeanExp as LogMeanExp
 from .likelihoods.posterior import Draw as Draw
 from .likelihoods.posterior_collapse import kl_by_level as kl_by_level
 from .model import GenerativeModel as GenerativeModel
-from .nn.dit import DiTConfig as DiTConfig
-from .nn.dit import image_positions as image_positions
 from .nn.distributions import Bernoulli as Bernoulli
 from .nn.distributions import Categorical as Categorical
 from .nn.distributions import DiscretizedLogistic as DiscretizedLogistic
 from .nn.distributions import Normal as Normal
 from .nn.distributions import Product as Product
 from .nn.distributions import RoundedNormal as RoundedNormal
+from .nn.dit import DiTConfig as DiTConfig
+from .nn.dit import image_positions as image_positions
 from .nn.inputs import class_rows as class_rows
 from .nn.inputs import condition_features as condition_features
 from .nn.inputs import embed_classes as embed_classes

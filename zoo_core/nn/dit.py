@@ -176,7 +176,8 @@ class _Block(nn.Module):
         """h (B, N, U) from h and c = silu(embedding) (B, U)."""
         b_1, a_1, g_1, b_2, a_2, g_2 = self.modulation(c)[:, None].chunk(6, -1)
         h = h + g_1 * self._drop(self._attend((1 + a_1) * self.norm_1(h) + b_1, angles))
-        return h + g_2 * self._drop(self._feed((1 + a_2) * self.norm_2(h) + b_2))
+        out: Tensor = h + g_2 * self._drop(self._feed((1 + a_2) * self.norm_2(h) + b_2))
+        return out
 
     def _attend(self, h: Tensor, angles: Tensor | None) -> Tensor:
         qkv = self.qkv(h).unflatten(-1, (3, self.heads, -1))

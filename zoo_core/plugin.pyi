@@ -75,6 +75,8 @@ from .nn.distributions import DiscretizedLogistic as DiscretizedLogistic
 from .nn.distributions import Normal as Normal
 from .nn.distributions import Product as Product
 from .nn.distributions import RoundedNormal as RoundedNormal
+from .nn.dit import DiTConfig as DiTConfig
+from .nn.dit import image_positions as image_positions
 from .nn.inputs import class_rows as class_rows
 from .nn.inputs import condition_features as condition_features
 from .nn.inputs import embed_classes as embed_classes

@@ -182,7 +182,7 @@ def test_a_network_is_given_by_name_table_or_config():
 @pytest.mark.parametrize(
     "network, message",
     [
-        ("umet", "must be one of mlp, song_unet, unet"),
+        ("umet", "must be one of dit, mlp, song_unet, unet"),
         ({"hidden": 3}, "type = None; it must be one of"),
         ({"type": "mlp", "size": 3}, "unknown option ddpm.network.size"),
         (MLPConfig(), "no network of the signature 'denoiser'"),
@@ -302,4 +302,5 @@ def test_any_model_with_a_layer_replaced_is_not_saved(tmp_path):
 
 def test_the_options_of_networks_are_listed_with_a_models():
     names = {field.name: field for field in describe(import_target(zoo.info("ddpm").spec.config))}
-    assert names["network"].type == "mlp | song_unet | unet" and "network[unet].channels" in names
+    assert names["network"].type == "dit | mlp | song_unet | unet"
+    assert "network[unet].channels" in names

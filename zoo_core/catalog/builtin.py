@@ -76,6 +76,13 @@ def zoo_networks() -> list[NetworkSpec]:
             summary="U-Nets DDPM++ and NCSN++ as EDM trains them",
         ),
         NetworkSpec(
+            "dit",
+            "zoo_core.nn.dit:DiT",
+            "zoo_core.nn.dit:DiTConfig",
+            "denoiser",
+            summary="diffusion transformer over the patches of an image, of DiT, SiT and JiT",
+        ),
+        NetworkSpec(
             "mlp",
             "zoo_core.nn.mlp:build_mlp",
             "zoo_core.nn.mlp:MLPConfig",

@@ -19,6 +19,7 @@ from zoo_diffusion.samplers import (
     Euler,
     EulerAncestral,
     Heun,
+    Midpoint,
     UniPC,
 )
 from zoo_diffusion.samplers.loop import Outputs, loop_states, prediction_type, start, trajectory
@@ -32,6 +33,9 @@ MODELS = {
     "edm": ("edm", {}),
     "vdm": ("vdm", {}),
     "zero snr": ("ddpm", {"zero_snr": True, "prediction": "v", "timesteps": 100}),
+    "flow": ("flow_matching", {}),
+    "flow vp x0": ("flow_matching", {"path": "variance_preserving", "prediction": "x0"}),
+    "flow epsilon": ("flow_matching", {"prediction": "epsilon", "t_last": 0.999}),
     "one step": ("ddpm", {"timesteps": 1, "prediction": "x0"}),
 }
 SOLVERS = (
@@ -42,6 +46,7 @@ SOLVERS = (
     Euler(steps=12),
     EulerAncestral(steps=12, spacing="exponential"),
     Heun(steps=12),
+    Midpoint(steps=12),
     Heun(steps=12, churn=3.0, churn_min=0.0, churn_max=1e9),
     DPMpp2M(steps=12),
     DPMpp3M(steps=12),

@@ -5,6 +5,9 @@ from .ddpm import DDPMConfig as DDPMConfig
 from .edm import EDM as EDM
 from .edm import EDMConfig as EDMConfig
 from .edm import EDMLoss as EDMLoss
+from .flow_loss import FlowMatchingLoss as FlowMatchingLoss
+from .flow_matching import FlowMatching as FlowMatching
+from .flow_matching import FlowMatchingConfig as FlowMatchingConfig
 from .likelihoods import VLB as VLB
 from .likelihoods import ContinuousVLB as ContinuousVLB
 from .likelihoods import ODELikelihood as ODELikelihood
@@ -23,6 +26,7 @@ from .samplers import DPMppSDE as DPMppSDE
 from .samplers import Euler as Euler
 from .samplers import EulerAncestral as EulerAncestral
 from .samplers import Heun as Heun
+from .samplers import Midpoint as Midpoint
 from .samplers import UniPC as UniPC
 from .samplers import decode as decode
 from .samplers import encode as encode

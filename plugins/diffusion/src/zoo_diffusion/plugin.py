@@ -29,6 +29,7 @@ _LEARNS_SCHEDULE, _PRECONDITIONED = (
     "zoo_diffusion.vdm:LearnsSchedule",
     "zoo_diffusion.edm:Preconditioned",
 )
+_VELOCITY = "zoo_diffusion.flow_loss:HasVelocity"
 _TINY_MLP = ("network", {"type": "mlp", "hidden": 16, "layers": 1})
 
 
@@ -42,6 +43,7 @@ def _model(
     sampler: str,
     loss: str,
     more: tuple[str, ...] = (),
+    likelihood: str = "vlb",
     tiny: tuple[tuple[str, object], ...] = (),
 ) -> ModelSpec:
     return ModelSpec(
@@ -51,7 +53,7 @@ def _model(
         target=f"zoo_diffusion.{arch}:{cls}",
         config=f"zoo_diffusion.{arch}:{cls}Config",
         capabilities=("Denoiser", "Score", _PREDICTOR, time, *more),
-        default_likelihood="vlb",
+        default_likelihood=likelihood,
         default_sampler=sampler,
         default_loss=loss,
         summary=summary,
@@ -112,6 +114,17 @@ def zoo_models() -> list[ModelSpec]:
             more=(_LEARNS_SCHEDULE,),
             tiny=(("levels", 3), ("gamma_min", -5.0), ("schedule_hidden", 4)),
         ),
+        _model(
+            "flow_matching",
+            "FlowMatching",
+            "velocity of a linear or variance-preserving path from noise to data",
+            "https://arxiv.org/abs/2210.02747",
+            time=_CONTINUOUS,
+            sampler="midpoint",
+            loss="flow_matching",
+            more=(_VELOCITY,),
+            likelihood="ode",
+        ),
     ]
 
 
@@ -148,6 +161,12 @@ def zoo_losses() -> list[LossSpec]:
             requires=(_PRECONDITIONED,),
             summary="weighted denoising error at log-normal noise levels",
         ),
+        LossSpec(
+            "flow_matching",
+            "zoo_diffusion.flow_loss:FlowMatchingLoss",
+            requires=(_VELOCITY,),
+            summary="error of the velocity, with independent noise or by optimal transport",
+        ),
     ]
 
 
@@ -159,6 +178,7 @@ def zoo_samplers() -> list[SamplerSpec]:
         "euler": ("Euler", "first order along the probability flow, in noise levels"),
         "euler_ancestral": ("EulerAncestral", "Euler's step to less noise, and new noise"),
         "heun": ("Heun", "second order, two calls a step, with stochastic churn"),
+        "midpoint": ("Midpoint", "second order along a straight path, two calls a step"),
         "dpmpp_2m": ("DPMpp2M", "DPM-Solver++(2M): second order, one call a step"),
         "dpmpp_3m": ("DPMpp3M", "DPM-Solver++(3M): third order, one call a step"),
         "dpmpp_sde": ("DPMppSDE", "SDE-DPM-Solver++(2M): second order, with noise"),
@@ -239,5 +259,30 @@ def zoo_converters() -> list[ConverterSpec]:
             "zoo_diffusion.converters.guided:FromGuided",
             arch="ddpm",
             summary="U-Nets of guided-diffusion, whose names torchcfm's have too",
+        ),
+        ConverterSpec(
+            "torchcfm",
+            "zoo_diffusion.converters.torchcfm:FromTorchCFM",
+            arch="flow_matching",
+            summary="U-Nets of torchcfm, with their moving averages",
+        ),
+        ConverterSpec(
+            "sit",
+            "zoo_diffusion.converters.dit:FromSiT",
+            arch="flow_matching",
+            summary="SiT, over latents of an autoencoder",
+        ),
+        ConverterSpec(
+            "jit",
+            "zoo_diffusion.converters.dit:FromJiT",
+            arch="flow_matching",
+            summary="JiT, over the pixels of images",
+        ),
+        ConverterSpec(
+            "diffusers_dit",
+            "zoo_diffusion.converters.dit:FromDiT",
+            arch="ddpm",
+            summary="DiTTransformer2DModel of diffusers, over latents of an autoencoder",
+            reads=tuple(("DiTTransformer2DModel", s) for s in ("DDIMScheduler", "DDPMScheduler")),
         ),
     ]

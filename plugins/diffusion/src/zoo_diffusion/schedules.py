@@ -8,13 +8,15 @@ sigma alone, so they take any schedule of any plugin.
     Karras    Karras et al., 2022, eq. 5: alpha = 1, sigma^(1/rho) linear in t
     Geometric Song et al., 2021, eq. 30: alpha = 1, log sigma linear in t
     LogSNR    Kingma et al., 2021: gamma linear in t, alpha^2 = sigmoid(-gamma)
+    Linear    Liu et al., 2023: alpha = 1 - t, sigma = t
+    Trigonometric  Albergo & Vanden-Eijnden, 2023: alpha and sigma the cosine and sine of pi t / 2
 
 Shapes: t has any shape; alpha and sigma have its shape and dtype.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -27,7 +29,9 @@ __all__ = [
     "Geometric",
     "Invertible",
     "Karras",
+    "Linear",
     "LogSNR",
+    "Trigonometric",
     "cosine_betas",
     "linear_betas",
     "log_snr",
@@ -171,6 +175,57 @@ class LogSNR:
     def gamma(self, t: Tensor) -> Tensor:
         """-log SNR in float64."""
         return self.gamma_min + (self.gamma_max - self.gamma_min) * t.double()
+
+
+@dataclass(frozen=True)
+class Linear:
+    """The straight path alpha = 1 - t, sigma = t, of which time 1 is at the fraction `last`.
+
+    Its velocity dx_t/dt is `rate` (eps - x_0), of the type `velocity`.
+    """
+
+    last: float = 1.0
+    velocity: ClassVar[Literal["flow"]] = "flow"
+
+    @property
+    def rate(self) -> float:
+        return self.last
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return 1 - self.last * t
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return self.last * t
+
+    def time_at(self, log_snr: Tensor) -> Tensor:
+        """t at a given log-SNR, float64."""
+        return ((-0.5 * log_snr.double()).sigmoid() / self.last).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Trigonometric:
+    """Alpha and sigma are the cosine and sine of pi t / 2; time 1 is at the fraction `last`.
+
+    Its velocity dx_t/dt is `rate` (alpha eps - sigma x_0), of the type `velocity`.
+    """
+
+    last: float = 1.0
+    velocity: ClassVar[Literal["v"]] = "v"
+
+    @property
+    def rate(self) -> float:
+        return self.last * math.pi / 2
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """The cosine as a sine of the rest, which is 0 at the end of the whole path."""
+        return torch.sin(0.5 * math.pi * (1 - self.last * t.double())).to(t.dtype)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return torch.sin(self.rate * t.double()).to(t.dtype)
+
+    def time_at(self, log_snr: Tensor) -> Tensor:
+        """t at a given log-SNR, float64."""
+        return ((-0.5 * log_snr.double()).exp().atan() / self.rate).clamp(0, 1)
 
 
 def linear_betas(steps: int, first: float, last: float) -> Tensor:

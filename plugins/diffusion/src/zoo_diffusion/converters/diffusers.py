@@ -17,7 +17,7 @@ from torch import Tensor
 
 from zoo_core.plugin import Converted, Foreign, ForeignConfig, IntegrityError, Range
 
-__all__ = ["FromDDPM", "FromNCSN"]
+__all__ = ["FromDDPM", "FromNCSN", "chain_options", "read_network", "read_scheduler"]
 
 _BLOCK_TYPES = {
     "DownBlock2D": "plain",
@@ -90,8 +90,8 @@ class FromDDPM:
 
     def __call__(self, foreign: Foreign) -> Converted:
         unet, tensors = _unet(foreign)
-        scheduler = _scheduler(foreign, _CHAINS)
-        chain = _chain(scheduler)
+        scheduler = read_scheduler(foreign)
+        chain = chain_options(scheduler)
         options = {
             "shape": _shape(unet, self.size, learned=chain["variance"] == "learned"),
             "levels": self.levels,
@@ -113,7 +113,7 @@ class FromNCSN:
 
     def __call__(self, foreign: Foreign) -> Converted:
         unet, tensors = _unet(foreign)
-        scheduler = _scheduler(foreign, ("ScoreSdeVeScheduler",))
+        scheduler = read_scheduler(foreign, ("ScoreSdeVeScheduler",))
         unet.only("num_class_embeds", None)
         options = {
             "shape": _shape(unet, self.size),
@@ -129,17 +129,25 @@ class FromNCSN:
 
 
 def _unet(foreign: Foreign) -> tuple[ForeignConfig, dict[str, Tensor]]:
-    """The network's config and its tensors under our names."""
-    for folder in _FOLDERS:
+    """The U-Net's config and its tensors under our names."""
+    config, tensors = read_network(foreign, _NETWORKS, _FOLDERS)
+    return config, {_current(k): v for k, v in tensors.items()}
+
+
+def read_network(
+    foreign: Foreign, known: tuple[str, ...], folders: tuple[str, ...]
+) -> tuple[ForeignConfig, dict[str, Tensor]]:
+    """The config and the tensors of a network of one of the classes `known`."""
+    for folder in folders:
         path = f"{folder}/config.json".lstrip("/")
         if path not in foreign.configs or folder not in foreign.tensors:
             continue
         _refuse_others(foreign, folder)
         config = ForeignConfig(foreign.configs[path], path)
-        _check_class(config, "network", _NETWORKS)
-        return config, {_current(k): v for k, v in foreign.tensors[folder].items()}
+        _check_class(config, "network", known)
+        return config, dict(foreign.tensors[folder])
     raise IntegrityError(
-        "no config.json with weights beside it, at the root or in unet/.",
+        f"no config.json with weights beside it, at the root or in {folders[-1]}/.",
         hint=f"there are {', '.join(sorted(foreign.configs)) or 'no JSON files'}",
     )
 
@@ -167,7 +175,7 @@ def _current(name: str) -> str:
     )
 
 
-def _scheduler(foreign: Foreign, known: tuple[str, ...]) -> ForeignConfig:
+def read_scheduler(foreign: Foreign, known: tuple[str, ...] = _CHAINS) -> ForeignConfig:
     paths = ("scheduler_config.json", "scheduler/scheduler_config.json")
     path = next((p for p in paths if p in foreign.configs), None)
     if path is None:
@@ -177,7 +185,7 @@ def _scheduler(foreign: Foreign, known: tuple[str, ...]) -> ForeignConfig:
     return config
 
 
-def _chain(scheduler: ForeignConfig) -> dict[str, Any]:
+def chain_options(scheduler: ForeignConfig) -> dict[str, Any]:
     """The options of `ddpm` other than the event and the network."""
     kind = scheduler.get("_class_name", None)
     scheduler.only("trained_betas", None)

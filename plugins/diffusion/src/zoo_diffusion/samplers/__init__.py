@@ -3,7 +3,7 @@
 from zoo_diffusion.samplers.adaptive import ODE
 from zoo_diffusion.samplers.inversion import decode, encode, interpolate
 from zoo_diffusion.samplers.multistep import DPMpp2M, DPMpp3M, DPMppSDE, UniPC
-from zoo_diffusion.samplers.one_step import DDIM, Ancestral, Euler, EulerAncestral, Heun
+from zoo_diffusion.samplers.one_step import DDIM, Ancestral, Euler, EulerAncestral, Heun, Midpoint
 from zoo_diffusion.samplers.predictor_corrector import PC
 from zoo_diffusion.samplers.solver import Solver
 
@@ -18,6 +18,7 @@ __all__ = [
     "Euler",
     "EulerAncestral",
     "Heun",
+    "Midpoint",
     "Solver",
     "UniPC",
     "decode",

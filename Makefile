@@ -97,9 +97,9 @@ types: setup ## mypy, strict
 imports: setup ## zoo_kernels <- zoo_core <- zoo_<family>, never sideways or back
 	@$(PY) -c 'from importlinter.cli import lint_imports_command as run; run()' --no-cache --no-logo
 
-wheel: .venv/tools ## wheels of the core and of every plugin, in dist/
-	@rm -rf dist build/lib build/lib.* build/bdist.* $(addsuffix /build,$(PLUGINS))
-	@for package in . $(PLUGINS); do echo "wheel: $$package"; \
+wheel: .venv/tools ## wheels of the core, of every plugin and of weights beyond 25 MB, in dist/
+	@rm -rf dist build/packages build/lib build/lib.* build/bdist.* $(addsuffix /build,$(PLUGINS))
+	@for package in . $$($(PY) -m tools.companions $(PLUGINS)); do echo "wheel: $$package"; \
 	  $(PY) -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist "./$$package"; done
 	@ls -1 dist
 

@@ -8,11 +8,13 @@ import os
 import platform
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo_core.catalog.companions import companions
 from zoo_core.catalog.plugins import installed_version
 from zoo_core.catalog.registry import Entry, current
 from zoo_core.catalog.specs import Check, HealthCheck, import_target
@@ -35,6 +37,7 @@ __all__ = [
     "python",
     "torch",
     "triton",
+    "weights",
 ]
 
 
@@ -187,6 +190,24 @@ def plugins() -> Check:
         remedy = f"zoo plugins doctor {broken[0]}"
         return Check("problem", f"{message}; in trouble: {', '.join(broken)}", remedy)
     return Check("ok" if loaded else "note", message)
+
+
+def weights() -> Check:
+    """How many tags are bundled with plugins and with each companion."""
+    tags = [(row.name, row.tag) for row in current().list_models() if row.tag]
+    for companion in companions():
+        if companion.folder is None:
+            message = f"{companion} has no folder {companion.package}/weights"
+            return Check("problem", message, f"reinstall or uninstall {companion.dist}")
+    if clash := next(((name, t) for name, t in tags if t.status == "conflict"), None):
+        message = f"{clash[1].companion} hold different weights {clash[0]}"
+        return Check("problem", message, "uninstall one of them")
+    held = Counter(t.companion or "the plugins" for _, t in tags if t.status == "bundled")
+    message = ", ".join(f"{n} tags in {place}" for place, n in sorted(held.items())) or "none"
+    if absent := sorted({str(t.companion) for _, t in tags if t.status == "companion"}):
+        message += f"; further ones are in {', '.join(absent)}"
+        return Check("note", message, f"pip install {' '.join(absent)}")
+    return Check("ok", message)
 
 
 def cache() -> Check:

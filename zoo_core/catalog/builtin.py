@@ -355,6 +355,7 @@ def zoo_health_checks() -> list[HealthCheck]:
             summary="the compiled kernels",
         ),
         HealthCheck("plugins", "zoo_core.doctor:plugins", summary="whether all plugins load"),
+        HealthCheck("weights", "zoo_core.doctor:weights", summary="where bundled weights are"),
         HealthCheck("cache", "zoo_core.doctor:cache", summary="downloads and derived files"),
         HealthCheck("accelerate", "zoo_core.doctor:accelerate", summary="training"),
     ]

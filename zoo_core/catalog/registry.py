@@ -57,7 +57,7 @@ class ModelInfo:
         """Whether there are weights that somebody has loaded, unless an evaluation shows that no
         baseline is beaten."""
         tag = self.tag
-        if tag is None or tag.status == "recipe" or tag.untested:
+        if tag is None or not tag.here or tag.untested:
             return False
         return tag.proven is not False
 

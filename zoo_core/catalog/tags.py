@@ -1,27 +1,34 @@
 """Tags of an architecture: bundled weights, recipes, and weights published elsewhere.
 
 The package of a plugin holds `weights/<arch>.<tag>/`, with `zoo.json` and `model.safetensors`,
-`recipes/<arch>.<tag>.toml`, and `cards.toml`. Listing tags reads these, without torch or the
-network.
+`recipes/<arch>.<tag>.toml`, and `cards.toml`; companions hold further weights. Listing tags reads
+these, without torch or the network.
 """
 
 import json
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from importlib.util import find_spec
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from zoo_core.catalog import licences, lockfile
 from zoo_core.catalog.cards import cards_in
+from zoo_core.catalog.companions import (
+    NOTE,
+    Companion,
+    companions,
+    folder_of_package,
+    where_to_get,
+)
 from zoo_core.catalog.layout import EVALUATION, METADATA, joint_hash
 from zoo_core.catalog.significance import significance_of
 from zoo_core.catalog.specs import LicenseClass, ModelSpec, Pretrained
 
 __all__ = ["Tag", "tags_of"]
 
-Status = Literal["bundled", "pinned", "unpinned", "recipe"]
+Status = Literal["bundled", "pinned", "unpinned", "recipe", "companion", "conflict"]
+"""`companion`: in a distribution that is not installed; `conflict`: two hold other weights."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,13 @@ class Tag:
     evaluation: dict[str, Any] | None = None
     """The record that `zoo evaluate --record` wrote for these weights."""
     hub: Pretrained | None = None
+    companion: str | None = None
+    """The companion distribution that holds the weights; of a conflict, all that hold them."""
+
+    @property
+    def here(self) -> bool:
+        """Whether there are weights that a plugin, a companion or a card gives."""
+        return self.status in ("bundled", "pinned", "unpinned")
 
     @property
     def proven(self) -> bool | None:
@@ -82,15 +96,19 @@ def tags_of(spec: ModelSpec, cards: Iterable[Pretrained] | None = None) -> list[
     tags = {tag.tag: tag for tag in _published(spec, cards)}
     if package is not None:
         tags |= {tag.tag: tag for tag in _recipes(spec.arch, package)}
-        tags |= {tag.tag: tag for tag in _bundled(spec.arch, package)}
+        tags |= _noted(spec.arch, package, tags)
+        tags |= _bundled(spec.arch, package, companions(package_name(spec)))
     return [tags[name] for name in sorted(tags)]
+
+
+def package_name(spec: ModelSpec) -> str:
+    """The top-level package that the spec's target is in."""
+    return spec.target.partition(":")[0].partition(".")[0]
 
 
 def package_folder(spec: ModelSpec) -> Path | None:
     """The folder of the package that the spec's target is in."""
-    package = find_spec(spec.target.partition(":")[0].partition(".")[0])
-    folders = package.submodule_search_locations if package else None
-    return Path(next(iter(folders))) if folders else None
+    return folder_of_package(package_name(spec))
 
 
 def _published(spec: ModelSpec, cards: Iterable[Pretrained]) -> Iterator[Tag]:
@@ -129,8 +147,43 @@ def _recipes(arch: str, package: Path) -> Iterator[Tag]:
         )
 
 
-def _bundled(arch: str, package: Path) -> Iterator[Tag]:
-    for path in package.glob(f"weights/{arch}.*/zoo.json"):
+def _noted(arch: str, package: Path, known: Mapping[str, Tag]) -> dict[str, Tag]:
+    """The tags whose weights are in a companion by a note of the plugin."""
+    tags = {}
+    for path in package.glob(f"weights/{arch}.*/{NOTE}"):
+        tag = _tag(path.parent.name)
+        about = known.get(tag) or Tag(arch, tag, "recipe", "unstated", "unstated")
+        tags[tag] = replace(about, status="companion", companion=where_to_get(path.parent))
+    return tags
+
+
+def _bundled(arch: str, package: Path, others: Iterable[Companion]) -> dict[str, Tag]:
+    """The tags whose weights are in the package or in a companion."""
+    tags = {tag.tag: tag for tag in _weights_in(arch, package, package)}
+    for companion in others:
+        if companion.folder is None:
+            continue
+        for tag in _weights_in(arch, companion.folder, package):
+            tag = replace(tag, companion=str(companion))
+            tags[tag.tag] = _agreed(tags.get(tag.tag), tag)
+    return tags
+
+
+def _agreed(first: Tag | None, second: Tag) -> Tag:
+    """The first of two tags of one name, if both are of the same weights; else a conflict."""
+    if first is None:
+        return second
+    same = _weights_hash(first.folder, first.metadata or {})
+    if same is not None and same == _weights_hash(second.folder, second.metadata or {}):
+        return first
+    holders = f"{first.companion or 'the plugin'} and {second.companion}"
+    stated = ("unstated", "unstated")
+    return Tag(first.arch, first.tag, "conflict", *stated, recipe=first.recipe, companion=holders)
+
+
+def _weights_in(arch: str, folder: Path, package: Path) -> Iterator[Tag]:
+    """The tags with weights in a folder; their recipes are in the plugin's package."""
+    for path in folder.glob(f"weights/{arch}.*/zoo.json"):
         tag = _tag(path.parent.name)
         metadata = json.loads(path.read_text())
         recipe = package / "recipes" / f"{arch}.{tag}.toml"

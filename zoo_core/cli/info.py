@@ -112,6 +112,7 @@ def _weights(found: ModelInfo) -> dict[str, Any]:
         "source": tag.source,
         "folder": str(tag.folder) if tag.folder else None,
         "recipe": str(tag.recipe) if tag.recipe else None,
+        **({"companion": tag.companion} if tag.companion else {}),
         **_card(tag.hub),
         "metrics": tag.metrics,
         "weights_config": metadata.get("config"),
@@ -169,7 +170,7 @@ def _overview(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[tuple[str,
     yield "params", value["params"]
     yield "size", download_text(value["size"], value["params"])
     yield "licence", _licence(value)
-    for key in ("source", "repo", "revision", "folder", "recipe"):
+    for key in ("source", "repo", "revision", "folder", "companion", "recipe"):
         yield key, value.get(key)
     yield "condition", _condition(value.get("condition"))
     yield "sampler", _sampler(value.get("sampler"))

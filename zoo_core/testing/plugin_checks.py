@@ -146,7 +146,7 @@ def check_tags_state_what_they_are(subject: PluginSubject) -> None:
     for entry in subject.declared("model"):
         for tag in tags_of(entry.spec):
             name = f"{tag.arch}.{tag.tag}"
-            if tag.status != "recipe":
+            if tag.here:
                 for field in ("license", "source"):
                     stated = getattr(tag, field)
                     assert stated not in ("", "unstated"), f"{name} states no {field}"

@@ -1,6 +1,7 @@
 """Locate the weights of a name, and fetch those that are elsewhere; needs no torch.
 
-The order is: bundled with a plugin, a path, the cache, the Hub or the addresses of a card.
+The order is: bundled with a plugin or its companion, a path, the cache, the Hub or the
+addresses of a card.
 """
 
 from collections.abc import Mapping
@@ -12,9 +13,9 @@ from zoo_core.catalog import licences
 from zoo_core.catalog.layout import METADATA
 from zoo_core.catalog.names import HubName, Name
 from zoo_core.catalog.references import parse_model
-from zoo_core.catalog.registry import current
+from zoo_core.catalog.registry import ModelInfo, current
 from zoo_core.catalog.specs import ModelSpec, Pretrained
-from zoo_core.errors import UnknownNameError, UsageError
+from zoo_core.errors import PluginError, UnknownNameError, UsageError
 from zoo_core.weights.hub.access import Access
 from zoo_core.weights.location import Elsewhere, WeightsLocation
 
@@ -102,12 +103,28 @@ def _tagged(name: Name, access: Access) -> WeightsLocation | Elsewhere:
     if info.tag.hub is not None:
         return _published(info.tag.hub, info.spec, name, access)
     _refuse_revision(str(name), access)
+    _check_companion(info)
     if info.tag.folder is None:
         raise UnknownNameError(
             f"{info.name} is a recipe; its weights exist nowhere yet.",
             hint=f"zoo train --recipe {info.name}",
         )
     return WeightsLocation(info.tag.folder, spec=info.spec)
+
+
+def _check_companion(info: ModelInfo) -> None:
+    """Raise `PluginError` for weights of a companion that is missing, or that are two."""
+    assert info.tag is not None
+    if info.tag.status == "companion":
+        raise PluginError(
+            f"the weights of {info.name} are in {info.tag.companion}, which is not installed.",
+            hint=f"pip install {info.tag.companion}",
+        )
+    if info.tag.status == "conflict":
+        raise PluginError(
+            f"{info.tag.companion} hold different weights {info.name}.",
+            hint="uninstall the distribution whose weights you do not want",
+        )
 
 
 def _training(arch: str) -> str:

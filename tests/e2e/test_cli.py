@@ -195,7 +195,8 @@ OPTIONS = {
     "compare": "NAMES --data --data-option --split --samples --features --metrics --limit --out "
     f"--bytes --study --minutes {HUB}",
     "choose": "DATA --data-option --minutes --samples --bytes --out",
-    "compress": f"DATA --model --out --data-option --split --limit --block --verify --codecs {HUB}",
+    "compress": "DATA --model --out --data-option --split --limit --block --verify --codecs "
+    f"{HUB}",
     "decompress": f"PATH --out --model --block {HUB}",
     "pull": f"NAMES --pin --plan {HUB}",
     "convert": "SOURCE OUT --converter --set --license --memory --seconds "

@@ -25,6 +25,7 @@ class FromTorchCFM:
     levels: int = 256
     head: Annotated[int, Range(1, 65536)] | None = None
     heads: Annotated[int, Range(1, 65536)] | None = None
+    dropout: Annotated[float, Range(0.0, 0.99)] = 0.0
     key: str | None = None
 
     def __call__(self, foreign: Foreign) -> Converted:
@@ -35,7 +36,7 @@ class FromTorchCFM:
         options = {
             "shape": (tensors["conv_in.weight"].shape[1], self.size, self.size),
             "levels": self.levels,
-            "network": network,
+            "network": network | {"dropout": self.dropout},
             "time_scale": 1.0,
             "data_at_one": True,
         }

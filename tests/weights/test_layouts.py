@@ -35,7 +35,7 @@ LAYOUTS = {
 """The table of each card."""
 UNSEEN = {"ddpm.mnist": "the repository's config was not seen"}
 """Cards without a table, and why."""
-THERE = ("edm", "imagegpt", "r3gan")
+THERE = ("edm", "flow_matching", "imagegpt", "r3gan")
 """Architectures whose names here are others: tests of their plugins compare them."""
 OURS = {"ddpm": "network.", "ve_sde": "network."}
 """What our names have before those of the table."""

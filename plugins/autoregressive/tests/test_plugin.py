@@ -81,7 +81,9 @@ def test_recipe_builds_the_model_that_the_weights_are_of(tag):
     assert built.config == zoo.load(tag).config
 
 
-@pytest.mark.parametrize("tag", TAGS)
+@pytest.mark.parametrize(
+    "tag", [pytest.param(t, marks=[pytest.mark.slow] * t.endswith(".emoji")) for t in TAGS]
+)
 def test_bundled_weights_reproduce_their_golden_tensors(tag):
     golden.check(zoo.load(tag), zoo.info(tag).tag.folder)
 

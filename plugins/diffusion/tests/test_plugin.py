@@ -31,7 +31,7 @@ TAGS = [
 RECIPES = sorted(
     p.stem for p in (Path(__file__).parents[1] / "src/zoo_diffusion/recipes").glob("*.toml")
 )
-DEAR = ("vdm.binarized_mnist", "vdm.digits")
+DEAR = ("vdm.binarized_mnist", "vdm.digits", "vdm.emoji", "edm.emoji")
 """Samples of these take seconds; default tests reproduce scores of all tags, and tiny models."""
 GOALS = {"vdm.digits": 1.85, "ddpm.digits": 2.1}
 

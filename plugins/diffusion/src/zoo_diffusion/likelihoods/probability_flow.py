@@ -104,8 +104,9 @@ def solve_ode(
 ) -> ODESolution:
     """y (B, *S) from phi = a to b by RK5(4), with a step size for each event.
 
-    A step is accepted if the root mean square of error / (atol + rtol |y|) is at most 1. Raises
-    UnfinishedError if an event needs more than 10,000 steps.
+    A step is accepted if the root mean square of error / (atol + rtol |y|) is at most 1. Events
+    whose velocity is not finite from the start become NaN. Raises UnfinishedError if an event
+    needs more than 10,000 steps.
     """
     y = y.clone()
     phi = torch.full((len(y),), a, device=y.device, dtype=torch.float64)
@@ -113,6 +114,8 @@ def solve_ode(
     rows = torch.arange(len(y), device=y.device)
     evaluations = torch.ones_like(rows)
     slope = f(y, phi, rows)
+    broken = ~slope.flatten(1).isfinite().all(1)
+    y[broken], phi[broken] = math.nan, b
     for _ in range(_MAX_STEPS):
         rows = ((b - phi) * math.copysign(1, b - a) > 0).nonzero().squeeze(1)
         if not len(rows):
@@ -120,7 +123,7 @@ def solve_ode(
         left = b - phi[rows]
         step = torch.where(h[rows].abs() < left.abs(), h[rows], left)
         new, last, gap = _step(f, y[rows], slope[rows], phi[rows], step, rows)
-        error = _relative_error(gap, y[rows], new, rtol, atol)
+        error = _relative_error(gap, y[rows], new, rtol, atol).nan_to_num(math.inf, math.inf)
         evaluations[rows] += len(_C)
         good = error <= 1
         done = rows[good]

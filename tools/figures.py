@@ -67,8 +67,8 @@ CALLS = {
     "doctor": "doctor",
 }
 """By a title, in this order. Not here: `serve`, which does not end; `plugins check`, whose results
-the kit's own tests hold; `plugins install` and `uninstall`, which change the environment; `choose`,
-which trains; `compress` and `decompress`, whose coders are an extra."""
+the kit's own tests hold; `plugins install` and `uninstall`, which change the environment;
+`choose`, which trains; `compress` and `decompress`, whose coders are an extra."""
 WRONG = (
     "lst",
     "list --pretraind",

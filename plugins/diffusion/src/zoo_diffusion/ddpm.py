@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from zoo_core.plugin import ClassCounts, Condition, ConfigError, GenerativeModel, Range
+from zoo_core.plugin import ClassCounts, Condition, ConfigError, Range
+from zoo_diffusion.model import DiffusionModel
 from zoo_diffusion.networks import (
     MLPConfig,
     NetworkConfig,
@@ -29,7 +30,6 @@ from zoo_diffusion.schedules import (
     scaled_linear_betas,
     zero_snr_betas,
 )
-from zoo_diffusion.score import earliest_score
 
 __all__ = ["DDPM", "DDPMConfig"]
 
@@ -70,7 +70,7 @@ class DDPMConfig:
             raise ConfigError(f"zero_snr needs timesteps of at least 2, not {self.timesteps}.")
 
 
-class DDPM(GenerativeModel):
+class DDPM(DiffusionModel):
     """A chain of T denoising steps; log alpha is interpolated between them."""
 
     def __init__(self, config: DDPMConfig | None = None) -> None:
@@ -97,11 +97,6 @@ class DDPM(GenerativeModel):
         """The network's time input: step i = t T as i - 1."""
         return (t.double() * self.timesteps - 1).clamp(min=0)
 
-    def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        """E[x_0 | x_t], (B, *S)."""
-        alpha, sigma = at_time(self.schedule, t, x_t)
-        return to_x0(self.predict(x_t, t, cond), self.prediction, x_t, alpha, sigma)
-
     def denoise_and_weigh(
         self, x_t: Tensor, t: Tensor, cond: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -109,10 +104,6 @@ class DDPM(GenerativeModel):
         m, v = apply_network(self, x_t, self.network_time(t), cond).chunk(2, 1)
         alpha, sigma = at_time(self.schedule, t, x_t)
         return to_x0(m, self.prediction, x_t, alpha, sigma), (v + 1) / 2
-
-    def score(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """grad_x log p_t(x | cond), (B, *S), at the earliest time t; `ScoreAt` has other times."""
-        return earliest_score(self, x, cond)
 
 
 def _betas(c: DDPMConfig) -> Tensor:

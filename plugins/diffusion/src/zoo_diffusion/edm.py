@@ -13,7 +13,8 @@ from typing import Annotated, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import Batch, ClassCounts, Condition, GenerativeModel, Loss, Range, Rng
+from zoo_core.plugin import Batch, ClassCounts, Condition, Loss, Range, Rng
+from zoo_diffusion.model import DiffusionModel
 from zoo_diffusion.networks import (
     MLPConfig,
     NetworkConfig,
@@ -25,7 +26,6 @@ from zoo_diffusion.networks.labels import DropLabels, drop_condition, network_la
 from zoo_diffusion.parameterization import ContinuousTime, Prediction, append_dims, at_time
 from zoo_diffusion.preconditioning import PRECONDITIONINGS, Preconditioning, loss_weight
 from zoo_diffusion.schedules import Karras
-from zoo_diffusion.score import earliest_score
 
 __all__ = ["EDM", "EDMConfig", "EDMLoss", "Preconditioned"]
 
@@ -54,7 +54,7 @@ class EDMConfig:
     fourier: Annotated[tuple[int, ...], Range(-8, 16)] = ()
 
 
-class EDM(GenerativeModel):
+class EDM(DiffusionModel):
     """A denoiser at every sigma in [sigma_min, sigma_max]; sigma^(1/rho) is linear in t."""
 
     def __init__(self, config: EDMConfig | None = None) -> None:
@@ -87,10 +87,6 @@ class EDM(GenerativeModel):
         F_x: Tensor = self.network(inputs, time.to(wide), network_label(self.condition, cond, x))
         D_x: Tensor = c_skip * x + c_out * F_x.to(x.dtype)
         return D_x
-
-    def score(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """grad_x log p_t(x | cond), (B, *S), at the earliest time t; `ScoreAt` has other times."""
-        return earliest_score(self, x, cond)
 
 
 @runtime_checkable

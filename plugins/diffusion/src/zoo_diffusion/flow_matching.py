@@ -19,7 +19,8 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from zoo_core.plugin import ClassCounts, Condition, ConfigError, GenerativeModel, Range
+from zoo_core.plugin import ClassCounts, Condition, ConfigError, Range
+from zoo_diffusion.model import DiffusionModel
 from zoo_diffusion.networks import (
     MLPConfig,
     NetworkConfig,
@@ -27,9 +28,8 @@ from zoo_diffusion.networks import (
     build_network,
     make_event,
 )
-from zoo_diffusion.parameterization import Prediction, at_time, convert, to_x0
+from zoo_diffusion.parameterization import Prediction, at_time, convert
 from zoo_diffusion.schedules import Linear, Trigonometric
-from zoo_diffusion.score import earliest_score
 
 __all__ = ["FlowMatching", "FlowMatchingConfig"]
 
@@ -73,8 +73,10 @@ class FlowMatchingConfig:
             )
 
 
-class FlowMatching(GenerativeModel):
+class FlowMatching(DiffusionModel):
     """The flow from noise at t = 1 to data at t = 0."""
+
+    schedule: Linear | Trigonometric
 
     def __init__(self, config: FlowMatchingConfig | None = None) -> None:
         c = config or FlowMatchingConfig()
@@ -100,18 +102,9 @@ class FlowMatching(GenerativeModel):
         scaled: Tensor = self.config.time_scale * (1 - t if self.config.data_at_one else t)
         return scaled
 
-    def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        """E[x_0 | x_t], (B, *S)."""
-        alpha, sigma = at_time(self.schedule, t, x_t)
-        return to_x0(self.predict(x_t, t, cond), self.prediction, x_t, alpha, sigma)
-
     def velocity(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """dx_t/dt, (B, *S), at x_t (B, *S), t (B,) in (0, 1]."""
         alpha, sigma = at_time(self.schedule, t, x_t)
         m, target = self.predict(x_t, t, cond), self.schedule.velocity
         unit = convert(m, x_t, alpha, sigma, source=self.prediction, target=target)
         return self.schedule.rate * unit
-
-    def score(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """grad_x log p_t(x | cond), (B, *S), at the earliest time t; `ScoreAt` has other times."""
-        return earliest_score(self, x, cond)

@@ -26,12 +26,12 @@ from zoo_core.plugin import (
     ClassCounts,
     Condition,
     ConfigError,
-    GenerativeModel,
     Loss,
     Range,
     Rng,
 )
 from zoo_diffusion.losses import stratified
+from zoo_diffusion.model import DiffusionModel
 from zoo_diffusion.networks import (
     MLPConfig,
     NetworkConfig,
@@ -43,12 +43,9 @@ from zoo_diffusion.networks.labels import DropLabels, drop_condition
 from zoo_diffusion.parameterization import (
     ContinuousTime,
     append_dims,
-    at_time,
     convert,
-    to_x0,
 )
 from zoo_diffusion.schedules import LogSNR
-from zoo_diffusion.score import earliest_score
 
 __all__ = ["VDM", "LearnedLogSNR", "LearnsSchedule", "VDMConfig", "VDMLoss"]
 
@@ -135,7 +132,7 @@ class LearnedLogSNR(nn.Module):
         return w * t + (v * s).sum(-1), w + (v * a * s * (1 - s)).sum(-1)
 
 
-class VDM(GenerativeModel):
+class VDM(DiffusionModel):
     """A denoiser at every log-SNR in [-gamma_max, -gamma_min]."""
 
     def __init__(self, config: VDMConfig | None = None) -> None:
@@ -162,15 +159,6 @@ class VDM(GenerativeModel):
     def network_time(self, t: Tensor) -> Tensor:
         """The network's time input: gamma(t), mapped from [gamma_min, gamma_max] to [0, 1000]."""
         return self._scaled_gamma(self.schedule.gamma(t))
-
-    def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        """E[x_0 | x_t], (B, *S)."""
-        alpha, sigma = at_time(self.schedule, t, x_t)
-        return to_x0(self.predict(x_t, t, cond), self.prediction, x_t, alpha, sigma)
-
-    def score(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """grad_x log p_t(x | cond), (B, *S), at the earliest time t; `ScoreAt` has other times."""
-        return earliest_score(self, x, cond)
 
     def output(self, z: Tensor, gamma: Tensor, cond: Tensor | None) -> Tensor:
         """The network's output at z (B, *S) and gamma (B,)."""

@@ -13,11 +13,11 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import GenerativeModel, Range
+from zoo_core.plugin import Range
+from zoo_diffusion.model import DiffusionModel
 from zoo_diffusion.networks import MLPConfig, NetworkConfig, build_network, make_event
-from zoo_diffusion.parameterization import Prediction, at_time, to_x0
+from zoo_diffusion.parameterization import Prediction
 from zoo_diffusion.schedules import Geometric
-from zoo_diffusion.score import earliest_score
 
 __all__ = ["VESDE", "VESDEConfig"]
 
@@ -33,7 +33,7 @@ class VESDEConfig:
     sigma_max: Annotated[float, Range(1.0, 1e6)] = 50.0
 
 
-class VESDE(GenerativeModel):
+class VESDE(DiffusionModel):
     """A score at every noise level."""
 
     def __init__(self, config: VESDEConfig | None = None) -> None:
@@ -50,12 +50,3 @@ class VESDE(GenerativeModel):
         time = sigma.to(torch.promote_types(self.dtype, torch.float32))
         F_x: Tensor = self.network((0.5 * (x_t + 1)).to(self.dtype), time)
         return 0.5 * F_x.to(x_t.dtype)
-
-    def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        """E[x_0 | x_t], (B, *S)."""
-        alpha, sigma = at_time(self.schedule, t, x_t)
-        return to_x0(self.predict(x_t, t, cond), self.prediction, x_t, alpha, sigma)
-
-    def score(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """grad_x log p_t(x | cond), (B, *S), at the earliest time t; `ScoreAt` has other times."""
-        return earliest_score(self, x, cond)

@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from zoo_core.plugin import ClassCounts, Condition, GenerativeModel, Range
+from zoo_core.plugin import ClassCounts, Condition, Range
+from zoo_diffusion.model import DiffusionModel
 from zoo_diffusion.networks import (
     MLPConfig,
     NetworkConfig,
@@ -21,9 +22,7 @@ from zoo_diffusion.networks import (
     build_network,
     make_event,
 )
-from zoo_diffusion.parameterization import at_time, to_x0
 from zoo_diffusion.schedules import VP
-from zoo_diffusion.score import earliest_score
 
 __all__ = ["VPSDE", "VPSDEConfig"]
 
@@ -47,7 +46,7 @@ class VPSDEConfig:
     fourier: Annotated[tuple[int, ...], Range(-8, 16)] = ()
 
 
-class VPSDE(GenerativeModel):
+class VPSDE(DiffusionModel):
     """A denoiser at every time in [t_min, 1]."""
 
     def __init__(self, config: VPSDEConfig | None = None) -> None:
@@ -69,12 +68,3 @@ class VPSDE(GenerativeModel):
     def network_time(self, t: Tensor) -> Tensor:
         """The network's time input, in [0, 999]."""
         return 999 * t
-
-    def denoise(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        """E[x_0 | x_t], (B, *S)."""
-        alpha, sigma = at_time(self.schedule, t, x_t)
-        return to_x0(self.predict(x_t, t, cond), self.prediction, x_t, alpha, sigma)
-
-    def score(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """grad_x log p_t(x | cond), (B, *S), at the earliest time t; `ScoreAt` has other times."""
-        return earliest_score(self, x, cond)

@@ -18,14 +18,14 @@ Shapes: B batch, S the event's shape, D its values, K levels, N values of a bloc
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from zoo_autoregressive.samplers import ignored_values
+from zoo_autoregressive.samplers import ConditionalSampler
 from zoo_autoregressive.sampling_options import SamplingOptions, draw
-from zoo_core.plugin import Conditionals, GenerativeModel, Inpainting, Range, Rng
+from zoo_core.plugin import Conditionals, GenerativeModel, Inpainting, Rng
 
 __all__ = ["BlockDecoding", "Jacobi"]
 
@@ -51,7 +51,7 @@ class BlockDecoding(Protocol):
 
 
 @dataclass(frozen=True)
-class Jacobi:
+class Jacobi(ConditionalSampler):
     """Draws what `Sequential` draws, in fewer and larger passes of the network.
 
         model.sample(1, sampler=Jacobi())
@@ -59,10 +59,6 @@ class Jacobi:
     The values are those of `Sequential` with the same seed, in all but at most 1 row in 1,000,
     where a last bit decides. `fixed` and the sampling options act as they do there.
     """
-
-    temperature: Annotated[float, Range(0.0, open=True)] = 1.0
-    top_k: Annotated[int, Range(1, 65536)] | None = None
-    top_p: Annotated[float, Range(0.0, 1.0, open=True)] | None = None
 
     def __call__(
         self,
@@ -87,17 +83,6 @@ class Jacobi:
             if trace is not None:
                 trace(k, x)
         return x
-
-    def ignored(self, model: GenerativeModel, fixed: Inpainting) -> str | None:
-        """A sentence for the warning if unknown values come before observed ones in the order."""
-        return ignored_values(model, fixed)
-
-    def altered_by(self) -> str | None:
-        """The options with which draws do not follow the p(x) that is scored."""
-        return self._options().altered_by()
-
-    def _options(self) -> SamplingOptions:
-        return SamplingOptions(self.temperature, self.top_k, self.top_p)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from zoo_autoregressive.sampling_options import SamplingOptions, draw
 from zoo_core.plugin import Conditionals, GenerativeModel, Inpainting, Range, Rng
 
-__all__ = ["FusedSampling", "Sequential", "draw", "ignored_values"]
+__all__ = ["ConditionalSampler", "FusedSampling", "Sequential", "draw"]
 
 
 @runtime_checkable
@@ -30,7 +30,38 @@ class FusedSampling(Protocol):
 
 
 @dataclass(frozen=True)
-class Sequential:
+class ConditionalSampler:
+    """What samplers by conditionals share: their options (`SamplingOptions`) and what they say."""
+
+    temperature: Annotated[float, Range(0.0, open=True)] = 1.0
+    top_k: Annotated[int, Range(1, 65536)] | None = None
+    top_p: Annotated[float, Range(0.0, 1.0, open=True)] | None = None
+
+    def ignored(self, model: GenerativeModel, fixed: Inpainting) -> str | None:
+        """The warning that unknown values come before observed ones in the model's order; None if
+        all observed values come first."""
+        assert isinstance(model, Conditionals)
+        observed = fixed.mask.flatten(1)[:, model.order().to(fixed.mask.device)]
+        early = ~observed & (observed.flip(1).cumsum(1).flip(1) > 0)  # before an observed one
+        if not early.any():
+            return None
+        return (
+            f"up to {int(early.sum(1).max())} unknown values of an event come before known ones "
+            "in the model's order and are drawn as if those were unknown: this completion does "
+            "not follow p(unknown | known). It does where the known values come first, e.g. in "
+            "the upper rows of an image."
+        )
+
+    def altered_by(self) -> str | None:
+        """The options with which draws do not follow the p(x) that is scored."""
+        return self._options().altered_by()
+
+    def _options(self) -> SamplingOptions:
+        return SamplingOptions(self.temperature, self.top_k, self.top_p)
+
+
+@dataclass(frozen=True)
+class Sequential(ConditionalSampler):
     """Draws each value from p(x_i | x_<i), or from what the sampling options make of it.
 
         model.sample(16, sampler=Sequential(temperature=0.9, top_k=4))
@@ -41,10 +72,6 @@ class Sequential:
     `FusedSampling` draws unless there is a `trace`, `top_k` or `top_p`, which it does not know:
     these go through the model's cache.
     """
-
-    temperature: Annotated[float, Range(0.0, open=True)] = 1.0
-    top_k: Annotated[int, Range(1, 65536)] | None = None
-    top_p: Annotated[float, Range(0.0, 1.0, open=True)] | None = None
 
     def __call__(
         self,
@@ -72,33 +99,6 @@ class Sequential:
             if trace is not None:
                 trace(i, x)
         return x
-
-    def ignored(self, model: GenerativeModel, fixed: Inpainting) -> str | None:
-        """A sentence for the warning if unknown values come before observed ones in the order."""
-        return ignored_values(model, fixed)
-
-    def altered_by(self) -> str | None:
-        """The options with which draws do not follow the p(x) that is scored."""
-        return self._options().altered_by()
-
-    def _options(self) -> SamplingOptions:
-        return SamplingOptions(self.temperature, self.top_k, self.top_p)
-
-
-def ignored_values(model: GenerativeModel, fixed: Inpainting) -> str | None:
-    """The warning of a sampler that conditions each value on earlier ones only; None if all
-    observed values come first in the model's order."""
-    assert isinstance(model, Conditionals)
-    observed = fixed.mask.flatten(1)[:, model.order().to(fixed.mask.device)]
-    early = ~observed & (observed.flip(1).cumsum(1).flip(1) > 0)  # before an observed one
-    if not early.any():
-        return None
-    return (
-        f"up to {int(early.sum(1).max())} unknown values of an event come before known ones "
-        "in the model's order and are drawn as if those were unknown: this completion does "
-        "not follow p(unknown | known). It does where the known values come first, e.g. in "
-        "the upper rows of an image."
-    )
 
 
 def _observed_or(fixed: Inpainting, position: int, drawn: Tensor) -> Tensor:

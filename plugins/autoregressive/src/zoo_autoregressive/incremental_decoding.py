@@ -260,6 +260,7 @@ class IncrementalPass:
             windows = rows.unfold(2, k, m.stride[1]).permute(0, 2, 1, 4, 3)  # (B, W, n, k, I)
         if m.groups > 1:  # depthwise
             y = (windows.flatten(2, 3) * weights[m].view(m.groups, -1).T).sum(2)
+            y = y if m.bias is None else y + m.bias
         else:
             y = F.linear(windows.flatten(2), weights[m], m.bias)  # (B, ., O)
         return y.transpose(1, 2)[:, :, None]

@@ -89,6 +89,8 @@ def _is_picture(event: Event) -> bool:
 
 
 def _size(name: str, encode: Encode, x: Tensor, event: Event, singles: int) -> CodecSize:
+    if name == "WebP" and not features.check("webp"):
+        return CodecSize(name, missing="this Pillow was built without it")
     try:
         alone = [encode(row.unsqueeze(0), event) for row in x[:singles]]
         together = encode(x, event) / len(x)
@@ -118,8 +120,6 @@ def _png(x: Tensor, event: Event) -> int:
 
 
 def _webp(x: Tensor, event: Event) -> int:
-    if not features.check("webp"):
-        raise ImportError("this Pillow was built without WebP", name="Pillow with WebP")
     options: dict[str, Any] = {"lossless": True, "quality": 100, "method": 6, "exact": True}
     return _saved(_picture(x, event).convert("RGB"), format="WEBP", **options)
 

@@ -210,6 +210,8 @@ class Registry:
         except ConfigError as error:
             self.plugins.problem(entry.plugin, str(error))
             return ()
+        if not cards:
+            return ()
         own = {e.spec.arch for e in self.models if e.plugin == entry.plugin}
         if strays := sorted(cards.keys() - own):
             listing = ", ".join(strays)

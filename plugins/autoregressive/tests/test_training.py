@@ -72,3 +72,19 @@ def excess(model, data, x):
     """The mean of log p(x) - log q(x), an estimate of KL(p, q) >= 0, and its standard error."""
     nats = data.truth(x) - model.log_likelihood(x).nats
     return float(nats.mean()), float(nats.std()) / len(x) ** 0.5
+
+
+@pytest.mark.parametrize("arch", ["pixelcnn_pp", "multiscale_pixelcnn"])
+def test_blocks_that_are_computed_again_give_the_same_gradients(arch, monkeypatch):
+    torch.manual_seed(0)
+    model = zoo.create(arch, shape=(3, 8, 8), levels=4, **SMALL[arch] | {"dropout": 0.2}).train()
+    x = torch.randint(4, (2, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    found = []
+    for large in (1 << 30, 0):
+        monkeypatch.setattr("zoo_autoregressive.backbone._LARGE", large)
+        torch.manual_seed(1)
+        model.zero_grad()
+        model.log_prob(x).sum().backward()
+        found.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    kept, again = found
+    assert all(torch.equal(a, b) for a, b in zip(kept, again, strict=True))

@@ -30,7 +30,7 @@ __all__ = ["Backbone", "TwoStackBlock"]
 
 Stack = Literal["vertical", "horizontal"]
 _LARGE = 1 << 18
-"""Values of a map from which on a block is evaluated again, as of 16 images of 16 x 16 and 64 units.
+"""Values of a map, as of 16 images of 16 x 16 and 64 units, from which a block is evaluated again.
 For smaller ones memory is no concern, and the second evaluation takes half of a step's time."""
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import time
 
 import pytest
@@ -71,11 +72,41 @@ def test_list_filters(zoo, arguments, names):
 
 
 def test_the_table_marks_how_a_likelihood_stands_to_log_p(zoo):
-    lines = zoo("list").out.splitlines()
+    lines = zoo("list", "--long").out.splitlines()
     assert lines[0].split() == SHOWN
     fair = next(line for line in lines if line.startswith("dice.fair"))
     assert " = exact " in fair and "= -181.33 nats" in fair
     assert " none " in next(line for line in lines if line.startswith("fog.grey"))
+
+
+def test_the_list_is_grouped_by_density_type_and_family(zoo):
+    lines = zoo("list").out.splitlines()
+    headings = [line for line in lines if ", tiny" in line]
+    assert headings == ["explicit/tractable, tiny", "implicit, tiny"]
+    assert lines.index("implicit, tiny") > next(
+        i for i, line in enumerate(lines) if line.startswith("dice.planned")
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        ("30", "name likelihood"),
+        ("70", "name likelihood status measured size"),
+        ("200", "name likelihood status measured size params"),
+    ],
+)
+def test_the_list_shows_the_columns_that_the_terminal_has_room_for(zoo, monkeypatch, width, shown):
+    monkeypatch.setenv("COLUMNS", width)
+    lines = zoo("list").out.splitlines()
+    assert lines[0].split() == shown.split()
+    assert max(map(len, lines)) <= int(width)
+
+
+def test_the_list_of_all_official_models_fits_eighty_columns(start):
+    with start("-m", "zoo_core", "list", COLUMNS="80") as process:
+        lines = process.communicate(timeout=60)[0].splitlines()
+    assert len(lines) > 50 and max(map(len, lines)) <= 80
 
 
 def test_global_options_stand_before_or_after_the_verb(zoo):
@@ -184,7 +215,8 @@ def test_bare_zoo_and_help_list_the_verbs_and_exit_codes(zoo):
 
 HUB = "--revision --token --cache-dir --endpoint --accept-license"
 OPTIONS = {
-    "list": "PATTERN --density --family --license --license-class --pretrained --no-pretrained",
+    "list": "PATTERN --density --family --license --license-class --pretrained --no-pretrained "
+    "--long",
     "info": "NAME",
     "sample": f"NAME -n --out --sampler --set --cond --fixed --trace --batch-size {HUB}",
     "likelihood": "NAME --data --data-option --split --method --set --cond --limit --map "
@@ -225,6 +257,7 @@ OPTIONS = {
     "plugins new": "NAME --out",
     "plugins sync": "--dry-run -y --yes",
     "doctor": "--fix",
+    "completion": "SHELL",
 }
 GLOBAL = {"--json", "--quiet", "--offline", "--traceback", "--no-plugins", "--device", "--seed"}
 
@@ -253,6 +286,36 @@ def test_the_options_are_the_frozen_ones():
 
     found = {path: set(_spellings(command)) for path, command in _commands(root)}
     assert found == {path: GLOBAL | set(names.split()) for path, names in OPTIONS.items()}
+
+
+def _examples():
+    from zoo_core.cli.app import root
+
+    for path, command in _commands(root):
+        if hasattr(command, "example"):
+            yield pytest.param(path, command, id=path)
+
+
+@pytest.mark.parametrize(("path", "command"), [*_examples()])
+def test_the_help_of_a_verb_ends_with_an_example_that_parses(zoo, path, command):
+    """A misspelt option, number or choice in an example would be a usage error."""
+    words = shlex.split(command.example.removeprefix('eval "$(').removesuffix(')"'))
+    called = ["zoo", *path.split()]
+    assert words[: len(called)] == called
+    command.make_context(path, words[len(called) :])
+    assert zoo(*path.split(), "--help").out.endswith(f"\nExample:\n  {command.example}\n")
+
+
+@pytest.mark.parametrize(("value", "bold"), [(None, True), ("", True), ("0", False), ("1", False)])
+def test_no_color_means_no_escapes_even_on_a_terminal(start, value, bold):
+    """no-color.org: whatever its value, unless that is empty."""
+    code = (
+        "import sys; sys.stdout.isatty = lambda: True;"
+        "from zoo_core.cli import main; sys.exit(main(['list']))"
+    )
+    with start("-c", code, **({} if value is None else {"NO_COLOR": value})) as process:
+        out, _ = process.communicate(timeout=60)
+    assert ("\x1b[" in out) is bold
 
 
 def test_help_and_list_are_fast(shell, capsys):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import click
 
 from zoo_core.cli.command import Group, Settings
+from zoo_core.cli.completion import answer
 from zoo_core.cli.messages import on_stderr
 from zoo_core.errors import ZooError
 from zoo_core.text import printable, printable_lines
@@ -38,6 +39,7 @@ VERBS = {
     "data": "Data sets: events, splits, licences.",
     "plugins": "What is installed, what is broken, and why.",
     "doctor": "What runs here: torch, kernels, plugins, folders.",
+    "completion": "Completion of verbs, options and names for bash and zsh.",
 }
 
 _INTERRUPTED = 130
@@ -69,7 +71,9 @@ def root(ctx: click.Context) -> None:
 def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code, whatever is raised."""
     settings = Settings(json="--json" in argv, traceback="--traceback" in argv)
-    color = False if "NO_COLOR" in os.environ else None
+    if (code := answer(root)) is not None:
+        return code
+    color = False if os.environ.get("NO_COLOR") else None  # no-color.org: "and not empty"
     try:
         with (
             on_stderr(quiet=lambda: settings.quiet),

@@ -25,7 +25,7 @@ def command(ctx: click.Context) -> None:
         ctx.invoke(list_cache)
 
 
-@command.command("list")
+@command.command("list", example="zoo cache list")
 @hub_options("cache-dir")
 @click.pass_obj
 def list_cache(settings: Settings) -> None:
@@ -41,7 +41,7 @@ def list_cache(settings: Settings) -> None:
     show(settings, rows, table(keys, cells, right="size"))
 
 
-@command.command("remove")
+@command.command("remove", example="zoo cache remove google/ddpm-cifar10-32")
 @click.argument("name", metavar="REPO[@COMMIT]")
 @hub_options("cache-dir")
 @click.pass_obj
@@ -55,7 +55,7 @@ def remove_cached(settings: Settings, name: str) -> None:
     show(settings, {"removed": name, "freed": freed}, [f"removed {name}: {size_text(freed)}"])
 
 
-@command.command("prune")
+@command.command("prune", example="zoo cache prune")
 @hub_options("cache-dir")
 @click.pass_obj
 def prune_cache(settings: Settings) -> None:
@@ -69,7 +69,7 @@ def prune_cache(settings: Settings) -> None:
     show(settings, {"freed": freed}, [f"freed {size_text(freed)}"])
 
 
-@command.command("verify")
+@command.command("verify", example="zoo cache verify")
 @click.argument("repo", required=False)
 @hub_options("cache-dir")
 @click.pass_obj

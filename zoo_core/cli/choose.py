@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core.cli.command import Command, Settings
+from zoo_core.cli.completion import complete
 from zoo_core.cli.options import Count, OutFile, settings_option
 from zoo_core.cli.printing import fields, heading, remark, show, table
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("choose", cls=Command)
-@click.argument("data")
+@click.command("choose", cls=Command, example="zoo choose moons --minutes 0.5 --out report.html")
+@click.argument("data", shell_complete=complete("data"))
 @settings_option("an option of the data set", "--data-option", "data_options")
 @click.option(
     "--minutes",

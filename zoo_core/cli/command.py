@@ -104,12 +104,19 @@ def _without_plugins(root: click.Context) -> None:
 
 
 class Command(click.Command):
-    """A verb that takes the global options as well."""
+    """A verb that takes the global options as well, and shows an example of its use."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.example = example
         self.globals = _global_options()
         self.params += self.globals
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Example"):
+            for line in self.example.splitlines():
+                formatter.write(f"{' ' * formatter.current_indent}{line}\n")
+        super().format_epilog(ctx, formatter)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _format_options(self, self.globals, ctx, formatter)
@@ -142,7 +149,8 @@ class Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         known = self.list_commands(ctx)
-        if args and not args[0].startswith("-") and args[0] not in known:
+        named = args and not args[0].startswith("-") and not ctx.resilient_parsing
+        if named and args[0] not in known:
             close = did_you_mean(args[0], known)
             raise click.UsageError(
                 f"no verb {args[0]!r}; verbs: {', '.join(known)}. {close}".rstrip(), ctx

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core.cli.command import Command, Settings
+from zoo_core.cli.completion import complete
 from zoo_core.cli.options import (
     Count,
     OutFile,
+    data_option,
+    features_option,
     hub_options,
     metrics_option,
     refuse_unused,
@@ -26,13 +29,17 @@ _SUFFIXES = (".html", ".md")
 _OF_MODELS = ("data", "data_options", "split", "n", "features", "scores", "limit", "coded")
 
 
-@click.command("compare", cls=Command)
-@click.argument("names", nargs=-1, metavar="MODEL...")
-@click.option("--data", metavar="NAME", help="Data set (default: the one of the first model).")
+@click.command(
+    "compare",
+    cls=Command,
+    example="zoo compare made.digits glow.digits ddpm.digits --out report.html",
+)
+@click.argument("names", nargs=-1, metavar="MODEL...", shell_complete=complete("tags"))
+@data_option("Data set (default: the one of the first model).")
 @settings_option("an option of the data set", "--data-option", "data_options")
 @click.option("--split", default="test", show_default=True, metavar="NAME", help="Its split.")
 @click.option("--samples", "n", type=Count, metavar="N", help="Samples of each model.")
-@click.option("--features", multiple=True, metavar="NAME", help="Feature extractor (repeatable).")
+@features_option
 @metrics_option
 @click.option("--limit", type=Count, metavar="N", help="Score N events drawn by the seed.")
 @click.option(

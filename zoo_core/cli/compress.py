@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core.cli.command import Command, Settings
+from zoo_core.cli.completion import complete
 from zoo_core.cli.options import Count, OutFile, hub_options, settings_option
 from zoo_core.cli.printing import fields, remark, show, size_text, table
 from zoo_core.cli.scored_events import check_event, condition_of_data, first_of_permutation
@@ -17,9 +18,20 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("compress", cls=Command)
-@click.argument("data")
-@click.option("--model", "name", required=True, metavar="NAME", help="Model: zoo list.")
+@click.command(
+    "compress",
+    cls=Command,
+    example="zoo compress digits --model gated_pixelcnn.digits --limit 100 --out digits.zoo",
+)
+@click.argument("data", shell_complete=complete("data"))
+@click.option(
+    "--model",
+    "name",
+    required=True,
+    metavar="NAME",
+    help="Model: zoo list.",
+    shell_complete=complete("tags"),
+)
 @click.option("--out", required=True, type=OutFile(), metavar="FILE", help="File to write.")
 @settings_option("an option of the data set", "--data-option", "data_options")
 @click.option("--split", default="test", show_default=True, metavar="NAME", help="Its split.")

@@ -8,6 +8,7 @@ import click
 from zoo_core.catalog.names import HubName
 from zoo_core.catalog.references import parse_model
 from zoo_core.cli.command import Command, Settings
+from zoo_core.cli.completion import complete
 from zoo_core.cli.options import check_place, hub_options, refuse_unused, settings_option
 from zoo_core.cli.printing import remark, show
 from zoo_core.errors import OutputError, UsageError
@@ -19,10 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("convert", cls=Command)
+@click.command("convert", cls=Command, example="zoo convert checkpoint.pt weights.safetensors")
 @click.argument("source")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--converter", metavar="NAME", help="How its names map onto an architecture's.")
+@click.option(
+    "--converter",
+    metavar="NAME",
+    help="How its names map onto an architecture's.",
+    shell_complete=complete("converters"),
+)
 @settings_option("an option of the converter")
 @click.option("--license", "licence", default="unstated", help="Licence of the weights.")
 @click.option("--memory", type=click.IntRange(1), metavar="MB", help="Memory to read a pickle in.")

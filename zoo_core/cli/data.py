@@ -10,6 +10,7 @@ import click
 from zoo_core.catalog.registry import Entry, current
 from zoo_core.catalog.specs import DatasetSpec
 from zoo_core.cli.command import Group, Settings
+from zoo_core.cli.completion import complete
 from zoo_core.cli.options import OutFile, settings_option
 from zoo_core.cli.printing import fields, heading, remark, show, table
 from zoo_core.errors import OutputError
@@ -30,7 +31,7 @@ def command(ctx: click.Context) -> None:
         ctx.invoke(list_data)
 
 
-@command.command("list")
+@command.command("list", example="zoo data list")
 @click.pass_obj
 def list_data(settings: Settings) -> None:
     """Data sets by name, with their licences."""
@@ -44,8 +45,8 @@ def list_data(settings: Settings) -> None:
     show(settings, rows, table(keys, [[row[key] for key in keys] for row in rows]))
 
 
-@command.command("info")
-@click.argument("name")
+@command.command("info", example="zoo data info digits --grid digits.png")
+@click.argument("name", shell_complete=complete("data"))
 @settings_option("an option of the data set")
 @click.option(
     "--grid",

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from zoo_core.cli.command import Command, Settings
+from zoo_core.cli.completion import complete
 from zoo_core.cli.options import OutFile, hub_options
 from zoo_core.cli.printing import show
 from zoo_core.errors import DataError
@@ -12,10 +13,16 @@ from zoo_core.errors import DataError
 __all__ = ["command"]
 
 
-@click.command("decompress", cls=Command)
+@click.command("decompress", cls=Command, example="zoo decompress digits.zoo --out digits.npz")
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=OutFile(), metavar="FILE", help="An .npz or .png file.")
-@click.option("--model", "name", metavar="NAME", help="Model (default: the one that FILE names).")
+@click.option(
+    "--model",
+    "name",
+    metavar="NAME",
+    help="Model (default: the one that FILE names).",
+    shell_complete=complete("tags"),
+)
 @click.option(
     "--block", "blocks", type=int, multiple=True, metavar="I", help="Decode block I (repeatable)."
 )

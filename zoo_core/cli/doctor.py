@@ -19,7 +19,7 @@ __all__ = ["command"]
 _STATUS_TEXT = {"ok": "ok", "note": "note", "problem": "PROBLEM"}
 
 
-@click.command("doctor", cls=Command)
+@click.command("doctor", cls=Command, example="zoo doctor")
 @click.option("--fix", is_flag=True, help="Mend what can be mended; compiles the C++ kernels.")
 @click.pass_obj
 def command(settings: Settings, fix: bool) -> None:

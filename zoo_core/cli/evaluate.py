@@ -9,13 +9,18 @@ import click
 
 from zoo_core.catalog.units import per_value
 from zoo_core.cli.command import Command, Settings
+from zoo_core.cli.completion import complete
 from zoo_core.cli.options import (
     Count,
     OutFile,
     batch_size,
+    data_option,
+    features_option,
     hub_options,
+    method_option,
     metrics_option,
     refuse_unused,
+    sampler_option,
     settings_option,
 )
 from zoo_core.cli.printing import fields, remark, show, size_text, table
@@ -35,11 +40,9 @@ _MEASURING = (
 )
 
 
-@click.command("evaluate", cls=Command)
-@click.argument("name")
-@click.option(
-    "--data", metavar="NAME", help="Data set (default: the one the model's recipe names)."
-)
+@click.command("evaluate", cls=Command, example="zoo evaluate made.digits --only likelihood")
+@click.argument("name", shell_complete=complete("tags"))
+@data_option("Data set (default: the one the model's recipe names).")
 @settings_option("an option of the data set", "--data-option", "data_options")
 @click.option("--split", default="test", show_default=True, metavar="NAME", help="Its split.")
 @click.option(
@@ -48,18 +51,13 @@ _MEASURING = (
     type=click.Choice(["likelihood", "quality", "speed"]),
     help="Measure only this (repeatable; default: all three).",
 )
-@click.option("--method", metavar="NAME", help="Likelihood (default: the architecture's own).")
+@method_option
 @settings_option("an option of the likelihood")
 @click.option("--limit", type=Count, metavar="N", help="Score N events drawn by the seed.")
-@click.option("--sampler", metavar="NAME", help="Sampler (default: the architecture's own).")
+@sampler_option
 @settings_option("an option of the sampler", "--sampler-set", "sampler_options")
 @click.option("--samples", "n", type=Count, metavar="N", help="Samples, and real events beside.")
-@click.option(
-    "--features",
-    multiple=True,
-    metavar="NAME",
-    help="Feature extractor (repeatable; default: all).",
-)
+@features_option
 @metrics_option
 @click.option("--inception-weights", metavar="FILE", help="Local weights of --features inception.")
 @batch_size

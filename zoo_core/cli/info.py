@@ -9,6 +9,7 @@ import click
 from zoo_core.catalog.registry import Entry, ModelInfo, current
 from zoo_core.catalog.specs import LikelihoodSpec, Pretrained, import_target
 from zoo_core.cli.command import Command, Settings
+from zoo_core.cli.completion import complete
 from zoo_core.cli.describe import describe
 from zoo_core.cli.list import likelihood_text, published_text
 from zoo_core.cli.printing import (
@@ -27,8 +28,8 @@ from zoo_core.errors import PluginError
 __all__ = ["command"]
 
 
-@click.command("info", cls=Command)
-@click.argument("name")
+@click.command("info", cls=Command, example="zoo info gated_pixelcnn.digits")
+@click.argument("name", shell_complete=complete("models"))
 @click.pass_obj
 def command(settings: Settings, name: str) -> None:
     """Show what is known of the model NAME: an architecture or a tag of one.

@@ -7,7 +7,16 @@ import click
 
 from zoo_core.catalog.units import per_value
 from zoo_core.cli.command import Command, Settings
-from zoo_core.cli.options import Count, OutFile, batch_size, hub_options, settings_option
+from zoo_core.cli.completion import complete
+from zoo_core.cli.options import (
+    Count,
+    OutFile,
+    batch_size,
+    data_option,
+    hub_options,
+    method_option,
+    settings_option,
+)
 from zoo_core.cli.printing import remark, show
 from zoo_core.cli.scored_events import check_event, condition_of_data, first_of_permutation
 from zoo_core.uncertainty import plus_minus
@@ -18,12 +27,12 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("likelihood", cls=Command)
-@click.argument("name")
-@click.option("--data", required=True, metavar="NAME", help="Data set: zoo data lists them.")
+@click.command("likelihood", cls=Command, example="zoo likelihood made.digits --data digits")
+@click.argument("name", shell_complete=complete("tags"))
+@data_option("Data set: zoo data lists them.", required=True)
 @settings_option("an option of the data set", "--data-option", "data_options")
 @click.option("--split", default="test", show_default=True, metavar="NAME", help="Its split.")
-@click.option("--method", metavar="NAME", help="Likelihood (default: the architecture's own).")
+@method_option
 @settings_option("an option of the method")
 @click.option(
     "--cond",

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from zoo_core.cli.command import store
+from zoo_core.cli.completion import complete
 from zoo_core.errors import OutputError, UsageError
 from zoo_core.reading import literal
 
@@ -16,9 +17,13 @@ __all__ = [
     "OutFile",
     "batch_size",
     "check_place",
+    "data_option",
+    "features_option",
     "hub_options",
+    "method_option",
     "metrics_option",
     "refuse_unused",
+    "sampler_option",
     "settings_option",
 ]
 
@@ -93,14 +98,43 @@ def batch_size(f: F) -> F:
     )(f)
 
 
-def metrics_option(f: F) -> F:
+def data_option(about: str, *, required: bool = False) -> Callable[[F], F]:
     return click.option(
-        "--metrics",
-        "scores",
-        multiple=True,
+        "--data",
+        required=required,
         metavar="NAME",
-        help="Score, e.g. coverage or memorization (repeatable; default: all).",
-    )(f)
+        help=about,
+        shell_complete=complete("data"),
+    )
+
+
+method_option = click.option(
+    "--method",
+    metavar="NAME",
+    help="Likelihood (default: the architecture's own).",
+    shell_complete=complete("likelihoods"),
+)
+sampler_option = click.option(
+    "--sampler",
+    metavar="NAME",
+    help="Sampler (default: the architecture's own).",
+    shell_complete=complete("samplers"),
+)
+features_option = click.option(
+    "--features",
+    multiple=True,
+    metavar="NAME",
+    help="Feature extractor (repeatable; default: all).",
+    shell_complete=complete("features"),
+)
+metrics_option = click.option(
+    "--metrics",
+    "scores",
+    multiple=True,
+    metavar="NAME",
+    help="Score, e.g. coverage or memorization (repeatable; default: all).",
+    shell_complete=complete("scores"),
+)
 
 
 _HUB = {

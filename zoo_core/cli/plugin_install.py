@@ -14,6 +14,7 @@ from zoo_core.catalog import plugin_config
 from zoo_core.catalog.plugins import discover, installed_version, normalized
 from zoo_core.catalog.registry import known_plugins
 from zoo_core.cli.command import Command, Settings
+from zoo_core.cli.completion import complete
 from zoo_core.cli.printing import fields, remark, show
 from zoo_core.errors import PluginError, UsageError, ZooError, did_you_mean
 from zoo_core.files import expanded
@@ -29,8 +30,13 @@ _yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 _dry_run = click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
 
 
-@click.command("install", cls=Command)
-@click.argument("names", nargs=-1, metavar="NAME|REQUIREMENT|WHEEL|FOLDER...")
+@click.command("install", cls=Command, example="zoo plugins install flows --dry-run")
+@click.argument(
+    "names",
+    nargs=-1,
+    metavar="NAME|REQUIREMENT|WHEEL|FOLDER...",
+    shell_complete=complete("official plugins"),
+)
 @click.option("-e", "--editable", "folders", multiple=True, metavar="FOLDER", help="In place.")
 @click.option("--index-url", metavar="URL", help="Another package index.")
 @click.option("--find-links", multiple=True, metavar="PLACE", help="A folder or page of wheels.")
@@ -72,7 +78,7 @@ def install(
     _end(plugins)
 
 
-@click.command("sync", cls=Command)
+@click.command("sync", cls=Command, example="zoo plugins sync --dry-run")
 @_dry_run
 @_yes
 @click.pass_obj
@@ -99,8 +105,8 @@ def sync(settings: Settings, /, dry_run: bool, yes: bool) -> None:
     _end(result["plugins"], failed=bool(result["failures"]))
 
 
-@click.command("uninstall", cls=Command)
-@click.argument("name")
+@click.command("uninstall", cls=Command, example="zoo plugins uninstall flows --dry-run")
+@click.argument("name", shell_complete=complete("plugins"))
 @_dry_run
 @_yes
 @click.pass_obj

@@ -10,7 +10,7 @@ from zoo_core.cli.printing import show
 __all__ = ["new"]
 
 
-@click.command("new", cls=Command)
+@click.command("new", cls=Command, example="zoo plugins new my-plugin")
 @click.argument("name")
 @click.option(
     "--out",

@@ -15,6 +15,7 @@ from zoo_core.catalog.plugin_config import trace_path
 from zoo_core.catalog.plugins import config_path, set_enabled, survey
 from zoo_core.cli import plugin_install, plugin_new
 from zoo_core.cli.command import Group, Settings
+from zoo_core.cli.completion import complete
 from zoo_core.cli.printing import fields, heading, remark, show, table
 from zoo_core.errors import PluginError, did_you_mean
 from zoo_core.installing import probe
@@ -38,7 +39,7 @@ def command(ctx: click.Context) -> None:
         ctx.invoke(list_plugins)
 
 
-@command.command("list")
+@command.command("list", example="zoo plugins list")
 @click.option("--all", "builtin", is_flag=True, help="Also the core's own built-in plugin.")
 @click.pass_obj
 def list_plugins(settings: Settings, builtin: bool = False) -> None:
@@ -54,8 +55,8 @@ def list_plugins(settings: Settings, builtin: bool = False) -> None:
     show(settings, rows, [*lines, *_troubles(rows)])
 
 
-@command.command("info")
-@click.argument("name")
+@command.command("info", example="zoo plugins info flows")
+@click.argument("name", shell_complete=complete("plugins"))
 @click.pass_obj
 def info(settings: Settings, name: str) -> None:
     """Where the plugin NAME comes from, and which models it brings."""
@@ -72,24 +73,24 @@ def info(settings: Settings, name: str) -> None:
     show(settings, row, fields((k.replace("_", " "), v) for k, v in row.items()))
 
 
-@command.command("enable")
-@click.argument("name")
+@command.command("enable", example="zoo plugins enable flows")
+@click.argument("name", shell_complete=complete("plugins"))
 @click.pass_obj
 def enable(settings: Settings, name: str) -> None:
     """Load the plugin NAME again."""
     _switch(settings, name, True)
 
 
-@command.command("disable")
-@click.argument("name")
+@command.command("disable", example="zoo plugins disable flows")
+@click.argument("name", shell_complete=complete("plugins"))
 @click.pass_obj
 def disable(settings: Settings, name: str) -> None:
     """Do not load the plugin NAME any more, for this user."""
     _switch(settings, name, False)
 
 
-@command.command("doctor")
-@click.argument("name", required=False)
+@command.command("doctor", example="zoo plugins doctor")
+@click.argument("name", required=False, shell_complete=complete("plugins"))
 @click.pass_obj
 def doctor(settings: Settings, name: str | None) -> None:
     """Why a plugin does not work: its error, its traceback and its slow or heavy imports.
@@ -104,8 +105,8 @@ def doctor(settings: Settings, name: str | None) -> None:
         raise click.exceptions.Exit(_TROUBLE)
 
 
-@command.command("check")
-@click.argument("name")
+@command.command("check", example="zoo plugins check flows")
+@click.argument("name", shell_complete=complete("plugins"))
 @click.pass_obj
 def check(settings: Settings, name: str) -> None:
     """Run the conformance checks on the models of the plugin NAME, at their tiny configs.

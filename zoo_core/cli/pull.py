@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core.cli.command import Command, Settings
+from zoo_core.cli.completion import complete
 from zoo_core.cli.options import hub_options, refuse_unused
 from zoo_core.cli.printing import fields, remark, show, size_text
 
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("pull", cls=Command)
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.command("pull", cls=Command, example="zoo pull ddpm.cifar10 --plan")
+@click.argument(
+    "names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete("tags")
+)
 @click.option(
     "--pin", is_flag=True, help="Write the commit and the hashes down; NAME then means these."
 )

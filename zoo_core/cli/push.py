@@ -12,7 +12,11 @@ from zoo_core.cli.printing import fields, show, size_text
 __all__ = ["command"]
 
 
-@click.command("push", cls=Command)
+@click.command(
+    "push",
+    cls=Command,
+    example="zoo push runs/made.digits/model me/made-digits --dry-run",
+)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("repo", metavar="ORG/NAME")
 @click.option("--private", is_flag=True, help="Create the repository private.")

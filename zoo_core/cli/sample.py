@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_core.cli.command import Command, Settings
-from zoo_core.cli.options import OutFile, batch_size, hub_options, settings_option
+from zoo_core.cli.completion import complete
+from zoo_core.cli.options import OutFile, batch_size, hub_options, sampler_option, settings_option
 from zoo_core.cli.printing import remark, show
 from zoo_core.errors import DataError, OutputError
 
@@ -30,8 +31,12 @@ _LARGE = 1 << 30
 """Files larger than this many bytes are announced."""
 
 
-@click.command("sample", cls=Command)
-@click.argument("name")
+@click.command(
+    "sample",
+    cls=Command,
+    example="zoo sample gated_pixelcnn.digits -n 64 --out digits.png",
+)
+@click.argument("name", shell_complete=complete("tags"))
 @click.option(
     "-n", type=click.IntRange(1, _MAX_SAMPLES), default=16, show_default=True, metavar="N"
 )
@@ -41,7 +46,7 @@ _LARGE = 1 << 30
     metavar="FILE",
     help="A .png picture or an .npz file (default: samples.png, or .npz for what is no picture).",
 )
-@click.option("--sampler", metavar="NAME", help="Sampler (default: the architecture's own).")
+@sampler_option
 @settings_option("an option of the sampler")
 @click.option(
     "--cond",

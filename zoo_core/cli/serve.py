@@ -13,7 +13,7 @@ from zoo_core.errors import UsageError
 __all__ = ["command"]
 
 
-@click.command("serve", cls=Command)
+@click.command("serve", cls=Command, example="zoo serve . --port 8123")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--host", default="127.0.0.1", help="Address to listen on (default: this machine).")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, help="0: any free one.")

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from zoo_core.cli.command import Command, Settings
+from zoo_core.cli.completion import complete
 from zoo_core.cli.options import settings_option
 from zoo_core.cli.printing import fields, metric_text, show
 from zoo_core.errors import UsageError
@@ -13,19 +14,25 @@ from zoo_core.errors import UsageError
 __all__ = ["command"]
 
 
-@click.command("train", cls=Command)
-@click.argument("recipe", metavar="[RECIPE]", required=False)
+@click.command(
+    "train",
+    cls=Command,
+    example="zoo train made.digits --out runs/made.digits --set train.steps=100",
+)
+@click.argument("recipe", metavar="[RECIPE]", required=False, shell_complete=complete("recipes"))
 @click.option(
     "--recipe",
     "option",
     metavar="NAME|FILE",
     help="A tag, e.g. made.digits, or a .toml file; the same as RECIPE.",
+    shell_complete=complete("recipes"),
 )
 @click.option(
     "--from",
     "base",
     metavar="NAME",
     help="Weights to start from; without RECIPE, by the recipe of that name.",
+    shell_complete=complete("tags"),
 )
 @click.option(
     "--out",

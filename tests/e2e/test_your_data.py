@@ -15,7 +15,7 @@ from PIL import Image
 import zoo_core as zoo
 from zoo_core.workflows import recipe as recipes
 
-PAGE = (Path(__file__).parents[2] / "docs" / "your-data.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "guides" / "your-data.md").read_text()
 FEW = {"steps=2000": "steps=2", "steps = 2000": "steps = 2"}
 
 

@@ -94,5 +94,5 @@ def _plain(value):
 
 def test_the_readme_links_the_page_first():
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    docs = readme[readme.index("## Documentation") :] if "## Documentation" in readme else readme
-    assert re.search(r"^- \[docs/(\S+?)\]", docs, re.MULTILINE).group(1) == "your-data.md"
+    pages = re.findall(r"\]\(docs/(\S+?\.md)\)", readme[readme.index("## More") :])
+    assert pages[0] == "guides/your-data.md"

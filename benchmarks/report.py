@@ -1,4 +1,4 @@
-"""Writes the generated parts of docs/benchmarks.md and docs/kernels.md.
+"""Writes the generated parts of docs/benchmarks.md and docs/guides/kernels.md.
 
     python benchmarks/report.py            from benchmarks/results/cpu/*.jsonl and the OpSpecs
     python benchmarks/report.py --check    say what is out of date; write nothing
@@ -221,7 +221,7 @@ def pages() -> dict[Path, str]:
     parts = {"machines": machines(found), "goals": goals(GOALS, found), "times": times(found),
              "proof": proof(found)}  # fmt: skip
     parts |= {f"models {name}": family(name) for name in sorted(named)}
-    ops_page = ROOT / "docs" / "kernels.md"
+    ops_page = ROOT / "docs" / "guides" / "kernels.md"
     return {PAGE: filled(text, parts),
             ops_page: filled(ops_page.read_text(), {"ops": ops_table()})}  # fmt: skip
 

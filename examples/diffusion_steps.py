@@ -1,10 +1,11 @@
-"""Quality of every sampler at 1000, 50, 20 and 10 steps: makes docs/diffusion-steps.md.
+"""Quality of every sampler at 1000, 50, 20 and 10 steps, for docs/studies.
 
-    python examples/diffusion_steps.py [--model vdm.digits] [--n 360] [--out docs/diffusion-steps]
+    python examples/diffusion_steps.py [--model vdm.digits] [--n 360] [--out docs/studies/x]
 
 Every row draws the same n events from the same noise, and is compared with as many of the data
-set's test split (docs/evaluation.md). Rows are kept in OUT.jsonl and not drawn again; OUT.md is
-the table. A step of Heun's method calls the network twice, except the last; `ode` is adaptive.
+set's test split (docs/guides/evaluation.md). Rows are kept in OUT.jsonl and not drawn again;
+OUT.md is the table. A step of Heun's method calls the network twice, except the last; `ode` is
+adaptive.
 """
 
 import argparse
@@ -117,7 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="vdm.digits")
     parser.add_argument("--n", type=int, default=360)
-    parser.add_argument("--out", type=Path, default=Path("docs/diffusion-steps"))
+    parser.add_argument("--out", type=Path, default=Path("docs/studies/diffusion-steps"))
     args = parser.parse_args()
     kept = args.out.with_suffix(".jsonl")
     rows = [json.loads(s) for s in kept.read_text().splitlines()] if kept.exists() else []

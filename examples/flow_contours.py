@@ -1,6 +1,6 @@
-"""Density contours of the bundled spline flows beside the truth: docs/flow-contours.png.
+"""Density contours of the bundled spline flows beside the truth, for docs/studies/flows.md.
 
-    python examples/flow_contours.py [--out docs/flow-contours.png]
+    python examples/flow_contours.py [--out docs/pictures/flow-contours.png]
 
 The upper row shows the true log p(x) of each toy data set with a bundled flow, the lower row that
 of the flow. Bands are one nat wide; points more than ten nats below the true maximum are white.
@@ -49,7 +49,7 @@ def panel(toy: str) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/flow-contours.png"))
+    parser.add_argument("--out", type=Path, default=Path("docs/pictures/flow-contours.png"))
     options = parser.parse_args()
     gap = torch.full((2 * SIDE + GAP, GAP, 3), 255, dtype=torch.uint8)
     bundled = set(zoo.list_models("nsf_coupling.*", pretrained=True))

@@ -1,6 +1,6 @@
-"""Does a GAN cover every mode? A ring of 8 Gaussians and a grid of 25: docs/gan-modes.md.
+"""Does a GAN cover every mode? A ring of 8 Gaussians and a grid of 25: docs/studies/gan-modes.md.
 
-    python examples/gan_modes.py [--only wgan_gp.ring] [--seeds 0 1 2] [--out docs/gan-modes]
+    python examples/gan_modes.py [--only wgan_gp.ring] [--seeds 0 1 2] [--out OUT]
 
 Each recipe is trained once per seed, which sets parameters, batches and noise; the data are the
 same. A sample belongs to a mode if it lies within 3 sd of its mean. Results are appended to
@@ -122,7 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", default=RECIPES, choices=RECIPES, metavar="RECIPE")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, default=Path("docs/gan-modes"))
+    parser.add_argument("--out", type=Path, default=Path("docs/studies/gan-modes"))
     parser.add_argument("--keep", type=Path, metavar="FOLDER")
     args = parser.parse_args()
     results = args.out.with_suffix(".jsonl")

@@ -1,4 +1,4 @@
-"""docs/checkpoints.md from the cards of the official plugins and tools/missing_checkpoints.toml.
+"""docs/guides/checkpoints.md from the official plugins' cards and tools/missing_checkpoints.toml.
 
 python -m tools.checkpoints           # write it
 python -m tools.checkpoints --check   # fail if it is out of date
@@ -15,7 +15,7 @@ from zoo_core.catalog.specs import Pretrained
 from zoo_core.cli.list import published_text
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "checkpoints.md"
+PAGE = ROOT / "docs" / "guides" / "checkpoints.md"
 MISSING = Path(__file__).with_name("missing_checkpoints.toml")
 HEAD = """# Published checkpoints
 

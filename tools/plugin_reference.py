@@ -1,4 +1,4 @@
-"""docs/plugin-reference.md from the source: hooks, specs and capabilities, with their docstrings.
+"""docs/reference/plugin-reference.md from the source: hooks, specs, capabilities and docstrings.
 
 python tools/plugin_reference.py           # write it
 python tools/plugin_reference.py --check   # fail if it is out of date
@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "plugin-reference.md"
+PAGE = ROOT / "docs" / "reference" / "plugin-reference.md"
 HEAD = """# Plugin reference
 
 Made from the source by `python tools/plugin_reference.py`; change the docstrings there. What the
-hooks are for: [design.md](design.md). How to begin: [plugins.md](plugins.md).
+hooks are for: [design](../design.md). How to begin: [plugins](../guides/plugins.md).
 """
 
 

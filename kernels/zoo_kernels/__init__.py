@@ -7,7 +7,7 @@ Every op has a `reference` in plain torch and may have a `cpp` and a `triton` im
 Which one runs is decided at each call from the arguments; `backends()` is the table of what is
 supported and why not. `ZOO_KERNELS=cpp` or `with backend("cpp"):` forces one, and raises where it
 does not support the call. Importing this package imports torch and nothing else; an op's folder is
-imported on first use. How an op is written: docs/kernels.md.
+imported on first use. How an op is written: docs/guides/kernels.md.
 """
 
 __all__ = ["BackendError", "BackendStatus", "backend", "backends", "ops"]

@@ -180,7 +180,7 @@ def test_a_class_that_no_plugin_declares_is_saved_and_loaded_with_the_class(tmp_
     with pytest.raises(PluginError, match=":Notebook', which no plugin declared") as caught:
         zoo.load(str(folder))
     assert "zoo.load(folder, cls=...)" in caught.value.hint
-    assert "docs/plugins.md" in caught.value.command
+    assert "docs/guides/plugins.md" in caught.value.command
     again = zoo.load(str(folder), cls=Notebook)
     assert again.config == model.config and not again.training
     assert torch.equal(again.sample(4), model.sample(4))

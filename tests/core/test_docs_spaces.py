@@ -1,9 +1,9 @@
-"""The examples of docs/spaces.md say what is so."""
+"""The examples of docs/guides/spaces.md say what is so."""
 
 import doctest
 from pathlib import Path
 
-DOCS = Path(__file__).parents[2] / "docs" / "spaces.md"
+DOCS = Path(__file__).parents[2] / "docs" / "guides" / "spaces.md"
 
 
 def test_the_examples_of_the_page_on_spaces_are_true():

@@ -1,9 +1,9 @@
-"""The examples of docs/tables.md say what is so."""
+"""The examples of docs/guides/tables.md say what is so."""
 
 import doctest
 from pathlib import Path
 
-DOCS = Path(__file__).parents[2] / "docs" / "tables.md"
+DOCS = Path(__file__).parents[2] / "docs" / "guides" / "tables.md"
 
 
 def test_the_examples_of_the_page_on_tables_are_true(tmp_path, monkeypatch):

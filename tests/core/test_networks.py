@@ -263,7 +263,7 @@ def test_a_network_of_images_is_for_images():
 
 
 def test_the_page_on_networks_runs(tmp_path, monkeypatch, registry_of):
-    text = (Path(__file__).parents[2] / "docs" / "networks.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "guides" / "networks.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     (tmp_path / "zoo_acme").mkdir()
     for name in ("plugin", "networks"):

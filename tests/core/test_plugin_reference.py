@@ -9,7 +9,7 @@ from zoo_core.catalog import capabilities, hookspecs, specs
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "plugin_reference.py"
-PAGE = (ROOT / "docs" / "plugin-reference.md").read_text()
+PAGE = (ROOT / "docs" / "reference" / "plugin-reference.md").read_text()
 
 
 def test_the_reference_is_up_to_date():
@@ -26,7 +26,7 @@ def test_the_reference_names_every_hook_spec_and_capability():
 
 def test_a_changed_docstring_is_found_out(tmp_path):
     catalog = [f"zoo_core/catalog/{name}.py" for name in ("hookspecs", "specs", "capabilities")]
-    for name in (*catalog, "tools/plugin_reference.py", "docs/plugin-reference.md"):
+    for name in (*catalog, "tools/plugin_reference.py", "docs/reference/plugin-reference.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     command = [sys.executable, tmp_path / "tools" / "plugin_reference.py", "--check"]
@@ -38,5 +38,5 @@ def test_a_changed_docstring_is_found_out(tmp_path):
 
 
 def test_the_policy_states_the_version_of_the_contract():
-    text = (ROOT / "docs" / "plugin-policy.md").read_text()
+    text = (ROOT / "docs" / "guides" / "plugin-policy.md").read_text()
     assert f"It is {hookspecs.ZOO_API}." in text

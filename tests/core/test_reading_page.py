@@ -1,4 +1,4 @@
-"""docs/reading.md: its listings are excerpts of the files, and their authors need few names."""
+"""The reading page: its listings are excerpts of files, and their authors need few names."""
 
 import ast
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "reading.md").read_text()
+PAGE = (ROOT / "docs" / "guides" / "reading.md").read_text()
 LISTINGS = re.findall(r"^```python\n# (\S+)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 TEMPLATE = "zoo_core/templates/plugin/src/package"
 

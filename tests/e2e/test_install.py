@@ -443,7 +443,7 @@ def test_a_new_plugin_is_green_on_the_first_try_beside_built_wheels(environment,
 def test_the_plugin_in_ten_minutes_is_as_the_page_says(environment, pure):
     """Every block of that section, in order, in one folder, beside built wheels."""
     environment.pip("install", pure)
-    page = (ROOT / "docs" / "plugins.md").read_text()
+    page = (ROOT / "docs" / "guides" / "plugins.md").read_text()
     (section,) = re.findall(r"^## A plugin in ten minutes\n(.*?)^The rest of", page, re.M | re.S)
     blocks = re.findall(r"^```(bash|python)\n(.*?)^```", section, re.M | re.S)
     assert [language for language, _ in blocks] == ["bash", "bash", "python", "bash"]

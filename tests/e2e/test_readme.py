@@ -15,7 +15,7 @@ from zoo_core.weights.card import headline
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 RINGS = ROOT / "examples" / "zoo-rings"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(language):

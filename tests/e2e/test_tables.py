@@ -10,7 +10,7 @@ from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.weights.card import headline
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES += sorted((ROOT / "plugins").glob("*/README.md"))
 PAGES += sorted((ROOT / "examples").glob("*/README.md"))
 SIGNS = {"≤": "<=", "≥": ">=", "≈": "~"}

@@ -15,7 +15,7 @@ from PIL import Image
 import zoo_core as zoo
 from zoo_core.workflows import recipe as recipes
 
-PAGE = (Path(__file__).parents[2] / "docs" / "your-data.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "guides" / "your-data.md").read_text()
 FEW = {"steps=2000": "steps=2", "steps = 2000": "steps = 2"}
 
 
@@ -94,5 +94,5 @@ def _plain(value):
 
 def test_the_readme_links_the_page_first():
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    docs = readme[readme.index("## Documentation") :] if "## Documentation" in readme else readme
-    assert re.search(r"^- \[docs/(\S+?)\]", docs, re.MULTILINE).group(1) == "your-data.md"
+    pages = re.findall(r"\]\(docs/(\S+?\.md)\)", readme[readme.index("## More") :])
+    assert pages[0] == "guides/your-data.md"

@@ -20,8 +20,9 @@ LAWS = (
     testing.gradients_match_the_float64_reference,
     testing.a_row_does_not_depend_on_its_batch,
 )
-# docs/kernels.md states these: noise and the steps made of it, equal on every target; multiply-add
-# chains, equal wherever they are fused. Sums over a row go by lanes, so their bits differ.
+# The guide to kernels states these: noise and the steps made of it, equal on every target;
+# multiply-add chains, equal wherever they are fused. Sums over a row go by lanes, so their bits
+# differ.
 EVERYWHERE = ("rng_bits", "rng_uniform", "rng_normal", "denoise_step", "denoise_dynamic_threshold")
 WHERE_FUSED = (
     "masked_conv", "masked_conv_backward", "spline_backward", "coupling_backward",

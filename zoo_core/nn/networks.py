@@ -91,7 +91,7 @@ def check_call(module: nn.Module, signature: Signature, sizes: dict[str, Any]) -
         raise ConfigError(
             f"{type(module).__name__} has no method init_cache(batch, cond); a sequence network "
             "decodes token by token with the cache that it returns.",
-            hint="docs/networks.md has the signature",
+            hint="docs/guides/networks.md has the signature",
         )
     inputs, expected = _example(signature, sizes, next(module.parameters(), torch.zeros(())))
     with torch.no_grad(), _in_evaluation(module):

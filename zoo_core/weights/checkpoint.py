@@ -130,8 +130,8 @@ def spec_of(metadata: Mapping[str, Any], named: ModelSpec | None = None) -> Mode
         raise PluginError(
             f"the folder holds a model of the class {shown(path)}, which no plugin declared.",
             hint="give the class, zoo.load(folder, cls=...); or declare it in a plugin "
-            "(docs/plugins.md) and save the model again",
-            command="declare the class in a plugin (docs/plugins.md) and save the model again",
+            "(docs/guides/plugins.md) and save the model again",
+            command="declare the class in a plugin (docs/guides/plugins.md) and save it again",
         )
     entries = current().models.find(metadata["arch"])
     own = [e for e in entries if e.plugin.dist == metadata.get("plugin")]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MIRROR", "Refusal", "translate", "translated"]
 
-MIRROR = "a mirror that can be reached: --endpoint, HF_ENDPOINT or hub.toml (docs/weights.md)"
+MIRROR = "a mirror that can be reached: --endpoint, HF_ENDPOINT, hub.toml (docs/guides/weights.md)"
 _LOG_IN = "set HF_TOKEN or run `hf auth login` with an account that may read it"
 
 

@@ -17,6 +17,7 @@ import torch
 
 from zoo_core import config as configs
 from zoo_core.catalog.layout import INDEX, METADATA, WEIGHTS
+from zoo_core.catalog.measured_sampler import MeasuredSampler
 from zoo_core.catalog.names import Name
 from zoo_core.catalog.references import parse_model
 from zoo_core.catalog.registry import current
@@ -223,6 +224,8 @@ def load_folder(
     recorded = metadata.get("origin")
     model.origin = origin or (recorded if isinstance(recorded, str) else None)
     model.condition = _named(model, metadata, folder)
+    if model.weight_changes is None:  # it was measured of the weights as they are
+        model.measured_sampler = MeasuredSampler.from_record(metadata.get("sampler"))
     return model.eval()
 
 

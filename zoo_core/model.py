@@ -23,6 +23,7 @@ from zoo_core.rng import Rng
 from zoo_core.spaces import Condition, Event, as_condition
 
 if TYPE_CHECKING:
+    from zoo_core.catalog.measured_sampler import MeasuredSampler
     from zoo_core.catalog.specs import ModelSpec
     from zoo_core.weights.tensors import WeightChanges
 
@@ -52,6 +53,8 @@ class GenerativeModel(nn.Module):
         """The commit on the Hub that the weights come from, `hf://org/name@<commit>`."""
         self.weight_changes: WeightChanges | None = None
         """What `zoo.load` drew anew because options changed the model, if anything."""
+        self.measured_sampler: MeasuredSampler | None = None
+        """The sampler that was measured to serve these weights, which is then their default."""
 
     # A family implements:
 

@@ -71,9 +71,10 @@ def sample(
         model.sample(16, seed=0, sampler=DDIM(steps=50))
 
     Row i depends on (seed, first_row + i) alone: neither n nor `batch_size` changes it. `sampler`
-    is an object or a registered name, whose fields are then `options`; by default it is the
-    architecture's for n events (`ModelSpec.sampler_of`). `cond` is one condition for all events or
-    one for each: numbers or names of classes, tensors, or a dict of the parts of a group.
+    is an object or a registered name, whose fields are then `options`; by default it is the one
+    that was measured to serve the weights (`model.measured_sampler`), or else the architecture's
+    for n events (`ModelSpec.sampler_of`). `cond` is one condition for all events or one for each:
+    numbers or names of classes, tensors, or a dict of the parts of a group.
     `fixed=(values, mask)` asks for inpainting: events equal `values` where `mask` is true, both
     broadcast to (n, *S). A `ZooWarning` says which of these values the sampler does not condition
     on. Samplers that start from noise take it as `x_T`, reals broadcast to (n, *S), or events

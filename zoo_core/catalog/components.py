@@ -32,7 +32,14 @@ if TYPE_CHECKING:
     from zoo_core.contracts import Likelihood, Sampler
     from zoo_core.model import GenerativeModel
 
-__all__ = ["fitting", "likelihood", "loss", "sampler"]
+__all__ = [
+    "architecture_sampler",
+    "fitting",
+    "likelihood",
+    "loss",
+    "sampler",
+    "sampler_name",
+]
 
 S = TypeVar("S", SamplerSpec, LossSpec, LikelihoodSpec)
 
@@ -45,13 +52,34 @@ def sampler(
 ) -> "Sampler":
     """The sampler that is requested by name or as an object.
 
-    By default it is the architecture's for n events, or for many.
+    By default it is what was measured to serve the model's weights, whose options the others
+    override, or else the architecture's for n events, or for many.
     """
+    measured = model.measured_sampler
     samplers = current().samplers
-    if requested is None:
-        requested = _default(samplers, model, lambda s: s.sampler_of(n), unregistered="direct")
+    if requested is None and measured is not None:
+        requested = _default(samplers, model, lambda _: measured.name, unregistered=measured.name)
+        options = {**measured.options, **options}
+    elif requested is None:
+        return architecture_sampler(model, options, n)
     made: Sampler = _component(samplers, model, requested, options)
     return made
+
+
+def architecture_sampler(
+    model: "GenerativeModel", options: Mapping[str, Any], n: int | None = None
+) -> "Sampler":
+    """The architecture's sampler of n events, or of many, whatever was measured of the weights."""
+    samplers = current().samplers
+    name = _default(samplers, model, lambda s: s.sampler_of(n), unregistered="direct")
+    made: Sampler = _component(samplers, model, name, options)
+    return made
+
+
+def sampler_name(model: "GenerativeModel", n: int | None = None) -> str:
+    """The name of the default sampler of n events, or of many."""
+    measured = model.measured_sampler
+    return model.spec.sampler_of(n) if measured is None else measured.name
 
 
 def loss(model: "GenerativeModel", requested: Any, options: Mapping[str, Any]) -> Any:

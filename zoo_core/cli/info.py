@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from zoo_core.catalog.measured_sampler import MeasuredSampler
 from zoo_core.catalog.registry import Entry, ModelInfo, current
 from zoo_core.catalog.specs import LikelihoodSpec, Pretrained, import_target
 from zoo_core.cli.command import Command, Settings
@@ -147,15 +148,25 @@ def _lines(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[str]:
         "options (zoo.create, [model] of a recipe)", _fields(value["config"] or [])
     )
     for kind in ("samplers", "likelihoods", "losses"):
-        marks = {getattr(found.spec, f"default_{_singular(kind)}"): "default"}
-        if kind == "samplers" and found.spec.sampler_of_few is not None:
-            name, most = found.spec.sampler_of_few
-            marks[name] = f"default up to -n {most}"
+        default = {getattr(found.spec, f"default_{_singular(kind)}"): "default"}
+        marks = _sampler_marks(found, value) if kind == "samplers" else default
         yield from _section(kind, _components(value[kind], marks))
     tags = [[tag["name"], tag["status"]] for tag in value["tags"]]
     yield from _section("tags", table(("name", "status"), tags) if tags else [])
     yield from _section("measured", _metrics(value.get("metrics")))
     yield from _section("published by the source, not measured here", _published(value))
+
+
+def _sampler_marks(found: ModelInfo, value: Mapping[str, Any]) -> dict[str, str]:
+    """Which samplers are the default: what was measured of the weights, or the architecture's."""
+    measured = MeasuredSampler.from_record(value.get("sampler"))
+    if measured is not None:
+        return {measured.name: f"default: {measured}"}
+    marks = {found.spec.default_sampler: "default"}
+    if found.spec.sampler_of_few is not None:
+        name, most = found.spec.sampler_of_few
+        marks[name] = f"default up to -n {most}"
+    return marks
 
 
 def _overview(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -174,7 +185,8 @@ def _overview(found: ModelInfo, value: Mapping[str, Any]) -> Iterator[tuple[str,
     for key in ("source", "repo", "revision", "folder", "companion", "recipe"):
         yield key, value.get(key)
     yield "condition", _condition(value.get("condition"))
-    yield "sampler", _sampler(value.get("sampler"))
+    measured = MeasuredSampler.from_record(value.get("sampler"))
+    yield "sampler", measured and measured.told()
     card = value.get("card") or {}
     for key in ("converter", "citation", "checked"):
         yield key, card.get(key)
@@ -188,22 +200,6 @@ def _licence(value: Mapping[str, Any]) -> str | None:
     if value["license"] is None:
         return None
     return f"{value['license']} ({value['license_class'] or 'class not stated'})"
-
-
-def _sampler(record: Any) -> str | None:
-    """The sampler that was measured to keep the quality of samples with the fewest calls."""
-    match record:
-        case {
-            "name": str(name),
-            "options": {**options},
-            "calls": int(calls),
-            "coverage": float(coverage),
-            "real": float(real),
-        } if real > 0:
-            how = ", ".join((name, *(f"{k}={v}" for k, v in options.items())))
-            share = f"{100 * coverage / real:.0f} % of real events' coverage"
-            return f"{how}: fewest calls of the network ({calls}) that keep its quality, {share}"
-    return None
 
 
 def _condition(record: Mapping[str, Any] | None) -> str | None:

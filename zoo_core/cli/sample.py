@@ -105,7 +105,7 @@ def command(
     observed = None if fixed is None else _fixed(fixed)
     out = out or _default(model.event)
     _check_space(settings, out, model.event, n)
-    metadata = _metadata(settings, name, sampler or model.spec.sampler_of(n), draw, cond)
+    metadata = _metadata(settings, name, sampler or resolve.sampler_name(model, n), draw, cond)
     recorder = None if trace is None else Trace()
     with writing(out, model.event, n, metadata) as put:
         for events in model.sample_batches(

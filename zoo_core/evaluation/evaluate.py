@@ -120,7 +120,7 @@ def evaluate(
         "seed": seed,
         "limit": limit,
         "options": dict(options or {}),
-        "sampler": {"name": sampler or model.spec.sampler_of(n), **how_drawn(draw)},
+        "sampler": {"name": sampler or components.sampler_name(model, n), **how_drawn(draw)},
         "precision": str(model.dtype).removeprefix("torch."),
         "likelihood": None if scored is None else scored.record(),
         "quality": drawn and drawn.described,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from zoo_core.catalog.measured_sampler import MeasuredSampler
 from zoo_core.catalog.registry import current
 from zoo_core.catalog.significance import beyond_chance
 from zoo_core.catalog.specs import LikelihoodKind, ModelSpec
@@ -123,7 +124,7 @@ def _facts(spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[tuple[str, 
     data = metadata.get("data")
     yield "density type", spec.density
     yield "likelihood", _likelihood(spec, metadata)
-    yield "sampler", spec.default_sampler
+    yield "sampler", _sampler(spec, metadata)
     yield "events", json.dumps(metadata.get("event"))
     yield "condition", json.dumps(metadata.get("condition"))
     yield "parameters", metadata.get("params")
@@ -133,6 +134,12 @@ def _facts(spec: ModelSpec, metadata: Mapping[str, Any]) -> Iterator[tuple[str, 
     yield "source", metadata.get("origin") or metadata.get("source")
     yield "paper", spec.paper
     yield "plugin", f"{metadata.get('plugin')} {metadata.get('plugin_version')}"
+
+
+def _sampler(spec: ModelSpec, metadata: Mapping[str, Any]) -> str:
+    """The default sampler: what was measured to serve the weights, or the architecture's."""
+    measured = MeasuredSampler.from_record(metadata.get("sampler"))
+    return spec.default_sampler if measured is None else measured.told() or str(measured)
 
 
 def _likelihood(spec: ModelSpec, metadata: Mapping[str, Any]) -> str:

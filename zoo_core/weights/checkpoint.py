@@ -284,6 +284,7 @@ def _describe(model: "GenerativeModel", spec: ModelSpec) -> dict[str, Any]:
         "license": "unstated",
         "source": "unstated",
         **({"origin": model.origin} if model.origin else {}),
+        **({"sampler": model.measured_sampler.record} if model.measured_sampler else {}),
     }
 
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from zoo_core.catalog.components import architecture_sampler
 from zoo_core.errors import IntegrityError
 from zoo_core.reading import regular
 from zoo_core.weights.checkpoint import GOLDEN, read_metadata, verify
@@ -29,14 +30,15 @@ _SEED = 0
 def record(
     model: "GenerativeModel", x: Tensor | None = None, cond: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Golden tensors of a model: samples by its defaults, and log-likelihoods of events.
+    """Golden tensors of a model: samples by its architecture's sampler, and log-likelihoods.
 
     `x` (n, *shape) with `cond` are the events to score by the default likelihood, if there is one;
     without them the samples are scored.
     """
     tensors = {} if cond is None else {"cond": cond[:ROWS]}
     cond = tensors.get("cond")
-    tensors["samples"] = model.sample(ROWS, seed=_SEED, cond=cond, device="cpu")
+    draw = architecture_sampler(model, {}, ROWS)  # a later measurement must not change them
+    tensors["samples"] = model.sample(ROWS, seed=_SEED, sampler=draw, cond=cond, device="cpu")
     tensors["x"] = tensors["samples"].clone() if x is None else x[:ROWS].clone()
     if model.spec.default_likelihood is not None:
         scored = model.log_likelihood(tensors["x"], seed=_SEED, cond=cond)

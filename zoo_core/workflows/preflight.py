@@ -32,7 +32,7 @@ def check(
     """
     _check_report(data, recipe)
     _check_overrides(recipe)
-    resolve.sampler(model, None, {}, golden.ROWS)  # golden tensors are drawn by the default one
+    resolve.architecture_sampler(model, {}, golden.ROWS)  # golden tensors are drawn by it
     for score in (recipe.likelihood, *recipe.scores):
         if score.method is not None or score.options:
             resolve.likelihood(model, score.method, score.options)

@@ -153,7 +153,9 @@ def _pretrained(recipe: Recipe, base: str) -> GenerativeModel:
             hint="start from weights of that architecture, or set the recipe's arch",
         )
     seed = derive_seed(recipe.stages[0].train.seed, "parameters")
-    return load_found(located, recipe.model, seed=seed)
+    model = load_found(located, recipe.model, seed=seed)
+    model.measured_sampler = None  # it was measured of the weights before training
+    return model
 
 
 def _start(base: str, model: GenerativeModel) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import torch
 
 import zoo_core as zoo
 from zoo_core.catalog import components as resolve
+from zoo_core.catalog.measured_sampler import MeasuredSampler
 from zoo_core.catalog.registry import current
-from zoo_core.cli import info
 from zoo_core.cli.list import likelihood_text
 from zoo_core.data import load_dataset
 from zoo_core.training import train
@@ -129,10 +129,10 @@ def test_every_loss_trains_a_toy(arch, loss):
 
 def test_info_tells_the_sampler_that_keeps_the_quality_with_the_fewest_calls():
     record = {"name": "unipc", "options": {"steps": 20}, "calls": 20, "coverage": 0.3, "real": 0.5}
-    told = info._sampler(record)
-    assert told == (
+    measured = MeasuredSampler.from_record(record)
+    assert measured is not None and measured.told() == (
         "unipc, steps=20: fewest calls of the network (20) that keep its quality, "
         "60 % of real events' coverage"
     )
-    for other in (None, {"name": "unipc"}, record | {"real": 0.0}, record | {"calls": "many"}):
-        assert info._sampler(other) is None
+    for other in (record | {"real": 0.0}, record | {"calls": "many"}):
+        assert MeasuredSampler.from_record(other).told() is None

@@ -1,6 +1,7 @@
 """Solvers' loops: equal to their tables and to diffusers' schedulers, and of their order."""
 
 import math
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import pytest
@@ -335,6 +336,63 @@ def their_states(scheduler, path, x_1, prediction):
         if len(scheduler.timesteps) < len(path) or j % 2 == 1 or j == len(scheduler.timesteps) - 1:
             step += calls
             yield state * scales[step]
+
+
+def wide(x):
+    """Some denoiser's x_0, much of it outside of [-1, 1]."""
+    return 1.6 * torch.tanh(1.3 * x) + 0.4 * torch.cos(3 * x)
+
+
+@dataclass(frozen=True)
+class Nothing:
+    pass
+
+
+class Wide(zoo.GenerativeModel):
+    """`wide` as a model of integers, whose x_0 our solvers bound."""
+
+    def __init__(self):
+        super().__init__(Nothing(), zoo.Event((3, 1, 1), levels=17))
+        self.unused = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+
+    def denoise(self, x_t, t, cond=None):
+        return wide(x_t)
+
+
+BOUNDS = {
+    # their thresholding by the smallest |x_0|, at least 1 and at most 1, is clipping
+    "clipped": (
+        {},
+        {"clip_sample": True},
+        {"thresholding": True, "dynamic_thresholding_ratio": 0.0, "sample_max_value": 1.0},
+    ),
+    "dynamic": (
+        {"dynamic_thresholding_ratio": 0.7},
+        {"clip_sample": False, "thresholding": True, "dynamic_thresholding_ratio": 0.7}
+        | {"sample_max_value": 1e6},
+        {"thresholding": True, "dynamic_thresholding_ratio": 0.7, "sample_max_value": 1e6},
+    ),
+}
+BOUNDING = ("ddpm", "ddpm large", "ddim", "dpmpp_2m", "dpmpp_3m", "dpmpp_sde", "unipc", "unipc 3")
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+@pytest.mark.parametrize("name", BOUNDING)  # their Euler and Heun have no bound
+def test_first_step_of_a_bounded_x_0_is_that_of_diffusers_scheduler(name, bound, monkeypatch):
+    ours, clips, thresholds = BOUNDS[bound]
+    pixels = lambda row: noise(row)[..., None, None]  # noqa: E731  their bound is of images
+    scheduler = scheduler_of(name, monkeypatch, pixels)
+    scheduler.register_to_config(**(clips if "clip_sample" in scheduler.config else thresholds))
+    scheduler.set_timesteps(37)
+    path, x = path_of(scheduler), pixels(1000)
+    p, t = path[0], scheduler.timesteps[0]
+    epsilon = (x - p.a * wide(x)) / p.s
+    want = scheduler.step(epsilon, t, x).prev_sample
+    solver = replace(THEIRS[name][3], **ours)
+    D = Outputs(Wide(), zoo.Rng(0, 2), None, solver.options()).denoised  # noqa: N806
+    have = next(iter(solver.loop(lambda x, p: D(0, x, p), x, path, pixels)))
+    assert (wide(x).abs() > 1).any()
+    assert (have - want).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("corrections", [0, 1])

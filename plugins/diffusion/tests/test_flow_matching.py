@@ -9,7 +9,7 @@ import torch
 import zoo_core as zoo
 from zoo_core.errors import ConfigError
 from zoo_core.rng import Rng
-from zoo_diffusion import DDIM, Euler, FlowMatchingLoss, Midpoint, ODELikelihood
+from zoo_diffusion import DDIM, Euler, FlowMatchingLoss, Heun, Midpoint, ODELikelihood
 from zoo_diffusion.flow_loss import sample_times
 from zoo_diffusion.optimal_transport import assignment
 from zoo_diffusion.parameterization import at_time, convert
@@ -87,13 +87,18 @@ def test_the_velocity_is_the_derivative_of_the_flow(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("solver", "order"), [(Euler, 1), (Midpoint, 2)])
-def test_solvers_come_to_the_flow_at_their_order(solver, order, kind):
+@pytest.mark.parametrize(
+    ("solver", "spacing", "order"),
+    # the noise level sigma / alpha, over which Heun's steps go, is infinite at alpha = 0: steps
+    # that are uniform in time come to order 2 there only in the limit
+    [(Euler, "uniform", 1), (Midpoint, "uniform", 2), (Heun, "karras", 2)],
+)
+def test_solvers_come_to_the_flow_at_their_order(solver, spacing, order, kind):
     model, x_1 = exact(**KINDS[kind]), drawn(16)
     want = flow(model, x_1)
     errors = []
     for steps in (40, 80):
-        have = run(model, solver(steps=steps, spacing="uniform"), x_1)
+        have = run(model, solver(steps=steps, spacing=spacing), x_1)
         errors.append(float((have - want).abs().max()))
     assert math.log2(errors[0] / errors[1]) > order - 0.35, errors
 

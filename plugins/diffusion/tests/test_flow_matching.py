@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import zoo_core as zoo
-from zoo_core.errors import ConfigError
+from zoo_core.errors import ConfigError, UsageError
 from zoo_core.rng import Rng
 from zoo_diffusion import DDIM, Euler, FlowMatchingLoss, Heun, Midpoint, ODELikelihood
 from zoo_diffusion.flow_loss import sample_times
@@ -122,6 +122,70 @@ def test_the_likelihood_by_probes_is_exact_on_average():
     exactly = model.log_likelihood(x.float(), method=ODELikelihood(probes=0)).nats
     guess = model.log_likelihood(x.float(), method=ODELikelihood(probes=1, draws=8))
     assert ((guess.nats - exactly).abs() <= 5 * guess.std_err + 1e-3).all()
+
+
+class Learned(torch.nn.Module):
+    """The output of a network that knows the data N(mean, exp(log_std)^2), its parameters."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.schedule, self.scale = model.schedule, model.config.time_scale
+        self.mean, self.log_std = (torch.nn.Parameter(v.clone()) for v in (MEAN, STD.log()))
+
+    def forward(self, x, time, label=None):
+        a, s = at_time(self.schedule, time.double() / self.scale, x)
+        variance = (2 * self.log_std).exp()
+        x_0 = self.mean + a * variance / (a**2 * variance + s**2) * (x - a * self.mean)
+        return convert(x_0, x, a, s, source="x0", target=self.schedule.velocity)
+
+
+@pytest.mark.parametrize("path", ["linear", "variance_preserving"])
+@pytest.mark.parametrize("probes", [0, 1])  # of a diagonal Jacobian one probe is exact
+def test_gradients_of_the_likelihood_are_those_of_the_exact_density(probes, path):
+    model = zoo.create("flow_matching", shape=(2,), t_min=1e-5, path=path).double()
+    network = model.network = Learned(model)
+    x = (MEAN + STD * drawn(8)).requires_grad_()
+    exact = torch.distributions.Normal(network.mean, network.log_std.exp()).log_prob(x).sum()
+    method = ODELikelihood(probes=probes, rtol=1e-8, atol=1e-8)
+    nats = method(model, x, None, Rng(0, 8)).nats.sum()
+    inputs = (x, network.mean, network.log_std)
+    torch.testing.assert_close(nats, exact, rtol=0, atol=1e-3)
+    have, want = (torch.autograd.grad(value, inputs) for value in (nats, exact))
+    torch.testing.assert_close(have, want, rtol=1e-3, atol=1e-3)
+
+
+def test_the_likelihood_of_a_network_has_the_slope_of_its_differences():
+    torch.manual_seed(0)
+    network = {"type": "mlp", "hidden": 8, "layers": 1}
+    model = zoo.create("flow_matching", network=network, time_scale=1.0).double()
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    x, method = drawn(4), ODELikelihood(rtol=1e-7, atol=1e-7)
+    p = next(p for p in model.parameters() if p.ndim == 2)
+
+    def nats():
+        return method(model, x, None, Rng(0, 4)).nats.sum()
+
+    (slope,) = torch.autograd.grad(nats(), p)
+    values = []
+    with torch.no_grad():
+        for step in (1e-4, -2e-4):
+            p[0, 0] += step
+            values.append(float(nats()))
+    assert abs((values[0] - values[1]) / 2e-4 - float(slope[0, 0])) < 1e-4 * max(
+        1.0, float(slope.abs().max())
+    )
+
+
+def test_gradients_that_would_be_lost_or_wrong_are_refused():
+    x = drawn(2)
+    with pytest.raises(UsageError, match="would get no gradients"):
+        ODELikelihood()(zoo.create("flow_matching"), x, None, Rng(0, 2))
+    model = zoo.create("vdm", shape=(2,)).double()
+    with pytest.raises(UsageError, match="the schedule is learned"):
+        ODELikelihood()(model, x, None, Rng(0, 2))
+    model.schedule.requires_grad_(False)
+    assert ODELikelihood()(model, x, None, Rng(0, 2)).nats.requires_grad
 
 
 def test_eulers_method_on_a_linear_path_is_x_plus_the_time_step_times_the_velocity():

@@ -15,6 +15,12 @@ Integers are dequantized first, by noise of about the width of a quantization le
                 x_{t_min} as published numbers do: log P(x) ~ log p(x + u) + D log w. Models of
                 integers have sharp peaks on the levels, which this measures badly.
 
+Where gradients are recorded, the likelihood has them: those of the number that it returns, through
+all steps of the solver, in the parameters and in events of reals.
+
+    nll = -ODELikelihood(precision="model")(model, x, None, Rng(0, len(x))).nats.mean()
+    nll.backward()
+
 Shapes: B batch, S the event's shape, D values, P probes, A events that are not finished.
 """
 
@@ -23,9 +29,17 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from zoo_core.plugin import UNKNOWN, Denoiser, LikelihoodKind, LikelihoodResult, Range, Rng
+from zoo_core.plugin import (
+    UNKNOWN,
+    Denoiser,
+    LikelihoodKind,
+    LikelihoodResult,
+    Range,
+    Rng,
+    UsageError,
+)
 from zoo_diffusion.likelihoods import terms
 from zoo_diffusion.likelihoods.probability_flow import ProbabilityFlow, in_double, solve_ode
 from zoo_diffusion.parameterization import earliest_time
@@ -70,6 +84,8 @@ class ODELikelihood:
     def __call__(
         self, model: Denoiser, x: Tensor, cond: Tensor | None, rng: Rng
     ) -> LikelihoodResult:
+        if torch.is_grad_enabled():
+            _check_differentiable(model, self.precision)
         if self.precision == "double":
             model = in_double(model)
         draws = [self._draw(model, x, cond, rng, draw) for draw in range(self.draws)]
@@ -94,7 +110,8 @@ class ODELikelihood:
         flow = ProbabilityFlow(model, cond)
         first, last = flow.angles(t0)
         r = flow.radius(t0)
-        augmented = AugmentedFlow(flow, rademacher_probes(self.probes, z, rng, draw))
+        probes = rademacher_probes(self.probes, z, rng, draw)
+        augmented = AugmentedFlow(flow, probes, differentiable=torch.is_grad_enabled())
         y = torch.cat(((z / r).double().flatten(1), z.new_zeros(len(z), 1).double()), 1)
         solution = solve_ode(augmented, y, first, last, rtol=self.rtol, atol=self.atol)
         u, gain = solution.y[:, :-1], solution.y[:, -1]
@@ -123,26 +140,30 @@ class ODELikelihood:
 
 
 class AugmentedFlow:
-    """(du/dphi, div) of the state [u, log-density gained] (A, D + 1)."""
+    """(du/dphi, div) of the state [u, log-density gained] (A, D + 1), perhaps differentiable."""
 
-    def __init__(self, flow: ProbabilityFlow, probes: Tensor | None) -> None:
-        self.flow, self.probes = flow, probes
+    def __init__(
+        self, flow: ProbabilityFlow, probes: Tensor | None, *, differentiable: bool = False
+    ) -> None:
+        self.flow, self.probes, self.differentiable = flow, probes, differentiable
         self.shape = flow.model.event.shape
 
     def __call__(self, y: Tensor, phi: Tensor, rows: Tensor) -> Tensor:
+        y = y if self.differentiable else y.detach()
         with torch.enable_grad():
-            u = y[:, :-1].reshape(len(y), *self.shape).detach().requires_grad_()
-            velocity = self.flow.velocity(u, phi, rows)
-            flat = velocity.flatten(1)
+            u = y[:, :-1].reshape(len(y), *self.shape)
+            u = u if u.requires_grad else u.requires_grad_()
+            flat = self.flow.velocity(u, phi, rows).flatten(1)
             div = self._exact(u, flat) if self.probes is None else self._hutchinson(u, flat, rows)
-        return torch.cat((flat.detach(), div.unsqueeze(1)), 1)
+        slope = torch.cat((flat, div.unsqueeze(1)), 1)
+        return slope if self.differentiable else slope.detach()
 
     def _exact(self, u: Tensor, flat: Tensor) -> Tensor:
         """sum_i d velocity_i / d u_i, (A,)."""
         D = flat.shape[1]
         total = flat.new_zeros(len(flat))
         for i in range(D):
-            (g,) = torch.autograd.grad(flat[:, i].sum(), u, retain_graph=i + 1 < D)
+            (g,) = self._gradient(flat[:, i].sum(), u, None, more=i + 1 < D)
             total = total + g.flatten(1)[:, i]
         return total
 
@@ -152,9 +173,38 @@ class AugmentedFlow:
         probes = self.probes[:, rows]
         total = flat.new_zeros(len(flat))
         for k, v in enumerate(probes):
-            (g,) = torch.autograd.grad(flat, u, v, retain_graph=k + 1 < len(probes))
+            (g,) = self._gradient(flat, u, v, more=k + 1 < len(probes))
             total = total + (g.flatten(1) * v).sum(1)
         return total / len(probes)
+
+    def _gradient(
+        self, value: Tensor, u: Tensor, weights: Tensor | None, *, more: bool
+    ) -> tuple[Tensor, ...]:
+        """The gradient in u, of a graph that is kept if there are `more`, or to differentiate."""
+        keep = more or self.differentiable
+        return torch.autograd.grad(
+            value, u, weights, retain_graph=keep, create_graph=self.differentiable
+        )
+
+
+def _check_differentiable(model: Denoiser, precision: str) -> None:
+    """Raise UsageError if the gradients of the parameters would be lost or wrong."""
+    assert isinstance(model, nn.Module)
+    if not any(p.requires_grad for p in model.parameters()):
+        return
+    if precision == "double" and model.dtype != torch.float64:
+        raise UsageError(
+            f"precision = 'double' scores a copy of a model of {model.dtype}, so that its "
+            "parameters would get no gradients.",
+            hint="ODELikelihood(precision='model'), model.double(), or torch.no_grad()",
+        )
+    schedule = model.schedule
+    if isinstance(schedule, nn.Module) and any(p.requires_grad for p in schedule.parameters()):
+        raise UsageError(
+            "the schedule is learned, and the probability flow is solved at given noise levels: "
+            "its parameters have no gradients.",
+            hint="model.schedule.requires_grad_(False), or torch.no_grad()",
+        )
 
 
 def rademacher_probes(count: int, z: Tensor, rng: Rng, draw: int) -> Tensor | None:

@@ -84,7 +84,9 @@ class ProbabilityFlow:
 
 
 def in_double(model: Denoiser) -> Denoiser:
-    """A copy of a model in double precision."""
+    """A model in double precision: a copy, unless it is in double precision itself."""
+    if model.dtype == torch.float64:
+        return model
     copy = deepcopy(model)
     assert isinstance(copy, nn.Module)
     copy.double()
@@ -108,12 +110,11 @@ def solve_ode(
     whose velocity is not finite from the start become NaN. Raises UnfinishedError if an event
     needs more than 10,000 steps.
     """
-    y = y.clone()
     phi = torch.full((len(y),), a, device=y.device, dtype=torch.float64)
     h = torch.full_like(phi, (b - a) / 20)
     rows = torch.arange(len(y), device=y.device)
     evaluations = torch.ones_like(rows)
-    slope = f(y, phi, rows)
+    slope, y = f(y, phi, rows), y.clone()
     broken = ~slope.flatten(1).isfinite().all(1)
     y[broken], phi[broken] = math.nan, b
     for _ in range(_MAX_STEPS):
@@ -123,7 +124,8 @@ def solve_ode(
         left = b - phi[rows]
         step = torch.where(h[rows].abs() < left.abs(), h[rows], left)
         new, last, gap = _step(f, y[rows], slope[rows], phi[rows], step, rows)
-        error = _relative_error(gap, y[rows], new, rtol, atol).nan_to_num(math.inf, math.inf)
+        with torch.no_grad():  # gradients are those of the steps that were taken
+            error = _relative_error(gap, y[rows], new, rtol, atol).nan_to_num(math.inf, math.inf)
         evaluations[rows] += len(_C)
         good = error <= 1
         done = rows[good]

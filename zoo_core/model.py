@@ -6,7 +6,7 @@ registered sampler serves it. Sampling in batches, seeding, likelihood bookkeepi
 loading are derived.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,8 @@ class GenerativeModel(nn.Module):
         """The commit on the Hub that the weights come from, `hf://org/name@<commit>`."""
         self.weight_changes: WeightChanges | None = None
         """What `zoo.load` drew anew because options changed the model, if anything."""
+        self.averages: Mapping[str, Tensor] | None = None
+        """Inside a training step, the moving averages of the parameters by name (`train.ema`)."""
 
     # A family implements:
 

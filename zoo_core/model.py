@@ -55,6 +55,8 @@ class GenerativeModel(nn.Module):
         """What `zoo.load` drew anew because options changed the model, if anything."""
         self.measured_sampler: MeasuredSampler | None = None
         """The sampler that was measured to serve these weights, which is then their default."""
+        self.averages: Mapping[str, Tensor] | None = None
+        """Inside a training step, the moving averages of the parameters by name (`train.ema`)."""
 
     # A family implements:
 

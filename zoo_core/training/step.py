@@ -14,6 +14,7 @@ from zoo_core.data.dataset import Source
 from zoo_core.errors import NotFiniteError
 from zoo_core.model import GenerativeModel
 from zoo_core.training.distributed import ProcessGroup
+from zoo_core.training.optim import visible_averages
 from zoo_core.training.players import PlayerTrainer, freeze_others
 
 __all__ = ["DivergenceError", "StepReport", "optimizer_step"]
@@ -97,7 +98,7 @@ def _backward(
 def _loss(
     model: GenerativeModel, trainer: PlayerTrainer, split: Source, indices: Tensor, step: int
 ) -> Loss:
-    with trainer.autocast(model.device):
+    with trainer.autocast(model.device), visible_averages(model, trainer.ema):
         rng = trainer.rng(indices, model.device)
         return trainer.player.loss(take_augmented(model, split, indices, rng, step), rng, step)
 

@@ -14,10 +14,20 @@ network's V is no covariance, neither symmetric nor positive, and more steps fol
 with that step's noise. It is cheap and hardly conditions: the other values follow the noisy ones
 of their own time alone.
 
+`repaint` (Lugmayr et al., 2022, https://arxiv.org/abs/2201.09865) does so too, with new noise each
+time, and takes every step `iterations` times. Between two of them x gets the step's noise back,
+
+    x_t = alpha_t / alpha_s x_s + (sigma_t^2 - (alpha_t / alpha_s sigma_s)^2)^1/2 z
+
+so that hidden and observed values come to agree. A solver that keeps earlier calls takes every
+step as its first.
+
 Shapes: B batch, S the event's shape.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Literal
 
 import torch
@@ -25,25 +35,49 @@ from torch import Tensor
 
 from zoo_core.plugin import Event, Inpainting, Rng
 from zoo_diffusion.parameterization import append_dims
-from zoo_diffusion.samplers.timesteps import Level
+from zoo_diffusion.samplers.table import Denoised, Loop, Noise
+from zoo_diffusion.samplers.timesteps import Level, Path
 
-__all__ = ["InpaintingMethod", "Replacement", "posterior_mean"]
+__all__ = ["InpaintingMethod", "Replacement", "posterior_mean", "repaint"]
 
-InpaintingMethod = Literal["moment_matching", "replacement"]
+InpaintingMethod = Literal["moment_matching", "replacement", "repaint"]
 _OBSERVATION_NOISE = 1e-3
 """sigma_y^2 as a share of the variance of x_0 given x_t, for data of unit variance."""
 
 
 class Replacement:
-    """Puts observed values in place; their noise is drawn once for the whole trajectory."""
+    """Puts observed values in place, with the same noise until it is renewed."""
 
     def __init__(self, event: Event, rng: Rng, fixed: Inpainting) -> None:
         self.mask, self.observed = fixed.mask, observed_values(event, fixed)
-        self.eps = rng.normal(event.shape, stream="known")
+        self.event, self.rng = event, rng
+        self.renew(0)
+
+    def renew(self, draw: int) -> None:
+        """Draw the noise of the observed values anew."""
+        self.eps = self.rng.normal(self.event.shape, stream="known", step=draw)
 
     def replace(self, x: Tensor, p: Level) -> Tensor:
         """x (B, *S) at level p, with the observed values in place."""
         return torch.where(self.mask, p.a * self.observed + p.s * self.eps, x)
+
+
+def repaint(loop: Loop, iterations: int, replacement: Replacement) -> Loop:
+    """A solver's loop that takes every step so many times, and adds its noise between them."""
+
+    def repeated(D: Denoised, x: Tensor, path: Path, z: Noise) -> Iterator[Tensor]:
+        draws = count()
+        for _, p, q in path.steps():
+            step = path.between(p, q)
+            for i in range(iterations):
+                if i > 0:
+                    ratio = p.a / q.a
+                    x = ratio * x + math.sqrt(p.s**2 - (ratio * q.s) ** 2) * z(next(draws))
+                replacement.renew(next(draws))
+                *_, x = loop(D, x, step, lambda _: z(next(draws)))
+            yield x
+
+    return repeated
 
 
 def observed_values(event: Event, fixed: Inpainting) -> Tensor:

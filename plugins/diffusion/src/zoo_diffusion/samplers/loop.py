@@ -107,7 +107,7 @@ class Outputs:
         self.model, self.cond, self.options, self.trace = model, cond, options, trace
         self.predict, self.type = _predict(model), prediction_type(model)
         self.replacement = self.known = None
-        if fixed is not None and inpainting == "replacement":
+        if fixed is not None and inpainting != "moment_matching":
             self.replacement = Replacement(model.event, rng, fixed)
         elif fixed is not None:
             self.known = observed_values(model.event, fixed), fixed.mask, iterations

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from zoo_core.plugin import ConfigError, Denoiser, Inpainting, Range, Rng, UsageError
 from zoo_diffusion.samplers import fused_mlp
-from zoo_diffusion.samplers.inpainting import InpaintingMethod
+from zoo_diffusion.samplers.inpainting import InpaintingMethod, repaint
 from zoo_diffusion.samplers.loop import (
     GuidanceAndClipping,
     Outputs,
@@ -44,8 +44,8 @@ class Solver(ABC):
       the network.
     - `strength`: the share of the steps that are taken, the last ones. They start at `x_T`, or at
       the event `init` with that time's noise (SDEdit; Meng et al., 2022).
-    - `inpainting`: how observed values are conditioned on, and by how many iterations a call
-      (`inpainting.py`).
+    - `inpainting`: how observed values are conditioned on, by `inpainting_iterations` of a call
+      or, for "repaint", of a step (`inpainting.py`).
     """
 
     steps: Steps = 50
@@ -114,7 +114,10 @@ class Solver(ABC):
             return model.event.from_network(fused_mlp.run(model, rng, x, table, options))
         how = self.inpainting, self.inpainting_iterations
         outputs = Outputs(model, rng, cond, options, fixed, *how, trace)
-        if table is None:
+        if outputs.replacement is not None and self.inpainting == "repaint":
+            repeated = repaint(self.loop, self.inpainting_iterations, outputs.replacement)
+            states = loop_states(repeated, outputs, x, path, rng)
+        elif table is None:
             states = loop_states(self.loop, outputs, x, path, rng)
         else:
             states = trajectory(outputs, x, table, rng)

@@ -86,6 +86,10 @@ class Path(tuple[Level, ...]):
         """The last steps of the path."""
         return Path._from(self.model, self[-steps - 1 :])
 
+    def between(self, p: Level, q: Level) -> "Path":
+        """The path of a single step, from level p to q."""
+        return Path._from(self.model, (p, q))
+
     @classmethod
     def _from(cls, model: Denoiser, levels: Iterable[Level]) -> "Path":
         path = cls(levels)

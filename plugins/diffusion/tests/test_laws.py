@@ -12,10 +12,10 @@ from zoo_core.rng import Rng
 from zoo_diffusion.likelihoods import VLB, ContinuousVLB, ODELikelihood, probability_flow, terms
 from zoo_diffusion.likelihoods.ode import AugmentedFlow, rademacher_probes
 from zoo_diffusion.likelihoods.terms import bin_width
+from zoo_diffusion.model import ScoreAt
 from zoo_diffusion.parameterization import Prediction, at_time, convert, to_x0
 from zoo_diffusion.samplers import DDIM, ODE, Ancestral, Heun
 from zoo_diffusion.schedules import VP, Betas, Karras, LogSNR, linear_betas
-from zoo_diffusion.score import ScoreAt
 from zoo_kernels.denoise import PREDICTIONS
 from zoo_kernels.denoise import reference as columns
 

@@ -20,6 +20,7 @@ from .losses import VLBLoss as VLBLoss
 from .mean_flow import MeanFlow as MeanFlow
 from .mean_flow import MeanFlowConfig as MeanFlowConfig
 from .mean_flow_loss import MeanFlowLoss as MeanFlowLoss
+from .model import ScoreAt as ScoreAt
 from .networks import MLPConfig as MLPConfig
 from .networks import UNetConfig as UNetConfig
 from .samplers import DDIM as DDIM
@@ -40,7 +41,6 @@ from .samplers import UniPC as UniPC
 from .samplers import decode as decode
 from .samplers import encode as encode
 from .samplers import interpolate as interpolate
-from .score import ScoreAt as ScoreAt
 from .vdm import VDM as VDM
 from .vdm import VDMConfig as VDMConfig
 from .vdm import VDMLoss as VDMLoss

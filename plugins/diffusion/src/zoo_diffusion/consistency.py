@@ -26,8 +26,8 @@ from zoo_diffusion.networks import (
     build_network,
     fourier_features,
     make_event,
+    network_label,
 )
-from zoo_diffusion.networks.labels import network_label
 from zoo_diffusion.parameterization import at_time
 from zoo_diffusion.preconditioning import from_least_noise
 from zoo_diffusion.schedules import Karras

@@ -16,13 +16,15 @@ from torch import Tensor
 from zoo_core.plugin import Batch, ClassCounts, Condition, Loss, Range, Rng
 from zoo_diffusion.model import DiffusionModel
 from zoo_diffusion.networks import (
+    DropLabels,
     MLPConfig,
     NetworkConfig,
     build_network,
+    drop_condition,
     fourier_features,
     make_event,
+    network_label,
 )
-from zoo_diffusion.networks.labels import DropLabels, drop_condition, network_label
 from zoo_diffusion.parameterization import ContinuousTime, Prediction, append_dims, at_time
 from zoo_diffusion.preconditioning import PRECONDITIONINGS, Preconditioning, loss_weight
 from zoo_diffusion.schedules import Karras

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from zoo_core.plugin import Batch, Loss, Range, Rng
 from zoo_diffusion.losses import stratified
-from zoo_diffusion.networks.labels import DropLabels, drop_condition
+from zoo_diffusion.networks import DropLabels, drop_condition
 from zoo_diffusion.optimal_transport import assignment
 from zoo_diffusion.parameterization import ContinuousTime, Predictor, at_time
 

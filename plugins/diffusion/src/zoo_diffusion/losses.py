@@ -15,7 +15,7 @@ from torch import Tensor
 
 from zoo_core.plugin import Batch, Denoiser, Loss, Range, Rng, UsageError
 from zoo_diffusion.likelihoods import terms
-from zoo_diffusion.networks.labels import DropLabels, drop_condition
+from zoo_diffusion.networks import DropLabels, drop_condition
 from zoo_diffusion.parameterization import (
     ContinuousTime,
     DiscreteTime,

@@ -25,8 +25,8 @@ from zoo_diffusion.networks import (
     build_network,
     fourier_features,
     make_event,
+    network_label,
 )
-from zoo_diffusion.networks.labels import network_label
 from zoo_diffusion.parameterization import append_dims
 from zoo_diffusion.schedules import Linear
 

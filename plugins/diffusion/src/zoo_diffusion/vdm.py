@@ -33,13 +33,14 @@ from zoo_core.plugin import (
 from zoo_diffusion.losses import stratified
 from zoo_diffusion.model import DiffusionModel
 from zoo_diffusion.networks import (
+    DropLabels,
     MLPConfig,
     NetworkConfig,
     apply_network,
     build_network,
+    drop_condition,
     make_event,
 )
-from zoo_diffusion.networks.labels import DropLabels, drop_condition
 from zoo_diffusion.parameterization import (
     ContinuousTime,
     append_dims,

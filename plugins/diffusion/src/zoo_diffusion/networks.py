@@ -1,20 +1,38 @@
-"""Networks m(x_t, time, label) -> (B, *S) of the signature `denoiser`, by default an MLP."""
+"""Networks m(x_t, time, label) -> (B, *S) of the signature `denoiser`, by default an MLP.
+
+Labels are dropped in training for classifier-free guidance (Ho & Salimans, 2022,
+https://arxiv.org/abs/2207.12598): some are replaced by the label K, which stands for no class, so
+that one network learns the conditional and the unconditional output. Of several labels each has
+such a K; they are dropped together or one by one.
+
+Shapes: B batch, S the event's shape, N labels.
+"""
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from zoo_core.plugin import Condition, ConfigError, Event, Network, UNet, UNetConfig
+from zoo_core.plugin import (
+    Condition,
+    ConfigError,
+    Event,
+    Network,
+    Rng,
+    UNet,
+    UNetConfig,
+    UsageError,
+    class_rows,
+)
 from zoo_core.plugin import ModulatedMLP as MLP
 from zoo_core.plugin import ModulatedMLPConfig as MLPConfig
 from zoo_core.plugin import build_network as build
-from zoo_diffusion.networks.labels import network_label
 
 __all__ = [
     "MLP",
+    "DropLabels",
     "HasNetwork",
     "MLPConfig",
     "NetworkConfig",
@@ -22,12 +40,16 @@ __all__ = [
     "UNetConfig",
     "apply_network",
     "build_network",
+    "drop_condition",
     "fourier_features",
     "make_event",
+    "network_label",
 ]
 
 NetworkConfig = Annotated[Any, Network("denoiser")]
 """A registered name, its table or Config, or an `nn.Module`."""
+DropLabels = Literal["together", "separately"]
+"""Which labels a row loses: all of them at once, or each by a draw of its own."""
 
 
 class HasNetwork(Protocol):
@@ -84,3 +106,37 @@ def fourier_features(z: Tensor, exponents: Sequence[int]) -> Tensor:
     """
     features = [f(2.0**n * math.pi * z) for n in exponents for f in (torch.sin, torch.cos)]
     return torch.cat((z, *features), 1)
+
+
+def network_label(condition: Condition, cond: Tensor | None, x: Tensor) -> Tensor | None:
+    """The network's labels, rows (B,) or (B, N) of its embedding; None without classes."""
+    if condition.kind == "none" or (cond is None and not condition.optional):
+        return None
+    cond = condition.null(len(x), x.device) if cond is None else cond
+    return cond if condition.kind == "classes" else class_rows(condition, cond)
+
+
+def drop_condition(
+    condition: Condition,
+    cond: Tensor | None,
+    p_uncond: float,
+    rng: Rng,
+    step: int,
+    *,
+    labels: DropLabels = "together",
+) -> Tensor | None:
+    """Labels (B,) or (B, N), each replaced by "no class" with probability `p_uncond` where that
+    is allowed; of several, `labels` says whether by one draw for all or by a draw for each."""
+    optional = [slot.optional for slot in condition.slots]
+    if cond is None or p_uncond == 0 or not any(optional):
+        return cond
+    if condition.kind not in ("classes", "group"):
+        raise UsageError(
+            f"p_uncond = {p_uncond} drops class labels; this model takes {condition}.",
+            hint="p_uncond=0",
+        )
+    if labels == "together":
+        u = rng.uniform(stream="drop", step=step)[:, None].expand(-1, len(optional))
+    else:
+        u = rng.uniform((len(optional),), stream="drop", step=step)
+    return condition.drop(cond, u < p_uncond)

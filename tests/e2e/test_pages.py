@@ -1,7 +1,8 @@
-"""The pages of Start and Theory: their Python runs, and Chinese pages show the same code."""
+"""Pages of the documentation: their code runs, and Chinese pages show the same code."""
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [DOCS / "index.md", *sorted(DOCS.glob("start/*.md")), *sorted(DOCS.glob("theory/*.md"))]
+GUIDES = [DOCS / "guides" / f"{name}.md" for name in ("training", "comparison")]
 CHINESE = sorted((DOCS / "zh").rglob("*.md"))
 
 
@@ -21,14 +23,28 @@ def blocks(page, language=r"\w*"):
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
+def run(command, folder):
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "HOME": str(folder)}
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=name)
+@pytest.mark.parametrize("page", [p for p in PAGES + GUIDES if blocks(p, "python")], ids=name)
 def test_the_python_of_a_page_runs(page, tmp_path):
     """All blocks of a page in one process, in their order; what they claim is asserted in them."""
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)}
-    command = [sys.executable, "-c", "\n".join(blocks(page, "python"))]
-    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run([sys.executable, "-c", "\n".join(blocks(page, "python"))], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [p for p in PAGES + GUIDES if blocks(p, "bash")], ids=name)
+def test_the_commands_of_a_page_run(page, tmp_path):
+    """But those that install (pip, make, zoo doctor --fix): other tests do that."""
+    lines = [line for block in blocks(page, "bash") for line in block.splitlines()]
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["zoo"] and "--fix" not in words:
+            run([sys.executable, "-m", "zoo_core", *words[1:]], tmp_path)
 
 
 def test_every_page_of_theory_has_three_tasks():

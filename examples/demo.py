@@ -249,9 +249,11 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("demo/gallery.png"))
+    parser.add_argument("--family", help="only models of this family, such as gan")
     args = parser.parse_args()
     start = time.perf_counter()
-    bundled = [info for info in map(zoo.info, zoo.list_models()) if is_bundled(info)]
+    names = zoo.list_models(family=args.family)
+    bundled = [info for info in map(zoo.info, names) if is_bundled(info)]
     shown = [info.name for info in bundled if trained_on(info) in IMAGE_DATA]
     shown.sort(key=lambda name: IMAGE_DATA.index(trained_on(zoo.info(name))))  # by data, stable
     results = [run(name) for name in shown]

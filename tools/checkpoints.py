@@ -20,7 +20,7 @@ MISSING = Path(__file__).with_name("missing_checkpoints.toml")
 HEAD = """# Published checkpoints
 
 Made by `python -m tools.checkpoints` from the `cards.toml` of each plugin and
-`tools/missing_checkpoints.toml`. How they load: [weights.md](weights.md).
+`tools/missing_checkpoints.toml`. How they load: [weights](weights.md).
 
 An **untested** name is one whose real files nobody has opened here: what was tested is in the last
 column. It loads like any other, and `zoo list --pretrained` omits it. Published numbers are those

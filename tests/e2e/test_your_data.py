@@ -92,7 +92,7 @@ def _plain(value):
     return tuple(value) if isinstance(value, list) else value
 
 
-def test_the_readme_links_the_page_first():
+def test_the_readme_links_the_page_where_it_speaks_of_your_own_data():
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    pages = re.findall(r"\]\(docs/(\S+?\.md)\)", readme[readme.index("## More") :])
-    assert pages[0] == "guides/your-data.md"
+    section = readme[readme.index("## Your own data") :]
+    assert re.findall(r"\]\(docs/(\S+?\.md)\)", section)[0] == "guides/your-data.md"

@@ -1,10 +1,12 @@
 """Options and fixtures of all tests: plugins written on the spot, and the miniature family."""
 
 import itertools
+import shutil
 import sys
 import textwrap
 from importlib.metadata import EntryPoint, PathDistribution
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import torch
@@ -31,6 +33,42 @@ def _own_home(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("ZOO_CACHE", str(home / "cache"))
     for name in ("ZOO_PLUGINS", "ZOO_DISABLE_PLUGINS", "ZOO_STRICT_PLUGINS"):
         monkeypatch.delenv(name, raising=False)
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@pytest.fixture
+def browser():
+    """`browser(width)`: a page of the installed Chromium, which no request leaves to another host.
+
+    What it wrote to its console is `page.said`, what it asked others for, `page.asked`.
+    """
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        pytest.skip(f"no browser here to look with: none of {', '.join(BROWSERS)} is installed")
+    reason = "playwright, which drives the browser, is not installed: make test-slow installs it"
+    playwright = pytest.importorskip("playwright.sync_api", reason=reason)
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+
+        def page(width):
+            page = chromium.new_page(viewport={"width": width, "height": 900})
+            page.said, page.asked = [], []
+            page.on("console", lambda message: page.said.append(message.text))
+            page.on("pageerror", lambda error: page.said.append(str(error)))
+            page.on("request", lambda request: _note(page.asked, request.url))
+            return page
+
+        yield page
+        chromium.close()
+
+
+def _note(asked, url):
+    """Add the host of a request, unless it is this machine or part of the page."""
+    host = urlsplit(url).hostname
+    if host not in (None, "127.0.0.1", "localhost"):
+        asked.append(host)
 
 
 @pytest.fixture

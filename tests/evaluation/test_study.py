@@ -11,10 +11,11 @@ from zoo_core.catalog.registry import current
 from zoo_core.data.ising import Lattice
 from zoo_core.data.toys import Gaussians
 from zoo_core.errors import UnknownNameError, UsageError
+from zoo_core.evaluation.page import html, markdown
 from zoo_core.workflows import study as module
 from zoo_core.workflows.recipe import load_recipe
 from zoo_core.workflows.study import TASKS, candidates, run_study
-from zoo_core.workflows.study_report import html, markdown, text
+from zoo_core.workflows.study_report import report, text
 from zoo_core.workflows.study_statistics import statistics as measured
 
 LEVELS = 64
@@ -133,7 +134,7 @@ def test_a_family_joins_by_its_recipes_alone(registry_of, install, tmp_path):
         assert outcome.relation == "equal" and outcome.steps > 1
         assert 1.0 < outcome.gap.value < 4.0  # one normal for eight: log 8 and more
         assert 0.3 < outcome.cpu_seconds < 4  # 1.2 are meant
-        page, table = html(found), markdown(found)
+        page, table = html(report(found)), markdown(report(found))
     assert "<script" not in page and "strangers" in page
     assert "KL(p" in table and "toy_ising" in table
     assert any("stranger" in line for line in text(found))

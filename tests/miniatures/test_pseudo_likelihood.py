@@ -11,7 +11,8 @@ from zoo_core.cli.evaluate import lines
 from zoo_core.cli.list import likelihood_text
 from zoo_core.evaluation.compare import compare
 from zoo_core.evaluation.evaluate import evaluate
-from zoo_core.evaluation.report import html, rows
+from zoo_core.evaluation.page import html
+from zoo_core.evaluation.report import report, tables
 from zoo_core.testing import run_checks
 from zoo_core.weights.card import metric_text
 
@@ -95,6 +96,6 @@ def test_it_is_not_ranked_and_not_drawn_beside_likelihoods(pseudo, data):
     options = {"measurements": ["likelihood"]}
     compared = compare(models, data, method="pseudo", **options)
     assert [model["rank"] for model in compared.record()["models"]] == ["-", "-"]
-    assert "log p ! -" in rows(compared)[0][2]
-    assert "Likelihood of each event" not in html(compared)
-    assert "Likelihood of each event" in html(compare(models, data, **options))
+    assert "log p ! -" in next(tables(compared)).table.rows[0][2]
+    assert "Likelihood of each event" not in html(report(compared))
+    assert "Likelihood of each event" in html(report(compare(models, data, **options)))

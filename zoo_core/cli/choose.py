@@ -8,7 +8,8 @@ import click
 from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.completion import complete
 from zoo_core.cli.options import Count, OutFile, settings_option
-from zoo_core.cli.printing import fields, heading, remark, show, table
+from zoo_core.cli.printing import fields, heading, remark, show
+from zoo_core.cli.reports import check_reports, write_reports
 
 if TYPE_CHECKING:
     from zoo_core.workflows.choose import Choice
@@ -29,7 +30,12 @@ __all__ = ["command"]
 )
 @click.option("--samples", "n", type=Count, metavar="N", help="Samples of each model.")
 @click.option("--bytes", "coded", type=Count, metavar="N", help="Also compress N events.")
-@click.option("--out", type=OutFile(), metavar="FILE", help="Write a report: .html or .md.")
+@click.option(
+    "--out",
+    type=OutFile(),
+    metavar="FILE",
+    help="Write a report: .html, .md or .json.",
+)
 @click.pass_obj
 def command(
     settings: Settings,
@@ -46,13 +52,14 @@ def command(
     end, beside baselines and, with --bytes, codecs. A baseline that is ahead by two paired
     standard errors is recommended.
     """
-    from zoo_core.cli.compare import check_report, write_reports
+    from zoo_core.cli.compare import table_lines
     from zoo_core.cli.models import check_device, dataset
 
-    check_report(out)
+    files = () if out is None else (out,)
+    check_reports(files)
     check_device(settings.device)
-    from zoo_core.evaluation.report import COLUMNS, rows
     from zoo_core.workflows.choose import choose_models
+    from zoo_core.workflows.choose_report import report
 
     choice = choose_models(
         dataset(settings, data, data_options),
@@ -64,9 +71,8 @@ def command(
     )
     for note in choice.comparison.warnings:
         remark(settings, f"not equal: {note}")
-    write_reports(() if out is None else (out,), choice.comparison, choice.sections())
-    text = table([name for name, _ in COLUMNS], rows(choice.comparison))
-    show(settings, choice.record(), [*text, "", *_advice(choice)])
+    write_reports(files, report(choice), choice.record())
+    show(settings, choice.record(), [*table_lines(choice.comparison), "", *_advice(choice)])
 
 
 def _advice(choice: "Choice") -> list[str]:

@@ -18,15 +18,14 @@ from zoo_core.cli.options import (
     settings_option,
 )
 from zoo_core.cli.printing import remark, show, table
-from zoo_core.errors import OutputError, UsageError
+from zoo_core.cli.reports import check_reports, write_reports
+from zoo_core.errors import UsageError
 
 if TYPE_CHECKING:
     from zoo_core.evaluation.compare import Comparison
-    from zoo_core.evaluation.report import Sections
 
-__all__ = ["check_report", "command", "write_reports"]
+__all__ = ["command", "table_lines"]
 
-_SUFFIXES = (".html", ".md")
 _OF_MODELS = ("data", "data_options", "split", "n", "features", "scores", "limit", "coded")
 
 
@@ -48,7 +47,7 @@ _OF_MODELS = ("data", "data_options", "split", "n", "features", "scores", "limit
     multiple=True,
     type=OutFile(),
     metavar="FILE",
-    help="Write a report: .html or .md (repeatable).",
+    help="Write a report: .html, .md or .json (repeatable).",
 )
 @click.option(
     "--bytes",
@@ -88,8 +87,7 @@ def command(
     parameters, data or training budgets are pointed out.
     """
     settings: Settings = ctx.obj
-    for path in out:
-        check_report(path)
+    check_reports(out)
     if study is not None:
         refuse_unused(ctx, "is not for a study", *_OF_MODELS)
         return _study(settings, names, minutes, out)
@@ -124,50 +122,40 @@ def command(
         limit=limit,
         coded=coded,
     )
-    write_reports(out, result)
+    from zoo_core.evaluation.report import report
+
+    write_reports(out, report(result), result.record())
     _print(settings, result)
 
 
 def _print(settings: Settings, comparison: "Comparison") -> None:
     from zoo_core.evaluation.coded import lines
-    from zoo_core.evaluation.report import COLUMNS, rows
 
     for warning in comparison.warnings:
         remark(settings, f"not equal: {warning}")
     for entry in comparison.entries:
         for note in entry.notes:
             remark(settings, f"{entry.name}: {note}")
-    text = table([name for name, _ in COLUMNS], rows(comparison))
+    text = table_lines(comparison)
     text += ["", *lines(comparison.coded)] if comparison.coded else []
     show(settings, comparison.record(), text)
 
 
-def check_report(path: Path | None) -> None:
-    """Raise `OutputError` for a file that is no report."""
-    if path is not None and path.suffix.lower() not in _SUFFIXES:
-        raise OutputError(f"{path} has suffix {path.suffix!r}; it must be .html or .md.")
+def table_lines(comparison: "Comparison") -> list[str]:
+    """The tables of a comparison, one below the other."""
+    from zoo_core.evaluation.report import tables
 
-
-def write_reports(
-    paths: tuple[Path, ...], comparison: "Comparison", sections: "Sections | None" = None
-) -> None:
-    """Write a comparison as pages or Markdown, by the files' suffixes."""
-    from zoo_core.evaluation.report import html, markdown
-    from zoo_core.files import write_atomically
-
-    for path in paths:
-        write = html if path.suffix.lower() == ".html" else markdown
-        text = write(comparison, sections or {})
-        write_atomically(path, text.encode())
+    found = [section.table for section in tables(comparison) if section.table is not None]
+    parts = [["", *table(list(part.header), list(part.rows))] for part in found]
+    return [line for part in parts for line in part][1:]
 
 
 def _study(
     settings: Settings, names: tuple[str, ...], minutes: float | None, out: tuple[Path, ...]
 ) -> None:
     """Run the study and write its own report, which includes the truth."""
-    from zoo_core.files import write_atomically
     from zoo_core.workflows.study import MINUTES, run_study
-    from zoo_core.workflows.study_report import html, markdown, text
+    from zoo_core.workflows.study_report import report, text
 
     study = run_study(
         names or None,
@@ -175,7 +163,5 @@ def _study(
         seed=settings.seed or 0,
         progress=settings.progress,
     )
-    for path in out:
-        report = html(study) if path.suffix.lower() == ".html" else markdown(study)
-        write_atomically(path, report.encode())
+    write_reports(out, report(study), study.record())
     show(settings, study.record(), text(study))

@@ -24,6 +24,7 @@ from zoo_core.cli.options import (
     settings_option,
 )
 from zoo_core.cli.printing import fields, remark, show, size_text, table
+from zoo_core.cli.reports import check_reports, is_page, write_reports
 from zoo_core.errors import DataError, IntegrityError, UsageError
 from zoo_core.uncertainty import from_json, plus_minus
 
@@ -61,7 +62,9 @@ _MEASURING = (
 @metrics_option
 @click.option("--inception-weights", metavar="FILE", help="Local weights of --features inception.")
 @batch_size
-@click.option("--out", type=OutFile(), metavar="FILE", help="Write the JSON here as well.")
+@click.option(
+    "--out", type=OutFile(), metavar="FILE", help="Write a report: .html or .md, or else JSON."
+)
 @click.option("--record", is_flag=True, help="Keep the result beside the weights.")
 @click.option("--verify", is_flag=True, help="Check what is recorded with the weights again.")
 @hub_options()
@@ -93,6 +96,8 @@ def command(
     has learned nothing, and has a standard error. Events are never a prefix.
     """
     settings: Settings = ctx.obj
+    if out is not None and is_page(out):
+        check_reports([out])
     if verify:
         refuse_unused(ctx, "is not for --verify, which measures as the record says", *_MEASURING)
     from zoo_core.weights.locate import find
@@ -136,7 +141,13 @@ def command(
         progress=settings.progress,
         about={"name": name, "weights": weights_hash(folder)},
     )
-    if out is not None:
+    if out is not None and is_page(out):
+        from zoo_core.evaluation.compare import alone
+        from zoo_core.evaluation.report import report
+
+        page = report(alone(name, model, result, events, split, settings.seed or 0))
+        write_reports([out], page, result.record)
+    elif out is not None:
         from zoo_core.files import write_json
 
         write_json(out, result.record)

@@ -33,6 +33,7 @@ __all__ = [
     "Budget",
     "ComparedModel",
     "Comparison",
+    "alone",
     "budget_of",
     "compare",
     "headline_scores",
@@ -156,15 +157,37 @@ def compare(
             about={"name": name},
             **options,
         )
-        parameters = sum(p.numel() for p in model.parameters())
-        budget = (budgets or {}).get(name) or Budget(parameters)
-        shown, maps = _maps(model, data, split, seed)
-        flagged = memorized(evaluation.record)
-        notes = [f"FLAGGED: {flagged}"] if flagged else []
-        notes += codec_lines(evaluation.record["likelihood"] or {})
-        entries.append(ComparedModel(name, evaluation, budget, _latents(model), maps, notes))
+        budget = (budgets or {}).get(name)
+        shown, entry = _entry(name, model, evaluation, budget, data, split, seed)
+        entries.append(entry)
     found = coded_events(models, data, split=split, n=coded, seed=seed) if coded else None
     return Comparison(data, split, entries, seed, list(warnings(entries)), shown, found)
+
+
+def alone(
+    name: str, model: GenerativeModel, evaluation: Evaluation, data: Dataset, split: str, seed: int
+) -> Comparison:
+    """One model that is measured already, with what a report shows of it."""
+    shown, entry = _entry(name, model, evaluation, None, data, split, seed)
+    return Comparison(data, split, [entry], seed, [], shown)
+
+
+def _entry(
+    name: str,
+    model: GenerativeModel,
+    evaluation: Evaluation,
+    budget: Budget | None,
+    data: Dataset,
+    split: str,
+    seed: int,
+) -> tuple[Tensor, ComparedModel]:
+    """The events of the model's maps, and what is known of it."""
+    shown, maps = _maps(model, data, split, seed)
+    flagged = memorized(evaluation.record)
+    notes = [f"FLAGGED: {flagged}"] if flagged else []
+    notes += codec_lines(evaluation.record["likelihood"] or {})
+    budget = budget or Budget(sum(p.numel() for p in model.parameters()))
+    return shown, ComparedModel(name, evaluation, budget, _latents(model), maps, notes)
 
 
 def budget_of(folder: Path) -> Budget:

@@ -1,12 +1,7 @@
-"""Reports of a comparison: a table, Markdown, and a self-contained HTML page.
-
-The page has no scripts and no external resources: pictures are data URIs, charts are inline SVG,
-and its content security policy forbids everything else.
-"""
+"""The report of a comparison: what its tables, notes and pictures are (`page` writes them)."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -18,15 +13,16 @@ from zoo_core.catalog.units import per_value
 from zoo_core.data.batches import read
 from zoo_core.data.pictures import grid, grid_layout, shade
 from zoo_core.evaluation import charts
-from zoo_core.evaluation.coded import lines as lines_of
+from zoo_core.evaluation.coded import lines as coded_lines
 from zoo_core.evaluation.compare import ComparedModel, Comparison, headline_scores
+from zoo_core.evaluation.page import Page, Picture, Section, Table
 from zoo_core.evaluation.quality import MEMORIZATION, Quality
 from zoo_core.spaces import Event
 from zoo_core.uncertainty import from_json, plus_minus
 
-__all__ = ["COLUMNS", "html", "markdown", "page", "rows"]
+__all__ = ["COST", "LIKELIHOOD", "SAMPLES", "report", "tables"]
 
-COLUMNS = (
+LIKELIHOOD = (
     ("model", "the name, and how it treats p(x)"),
     ("density", "the density type"),
     ("likelihood", "mean log p of the split in nats, with its relation to log p and its kind"),
@@ -37,6 +33,9 @@ COLUMNS = (
     ("bytes", "bytes an event of a file, decoded bit for bit; weights are not counted"),
     ("rank", "among numbers of the same kind and events; estimates (~) have none"),
     ("beyond null", "paired gap to the strongest baseline, in standard errors"),
+)
+SAMPLES = (
+    ("model", "the name"),
     ("Frechet", "Frechet distance on the named features; real data's beside it"),
     ("precision", "fraction of the samples that look real; real data's beside it"),
     ("coverage", "fraction of the reference that samples reach; real data's beside it"),
@@ -44,195 +43,164 @@ COLUMNS = (
         "memorization",
         "fraction of the samples nearer to train than to held-out data; 0.5 by chance",
     ),
+)
+COST = (
+    ("model", "the name"),
     ("images/s", "samples per second in batches"),
     ("first image", "seconds to one image"),
     ("NFE", "network evaluations per sample"),
     ("parameters", "number of parameters"),
     ("latents", "latents of events: exact, inferred, prior only, none"),
 )
-
-Sections = Mapping[str, Sequence[tuple[str, str]]]
-"""Further parts of a report by title, each of names and what is told of them."""
-NO_SECTIONS: Sections = {}
+"""Columns with what they are."""
 
 _SHOWN = 36
 _PLANE_MARGIN = 0.1
 _WIDTH = 200
 """About how wide a picture of vectors is, in pixels."""
-_CSS = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;
-color:#1a1a1a;background:#fff}h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2.2rem}
-p.note{color:#555;max-width:48rem}table{border-collapse:collapse;font-size:13px}
-div.wide{overflow-x:auto}th,td{padding:.35rem .7rem;border-bottom:1px solid #ddd;text-align:left;
-white-space:nowrap}th{border-bottom:2px solid #888}tr:hover td{background:#f6f8fa}
-.warn{background:#fff4e5;border-left:4px solid #e69f00;padding:.5rem 1rem;margin:.5rem 0}
-.grids{display:flex;flex-wrap:wrap;gap:1.2rem}figure{margin:0}figcaption{font-size:13px;color:#333;
-margin-top:.3rem}img{image-rendering:pixelated;max-width:100%}svg{max-width:44rem;width:100%;
-background:#fff}svg text{font:12px system-ui,sans-serif;fill:#333}svg .middle{text-anchor:middle}
-svg .end{text-anchor:end}svg .grid{stroke:#eee}svg .level{stroke:#999;stroke-dasharray:4 4}
-dt{font-weight:600;float:left;clear:left;width:8rem}dd{margin-left:8.5rem;color:#444}
-"""
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def rows(comparison: Comparison) -> list[tuple[str, ...]]:
-    """The rows of the table, one per model, in the order of `COLUMNS`."""
-    return [_row(comparison, entry) for entry in comparison.entries]
-
-
-def markdown(comparison: Comparison, sections: Sections = NO_SECTIONS) -> str:
-    """The table, the warnings and the legend of the columns, in Markdown."""
-    header = [name for name, _ in COLUMNS]
-    lines = [f"# {_title(comparison)}", "", _caption(comparison), ""]
-    lines += [f"> **Not equal:** {warning}" for warning in comparison.warnings] or []
-    lines += ["", f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-    lines += [f"| {' | '.join(c.replace('|', ' ') for c in row)} |" for row in rows(comparison)]
-    lines += ["", *(f"- {e.name}: {note}" for e in comparison.entries for note in e.notes)]
-    lines += ["", *(f"- {line.strip()}" for line in _coded(comparison))]
-    for title, entries in sections.items():
-        lines += ["", f"## {title}", "", *(f"- **{what}**: {told}" for what, told in entries)]
-    lines += ["", "## What the columns are", ""]
-    lines += [f"- **{name}**: {text}" for name, text in COLUMNS]
-    return "\n".join(lines).strip() + "\n"
-
-
-def html(comparison: Comparison, sections: Sections = NO_SECTIONS) -> str:
-    """The whole report as one page."""
-    return page(_title(comparison), list(_body(comparison, sections)))
-
-
-def page(title: str, body: Sequence[str]) -> str:
-    """A self-contained page."""
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_CSS}</style></head>"
-        f"<body><h1>{escape(title)}</h1>{''.join(body)}</body></html>\n"
+def report(c: Comparison, *, first: Sequence[Section] = ()) -> Page:
+    """The whole report; `first` are sections above the tables."""
+    notes = [f"{entry.name}: {note}" for entry in c.entries for note in entry.notes]
+    return Page(
+        _title(c),
+        [_caption(c), *notes],
+        [f"Not equal: {warning}" for warning in c.warnings],
+        [*first, *tables(c), *_coded(c), *_trade_off(c), *_histograms(c), *_samples(c), *_maps(c)],
     )
 
 
-def _body(c: Comparison, sections: Sections) -> Iterator[str]:
-    yield f'<p class="note">{escape(_caption(c))}</p>'
-    for warning in c.warnings:
-        yield f'<p class="warn"><b>Not equal:</b> {escape(warning)}</p>'
-    yield _table([name for name, _ in COLUMNS], rows(c))
-    for entry in c.entries:
-        for note in entry.notes:
-            yield f'<p class="note">{escape(entry.name)}: {escape(note)}</p>'
-    yield from (f'<p class="note">{escape(line)}</p>' for line in _coded(c))
-    for title, entries in sections.items():
-        yield f"<h2>{escape(title)}</h2>"
-        yield from _definitions(entries)
-    yield from _trade_off(c)
-    yield from _histograms(c)
-    yield from _samples(c)
-    yield from _maps(c)
-    yield "<h2>What the columns are</h2>"
-    yield from _definitions(COLUMNS)
+def tables(c: Comparison) -> Iterator[Section]:
+    """A table of each question, one row a model; what was not measured has none."""
+    yield _section("Likelihood", LIKELIHOOD, [_likelihood(c, e) for e in c.entries])
+    if any(e.evaluation.quality for e in c.entries):
+        yield _section("Quality of samples", SAMPLES, [_quality(e) for e in c.entries])
+    yield _section("Cost", COST, [_cost(e) for e in c.entries])
 
 
-def _definitions(entries: Sequence[tuple[str, str]]) -> Iterator[str]:
-    yield "<dl>"
-    yield from (f"<dt>{escape(n)}</dt><dd>{escape(t)}</dd>" for n, t in entries)
-    yield "</dl>"
+def _section(
+    title: str, columns: Sequence[tuple[str, str]], rows: Sequence[tuple[str, ...]]
+) -> Section:
+    return Section(title, Table([name for name, _ in columns], rows), terms=columns)
 
 
-def _coded(c: Comparison) -> list[str]:
+def _coded(c: Comparison) -> Iterator[Section]:
     """What events take after compression, if it was measured."""
-    return lines_of(c.coded) if c.coded else []
+    if c.coded is not None:
+        title, *lines = coded_lines(c.coded)
+        pairs = [tuple(line.strip().split(": ", 1)) for line in lines]
+        told = title[0].upper() + title[1:].replace(":", ".")
+        table = Table(["code", "bytes an event"], pairs)
+        yield Section("Compression", table, notes=[told])
 
 
-def _table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in cells)
-    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
-
-
-def _trade_off(c: Comparison) -> Iterator[str]:
+def _trade_off(c: Comparison) -> Iterator[Section]:
     """Quality against sampling time in one chart: the trade-off between the families."""
-    points = []
+    points, scores = [], []
     for entry in c.entries:
-        speed, scores = entry.evaluation.speed, entry.evaluation.quality
-        frechet = headline_scores(entry).get("frechet") if scores else None
+        speed = entry.evaluation.speed
+        frechet = headline_scores(entry).get("frechet") if entry.evaluation.quality else None
         if speed is not None and frechet is not None:
-            seconds = 1 / speed.images_per_second
-            points.append(
-                charts.Point(entry.name, seconds, frechet.value.value, frechet.value.std_err)
-            )
+            value, seconds = frechet.value, 1 / speed.images_per_second
+            points.append(charts.Point(entry.name, seconds, value.value, value.std_err))
+            scores.append(frechet)
     if not points:
         return
-    measured = (headline_scores(e) for e in c.entries if e.evaluation.quality)
-    first = next(scores["frechet"] for scores in measured if "frechet" in scores)
-    lines = [("real data", first.real.value)]
-    worst = max(p.y + p.bar for p in points)
-    if first.baseline.value < 3 * worst:  # a more distant line would squeeze the models together
-        lines.append(("baseline", first.baseline.value))
-    yield "<h2>Quality against sampling time</h2>"
-    yield charts.scatter(
-        points, x_label="seconds an image, in batches", y_label=first.label, lines=lines
+    real, baseline = scores[0].real.value, scores[0].baseline.value
+    lines = [("real data", real)]
+    if baseline < 3 * max(p.y + p.bar for p in points):  # else it squeezes the models together
+        lines.append(("baseline", baseline))
+    x_label, y_label = "seconds an image, in batches", scores[0].label
+    told = "; ".join(f"{p.name} {p.y:.4g} at {p.x:.3g} s" for p in points)
+
+    def pictures() -> list[Picture]:
+        chart = charts.scatter(points, x_label=x_label, y_label=y_label, lines=lines)
+        return [Picture(chart, f"{y_label} against {x_label}: {told}", is_chart=True)]
+
+    note = (
+        "Down and to the left is better. The dashed line is what held-out real data get from as "
+        f"many events; the baseline gets {baseline:.4g}."
     )
-    yield (
-        '<p class="note">Down and to the left is better. The dashed line is what held-out real '
-        f"data get from as many events; the baseline gets {first.baseline.value:.4g}.</p>"
-    )
+    yield Section("Quality against sampling time", pictures=pictures, notes=[note])
 
 
-def _histograms(c: Comparison) -> Iterator[str]:
-    likelihoods = [(e, e.evaluation.likelihood) for e in c.entries]
+def _histograms(c: Comparison) -> Iterator[Section]:
     samples = [
         (
             f"{e.name} ({s.mean.kind.bits_sign} {s.mean.kind.name})",
             (-s.nats[s.nats.isfinite()]).tolist(),
         )
-        for e, s in likelihoods
-        if s and s.mean.kind.comparable and bool(s.nats.isfinite().any())
+        for e in c.entries
+        if (s := e.evaluation.likelihood)
+        and s.mean.kind.comparable
+        and bool(s.nats.isfinite().any())
     ]
-    if samples:
-        yield "<h2>Likelihood of each event</h2>"
-        yield charts.histograms(samples, x_label="-log p, nats")
-        yield (
-            '<p class="note">Where the sign is &lt;=, the number is an upper bound of -log p, and '
-            "the outline lies to the right of the true one.</p>"
-        )
+    if not samples:
+        return
+
+    def pictures() -> list[Picture]:
+        told = "; ".join(f"{name}: median {np.median(values):.4g}" for name, values in samples)
+        chart = charts.histograms(samples, x_label="-log p, nats")
+        return [Picture(chart, f"histograms of -log p in nats; {told}", is_chart=True)]
+
+    note = (
+        "Where the sign is <=, the number is an upper bound of -log p, and the outline lies to "
+        "the right of the true one."
+    )
+    yield Section("Likelihood of each event", pictures=pictures, notes=[note])
 
 
-def _samples(c: Comparison) -> Iterator[str]:
-    yield f"<h2>Samples from the same seeds ({c.seed})</h2><div class='grids'>"
-    held = c.data.split(c.split)
-    real, _ = read(c.data.event, held, _spread(len(held)))
-    yield _figure(_picture(real, c), f"real, {c.data.name} {c.split}")
-    for entry in c.entries:
-        if entry.evaluation.samples is not None:
-            yield _figure(_picture(entry.evaluation.samples, c), entry.name)
-    yield "</div>"
+def _samples(c: Comparison) -> Iterator[Section]:
+    def pictures() -> Iterator[Picture]:
+        held = c.data.split(c.split)
+        real, _ = read(c.data.event, held, _spread(len(held)))
+        what = f"{c.data.name} {c.split}"
+        yield _picture(real, c, f"real events of {what}", f"real, {what}")
+        for entry in c.entries:
+            if entry.evaluation.samples is not None:
+                yield _picture(entry.evaluation.samples, c, f"samples of {entry.name}", entry.name)
+
+    yield Section(f"Samples from the same seeds ({c.seed})", pictures=lambda: [*pictures()])
 
 
-def _maps(c: Comparison) -> Iterator[str]:
+def _maps(c: Comparison) -> Iterator[Section]:
     named_maps = [(e.name, e.maps) for e in c.entries if e.maps is not None]
     if not named_maps or c.shown is None or len(c.data.event.shape) != 3:
         return
+    shown = c.shown
     top = max(float(m.sum(1).quantile(0.99)) for _, m in named_maps)
-    yield "<h2>Where the bits are</h2><div class='grids'>"
-    yield _figure(_strip(c.shown, c.data.event), "events")
-    for name, maps in named_maps:
-        pictures = [charts.heat(m.sum(0).numpy(), top) for m in maps]
-        yield _figure(_side_by_side(pictures), f"{name}: bits of each pixel given the earlier")
-    yield f'</div><p class="note">White is 0 bits, the darkest red {top:.1f} bits or more.</p>'
+
+    def pictures() -> Iterator[Picture]:
+        yield _captioned(_strip(shown, c.data.event), f"{len(shown)} events", "events")
+        for name, maps in named_maps:
+            strip = _side_by_side([charts.heat(m.sum(0).numpy(), top) for m in maps])
+            caption = f"{name}: bits of each pixel given the earlier"
+            yield _captioned(strip, f"{caption}, for the same events", caption)
+
+    note = f"White is 0 bits, the darkest red {top:.1f} bits or more."
+    yield Section("Where the bits are", pictures=lambda: [*pictures()], notes=[note])
 
 
-def _picture(x: Tensor, c: Comparison) -> np.ndarray:
+def _picture(x: Tensor, c: Comparison, what: str, caption: str) -> Picture:
     event = c.data.event
     if event.shape == (2,):
         held = read(c.data.event, c.data.split(c.split))[0].double().numpy()
         low, high = held.min(0), held.max(0)
         margin = _PLANE_MARGIN * (high - low)
-        return charts.plane(x.double().numpy(), low - margin, high + margin)
+        picture = charts.plane(x.double().numpy(), low - margin, high + margin)
+        return _captioned(picture, f"density of {len(x)} {what}, dark where dense", caption)
     x = x[:_SHOWN]
     if len(event.shape) == 1:
-        return _stacked(x, read(event, c.data.split(c.split))[0])
+        stacked = _stacked(x, read(event, c.data.split(c.split))[0])
+        return _captioned(stacked, f"{len(x)} {what}, a row each, black to white", caption)
     rows_, columns, _, _ = grid_layout(event, len(x), columns=6)
-    return grid(shade(x, event, *_range(x, event)), rows_, columns, _scale(event))
+    picture = grid(shade(x, event, *_range(x, event)), rows_, columns, _scale(event))
+    return _captioned(picture, f"{len(x)} {what} in a grid", caption)
+
+
+def _captioned(picture: np.ndarray, alt: str, caption: str) -> Picture:
+    return Picture(charts.data_uri(picture), alt, caption)
 
 
 def _stacked(x: Tensor, held: Tensor) -> np.ndarray:
@@ -273,17 +241,8 @@ def _spread(n: int) -> slice:
     return slice(None, None, max(1, n // _SHOWN))
 
 
-def _figure(picture: np.ndarray, caption: str) -> str:
-    return (
-        f'<figure><img alt="{escape(caption)}" src="{charts.data_uri(picture)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
-
-
-def _row(c: Comparison, e: ComparedModel) -> tuple[str, ...]:
-    likelihood, speed = e.likelihood, e.evaluation.speed
-    scores = headline_scores(e) if e.evaluation.quality else {}
-    verdict = e.record["verdict"]
+def _likelihood(c: Comparison, e: ComparedModel) -> tuple[str, ...]:
+    likelihood, verdict = e.likelihood, e.record["verdict"]
     sigmas = verdict["sigmas"]
     return (
         e.name,
@@ -293,8 +252,19 @@ def _row(c: Comparison, e: ComparedModel) -> tuple[str, ...]:
         _bytes(c, e.name),
         c.rank(e),
         "-" if sigmas is None else f"{sigmas:+.0f} ({verdict['by']})",
-        *(_score(scores, name) for name in ("frechet", "precision", "coverage")),
-        _memorization(e),
+    )
+
+
+def _quality(e: ComparedModel) -> tuple[str, ...]:
+    scores = headline_scores(e) if e.evaluation.quality else {}
+    named = (_score(scores, name) for name in ("frechet", "precision", "coverage"))
+    return e.name, *named, _memorization(e)
+
+
+def _cost(e: ComparedModel) -> tuple[str, ...]:
+    speed = e.evaluation.speed
+    return (
+        e.name,
         "-" if not speed else f"{speed.images_per_second:.4g}",
         "-" if not speed else f"{speed.first_image_seconds:.3g} s",
         "-" if not speed or speed.network_evaluations is None else f"{speed.network_evaluations}",
@@ -344,7 +314,8 @@ def _kind(record: Mapping[str, Any]) -> LikelihoodKind:
 
 
 def _title(c: Comparison) -> str:
-    return f"{len(c.entries)} models on {c.data.name}"
+    names = [entry.name for entry in c.entries]
+    return f"{names[0] if len(names) == 1 else f'{len(names)} models'} on {c.data.name}"
 
 
 def _caption(c: Comparison) -> str:

@@ -1,7 +1,6 @@
-"""The study of the families as text, Markdown and one self-contained page."""
+"""The study of the families as text for a terminal, and as a report."""
 
 from collections.abc import Iterator
-from html import escape
 
 import numpy as np
 from torch import Tensor
@@ -9,12 +8,12 @@ from torch import Tensor
 from zoo_core.data.pictures import grid
 from zoo_core.evaluation import charts
 from zoo_core.evaluation.feature_set import Estimate
-from zoo_core.evaluation.report import page
+from zoo_core.evaluation.page import Page, Picture, Section, Table
 from zoo_core.text import table
 from zoo_core.uncertainty import plus_minus
 from zoo_core.workflows.study import Study, Task, TaskResult
 
-__all__ = ["html", "markdown", "text"]
+__all__ = ["report", "text"]
 
 _TITLE = "The families on data with a known p(x), given equal means"
 _HEADER = (
@@ -51,41 +50,29 @@ def text(study: Study) -> Iterator[str]:
     yield from _notes(study)
 
 
-def markdown(study: Study) -> str:
-    """For the documentation."""
-    lines = [f"# {_TITLE}", "", _how(study), ""]
-    for task in study.tasks:
-        lines += [f"## {_heading(task)}", ""]
-        lines += _markdown_table(_HEADER, [_row(o) for o in task.results])
-        lines += ["", "What the samples show, beside the same of the test split:", ""]
-        lines += _markdown_table(*_statistics(task))
-        lines += ["", *_absent(task), ""]
-    lines += [f"- {note}" for note in _notes(study)]
-    return "\n".join(lines).strip() + "\n"
+def report(study: Study) -> Page:
+    """For the documentation, and as one page with the samples and the trade-off as pictures."""
+    sections = [section for task in study.tasks for section in _sections(task)]
+    return Page(_TITLE, [_how(study), *_notes(study)], sections=sections)
 
 
-def html(study: Study) -> str:
-    """One page, with the samples and the trade-off as pictures."""
-    return page(_TITLE, list(_body(study)))
+def _sections(task: Task) -> Iterator[Section]:
+    yield Section(
+        _heading(task),
+        Table(_HEADER, [_row(o) for o in task.results]),
+        pictures=lambda: [_picture(*named) for named in _samples(task)],
+        notes=[*_absent(task)],
+    )
+    yield Section("What the samples show, beside the test split", Table(*_statistics(task)))
+    yield from _trade_off(task)
 
 
-def _body(study: Study) -> Iterator[str]:
-    yield f'<p class="note">{escape(_how(study))}</p>'
-    for note in _notes(study):
-        yield f'<p class="warn">{escape(note)}</p>'
-    for task in study.tasks:
-        yield f"<h2>{escape(_heading(task))}</h2>"
-        yield _html_table(_HEADER, [_row(o) for o in task.results])
-        yield from (f'<p class="note">{escape(line)}</p>' for line in _absent(task))
-        yield "<h2>Samples</h2><div class='grids'>"
-        yield _figure(task.data.split("test").batch()[0], "the truth")
-        yield from (_figure(o.samples, o.name) for o in task.results)
-        yield "</div><h2>What they show</h2>"
-        yield _html_table(*_statistics(task))
-        yield from _trade_off(task)
+def _samples(task: Task) -> Iterator[tuple[str, Tensor]]:
+    yield "the truth", task.data.split("test").batch()[0]
+    yield from ((o.name, o.samples) for o in task.results)
 
 
-def _trade_off(task: Task) -> Iterator[str]:
+def _trade_off(task: Task) -> Iterator[Section]:
     """A chart of the samples' energy against the time per sample, with the truth's energy."""
     energies = [(o, o.statistics[0]) for o in task.results]
     if not energies:
@@ -94,11 +81,16 @@ def _trade_off(task: Task) -> Iterator[str]:
         charts.Point(o.name, 1e3 * o.seconds_per_sample, s.value.value, s.value.std_err)
         for o, s in energies
     ]
-    truth = energies[0][1].truth.value
-    yield "<h2>Quality against sampling time</h2>"
-    yield charts.scatter(
-        points, x_label="ms a sample", y_label=energies[0][1].name, lines=[("truth", truth)]
-    )
+    name, truth = energies[0][1].name, energies[0][1].truth.value
+    told = "; ".join(f"{p.name} {p.y:.4g} at {p.x:.3g} ms" for p in points)
+
+    def pictures() -> list[Picture]:
+        chart = charts.scatter(
+            points, x_label="ms a sample", y_label=name, lines=[("truth", truth)]
+        )
+        return [Picture(chart, f"{name} against ms a sample: {told}", is_chart=True)]
+
+    yield Section("Quality against sampling time", pictures=pictures)
 
 
 def _how(study: Study) -> str:
@@ -165,30 +157,10 @@ def _number(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} {plus_minus(estimate.std_err)}".replace("+-", "±")
 
 
-def _markdown_table(
-    header: "list[str] | tuple[str, ...]", cells: list[tuple[str, ...]]
-) -> list[str]:
-    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-    return lines + [
-        f"| {' | '.join(c.replace('|', chr(92) + '|') for c in row)} |" for row in cells
-    ]
-
-
-def _html_table(header: "list[str] | tuple[str, ...]", cells: list[tuple[str, ...]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    rows = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in r)}</tr>" for r in cells)
-    return f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div>'
-
-
-def _figure(x: Tensor, caption: str) -> str:
-    return (
-        f'<figure><img alt="{escape(caption)}" src="{charts.data_uri(_picture(x))}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
-
-
-def _picture(x: Tensor) -> np.ndarray:
+def _picture(name: str, x: Tensor) -> Picture:
     if x.ndim == 2:
         side = np.array([_PLANE, _PLANE])
-        return charts.plane(x.double().numpy(), -side, side)
-    return grid((255 * x[:_IMAGES].long()).byte(), 6, 6, 4)
+        picture = charts.plane(x.double().numpy(), -side, side)
+        return Picture(charts.data_uri(picture), f"density of {len(x)} samples of {name}", name)
+    picture = grid((255 * x[:_IMAGES].long()).byte(), 6, 6, 4)
+    return Picture(charts.data_uri(picture), f"{_IMAGES} samples of {name} in a grid", name)

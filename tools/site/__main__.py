@@ -86,9 +86,8 @@ def write_models(pictures: Mapping[str, Path]) -> None:
 
 def write_gallery(outputs: Mapping[str, Path]) -> None:
     """The pages of the examples, with their pictures."""
-    groups = tomllib.loads(gallery.GROUPS.read_text())["groups"]
     if outputs:
-        write("gallery/index.md", gallery.index(groups, outputs))
+        write("gallery/index.md", gallery.index(gallery.groups(), outputs))
     for name, folder in outputs.items():
         write(f"gallery/{name}.md", gallery.page(gallery.EXAMPLES / f"{name}.py", folder))
         for picture in folder.glob("*.png"):
@@ -104,7 +103,8 @@ def write(path: str, text: str) -> None:
 def write_config(site: Mapping[str, Any]) -> None:
     """Zensical's settings, with the menu; JSON is YAML."""
     project = {k: v for k, v in site["project"].items() if v != ""}
-    places = {"docs_dir": "docs", "site_dir": "html", "nav": menu(site, DOCS)}
+    first = site["first"] | {"gallery": [name for g in gallery.groups().values() for name in g]}
+    places = {"docs_dir": "docs", "site_dir": "html", "nav": menu(site | {"first": first}, DOCS)}
     paths = [str(ROOT), *(str(p.parent) for p in ROOT.glob("plugins/*/src/*/"))]
     project["plugins"]["mkdocstrings"]["handlers"]["python"]["paths"] = paths
     (OUT / "mkdocs.yml").write_text(json.dumps(project | places, ensure_ascii=False, indent=1))

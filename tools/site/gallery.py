@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,11 @@ def _cells(source: str, after: int) -> Iterator[Cell]:
 def examples() -> list[Path]:
     """The scripts of the gallery; those whose name begins with _ are helpers."""
     return sorted(p for p in EXAMPLES.glob("*.py") if p.name[0] != "_")
+
+
+def groups() -> dict[str, list[str]]:
+    """The examples of each group of the gallery, in their order."""
+    return dict(tomllib.loads(GROUPS.read_text())["groups"])
 
 
 def executed(path: Path, cache: Path) -> Path:

@@ -194,7 +194,7 @@ def _card(row: ModelInfo, info: Info) -> Iterator[tuple[str, str]]:
     if seconds:
         yield "training", f"{seconds / 60:.0f} minutes on a CPU"
     if info.get("event"):
-        yield "events", f"`{json.dumps(info['event'])}`"
+        yield "events", _event(info["event"])
     if (info.get("condition") or {}).get("kind", "none") != "none":
         yield "condition", _condition(info["condition"])
 
@@ -290,6 +290,13 @@ def _likelihood(info: Info) -> str:
     name = info["likelihood"]
     found = [x for x in info["likelihoods"] if x["name"] == name]
     return f"`{name}`: log p {found[0]['sign']}" if found else f"`{name}`" if name else "none"
+
+
+def _event(event: Info) -> str:
+    from zoo_core.spaces import Event
+
+    plain = {"shape", "levels", "low", "high"} == event.keys()
+    return str(Event(**{**event, "shape": tuple(event["shape"])})) if plain else json.dumps(event)
 
 
 def _condition(condition: Info) -> str:

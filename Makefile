@@ -21,7 +21,7 @@ PY := .venv/bin/python
 PIP = $(if $(UV),"$(UV)" pip install --quiet --python $(PY),$(PY) -m pip install -qq --retries 5 --timeout 120 --disable-pip-version-check --progress-bar off) -c constraints.txt
 BUILD_TOOLS := "pip>=23.1" "setuptools>=77" wheel ninja "torch>=2.11"
 
-.PHONY: help setup demo test test-slow test-records figures compare fuzz bench lint format types imports wheel clean
+.PHONY: help setup demo site test test-slow test-records figures compare fuzz bench lint format types imports wheel clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -55,10 +55,18 @@ setup: .venv/ready ## .venv with the core and every plugin, editable
 demo: setup ## the main job: bundled models, real digits, a table and a gallery
 	@$(PY) examples/demo.py
 
+.venv/docs: .venv/ready pyproject.toml
+	@echo "docs: installing what builds the site"
+	@$(PIP) $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
+	@touch $@
+
+site: .venv/docs ## the site, strict, in build/site/html; examples and samples are kept (ARGS=--only-pages)
+	@$(PY) -m tools.site $(ARGS)
+
 test: setup ## the default tests, at most 8 minutes on two cores
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" -n 2 --costs $(ARGS)
 
-test-slow: setup ## installation matrix, end to end, kernel tables: at most 40 minutes
+test-slow: .venv/docs ## installation matrix, end to end, kernel tables: at most 40 minutes
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "slow and not records" -n 2 --costs $(ARGS)
 
 test-records: setup ## measure what is recorded of static MNIST and emoji again: an hour or more (ZOO_SHARED)

@@ -234,6 +234,7 @@ class ModelSpec:
 
     @property
     def name(self) -> str:
+        """The name that users load the architecture by, `arch`."""
         return self.arch
 
     def sampler_of(self, n: int | None = None) -> str:

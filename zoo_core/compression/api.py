@@ -111,7 +111,7 @@ def compress(
     `block` is the number of events that are coded together: larger ones cost less, smaller ones
     are read alone. Conditions are stored in the file.
 
-    Raises `NoCapabilityError` for a model that has no code.
+    Raises `NoCapabilityError` for a model that has no code, and `UsageError` for empty blocks.
     """
     model, name = (load(model), name or model) if isinstance(model, str) else (model, name or "")
     coder = codec_of(model)

@@ -58,7 +58,7 @@ def labelled(model: "GenerativeModel", batch: "Batch") -> "Batch":
 
 
 def take(model: "GenerativeModel", split: Source, rows: Tensor) -> "Batch":
-    """The examples of a split with indices `rows`, on the model's device and in its precision."""
+    """The examples (B, *S) of a split with indices `rows` (B,), as the model takes them."""
     return _placed(model, split.batch(rows))
 
 
@@ -98,7 +98,7 @@ def _placed(model: "GenerativeModel", batch: "Batch") -> "Batch":
 
 
 def to_model(x: Tensor, model: "GenerativeModel") -> Tensor:
-    """Events on the model's device, reals in the model's precision.
+    """Events (B, *S) on the model's device, reals in the model's precision.
 
     Groups keep their own: numbers of classes beside reals would be rounded.
     """
@@ -106,7 +106,7 @@ def to_model(x: Tensor, model: "GenerativeModel") -> Tensor:
 
 
 def cond_to_model(cond: Tensor | None, model: "GenerativeModel") -> Tensor | None:
-    """Conditions on the model's device; a vector or an image in the model's precision.
+    """Conditions (B, ...) on the model's device; a vector or an image in the model's precision.
 
     Groups keep their own, as events do.
     """

@@ -26,7 +26,8 @@ def load_dataset(name: str, *, transforms: Any = (), **options: Any) -> "Dataset
 
     `options` are the fields of the data set's class. `transforms` are applied to its batches, e.g.
     `["flip", {"shift": 2}]` (`zoo_core.data.transforms`). Raises `UnknownNameError` for names that
-    no plugin declares, `ConfigError` for wrong options, and `DataError` for unreadable files.
+    no plugin declares, `ConfigError` for wrong options, `DataError` for unreadable files, and
+    `PluginError` for a plugin whose data set is none.
 
     >>> len(load_dataset("moons", train=100).split("train"))
     100

@@ -19,7 +19,7 @@ def epoch_order(seed: int, epoch: int, n: int) -> Tensor:
 
 
 def permutation(seed: int, n: int, *, stream: str, step: int = 0) -> Tensor:
-    """A permutation of 0..n-1, int64 (n,).
+    """A permutation of 0..n-1, int64 (n,); raises `UsageError` for n < 1.
 
     The relative order of examples does not depend on n.
     """

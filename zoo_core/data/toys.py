@@ -45,12 +45,14 @@ class Moons:
         return _points("moons", self, f"two half circles, noise sd {self.sd:g}", classes=2)
 
     def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
+        """Points (N, 2), float64, and the components (N,) that they are of."""
         y = mixture_component(rng, 2)
         t = math.pi * rng.uniform(stream="t").double()
         eps = rng.normal((2,), stream="eps").double()
         return _arcs(t)[y, torch.arange(len(y))] + self.sd * eps, y
 
     def log_prob(self, x: Tensor) -> Tensor:
+        """The true log p(x) of points (N, 2) in nats, (N,)."""
         t, w = np.polynomial.legendre.leggauss(max(128, math.ceil(_NODES_PER_SD / self.sd)))
         arcs = _arcs(torch.from_numpy(math.pi * (t + 1) / 2)).flatten(0, 1)  # (2 T, 2)
         log_w = torch.from_numpy(w / 4).log().repeat(2)  # w / 2 integrates dt / pi; a fair coin
@@ -118,6 +120,7 @@ class Gaussians:
 
     @property
     def noise(self) -> float:
+        """The standard deviation of each component."""
         return self.sd if self.sd is not None else {"ring": 0.02, "grid": 0.05}[self.layout]
 
     @property
@@ -130,10 +133,12 @@ class Gaussians:
         return torch.cartesian_prod(axis, axis)
 
     def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
+        """Points (N, 2), float64, and the components (N,) that they are of."""
         y = mixture_component(rng, len(self.means))
         return self.means[y] + self.noise * rng.normal((2,), stream="eps").double(), y
 
     def log_prob(self, x: Tensor) -> Tensor:
+        """The true log p(x) of points (N, 2) in nats, (N,)."""
         k = len(self.means)
         log_w = torch.full((k,), -math.log(k), dtype=torch.float64)
         return _log_mixture(x, self.means, log_w, self.noise)
@@ -162,12 +167,14 @@ class Rings:
         return _points("rings", self, text, classes=self.rings)
 
     def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
+        """Points (N, 2), float64, and the components (N,) that they are of."""
         y = mixture_component(rng, self.rings)
         t = 2 * math.pi * rng.uniform(stream="t").double()
         circle = 0.75 * (y + 1)[:, None] * torch.stack([t.cos(), t.sin()], -1)
         return circle + self.sd * rng.normal((2,), stream="eps").double(), y
 
     def log_prob(self, x: Tensor) -> Tensor:
+        """The true log p(x) of points (N, 2) in nats, (N,)."""
         r = x.double().norm(dim=-1, keepdim=True)  # (N, 1)
         R_k = 0.75 * torch.arange(1, self.rings + 1, dtype=torch.float64, device=x.device)
         var = self.sd**2
@@ -193,6 +200,7 @@ class Checkerboard:
         return _points("checkerboard", self, "8 dark squares of a 4x4 board", classes=None)
 
     def draw(self, rng: Rng) -> tuple[Tensor, None]:
+        """Points (N, 2), float64."""
         square = mixture_component(rng, 8)
         row, half = square // 2, square % 2
         corner = torch.stack([2 * half + row % 2, row], -1)  # dark: column + row is even
@@ -201,6 +209,7 @@ class Checkerboard:
         return 2 * (corner + u) - 4, None
 
     def log_prob(self, x: Tensor) -> Tensor:
+        """The true log p(x) of points (N, 2) in nats, (N,)."""
         square = ((x.double() + 4) / 2).floor()
         inside = ((square >= 0) & (square < 4)).all(-1) & (square.sum(-1) % 2 == 0)
         return torch.where(inside, -math.log(32), -math.inf).double()

@@ -58,6 +58,7 @@ class Flip:
     p: Annotated[float, Range(0, 1)] = 0.5
 
     def event(self, event: Event) -> Event:
+        """The same image event; raises `DataError` for other events."""
         return _image(self, event)
 
     def __call__(self, x: Tensor, event: Event, rng: Rng | None, step: int) -> Tensor:
@@ -74,6 +75,7 @@ class Shift:
     pixels: _Size
 
     def event(self, event: Event) -> Event:
+        """The same image event; raises `DataError` for other events."""
         return _image(self, event)
 
     def __call__(self, x: Tensor, event: Event, rng: Rng | None, step: int) -> Tensor:
@@ -91,6 +93,7 @@ class Crop:
     size: _Size
 
     def event(self, event: Event) -> Event:
+        """The event of the cropped image; raises `DataError` if it is smaller."""
         c, h, w = _image(self, event).shape
         if self.size > min(h, w):
             raise DataError(
@@ -115,6 +118,7 @@ class Resize:
     size: _Size
 
     def event(self, event: Event) -> Event:
+        """The event of the resized image; raises `DataError` for other events."""
         return replace(event, shape=(_image(self, event).shape[0], self.size, self.size))
 
     def __call__(self, x: Tensor, event: Event, rng: Rng | None, step: int) -> Tensor:

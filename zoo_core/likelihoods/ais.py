@@ -94,6 +94,7 @@ class AIS:
 
     @property
     def kind(self) -> LikelihoodKind:
+        """A lower bound of log p, with the options that tell it from others."""
         return LikelihoodKind("ais", "lower", f"steps={self.steps}, chains={self.chains}")
 
     def __call__(
@@ -121,6 +122,7 @@ class GeneratorAIS:
 
     @property
     def kind(self) -> LikelihoodKind:
+        """A lower bound of log p, with the options that tell it from others."""
         detail = f"sigma={self.sigma:g}, steps={self.steps}, chains={self.chains}"
         return LikelihoodKind("ais", "lower", detail)
 

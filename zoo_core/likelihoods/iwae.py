@@ -99,6 +99,7 @@ class IWAE:
 
     @property
     def kind(self) -> LikelihoodKind:
+        """A lower bound of log p, with the options that tell it from others."""
         return LikelihoodKind("iwae", "lower", f"k={self.k}")
 
     def __call__(

@@ -180,10 +180,12 @@ class Tokens(Event):
 
     @property
     def length(self) -> int:
+        """The number of tokens of an event."""
         return self.shape[0]
 
     @property
     def vocabulary(self) -> int:
+        """The number of different tokens, 0..vocabulary-1."""
         return self.levels or 0
 
     def __str__(self) -> str:
@@ -234,7 +236,7 @@ def shape_text(shape: tuple[int | str, ...]) -> str:
 
 
 def rescale_levels(x: "Tensor", levels: int, dtype: "torch.dtype") -> "Tensor":
-    """Quantization levels 0..K-1 as equally spaced reals from -1 to 1.
+    """Quantization levels x (*S), 0..K-1, as equally spaced reals from -1 to 1.
 
     >>> import torch
     >>> rescale_levels(torch.tensor([0, 2, 4]), 5, torch.float32).tolist()

@@ -52,6 +52,7 @@ class Group(Event):
 
     @property
     def slots(self) -> tuple[Slot, ...]:
+        """The values of each part, by its name."""
         return tuple(_slot(name, part) for name, part in self.parts)
 
     @property

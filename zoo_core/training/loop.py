@@ -93,7 +93,8 @@ def train(
     parameters to train. With `out`, a checkpoint and a log are written to that folder, and
     `resume` continues from them, also with more steps or other intervals (`EXTENDABLE`).
     `progress` shows a bar on stderr, if that is a terminal. The model ends in evaluation mode with
-    its averaged weights (`ema`), or the best (`keep_best`).
+    its averaged weights (`ema`), or the best (`keep_best`). Raises `UsageError` to resume without
+    `out`, and `DataError` for data that do not fit the model.
 
         result = train(model, "folder:pictures", TrainConfig(steps=2000, lr=3e-4), out="run")
     """

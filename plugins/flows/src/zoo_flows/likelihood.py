@@ -61,6 +61,7 @@ class DeqBound:
 
     @property
     def kind(self) -> LikelihoodKind:
+        """A lower bound of log p, with the options that tell it from others."""
         weighted = f", k={self.k}" if self.k > 1 else ""
         return LikelihoodKind("deq_bound", "lower", f"draws={self.draws}{weighted}")
 

@@ -64,7 +64,7 @@ def project(
 
     Adam starts from the best of K `candidates` drawn from the prior. The result for an event
     depends only on that event and its index. Image2StyleGAN (Abdal et al., 2019), section 3, with
-    z in place of w.
+    z in place of w. Raises `UsageError` unless there are `steps` and `candidates`.
 
         inverted = project(model, x, steps=200)
         inverted.z, inverted.error

@@ -73,6 +73,7 @@ class ODELikelihood:
 
     @property
     def kind(self) -> LikelihoodKind:
+        """An estimate of log p, with the options that tell it from others."""
         trace = f"{self.probes} probes" if self.probes else "exact trace"
         return LikelihoodKind(
             "ode_estimate",

@@ -34,6 +34,7 @@ class VLB:
 
     @property
     def kind(self) -> LikelihoodKind:
+        """A lower bound of log p, with the options that tell it from others."""
         return LikelihoodKind("elbo", "lower", f"vlb, {_count(self.times)}")
 
     def __call__(
@@ -106,6 +107,7 @@ class ContinuousVLB:
 
     @property
     def kind(self) -> LikelihoodKind:
+        """A lower bound of log p, with the options that tell it from others."""
         T = str(self.steps) if self.steps else "inf"
         return LikelihoodKind("elbo", "lower", f"vlb, T={T}, {_count(self.times)}")
 

@@ -24,7 +24,7 @@ from zoo_core.catalog.units import UNITS, Unit, per_value
 from zoo_core.contracts import Likelihood, LikelihoodResult
 from zoo_core.data.batches import cond_to_model, to_model
 from zoo_core.errors import UsageError
-from zoo_core.finite import check_nats
+from zoo_core.finite import check_finite, check_nats
 from zoo_core.rng import Rng
 from zoo_core.sampling import batches, evaluating
 from zoo_core.spaces import Event
@@ -212,7 +212,7 @@ def _score(
     result = score(model, x, cond, rng.to(model.device))
     if not isinstance(result, LikelihoodResult):
         result = LikelihoodResult(*(result if isinstance(result, tuple) else (result,)))
-    check_nats(result.nats, "log p")
+    (check_finite if model.full_support else check_nats)(result.nats, "log p")
     return LikelihoodResult(
         result.nats.double(),
         None if result.std_err is None else result.std_err.double(),

@@ -10,6 +10,8 @@ __all__ = ["available", "require_memory"]
 _MEMINFO = Path("/proc/meminfo")
 _CONTAINER = Path("/sys/fs/cgroup")
 """Control groups, version 2: the limits of a container."""
+_SMALL = 1 << 24
+"""Bytes for which nobody asks the system: that takes as long as scoring a small batch."""
 
 
 def available() -> int | None:
@@ -44,6 +46,8 @@ def _of_container() -> int | None:
 
 def require_memory(need: int, what: str, *, hint: str) -> None:
     """Raise `UsageError` if `what` takes more bytes than are available."""
+    if need < _SMALL:
+        return
     free = available()
     if free is not None and need > free:
         raise UsageError(

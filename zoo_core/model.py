@@ -9,7 +9,7 @@ loading are derived.
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,9 @@ class GenerativeModel(nn.Module):
     Subclasses are final: they call `super().__init__(config, event, condition)` first, where
     `config` is a frozen dataclass from which the model can be built again.
     """
+
+    full_support: ClassVar[bool] = False
+    """Whether no event has probability zero: log p = -inf is then an overflow, and an error."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -129,8 +132,9 @@ class GenerativeModel(nn.Module):
         return next(dtypes, torch.get_default_dtype())
 
     def _tensors(self) -> Iterator[Tensor]:
-        yield from self.parameters()
-        yield from self.buffers()
+        for of in ("_parameters", "_buffers"):
+            for module in sampling.walk(self):
+                yield from (t for t in getattr(module, of).values() if t is not None)
 
     def players(self, loss: Any = None, **options: Any) -> dict[str, Player]:
         """The players by name: their parameters and losses are all that a training loop needs.

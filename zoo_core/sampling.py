@@ -36,6 +36,7 @@ __all__ = [
     "how_drawn",
     "sample",
     "sample_batches",
+    "walk",
 ]
 
 _BATCH_VALUES = 1 << 20
@@ -308,11 +309,21 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
     It uses `no_grad`, not `inference_mode` (which measures no faster), so that a sampler or a
     likelihood that differentiates needs `torch.enable_grad()` and nothing else.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    training = [module for module in walk(model) if module.training]
+    if training:
+        model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for module in training:
+            vars(module)["training"] = True  # `Module.__setattr__` takes ten times as long
+
+
+def walk(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    """Those of `model.modules()` in their order, in half the time; a shared one comes twice."""
+    waiting = [model]
+    while waiting:
+        module = waiting.pop()
+        yield module
+        waiting += [child for child in reversed(module._modules.values()) if child is not None]

@@ -11,7 +11,7 @@ _poisoned = False
 
 def alloc(shape: Sequence[int], *, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Uninitialised memory on `like`'s device; under `poison()` NaN, or the integer minimum."""
-    out = torch.empty(tuple(shape), dtype=dtype or like.dtype, device=like.device)
+    out = like.new_empty(shape, dtype=dtype)
     return _fill(out) if _poisoned else out
 
 

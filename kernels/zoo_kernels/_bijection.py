@@ -24,6 +24,9 @@ def collapsible(params: Tensor, dims: slice) -> Tensor:
 
 def collapse_dims(params: Tensor, dims: slice) -> Tensor:
     """`collapsible` params as a view with two dimensions (D1, D2) in place of `dims`."""
+    start, stop, _ = dims.indices(params.dim())
+    if stop - start == 1:  # features of a vector
+        return params.unsqueeze(start)
     sizes = list(params.shape)
     axes = _two_axes(sizes[dims], params.stride()[dims])
     collapsed = params if axes else params.contiguous()

@@ -4,7 +4,7 @@ From it come the torch op `zoo::<name>`, its backends, its derivative, and (in
 `zoo_kernels.testing`, `benchmarks/`) its tests, resource budgets and benchmark rows.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -58,9 +58,11 @@ class OpSpec:
     def __post_init__(self) -> None:
         object.__setattr__(self, "impls", self._implementations())
         object.__setattr__(self, "op", _register(self))
+        object.__setattr__(self, "node", self.derivative and _node(self, self.derivative))
 
     impls: Mapping[str, Impl] = field(init=False, repr=False)
     op: "torch._ops.OpOverload[..., Any]" = field(init=False, repr=False)
+    node: "type[torch.autograd.Function] | None" = field(init=False, repr=False)
 
     @cached_property
     def _loaded(self) -> Examples:
@@ -88,11 +90,15 @@ class OpSpec:
 
     def __call__(self, *args: Any) -> Any:
         """The op; under forward mode or torch.func, the reference itself, which differentiates.
-        Where the dispatcher would do nothing more (no gradient, tracing, mode, profiler), the
-        backend."""
+        Where nothing watches (tracing, mode, profiler), the backend, or with gradients a node
+        of autograd around it: the dispatcher's own takes 30 us more."""
         if self.differentiable and _transformed(args):
             return self._transform(*args)
-        return self.op(*args) if self.mutates or _needs_dispatcher(args) else self.direct(*args)
+        if self.mutates or _observed(args):
+            return self.op(*args)
+        if not _differentiated(args):
+            return self.direct(*args)
+        return self.op(*args) if self.node is None else self.node.apply(*args)
 
     def direct(self, *args: Any) -> Any:
         """Choose a backend and run it, skipping the dispatcher (about 10 us): no autograd, no
@@ -117,8 +123,9 @@ def _transformed(args: tuple[Any, ...]) -> bool:
     """Inside torch.func, or holding a tensor with a forward-mode tangent?"""
     if torch._C._functorch.maybe_current_level() is not None:
         return True
-    tensors = [a for a in args if isinstance(a, Tensor)]
-    return any(_tangent(t) is not None for t in tensors)
+    if forward_ad._current_level < 0:  # outside of every `dual_level` there are no tangents
+        return False
+    return any(isinstance(a, Tensor) and _tangent(a) is not None for a in args)
 
 
 def _tangent(t: Tensor) -> Tensor | None:
@@ -133,6 +140,11 @@ def needs_dispatch(args: tuple[Any, ...]) -> bool:
 
 def _needs_dispatcher(args: tuple[Any, ...]) -> bool:
     """Would the dispatcher do more than run the backend?"""
+    return _observed(args) or _differentiated(args)
+
+
+def _observed(args: tuple[Any, ...]) -> bool:
+    """Does a compiler, a mode, the profiler or a tensor of a class of its own watch the call?"""
     if (
         torch.compiler.is_compiling()
         or torch._C._len_torch_dispatch_stack()
@@ -141,11 +153,19 @@ def _needs_dispatcher(args: tuple[Any, ...]) -> bool:
         or torch._C._get_tracing_state() is not None
     ):
         return True
-    tensors = [a for a in args if isinstance(a, Tensor)]
-    tensors += [t for a in args if isinstance(a, (list, tuple)) for t in a]
-    if any(type(t) is not Tensor and type(t) is not Parameter for t in tensors):
-        return True
-    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    return any(type(t) is not Tensor and type(t) is not Parameter for t in _tensors(args))
+
+
+def _differentiated(args: tuple[Any, ...]) -> bool:
+    return torch.is_grad_enabled() and any(t.requires_grad for t in _tensors(args))
+
+
+def _tensors(args: tuple[Any, ...]) -> Iterator[Tensor]:
+    for a in args:
+        if isinstance(a, Tensor):
+            yield a
+        elif isinstance(a, (list, tuple)):
+            yield from a
 
 
 def _register(spec: OpSpec) -> "torch._ops.OpOverload[..., Any]":
@@ -160,6 +180,23 @@ def _register(spec: OpSpec) -> "torch._ops.OpOverload[..., Any]":
         derivative = spec.derivative or _refusal(spec)
         op.register_autograd(derivative.backward, setup_context=derivative.setup_context)
     return op._opoverload
+
+
+def _node(spec: OpSpec, derivative: Derivative) -> type[torch.autograd.Function]:
+    """The op and its derivative as a function of autograd, for calls that nothing watches."""
+
+    def forward(*args: Any) -> Any:
+        return spec.direct(*args)
+
+    return type(
+        f"zoo_{spec.name}",
+        (torch.autograd.Function,),
+        {
+            "forward": staticmethod(forward),
+            "setup_context": staticmethod(derivative.setup_context),
+            "backward": staticmethod(derivative.backward),
+        },
+    )
 
 
 def _refusal(spec: OpSpec) -> Derivative:

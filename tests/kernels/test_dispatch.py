@@ -332,3 +332,21 @@ def test_doctor_fix_compiles_into_the_cache_and_the_loader_finds_it(tmp_path):
 
 
 _WITH_SITE = f"import sys; sys.path += {[p for p in sys.path if p.endswith('site-packages')]!r};"
+
+
+def test_gradients_are_equal_whether_or_not_a_profiler_watches():
+    """Unwatched, a node of autograd calls the backend; watched, the dispatcher does."""
+    from zoo_kernels import coupling
+
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    params = torch.randn(5, 2, 2, generator=torch.Generator().manual_seed(1)).requires_grad_()
+
+    def gradients():
+        y, ladj = coupling.forward(x, params, scale="tanh")
+        named = y.grad_fn.name()
+        return named, torch.autograd.grad(y.square().sum() + ladj.sum(), (x, params))
+
+    name, found = gradients()
+    with torch.profiler.profile():
+        op, want = gradients()
+    assert name != op and all(torch.equal(a, b) for a, b in zip(found, want, strict=True))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_core.config import Range
-from zoo_core.nn.layers import context_layer, init_output
+from zoo_core.nn.layers import ResidualBranch, context_layer, init_output
 
 __all__ = ["MLPConfig", "ResidualMLP", "build_mlp"]
 
@@ -46,7 +46,10 @@ class ResidualMLP(nn.Module):
         super().__init__()
         self.first = nn.Linear(max(1, n), hidden)  # without inputs it is fed ones
         self.context = context_layer(context, hidden)
-        self.blocks = nn.ModuleList(_dense_block(hidden, dropout) for _ in range(blocks))
+        self.blocks = nn.ModuleList(
+            ResidualBranch(nn.Linear(hidden, hidden), nn.Linear(hidden, hidden), dropout)
+            for _ in range(blocks)
+        )
         self.last = nn.Linear(hidden, m)
         init_output(self.last, initial)
 
@@ -68,8 +71,3 @@ def build_mlp(config: MLPConfig, *, inputs: int, outputs: int, features: int) ->
     )
     net.last.reset_parameters()
     return net
-
-
-def _dense_block(hidden: int, dropout: float) -> nn.Sequential:
-    first, second = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
-    return nn.Sequential(nn.ReLU(), first, nn.ReLU(), nn.Dropout(dropout), second)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_core.config import Range
-from zoo_core.nn.layers import context_layer, init_output
+from zoo_core.nn.layers import ResidualBranch, context_layer, init_output
 
 __all__ = ["ResNetConfig", "ResidualConvNet", "build_resnet"]
 
@@ -46,7 +46,9 @@ class ResidualConvNet(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(n, hidden, 3, padding=1)
         self.context = context_layer(context, hidden)
-        self.blocks = nn.ModuleList(_conv_block(hidden, dropout) for _ in range(blocks))
+        self.blocks = nn.ModuleList(
+            ResidualBranch(_conv(hidden), _conv(hidden), dropout) for _ in range(blocks)
+        )
         self.last = nn.Conv2d(hidden, m, 1)
         init_output(self.last, initial)
 
@@ -70,6 +72,5 @@ def build_resnet(
     return net
 
 
-def _conv_block(hidden: int, dropout: float) -> nn.Sequential:
-    first, second = (nn.Conv2d(hidden, hidden, 3, padding=1) for _ in range(2))
-    return nn.Sequential(nn.ReLU(), first, nn.ReLU(), nn.Dropout(dropout), second)
+def _conv(hidden: int) -> nn.Conv2d:
+    return nn.Conv2d(hidden, hidden, 3, padding=1)

@@ -47,25 +47,30 @@ class Chain(InvertibleLayer):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        total = x.new_zeros(len(x))
+        ladjs = []
         for layer in self.layers:
             x, ladj = layer(x, h)
-            total = total + ladj
-        return x, total
+            ladjs.append(ladj)
+        return x, _sum(ladjs, x)
 
     def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        total = y.new_zeros(len(y))
+        ladjs = []
         for layer in reversed(self.layers):
             assert isinstance(layer, InvertibleLayer)
             y, ladj = layer.inverse(y, h)
-            total = total + ladj
-        return y, total
+            ladjs.append(ladj)
+        return y, _sum(ladjs, y)
 
     def data_dependent_init(self, x: Tensor, h: Tensor | None = None) -> Tensor:
         for layer in self.layers:
             assert isinstance(layer, InvertibleLayer)
             x = layer.data_dependent_init(x, h)
         return x
+
+
+def _sum(ladjs: list[Tensor], like: Tensor) -> Tensor:
+    """The sum of log-determinants (B,); zeros for a chain of no layers."""
+    return torch.stack(ladjs).sum(0) if ladjs else like.new_zeros(len(like))
 
 
 class ActNorm(InvertibleLayer):
@@ -84,8 +89,8 @@ class ActNorm(InvertibleLayer):
         self.register_buffer("ready", torch.tensor(False))
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        s = self._over(self.log_scale, x)
-        return s.exp() * x + self._over(self.shift, x), self._ladj(x)
+        s, t = self._over(self.log_scale, x), self._over(self.shift, x)
+        return torch.addcmul(t, s.exp(), x), self._ladj(x)
 
     def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         s = self._over(self.log_scale, y)
@@ -106,11 +111,12 @@ class ActNorm(InvertibleLayer):
         self.ready.fill_(True)
 
     def _ladj(self, x: Tensor) -> Tensor:
-        return (math.prod(x.shape[2:]) * self.log_scale.sum()).expand(len(x))
+        ladj = self.log_scale.sum()
+        return (ladj if x.dim() == 2 else math.prod(x.shape[2:]) * ladj).expand(len(x))
 
     @staticmethod
     def _over(v: Tensor, x: Tensor) -> Tensor:
-        return v.view(-1, *[1] * (x.dim() - 2))
+        return v if x.dim() == 2 else v.view(-1, *[1] * (x.dim() - 2))
 
 
 class PLU(nn.Module):

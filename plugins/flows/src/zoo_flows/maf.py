@@ -72,18 +72,16 @@ class MaskedAutoregressiveLayer(InvertibleLayer):
         layers = 1 + len(self.blocks)
         units = [y.new_empty(batch, self.first.out_features) for _ in range(layers)]
         shift = None if self.context is None else self.context(h)
+        weight, bias = self.last.weight.view(2, D, -1), self.last.bias.view(2, D)
         done = 0
         for i in range(D):
             new = slice(done, self._prefix[i])
             self._grow(x[:, :i], new, units, shift)
             done = new.stop
-            top = F.relu(units[-1][:, :done])
-            params[:, 0, i : i + 1] = self.last.part(top, slice(i, i + 1))
-            params[:, 1, i : i + 1] = self.last.part(top, slice(D + i, D + i + 1))
-            here = slice(i, i + 1)
-            x[:, here] = coupling.forward(
-                y[:, here], params[:, :, here], scale="tanh", constant=_BOUND
-            )[0]
+            affine = F.linear(F.relu(units[-1][:, :done]), weight[:, i, :done], bias[:, i])
+            params[:, :, i] = affine
+            mu, r = affine.unbind(1)
+            x[:, i] = torch.addcmul(mu, y[:, i], (_BOUND * (r / _BOUND).tanh()).exp())
         return coupling.forward(y, params, scale="tanh", constant=_BOUND)
 
     def inverse_by_iteration(self, y: Tensor, h: Tensor | None, tolerance: float) -> Tensor:

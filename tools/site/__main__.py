@@ -26,7 +26,7 @@ from tools.site.pages import SiteError, copy, sources
 
 OUT = ROOT / "build" / "site"
 DOCS, CACHE, HTML = OUT / "docs", OUT / "cache", OUT / "html"
-STYLE = ROOT / "tools" / "site" / "site.css"
+ASSETS = [ROOT / "tools" / "site" / name for name in ("site.css", "site.js")]
 
 
 def main() -> int:
@@ -63,7 +63,8 @@ def made() -> dict[str, Path]:
 def write_pages(site: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
     """All pages, as Markdown."""
     copy(sources(), DOCS, site["project"]["repo_url"])
-    shutil.copy(STYLE, DOCS)
+    for asset in ASSETS:
+        shutil.copy(asset, DOCS)
     for path, text in reference.pages():
         write(f"reference/{path}", text)
     write_models({name: p for name, p in pictures.items() if (p / models.PICTURE).exists()})

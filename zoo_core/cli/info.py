@@ -161,7 +161,7 @@ def _sampler_marks(found: ModelInfo, value: Mapping[str, Any]) -> dict[str, str]
     """Which samplers are the default: what was measured of the weights, or the architecture's."""
     measured = MeasuredSampler.from_record(value.get("sampler"))
     if measured is not None:
-        return {measured.name: f"default: {measured}"}
+        return {measured.name: f"default{str(measured).removeprefix(measured.name)}"}
     marks = {found.spec.default_sampler: "default"}
     if found.spec.sampler_of_few is not None:
         name, most = found.spec.sampler_of_few

@@ -126,28 +126,42 @@ def test_a_file_is_not_trusted_with_paths_and_addresses():
             zoo.decompress(data)
 
 
+def weights(model, x):
+    """Integer weights of every value of events x, in the order of coding."""
+    grid, found = Grid(0), []
+    with torch.no_grad():
+        for _, logits in conditionals._steps(model, x, None):
+            found.append(grid.weights(logits.double()))
+    return np.stack(found)
+
+
+def parted(of, model, x, batch):
+    """What `of` finds of events x, of so many at a time."""
+    return np.concatenate([of(model, part) for part in x.split(batch)], axis=1)
+
+
 def test_probabilities_do_not_depend_on_the_batch_and_in_float32_they_do(digits):
     """Negative control: what grids and float64 are for."""
-    x = digits[:40].long()
-
-    def weights(model, rows):
-        grid, found = Grid(0), []
-        with torch.no_grad():
-            for _, logits in conditionals._steps(model, x[rows], None):
-                found.append(grid.weights(logits.double()))
-        return np.stack(found)
-
+    x = digits[:35].long()
     model = zoo.load("gated_pixelcnn.digits").eval()
     exact = api.in_float64(model)
-    parts = [slice(a, a + 7) for a in range(0, 35, 7)]
-    assert all((weights(exact, slice(0, 40))[:, p] == weights(exact, p)).all() for p in parts)
+    assert (parted(weights, exact, x, 7) == weights(exact, x)).all()
 
-    def bits(rows):
+    def bits(model, x):
         with torch.no_grad():
-            steps = conditionals._steps(model, x[rows], None)
-            return torch.stack([logits for _, logits in steps])
+            return torch.stack([logits for _, logits in conditionals._steps(model, x, None)])
 
-    assert any(not torch.equal(bits(slice(0, 40))[:, p], bits(p)) for p in parts)
+    assert (parted(bits, model, x, 7) != bits(model, x).numpy()).any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["made.digits", "pixelcnn_pp.digits", "multiscale_pixelcnn.digits"]
+)
+@pytest.mark.parametrize("batch", [1, 7, 32])
+def test_probabilities_are_those_of_every_batch_size(arch, batch, digits):
+    model, x = api.in_float64(zoo.load(f"{arch}.digits")).eval(), digits[:40].long()
+    assert (parted(weights, model, x, batch) == weights(model, x)).all()
 
 
 def test_the_encoder_sees_values_near_a_boundary_and_takes_another_grid():

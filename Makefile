@@ -52,7 +52,7 @@ setup: .venv/ready ## .venv with the core and every plugin, editable
 	  || echo "setup: ready"
 	@touch $@
 
-demo: setup ## the main job: bundled models, real digits, a table and a gallery
+demo: setup ## the main job: bundled models, real digits, a table and a gallery (`zoo demo` is a page)
 	@$(PY) examples/demo.py
 
 .venv/docs: .venv/ready pyproject.toml

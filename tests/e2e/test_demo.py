@@ -84,7 +84,8 @@ def test_a_path_begins_and_ends_at_its_seeds(actions, name):
     ("do", "error", "words"),
     [
         (lambda a: a.sample(Draw("made.digits", MOST + 1)), UsageError, "1 to 64"),
-        (lambda a: a.sample(Draw("made.digits", steps=3)), ConfigError, "unknown option"),
+        (lambda a: a.sample(Draw("made.digits", steps=3.0)), ConfigError, "unknown option"),
+        (lambda a: a.sample(Draw("ddpm.digits", steps=1e9)), UsageError, "from 1 to 1000"),
         (lambda a: a.sample(Draw("hvae.emoji", 1)), DataError, "the model needs group"),
         (lambda a: a.score("made.digits", None), UsageError, "no image"),
         (lambda a: a.score("made.digits", __file__), DataError, "cannot be read as an image"),

@@ -66,7 +66,12 @@ site: .venv/docs ## the site, strict, in build/site/html; examples and samples a
 test: setup ## the default tests, at most 8 minutes on two cores
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" -n 2 --costs $(ARGS)
 
-test-slow: .venv/docs ## installation matrix, end to end, kernel tables: at most 40 minutes
+.venv/slow: .venv/docs pyproject.toml
+	@echo "test-slow: installing the demo, notebooks and the driver of a browser"
+	@$(PIP) $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["slow"])')
+	@touch $@
+
+test-slow: .venv/slow ## installation matrix, end to end, kernel tables: at most 40 minutes
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "slow and not records" -n 2 --costs $(ARGS)
 
 test-records: setup ## measure what is recorded of static MNIST and emoji again: an hour or more (ZOO_SHARED)

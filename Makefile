@@ -52,7 +52,7 @@ setup: .venv/ready ## .venv with the core and every plugin, editable
 	  || echo "setup: ready"
 	@touch $@
 
-demo: setup ## the main job: bundled models, real digits, a table and a gallery
+demo: setup ## the main job: bundled models, real digits, a table and a gallery (`zoo demo` is a page)
 	@$(PY) examples/demo.py
 
 .venv/docs: .venv/ready pyproject.toml
@@ -66,7 +66,12 @@ site: .venv/docs ## the site, strict, in build/site/html; examples and samples a
 test: setup ## the default tests, at most 8 minutes on two cores
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" -n 2 --costs $(ARGS)
 
-test-slow: .venv/docs ## installation matrix, end to end, kernel tables: at most 40 minutes
+.venv/slow: .venv/docs pyproject.toml
+	@echo "test-slow: installing the demo, notebooks and the driver of a browser"
+	@$(PIP) $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["slow"])')
+	@touch $@
+
+test-slow: .venv/slow ## installation matrix, end to end, kernel tables: at most 40 minutes
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "slow and not records" -n 2 --costs $(ARGS)
 
 test-records: setup ## measure what is recorded of static MNIST and emoji again: an hour or more (ZOO_SHARED)

@@ -257,6 +257,7 @@ OPTIONS = {
     "plugins new": "NAME --out",
     "plugins sync": "--dry-run -y --yes",
     "doctor": "--fix",
+    "demo": "--host --port --open",
     "completion": "SHELL",
 }
 GLOBAL = {"--json", "--quiet", "--offline", "--traceback", "--no-plugins", "--device", "--seed"}

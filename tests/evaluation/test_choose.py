@@ -9,8 +9,10 @@ import torch
 import zoo_core as zoo
 from zoo_core.catalog.registry import current
 from zoo_core.errors import DataError, UsageError
-from zoo_core.evaluation import recommendations, report
+from zoo_core.evaluation import recommendations
+from zoo_core.evaluation.page import html, markdown
 from zoo_core.workflows import choose, fitting, own_data
+from zoo_core.workflows.choose_report import report
 
 
 def dataset(*shape, levels=None, n=90):
@@ -165,8 +167,10 @@ def test_every_family_that_fits_is_trained_and_measured(shape, levels):
     assert {"speed", "latents"} <= advice.keys()
     sections = result.sections()
     assert dict(sections["What serves"]) == advice and sections["Baselines"]
-    page = report.markdown(result.comparison, sections)
-    assert "## What serves" in page and f"**speed**: {advice['speed']}" in page
-    assert "<h2>What serves</h2>" in report.html(result.comparison, sections)
+    page = report(result)
+    assert [section.title for section in page.sections[: len(sections)]] == [*sections]
+    assert "## What serves\n\n- **" in markdown(page)
+    assert f"**speed**: {advice['speed']}" in markdown(page)
+    assert "<h2>What serves</h2>" in html(page)
     families = {e.spec.family for e in current().models}
     assert len(trained) + len(result.unfit) == len(families)

@@ -38,6 +38,7 @@ VERBS = {
     "cache": "Downloaded weights: list, remove, prune, verify.",
     "data": "Data sets: events, splits, licences.",
     "plugins": "What is installed, what is broken, and why.",
+    "demo": "Bundled models in a browser: sample, score, compare, interpolate.",
     "doctor": "What runs here: torch, kernels, plugins, folders.",
     "completion": "Completion of verbs, options and names for bash and zsh.",
 }

@@ -24,7 +24,7 @@ from zoo_core.uncertainty import plus_minus
 if TYPE_CHECKING:
     from zoo_core.likelihood import Mean
 
-__all__ = ["command"]
+__all__ = ["command", "mean_text"]
 
 
 @click.command("likelihood", cls=Command, example="zoo likelihood made.digits --data digits")
@@ -105,7 +105,7 @@ def command(
     value = {"model": name, "data": data, "split": split, "method": method, **mean.record()}
     if limit is not None and limit < len(events):
         remark(settings, f"{limit} of {len(events)} events, a permutation by seed {seed}")
-    lines = [_line(mean, f"{data} {split}")]
+    lines = [mean_text(mean, f"{data} {split}")]
     if heat_map is not None:
         names = {"model": name, "data": data, "split": split}
         largest = write_map(heat_map, model, x, labels, names, batch_size=batch_size)
@@ -114,7 +114,8 @@ def command(
     show(settings, value, lines)
 
 
-def _line(mean: "Mean", what: str) -> str:
+def mean_text(mean: "Mean", what: str) -> str:
+    """A mean log-likelihood with its kind and error, in nats and per value."""
     if mean.impossible:
         what += f", {mean.impossible} of probability zero"
     rate, each = per_value(mean.record()), ""

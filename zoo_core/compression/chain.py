@@ -149,9 +149,15 @@ class _Steps:
         backward = _rounded(forward * sigma[:-1] / sigma[1:])
         spacing = torch.minimum(torch.cat((sigma[:1], forward)), torch.cat((backward, sigma[-1:])))
         gap = _rounded(alpha[:-1] * forward.square() / sigma[1:].square() / backward)
-        later = ([0.0, *v.tolist()] for v in (ratio, forward, backward))
         return cls(
-            t, alpha.tolist(), sigma.tolist(), *later, (spacing / 2).tolist(), [0.0, *gap.tolist()]
+            times=t,
+            alpha=alpha.tolist(),
+            sigma=sigma.tolist(),
+            ratio=[0.0, *ratio.tolist()],
+            forward=[0.0, *forward.tolist()],
+            backward=[0.0, *backward.tolist()],
+            spacing=(spacing / 2).tolist(),
+            gap=[0.0, *gap.tolist()],
         )
 
     def mean(self, t: int, z: Tensor, x_hat: Tensor) -> Tensor:
@@ -204,7 +210,8 @@ def _logits(model: Any, z: Tensor, c: _Steps) -> Tensor:
     """log N(z_0; alpha_0 k, sigma_0^2) of every level k, (N, K)."""
     levels = torch.arange(model.event.levels, device=z.device)
     points = c.alpha[0] * model.event.to_network(levels, torch.float64)
-    return -0.5 * ((z.flatten()[:, None] - points) / c.sigma[0]).square()
+    logits: Tensor = -0.5 * ((z.flatten()[:, None] - points) / c.sigma[0]).square()
+    return logits
 
 
 def _rounded(values: Tensor) -> Tensor:

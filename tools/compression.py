@@ -30,7 +30,7 @@ from zoo_core.sampling import evaluating
 
 RECORDS = Path(__file__).parents[1] / "docs" / "studies" / "compression.jsonl"
 IMAGES, SEED = {"digits": 360, "binarized_mnist": 1000, "emoji": 549}, 0
-TIMED = 64
+TIMED = {"conditionals": 64, "bits-back": 64, "chain": 8}
 """Images whose coding is timed, in both precisions."""
 MODELS = (
     "gated_pixelcnn.digits",
@@ -40,6 +40,7 @@ MODELS = (
     "vae.digits",
     "iwae.digits",
     "hvae.digits",
+    "vdm.digits",
     "multiscale_pixelcnn.binarized_mnist",
     "gated_pixelcnn.binarized_mnist",
     "made.binarized_mnist",
@@ -91,9 +92,10 @@ def about(tag: Tag, trained_on: int) -> dict[str, Any]:
 
 
 def seconds(model: Any, x: Tensor, cond: Tensor | None) -> dict[str, float]:
-    """CPU seconds of encoding and decoding `TIMED` events, an event."""
-    x, cond = x[:TIMED], None if cond is None else cond[:TIMED]
-    codec = api.CODECS[api.codec_of(model)]
+    """CPU seconds of encoding and decoding some events, an event."""
+    name = api.codec_of(model)
+    x, cond = x[: TIMED[name]], None if cond is None else cond[: TIMED[name]]
+    codec = api.CODECS[name]
     with evaluating(model):
         code, encoding = timed(lambda: codec.encode(model, x, cond, AnyPrecision(0)))
         decoded, decoding = timed(lambda: codec.decode(model, code, len(x), cond, AnyPrecision(0)))

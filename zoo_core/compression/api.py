@@ -1,7 +1,8 @@
 """Compress and decompress events by a model, in blocks that are decoded by themselves.
 
 How a model codes follows from its capabilities: `Conditionals` by the chain rule, an `Encoder` and
-`Decoder` by bits-back. What cannot be coded says why.
+`Decoder` by bits-back, a `Denoiser` with `coding_times` by bits-back along its chain. What cannot
+be coded says why.
 
 Shapes: B events of a block, S an event's shape.
 """
@@ -18,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zoo_core.catalog.capabilities import has
-from zoo_core.compression import bits_back, conditionals
+from zoo_core.compression import bits_back, chain, conditionals
 from zoo_core.compression.container import Block, Container, Header, parse
 from zoo_core.compression.grid import OFFSETS, Grid, coders
 from zoo_core.data.batches import cond_to_model
@@ -49,8 +50,16 @@ class Codec(Protocol):
         """The n events (n, *S) of a code."""
         ...
 
+    def initial_bits(self, code: bytes) -> int:
+        """How many bits of a code were borrowed, and are had back."""
+        ...
 
-CODECS: dict[str, Codec] = {"conditionals": conditionals, "bits-back": bits_back}
+
+CODECS: dict[str, Codec] = {
+    "conditionals": conditionals,
+    "bits-back": bits_back,
+    "chain": chain,
+}
 
 
 def codec_of(model: GenerativeModel) -> str:
@@ -68,11 +77,13 @@ def codec_of(model: GenerativeModel) -> str:
             "it is a density of dequantized values, which needs local bits-back coding "
             "(Ho et al., 2019), and there is none here",
         )
+    if has(model, "Denoiser") and isinstance(model, chain.Chain):
+        return _of_integers(model, "chain")
     if has(model, "Denoiser"):
         raise _not_coded(
             model,
-            "its bound is a sum over a chain of noisy events, which needs bits-back coding along "
-            "that chain, and there is none here",
+            "its bound is a sum over a chain of noisy events, and it does not state the times of "
+            "a chain to code along (coding_times), as vdm does",
         )
     raise _not_coded(model, "it states no probability of an event")
 

@@ -8,9 +8,7 @@ is coded by three steps:
     push z by p(z)
 
 so that the stack grows by -log2 p(x|z) - log2 p(z) + log2 q(z|x), on average the negative ELBO.
-The decoder does the opposite in the opposite order. The first events pop bits that nobody has
-pushed: the initial bits. They come from a fixed stream; the file holds those that were touched,
-and a decoder checks that it gets all of them back.
+The decoder does the opposite in the opposite order (`stack`: the initial bits).
 
 Latents live on the lattice z = k / 64, |z| <= 8, on which normals are categories. Groups of
 latents are coded one after another, as `ancestral_pass(choose)` of q and p visits them
@@ -19,7 +17,6 @@ latents are coded one after another, as `ancestral_pass(choose)` of q and p visi
 Shapes: one event at a time, B = 1; Z_l latents of group l, K levels.
 """
 
-import hashlib
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -27,7 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo_core.compression.grid import Grid, coders
+from zoo_core.compression.grid import Grid
+from zoo_core.compression.stack import SPARE, Stack, initial_bits, initial_words, packed, unpacked
 from zoo_core.errors import NoCapabilityError
 from zoo_core.nn.distributions import Normal
 
@@ -35,11 +33,7 @@ __all__ = ["Ancestral", "decode", "encode", "initial_bits"]
 
 _PER_UNIT = 64
 _REACH = 8
-_SPARE = 4
-"""Words below the lowest one that was read, which hold the state of the coder."""
 _BITS_PER_LATENT = 32
-_COUNT = 4
-"""Bytes that say how many initial words the file holds."""
 
 
 @runtime_checkable
@@ -54,77 +48,23 @@ class Ancestral(Protocol):
         ...
 
 
-class _Stack:
-    """Symbols by weights, last in first out, over the initial words of a block."""
-
-    def __init__(self, words: Any, grid: Grid) -> None:
-        stream = coders().stream
-        self.coder, self.grid = stream.stack.AnsCoder(words), grid
-        self.family = stream.model.Categorical(perfect=False)
-        self.lowest = int(self.coder.num_words())
-
-    def push(self, symbols: Any, logits: Tensor) -> None:
-        """Push symbols (N,) with logits (N, K)."""
-        self._push(symbols, self.grid.weights(logits))
-
-    def pop(self, logits: Tensor) -> Any:
-        """Pop symbols (N,) with logits (N, K)."""
-        return self._pop(self.grid.weights(logits))
-
-    def push_within(self, symbols: Any, logits: Tensor) -> None:
-        """Push what `pop_within` popped."""
-        rows = list(zip(symbols, self.grid.weights(logits), strict=True))
-        for symbol, row in reversed(rows):
-            low, weights = _support(row)
-            self._push([symbol - low], weights)
-
-    def pop_within(self, logits: Tensor) -> Any:
-        """Pop symbols (N,) of positive weight.
-
-        The coder gives every level it is told of at least 2^-24. Of a thousand levels far from
-        q's mean that is enough to draw, now and then, a z that makes x very expensive.
-        """
-        rows = [_support(row) for row in self.grid.weights(logits)]
-        return np.array([low + self._pop(weights)[0] for low, weights in rows])
-
-    def _push(self, symbols: Any, weights: Any) -> None:
-        self.coder.encode_reverse(np.asarray(symbols, np.int32), self.family, weights)
-
-    def _pop(self, weights: Any) -> Any:
-        symbols = self.coder.decode(self.family, weights)
-        self.lowest = min(self.lowest, int(self.coder.num_words()))
-        return symbols
-
-
-def _support(weights: Any) -> tuple[int, Any]:
-    """The first level of positive weight, and the weights (1, K') from there to the last."""
-    positive = np.flatnonzero(weights)
-    low, high = max(0, positive[0] - 1), min(len(weights), positive[-1] + 2)  # two levels at least
-    return int(low), weights[None, low:high]
-
-
 def encode(model: Any, x: Tensor, cond: Tensor | None, grid: Grid) -> bytes:
     """The code of events x (B, *S), with the initial words that it used."""
     initial = _initial_words(model, cond)
-    stack = _Stack(initial, grid)
+    stack = Stack(initial, grid)
     for i in range(len(x)):
         c = None if cond is None else cond[i : i + 1]
         z = _Latents()
         _visit(model.encode(x[i : i + 1], c), z.popped_by(stack.pop_within))
         stack.push(x[i].flatten().cpu().numpy(), _logits(model.decode(z.flat(), c)))
         z.push_by(stack.push, model.prior(1, c))
-    unused = max(0, stack.lowest - _SPARE)
-    words = stack.coder.get_compressed()[unused:]
-    used = len(initial) - unused
-    return used.to_bytes(_COUNT, "little") + np.asarray(words, "<u4").tobytes()
+    return packed(stack, initial)
 
 
 def decode(model: Any, payload: bytes, n: int, cond: Tensor | None, grid: Grid) -> Tensor:
     """The n events (n, *S) of a code, int64; raises `ValueError` unless the stack is restored."""
     initial = _initial_words(model, cond)
-    unused = len(initial) - int.from_bytes(payload[:_COUNT], "little")
-    words = np.frombuffer(payload[_COUNT:], "<u4").astype(np.uint32)
-    stack = _Stack(np.concatenate((initial[: max(0, unused)], words)), grid)
+    stack = Stack(unpacked(payload, initial), grid)
     x = torch.zeros((n, *model.event.shape), dtype=torch.long, device=model.device)
     for i in reversed(range(n)):
         c = None if cond is None else cond[i : i + 1]
@@ -136,11 +76,6 @@ def decode(model: Any, payload: bytes, n: int, cond: Tensor | None, grid: Grid) 
     if not np.array_equal(stack.coder.get_compressed(), initial):
         raise ValueError("the initial bits are not restored")
     return x
-
-
-def initial_bits(code: bytes) -> int:
-    """How many initial bits a code holds."""
-    return 32 * int.from_bytes(code[:_COUNT], "little")
 
 
 class _Latents:
@@ -215,8 +150,4 @@ def _lattice_logits(normal: Normal) -> Tensor:
 def _initial_words(model: Any, cond: Tensor | None) -> Any:
     """Fixed random words, enough for the latents of one event and what is left of the stack."""
     latents = model.prior(1, None if cond is None else cond[:1]).mean.numel()
-    count = latents * _BITS_PER_LATENT // 32 + 2 * _SPARE
-    words = np.frombuffer(hashlib.shake_256(b"density-zoo").digest(4 * count), "<u4")
-    words = words.astype(np.uint32)
-    words[-1] |= np.uint32(1)  # the top of a stack is no zero
-    return words
+    return initial_words(latents * _BITS_PER_LATENT // 32 + 2 * SPARE)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from zoo_core.compression.grid import Grid, coders
 
-__all__ = ["decode", "encode"]
+__all__ = ["decode", "encode", "initial_bits"]
 
 
 def encode(model: Any, x: Tensor, cond: Tensor | None, grid: Grid) -> bytes:
@@ -38,6 +38,11 @@ def decode(model: Any, payload: bytes, n: int, cond: Tensor | None, grid: Grid) 
         values = decoder.decode(family, grid.weights(logits))
         x.view(n, -1)[:, position] = torch.from_numpy(values).to(x)
     return x
+
+
+def initial_bits(code: bytes) -> int:  # noqa: ARG001 (the signature of codecs)
+    """None: nothing is borrowed."""
+    return 0
 
 
 def _steps(model: Any, x: Tensor, cond: Tensor | None) -> Iterator[tuple[int, Tensor]]:

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 
 from zoo_core.catalog.capabilities import has
-from zoo_core.compression import bits_back
-from zoo_core.compression.api import code_of, decompress
+from zoo_core.compression.api import CODECS, code_of, decompress
 from zoo_core.compression.container import Container, parse
 from zoo_core.errors import IntegrityError
 from zoo_core.likelihood import Mean
@@ -17,7 +16,7 @@ from zoo_core.model import GenerativeModel
 __all__ = ["Report", "report", "verified"]
 
 _METHODS = {"conditionals": "exact", "bits-back": "elbo"}
-"""The likelihood that a codec's rate approaches."""
+"""The likelihood that a codec's rate approaches, where it is not the model's default."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def report(
     """The bytes of a file of events x beside the likelihood that its codec approaches."""
     container = parse(data)
     named = container.header.coder == "bits-back" or has(model, "Density")
-    method = _METHODS[container.header.coder] if named else None
+    method = _METHODS.get(container.header.coder) if named else None
     mean = model.log_likelihood(x, cond=cond, method=method, seed=seed).mean()
     return Report(
         mean,
@@ -80,6 +79,5 @@ def verified(data: bytes, model: GenerativeModel, x: Any) -> None:
 
 
 def _initial_bits(container: Container) -> int:
-    if container.header.coder != "bits-back":
-        return 0
-    return sum(bits_back.initial_bits(code_of(container.header, b)) for b in container.blocks)
+    codec = CODECS[container.header.coder]
+    return sum(codec.initial_bits(code_of(container.header, b)) for b in container.blocks)

@@ -161,6 +161,10 @@ class VDM(DiffusionModel):
         """The network's time input: gamma(t), mapped from [gamma_min, gamma_max] to [0, 1000]."""
         return self._scaled_gamma(self.schedule.gamma(t))
 
+    def coding_times(self, steps: int) -> Tensor:
+        """The times (steps + 1,) of the chain along which events are compressed, float64."""
+        return torch.arange(steps + 1, dtype=torch.float64) / steps
+
     def output(self, z: Tensor, gamma: Tensor, cond: Tensor | None) -> Tensor:
         """The network's output at z (B, *S) and gamma (B,)."""
         return apply_network(self, z, self._scaled_gamma(gamma), cond)

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from zoo_core.weights import golden
 from zoo_core.weights.card import card
 from zoo_core.workflows import load_recipe
 
-ARCHS = ("ddpm", "edm", "vdm", "ve_sde", "vp_sde")
+ARCHS = ("ddpm", "edm", "flow_matching", "vdm", "ve_sde", "vp_sde")
 TAGS = [
     row
     for arch in ARCHS
@@ -31,9 +32,14 @@ TAGS = [
 RECIPES = sorted(
     p.stem for p in (Path(__file__).parents[1] / "src/zoo_diffusion/recipes").glob("*.toml")
 )
+README = (Path(__file__).parents[1] / "README.md").read_text()
+MEASURED = [tag for tag in TAGS if "sampler" in zoo.info(tag).tag.metadata]
+README_ROW = (
+    "| `{arch}` | `{name}`, {options[steps]} steps | {calls} | {coverage:.3f} +- {std_err:.3f}"
+)
 DEAR = ("vdm.binarized_mnist", "vdm.digits", "vdm.emoji", "edm.emoji")
 """Samples of these take seconds; default tests reproduce scores of all tags, and tiny models."""
-GOALS = {"vdm.digits": 1.85, "ddpm.digits": 2.1}
+GOALS = {"vdm.digits": ("lower", 1.85), "ddpm.digits": ("lower", 2.1)}
 
 
 def metrics(tag):
@@ -55,7 +61,8 @@ def test_listing_the_family_imports_no_torch():
 def test_recipe_builds_its_model(name):
     recipe = load_recipe(name)
     model = zoo.create(recipe.arch, **recipe.model)
-    for score in (recipe.likelihood, *recipe.scores):
+    default = (recipe.likelihood,) if model.spec.default_likelihood else ()
+    for score in (*default, *recipe.scores):
         resolve.likelihood(model, score.method, score.options)
 
 
@@ -76,13 +83,16 @@ def test_bundled_weights_reproduce_their_golden_tensors(tag):
 
 @pytest.mark.parametrize("tag", [t for t in TAGS if t in GOALS])
 def test_bundled_weights_reach_their_goal(tag):
-    (stated,) = [m for m in metrics(tag) if m["split"] == "test" and "vlb" in m["kind"]]
-    assert stated["relation"] == "lower" and stated["n"] == 360
-    assert stated["bits_per_dim"] < GOALS[tag]
+    stated = next(m for m in metrics(tag) if m["split"] == "test")
+    relation, most = GOALS[tag]
+    assert stated["relation"] == relation and stated["n"] == 360
+    assert stated["bits_per_dim"] <= most
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tag", [t for t in TAGS if t.endswith("digits")])
+@pytest.mark.parametrize(
+    "tag", [t for t in TAGS if t.endswith("digits") and zoo.info(t).spec.arch != "flow_matching"]
+)
 def test_bundled_weights_score_what_they_state(tag):
     x = load_dataset("digits").split("test").x
     (stated,) = [m for m in metrics(tag) if m["split"] == "test" and "vlb" in m["kind"]]
@@ -92,8 +102,7 @@ def test_bundled_weights_score_what_they_state(tag):
 
 @pytest.mark.parametrize("tag", TAGS)
 def test_readme_states_what_the_weights_record(tag):
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    rows = [line for line in readme.splitlines() if line.startswith(f"| `{tag}` |")]
+    rows = [line for line in README.splitlines() if line.startswith(f"| `{tag}` |")]
     assert len(rows) == 1, f"README has {len(rows)} rows of {tag}"
     numbers = re.findall(r"\d+\.\d{3}", rows[0])
     for m in metrics(tag):
@@ -125,6 +134,18 @@ def test_every_loss_trains_a_toy(arch, loss):
     before = float(player.loss(batch, zoo.Rng(5, 512), 0).total.detach())
     train(model, data, TrainConfig(steps=120, batch_size=128, lr=3e-3), loss=loss, progress=False)
     assert float(player.loss(batch, zoo.Rng(5, 512), 0).total.detach()) < 0.97 * before
+
+
+@pytest.mark.parametrize("tag", MEASURED)
+def test_a_tag_is_drawn_from_by_the_sampler_that_was_measured_for_it(tag):
+    model = zoo.load(tag)
+    measured = model.measured_sampler
+    record = measured.record
+    assert record["split"] == "valid" and record["calls"] <= 50
+    assert README_ROW.format(arch=model.spec.arch, **record) in README
+    stated = resolve.sampler(model, measured.name, measured.options)
+    assert resolve.sampler(model, None, {}) == stated
+    assert resolve.sampler(model, None, {"steps": 7}) == replace(stated, steps=7)
 
 
 def test_info_tells_the_sampler_that_keeps_the_quality_with_the_fewest_calls():

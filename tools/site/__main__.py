@@ -19,7 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tools.site import gallery, models, reference
+from tools.site import gallery, models, reference, samples
 from tools.site.cache import ROOT
 from tools.site.menu import menu
 from tools.site.pages import SiteError, copy, sources
@@ -56,8 +56,8 @@ def made() -> dict[str, Path]:
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=spawn) as pool:
         examples = {p.stem: pool.submit(gallery.executed, p, CACHE) for p in gallery.examples()}
-        samples = {name: pool.submit(models.drawn, name, CACHE) for name in bundled}
-        return {name: job.result() for name, job in (examples | samples).items()}
+        drawn = {name: pool.submit(samples.drawn, name, CACHE) for name in bundled}
+        return {name: job.result() for name, job in (examples | drawn).items()}
 
 
 def write_pages(site: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
@@ -67,7 +67,7 @@ def write_pages(site: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
         shutil.copy(asset, DOCS)
     for path, text in reference.pages():
         write(f"reference/{path}", text)
-    write_models({name: p for name, p in pictures.items() if (p / models.PICTURE).exists()})
+    write_models({name: p for name, p in pictures.items() if (p / samples.PICTURE).exists()})
     write_gallery({p.stem: pictures[p.stem] for p in gallery.examples() if p.stem in pictures})
 
 
@@ -81,7 +81,7 @@ def write_models(pictures: Mapping[str, Path]) -> None:
         else:
             write(page, models.tag_page(row, pictures.get(row.name)))
         if row.name in pictures:
-            picture = pictures[row.name] / models.PICTURE
+            picture = pictures[row.name] / samples.PICTURE
             shutil.copy(picture, (DOCS / page).parent / f"{row.name}.png")
 
 

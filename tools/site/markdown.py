@@ -1,4 +1,4 @@
-"""Tables in Markdown."""
+"""Tables and addresses in Markdown."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,3 +17,8 @@ def option_rows(options: Sequence[Mapping[str, Any]] | None) -> Iterator[tuple[s
     for o in options or []:
         default = "required" if o["required"] else f"`{o['default']}`"
         yield f"`{o['name']}`", f"`{o['type']}`", default, o["range"] or ""
+
+
+def address(text: str) -> str:
+    """A text, as a link if it is an address."""
+    return f"<{text}>" if text.startswith("http") else text

@@ -1,30 +1,16 @@
-"""Pages of the models: one of each architecture and each tag, from what `zoo info` knows.
+"""Pages of the models: one of each architecture and each tag, from what `zoo info` knows."""
 
-Samples are drawn from the bundled weights by the command that the page shows.
-"""
-
-import contextlib
-import io
 import json
-import time
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tools.site.cache import cached
-from tools.site.markdown import option_rows, table
+from tools.site.markdown import address, option_rows, table
+from tools.site.numbers import numbers
+from tools.site.samples import PICTURE, SPEED, Info, about, sample_command
 from zoo_core.catalog.registry import ModelInfo, current
-from zoo_core.catalog.specs import LikelihoodKind
-from zoo_core.cli import main as zoo
-from zoo_core.uncertainty import plus_minus
 from zoo_core.weights.card import headline, metric_short
 
-Info = Mapping[str, Any]
-PICTURE, SPEED = "samples.png", "speed.json"
-FEW_CALLS = "dpmpp_2m"
-"""The sampler that draws the pictures of models which it fits: 20 calls of the network."""
-_LARGE = 1024  # values of an event; fewer such events are drawn
 STATUS = {
     "bundled": "The weights come with the package.",
     "pinned": "The weights are downloaded; their hashes are known.",
@@ -38,62 +24,6 @@ STATUS = {
 def rows() -> list[ModelInfo]:
     """All architectures and tags."""
     return current().list_models("*")
-
-
-@cache
-def about(name: str) -> Info:
-    """What `zoo info NAME --json` says."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        code = zoo(["--json", "--offline", "info", name])
-    assert code == 0, f"zoo info {name}: {printed.getvalue()}"
-    return dict(json.loads(printed.getvalue()))
-
-
-# Samples.
-
-
-def sample_command(name: str) -> list[str]:
-    """The command, without `zoo`, that draws a picture of the model's samples."""
-    info = about(name)
-    shape, fits = info["event"]["shape"], [s["name"] for s in info["samplers"]]
-    few = FEW_CALLS in fits
-    size = 1
-    for side in shape:
-        size *= side
-    n = 2000 if size == 2 else 8 if few and size > _LARGE else 16
-    sampler = ["--sampler", FEW_CALLS] if few else []
-    return ["sample", name, "-n", str(n), *sampler, *_cond(info["condition"]), "--seed", "0"]
-
-
-def _cond(condition: Info) -> list[str]:
-    """All classes in turn, of a group those of its first part; nothing without a condition."""
-    parts = condition.get("parts") or {}
-    if parts:
-        first, *others = ((part, spec["names"]) for part, spec in parts.items())
-        texts = [f"{first[0]}={','.join(first[1])}", *(f"{p}={names[0]}" for p, names in others)]
-        return ["--cond", ",".join(texts)]
-    classes = condition.get("classes")
-    return ["--cond", ",".join(map(str, range(classes)))] if classes else []
-
-
-def drawn(name: str, cache: Path) -> Path:
-    """The folder with the picture of a model's samples, and the time that drawing took."""
-    command = sample_command(name)
-    return cached(cache, name, " ".join(command), lambda out: draw(name, out))
-
-
-def draw(name: str, out: Path) -> None:
-    """Run the command of a model's picture in this process."""
-    started = time.process_time()
-    command = [*sample_command(name), "--out", str(out / PICTURE)]
-    with contextlib.redirect_stdout(io.StringIO()):
-        code = zoo(["--quiet", "--offline", *command])
-    assert code == 0, f"zoo {' '.join(command)}: exit code {code}"
-    (out / SPEED).write_text(json.dumps({"seconds": time.process_time() - started}))
-
-
-# Pages.
 
 
 def architecture_page(row: ModelInfo, pictures: Mapping[str, Path]) -> str:
@@ -124,13 +54,14 @@ def tag_page(row: ModelInfo, picture: Path | None) -> str:
     info, tag = about(row.name), row.tag
     lines = [f"# `{row.name}`", "", f"{_sentence(info['summary'])} {STATUS[tag.status]}", ""]
     if tag.proven is False:
-        lines += ["!!! warning", "    Weak: no baseline is beaten in the recorded evaluation.", ""]
+        why = (tag.evaluation or {})["verdict"]["why"]
+        lines += ["!!! warning", f"    Not counted as pretrained: {why}.", ""]
     if tag.untested:
         lines += ["!!! warning", "    Untested: nobody has loaded the real files yet.", ""]
     if picture is not None:
         lines += [*_sampled(row.name, picture), ""]
     lines += ["## Card", "", *table(("", ""), _card(row, info)), ""]
-    lines += ["## Numbers", "", *_numbers(row, info), "", "## Use", "", *_use(row), ""]
+    lines += ["## Numbers", "", *numbers(row, info), "", "## Use", "", *_use(row), ""]
     if recipe := _recipe(row):
         name = ((tag.metadata or {}).get("recipe") or {}).get("name", row.name)
         lines += ["## Recipe", "", "```sh", f"zoo train --recipe {name}", "```", ""]
@@ -187,7 +118,7 @@ def _card(row: ModelInfo, info: Info) -> Iterator[tuple[str, str]]:
     if info["size"]:
         yield "size", f"{info['size'] / 1e6:.1f} MB"
     yield "licence", f"{info['license']} ({info['license_class'] or 'class not stated'})"
-    yield "source", _address(info["source"])
+    yield "source", address(info["source"])
     if data:
         yield "trained on", f"{data.get('name')} ({data.get('license')})"
     seconds = (metadata.get("training") or {}).get("seconds")
@@ -197,45 +128,6 @@ def _card(row: ModelInfo, info: Info) -> Iterator[tuple[str, str]]:
         yield "events", _event(info["event"])
     if (info.get("condition") or {}).get("kind", "none") != "none":
         yield "condition", _condition(info["condition"])
-
-
-def _numbers(row: ModelInfo, info: Info) -> Iterator[str]:
-    metrics = info["metrics"]
-    likelihoods = [m for m in metrics if "nats" in m]
-    scores = [m for m in metrics if {"score", "value", "real", "null"} <= m.keys()]
-    if likelihoods:
-        head = ("split", "log p in nats", "bits/dim", "kind", "events")
-        yield from (*table(head, map(_likelihood_row, likelihoods)), "")
-        yield "`=` is exact, `>=` a lower bound of log p, `<=` the upper bound of bits/dim that "
-        yield "follows, `~` an estimate."
-    if scores:
-        head = ("split", "quality of samples", "value", "real data", "null baseline", "n")
-        yield from ("", *table(head, map(_score_row, scores)))
-    if info["published"]:
-        yield from ("", "Published by the source, not measured here:", "")
-        yield from table(("", "value", "on", "source"), map(_published_row, info["published"]))
-    if not metrics and not info["published"]:
-        yield "Nothing is recorded."
-    if row.tag and row.tag.here and not scores:
-        yield from ("", "Quality of samples and speed are not recorded. This measures them:", "")
-        yield from ("```sh", f"zoo evaluate {row.name} --only quality --only speed", "```")
-
-
-def _likelihood_row(m: Info) -> tuple[str, ...]:
-    kind = LikelihoodKind(m["kind"], m["relation"])
-    nats = f"{kind.sign} {m['nats']:.3f} {_error(m['std_err'])}"
-    bits = m.get("bits_per_dim")
-    rate = f"{kind.bits_sign} {bits:.3f} {_error(m['bits_per_dim_std_err'])}" if bits else ""
-    return m["split"], nats, rate, m["kind"], f"{m['n']:,}"
-
-
-def _score_row(m: Info) -> tuple[str, ...]:
-    value = f"{m['value']:.4g} {_error(m['std_err'], '.2g')}"
-    return m["split"], m["score"], value, f"{m['real']:.4g}", f"{m['null']:.4g}", f"{m['n']:,}"
-
-
-def _published_row(m: Info) -> tuple[str, ...]:
-    return m["name"], f"{m['value']:g}", m["data"], _address(m["source"])
 
 
 def _use(row: ModelInfo) -> Iterator[str]:
@@ -309,14 +201,6 @@ def _components(components: list[Any]) -> Iterator[tuple[str, ...]]:
     for c in components:
         options = ", ".join(f"`{o['name']}={o['default']}`" for o in c["options"] or [])
         yield f"`{c['name']}`", c["summary"], options
-
-
-def _error(error: float | None, digits: str = ".3f") -> str:
-    return plus_minus(error, digits).replace("+-", "±")
-
-
-def _address(text: str) -> str:
-    return f"<{text}>" if text.startswith("http") else text
 
 
 def _sentence(text: str) -> str:

@@ -11,6 +11,7 @@ import argparse
 import shutil
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from zoo_core.catalog.companions import GROUP, NOTE
 
@@ -31,7 +32,7 @@ license-files = ["LICENSE"]
 requires-python = ">=3.11"
 dependencies = ["{dist}~={version}"]
 
-[project.entry-points."{group}"]
+{urls}[project.entry-points."{group}"]
 {package} = "{package}_weights"
 
 [tool.setuptools.packages.find]
@@ -92,8 +93,17 @@ def _write_companion(plugin: Path, companion: Path, package: str) -> None:
         license=project["license"],
         package=package,
         group=GROUP,
+        urls=_urls(project),
     )
     (companion / "pyproject.toml").write_text(text)
+
+
+def _urls(project: dict[str, Any]) -> str:
+    """The table of a project's addresses, if it has any."""
+    if "urls" not in project:
+        return ""
+    lines = [f'{name} = "{address}"' for name, address in project["urls"].items()]
+    return "\n".join(["[project.urls]", *lines, "", ""])
 
 
 def _move(name: str, plugin: Path, companion: Path) -> None:

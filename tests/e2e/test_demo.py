@@ -139,7 +139,7 @@ LOADED = "([id]) => (document.querySelector(`#${id} img`) ?? {}).naturalWidth"
 
 def _shown(page, name):
     """Wait until the picture of a component has loaded."""
-    page.wait_for_function(LOADED, arg=[name], timeout=120_000)
+    page.wait_for_function(LOADED, arg=[name], timeout=300_000)
 
 
 @pytest.mark.slow

@@ -10,7 +10,13 @@ from zoo_core.errors import ConfigError, NoLikelihoodError, UsageError
 from zoo_core.rng import Rng
 from zoo_core.training import TrainConfig, train
 from zoo_diffusion import ConsistencyLoss, MultiStep, OneStep
-from zoo_diffusion.consistency_loss import _same_dropout, level_counts, slope_of, teacher_step
+from zoo_diffusion.consistency_loss import (
+    _same_dropout,
+    follow,
+    level_counts,
+    noise_between,
+    slope_of,
+)
 from zoo_diffusion.flow_map import FlowMapModel
 from zoo_diffusion.samplers.flow_maps import noise_again
 
@@ -133,9 +139,13 @@ def test_a_teacher_of_any_schedule_has_the_same_flow(path):
         return a * STD**2 / ((a * STD) ** 2 + s**2) * x_t
 
     flow.predict = predict
-    x, high, low = data(8).double() * 3, torch.full((8, 1), 2.0), torch.full((8, 1), 1.5)
-    steps = [teacher_step(slope_of(m), x, high.double(), low.double(), None) for m in (edm, flow)]
-    torch.testing.assert_close(*steps, rtol=0, atol=1e-9)
+    x, high, low = data(8).double() * 3, torch.full((8, 1), 2.0).double(), torch.full((8, 1), 0.5)
+    path = noise_between(high, low.double(), 20, 7.0)
+    assert len(path) == 21
+    ends = [follow(slope_of(m), x, path, None) for m in (edm, flow)]
+    torch.testing.assert_close(*ends, rtol=0, atol=1e-9)
+    exactly = x * math.sqrt((STD**2 + 0.5**2) / (STD**2 + 2.0**2))
+    torch.testing.assert_close(ends[0], exactly, rtol=0, atol=1e-3)
 
 
 @torch.no_grad()

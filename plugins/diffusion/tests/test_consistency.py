@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import zoo_core as zoo
-from zoo_core.errors import ConfigError, NoLikelihoodError, UsageError
+from zoo_core.errors import ConfigError, DataError, NoLikelihoodError, UsageError
 from zoo_core.rng import Rng
 from zoo_core.training import TrainConfig, train
 from zoo_diffusion import ConsistencyLoss, MultiStep, OneStep
@@ -261,6 +261,14 @@ def test_both_sides_drop_the_same_units():
             first = model.consistency(x, sigma)
         second, third = model.consistency(x, sigma), model.consistency(x, sigma)
     assert torch.equal(first, second) and not torch.equal(second, third)
+
+
+@pytest.mark.parametrize("arch", ["consistency", "mean_flow"])
+def test_a_class_that_is_unknown_or_missing_is_refused(arch):
+    model = zoo.create(arch, shape=(2,), classes=3, network=MLP)
+    for cond in (3, -1, None):
+        with pytest.raises(DataError):
+            model.sample(2, cond=cond)
 
 
 def test_a_consistency_model_is_implicit():

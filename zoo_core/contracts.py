@@ -32,6 +32,7 @@ __all__ = [
     "Player",
     "Sampler",
     "SupportsInpainting",
+    "VariesSteps",
 ]
 
 Batch = tuple[Tensor, Tensor | None]
@@ -155,6 +156,15 @@ class AltersDistribution(Protocol):
 
     def altered_by(self) -> str | None:
         """The options that are set so, e.g. "temperature = 0.9"; None if none is."""
+        ...
+
+
+@runtime_checkable
+class VariesSteps(Protocol):
+    """A sampler without an option `steps` that is a case of one which has it."""
+
+    def with_steps(self, model: Any, steps: int) -> Sampler:
+        """The sampler with so many steps."""
         ...
 
 

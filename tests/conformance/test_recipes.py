@@ -30,6 +30,15 @@ SMALLER = {  # what would take seconds a step here: the same architecture with l
         "network": {"type": "transformer", "hidden": 8, "layers": 1, "heads": 2}
     },
 }
+SMALLER |= dict.fromkeys(
+    ("consistency.cifar10", "mean_flow.cifar10"),
+    {"network": {"type": "song_unet", "width": 8, "multipliers": [1, 1], "blocks": 1}},
+) | {
+    "flow_matching.cifar10": {"network": {**_UNET, "layers": 1}},
+    "flow_matching.imagenet64": {
+        "network": {"type": "dit", "patch": 16, "hidden": 16, "layers": 1, "heads": 2}
+    },
+}
 SHAPES = {
     "digits": ((1, 8, 8), 17),
     "binarized_mnist": ((1, 28, 28), 2),

@@ -4,6 +4,7 @@ import base64
 import io
 import re
 import sys
+from dataclasses import dataclass, replace
 from html import escape
 from html.parser import HTMLParser
 
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 
 import zoo_core as zoo
-from zoo_core.evaluation import charts
+from zoo_core.evaluation import calls, charts
 from zoo_core.evaluation.compare import Budget, ComparedModel, Comparison, compare, warnings
 from zoo_core.evaluation.page import html, markdown
 from zoo_core.evaluation.report import report, tables
@@ -149,6 +150,76 @@ def test_the_page_shows_what_it_must(found, lattice):
     assert "Where the bits are" not in page  # points in the plane have no pixels
     maps = html(report(lattice))
     assert "Where the bits are" in maps and maps.count("<figure>") == 2 + 1 + 2 + 1 + 2
+
+
+class Halving(torch.nn.Module):
+    """A network that a sampler calls several times."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.full((1,), 0.5))
+
+    def forward(self, x):
+        return self.weight * x
+
+
+@dataclass(frozen=True)
+class Iterated:
+    """Calls the network `steps` times, and once more at the end."""
+
+    steps: int = 3
+
+    def __call__(self, model, rng, cond):
+        x = 8 * rng.normal(model.event.shape, stream="x")
+        for _ in range(self.steps + 1):
+            x = model.network(x)
+        return x
+
+
+@dataclass(frozen=True)
+class Once:
+    """The same with a single step, as a sampler of its own."""
+
+    def __call__(self, model, rng, cond):
+        return Iterated(1)(model, rng, cond)
+
+    def with_steps(self, model, steps):
+        return Iterated(steps)
+
+
+def test_quality_is_measured_at_every_number_of_calls(minis):
+    moons = zoo.load_dataset("moons", train=200, valid=50, test=60)
+    model = zoo.create("mini_gan")
+    model.network = Halving()
+    protocol = zoo.SampleQuality(moons, scores=["frechet"])
+    for own in (Iterated(), Once()):
+        points = [
+            calls._measured(model, protocol, n, calls.with_steps(own, model, n), 0) for n in (1, 4)
+        ]
+        assert [(p.sampler, p.steps, p.calls) for p in points] == [
+            ("Iterated", 1, 2),
+            ("Iterated", 4, 5),
+        ]
+        assert points[0].quality[0].value.value > points[1].quality[0].value.value
+    (only,) = calls.quality_by_calls(model, protocol, (1, 4))  # its own sampler has no steps
+    assert only.steps is None and only.headline()["frechet"].n == 60
+
+
+def test_quality_against_calls_is_a_curve_in_every_report(found):
+    quality = found.entries[0].evaluation.quality
+    points = [calls.QualityAtCalls("Heun", n, 2 * n - 1, quality) for n in (8, 1)]
+    single = [calls.QualityAtCalls("OneStep", None, 1, quality)]
+    uncounted = [calls.QualityAtCalls("Direct", None, None, quality)]
+    drawn = replace(found, curves=[("a", points), ("b & c", single), ("d", uncounted)])
+    title, about = "Quality against calls of the network", report(drawn)
+    page, text = html(about), markdown(about)
+    alts = [alt for alt in re.findall(r'<img[^>]* alt="([^"]*)"', page) if "against calls" in alt]
+    assert len(alts) == 2 and all("at 1, " in alt and "b &amp; c" in alt for alt in alts)
+    assert title in page and f"## {title}" in text
+    assert "| a | Heun | 8 | 15 |" in text and "| d | Direct | - | - |" in text
+    record = drawn.record()["quality_by_calls"]
+    assert [p["calls"] for p in record["a"]] == [15, 1]
+    assert "quality_by_calls" not in found.record() and title not in html(report(found))
 
 
 def test_names_cannot_break_the_page(lattice):

@@ -26,7 +26,17 @@ if TYPE_CHECKING:
 
 __all__ = ["command", "table_lines"]
 
-_OF_MODELS = ("data", "data_options", "split", "n", "features", "scores", "limit", "coded")
+_OF_MODELS = (
+    "data",
+    "data_options",
+    "split",
+    "n",
+    "features",
+    "scores",
+    "limit",
+    "coded",
+    "steps",
+)
 
 
 @click.command(
@@ -57,6 +67,13 @@ _OF_MODELS = ("data", "data_options", "split", "n", "features", "scores", "limit
     help="Also compress N events by each model that can, and by PNG, WebP, zstd, ...",
 )
 @click.option(
+    "--steps",
+    multiple=True,
+    type=Count,
+    metavar="N",
+    help="Also draw by N steps: quality against calls of the network, as a curve (repeatable).",
+)
+@click.option(
     "--study",
     type=click.Choice(["toy"]),
     help="Train one model of each family on data with known p(x), and compare with the truth.",
@@ -77,6 +94,7 @@ def command(
     scores: tuple[str, ...],
     limit: int | None,
     coded: int | None,
+    steps: tuple[int, ...],
     out: tuple[Path, ...],
     study: str | None,
     minutes: float | None,
@@ -121,6 +139,7 @@ def command(
         scores=scores or None,
         limit=limit,
         coded=coded,
+        steps=steps,
     )
     from zoo_core.evaluation.report import report
 

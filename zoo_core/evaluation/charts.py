@@ -19,7 +19,17 @@ from PIL import Image
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["COLORS", "Point", "data_uri", "densities", "heat", "histograms", "plane", "scatter"]
+__all__ = [
+    "COLORS",
+    "Point",
+    "curves",
+    "data_uri",
+    "densities",
+    "heat",
+    "histograms",
+    "plane",
+    "scatter",
+]
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c510a", "#000000")
 """Distinguishable with most kinds of colour vision (Okabe and Ito, 2008)."""
@@ -64,9 +74,29 @@ def scatter(
         for i, p in enumerate(points):
             marker = _MARKERS[i % len(_MARKERS)]
             axes.errorbar(p.x, p.y, yerr=p.bar, fmt=marker, color=_color(i), label=p.name)
-        for (name, height), dash in zip(lines, cycle(("--", ":", "-.")), strict=False):
-            axes.axhline(height, color="#777", linestyle=dash, linewidth=1, label=name)
+        _levels(axes, lines)
         _log_ticks(axes, min(p.x for p in points) / _ROOM, max(p.x for p in points) * _ROOM)
+    return _uri(buffer.getvalue(), "svg+xml")
+
+
+def curves(
+    series: Sequence[Sequence[Point]],
+    *,
+    x_label: str,
+    y_label: str,
+    lines: Sequence[tuple[str, float]] = (),
+) -> str:
+    """Series of points of one name each, joined by lines, as `scatter` draws them."""
+    names = [points[0].name for points in series] + [name for name, _ in lines]
+    with _chart(names, x_label, y_label) as (axes, buffer):
+        axes.set_xscale("log")
+        for i, points in enumerate(series):
+            x, y, bars = zip(*((p.x, p.y, p.bar) for p in points), strict=True)
+            how = {"marker": _MARKERS[i % len(_MARKERS)], "color": _color(i)}
+            axes.errorbar(x, y, yerr=bars, label=points[0].name, **how)
+        _levels(axes, lines)
+        every = [p.x for points in series for p in points]
+        _log_ticks(axes, min(every) / _ROOM, max(every) * _ROOM)
     return _uri(buffer.getvalue(), "svg+xml")
 
 
@@ -137,6 +167,12 @@ def _chart(
         yield axes, buffer
         figure.legend(loc="outside lower center", ncols=columns, frameon=False)
         figure.savefig(buffer, format="svg", metadata={"Date": None})
+
+
+def _levels(axes: "Axes", lines: Sequence[tuple[str, float]]) -> None:
+    """Named horizontal lines."""
+    for (name, height), dash in zip(lines, cycle(("--", ":", "-.")), strict=False):
+        axes.axhline(height, color="#777", linestyle=dash, linewidth=1, label=name)
 
 
 def _log_ticks(axes: "Axes", low: float, high: float) -> None:

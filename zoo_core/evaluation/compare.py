@@ -8,6 +8,7 @@ better, and the number of a density has another unit than that of a probability.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.data.batches import cond_to_model, labelled, to_model
 from zoo_core.data.dataset import Dataset
 from zoo_core.data.shuffle import choose
+from zoo_core.evaluation.calls import QualityAtCalls, quality_by_calls
 from zoo_core.evaluation.codecs import codec_lines
 from zoo_core.evaluation.coded import CodedEvents, coded_events
 from zoo_core.evaluation.evaluate import Evaluation, evaluate
-from zoo_core.evaluation.quality import Quality
+from zoo_core.evaluation.quality import Quality, SampleQuality
 from zoo_core.model import GenerativeModel
 from zoo_core.sampling import evaluating
 from zoo_core.uncertainty import from_json
@@ -91,6 +93,8 @@ class Comparison:
     """The M events of the models' `maps`, (M, *S)."""
     coded: CodedEvents | None = None
     """Events after compression, if asked for."""
+    curves: list[tuple[str, list[QualityAtCalls]]] = field(default_factory=list)
+    """The quality of each model's draws with several numbers of steps, if asked for."""
 
     def rank(self, entry: ComparedModel) -> str:
         """The rank among likelihoods of the same events, columns and kind, e.g. `1 of 2 (=)`.
@@ -113,6 +117,7 @@ class Comparison:
             "seed": self.seed,
             "warnings": self.warnings,
             **({"coded": self.coded.record()} if self.coded else {}),
+            **({"quality_by_calls": self._curves()} if self.curves else {}),
             "models": [
                 {
                     **e.record,
@@ -125,6 +130,9 @@ class Comparison:
             ],
         }
 
+    def _curves(self) -> dict[str, list[dict[str, Any]]]:
+        return {name: [point.record() for point in points] for name, points in self.curves}
+
 
 def compare(
     models: Sequence[tuple[str, GenerativeModel]],
@@ -135,6 +143,7 @@ def compare(
     seed: int = 0,
     progress: bool = False,
     coded: int | None = None,
+    steps: Sequence[int] = (),
     **options: Any,
 ) -> Comparison:
     """Evaluate models on a split, by the same protocol; `options` are those of `evaluate`.
@@ -143,7 +152,9 @@ def compare(
 
     `models` are (name, model). `budgets`, by name, let the comparison warn of unequal budgets;
     without them only the numbers of parameters are compared. `coded` events are also compressed by
-    each model that can, decoded again, and shown beside the codecs in common use.
+    each model that can, decoded again, and shown beside the codecs in common use. With `steps`
+    every model also draws so many steps by its own sampler, and quality is shown against the calls
+    of the network that they took.
     """
     shown = torch.empty((0, *data.event.shape))
     entries = []
@@ -161,7 +172,29 @@ def compare(
         shown, entry = _entry(name, model, evaluation, budget, data, split, seed)
         entries.append(entry)
     found = coded_events(models, data, split=split, n=coded, seed=seed) if coded else None
-    return Comparison(data, split, entries, seed, list(warnings(entries)), shown, found)
+    curves = _curves(models, data, split, steps, seed, options) if steps else []
+    return Comparison(data, split, entries, seed, list(warnings(entries)), shown, found, curves)
+
+
+def _curves(
+    models: Sequence[tuple[str, GenerativeModel]],
+    data: Dataset,
+    split: str,
+    steps: Sequence[int],
+    seed: int,
+    options: Mapping[str, Any],
+) -> list[tuple[str, list[QualityAtCalls]]]:
+    """Quality by calls of every model, all with the same protocol."""
+
+    @cache
+    def protocol(conditional: bool) -> SampleQuality:
+        how: dict[str, Any] = {key: options.get(key) for key in ("n", "features", "scores")}
+        return SampleQuality(data, split=split, conditional=conditional, seed=seed, **how)
+
+    return [
+        (name, quality_by_calls(model, protocol(model.condition.kind != "none"), steps, seed=seed))
+        for name, model in models
+    ]
 
 
 def alone(

@@ -12,7 +12,7 @@ from zoo_core.catalog.specs import LikelihoodKind
 from zoo_core.catalog.units import per_value
 from zoo_core.data.batches import read
 from zoo_core.data.pictures import grid, grid_layout, shade
-from zoo_core.evaluation import charts
+from zoo_core.evaluation import calls, charts
 from zoo_core.evaluation.coded import lines as coded_lines
 from zoo_core.evaluation.compare import ComparedModel, Comparison, headline_scores
 from zoo_core.evaluation.page import Page, Picture, Section, Table
@@ -77,12 +77,48 @@ def tables(c: Comparison) -> Iterator[Section]:
     if any(e.evaluation.quality for e in c.entries):
         yield _section("Quality of samples", SAMPLES, [_quality(e) for e in c.entries])
     yield _section("Cost", COST, [_cost(e) for e in c.entries])
+    if c.curves:
+        yield _by_calls(c)
 
 
 def _section(
     title: str, columns: Sequence[tuple[str, str]], rows: Sequence[tuple[str, ...]]
 ) -> Section:
     return Section(title, Table([name for name, _ in columns], rows), terms=columns)
+
+
+def _by_calls(c: Comparison) -> Section:
+    """Quality against the calls of the network, a curve for each model."""
+
+    def pictures() -> Iterator[Picture]:
+        for score in ("frechet", "coverage"):
+            named = [(name, calls.points_of(points, score)) for name, points in c.curves]
+            if series := [(name, found) for name, found in named if found]:
+                yield _curve(series)
+
+    note = (
+        "Calls of the network for one event, which were counted; all models drew the same numbers "
+        "of steps by their own samplers. The dashed line is what held-out real data get."
+    )
+    table = Table(calls.HEADER, calls.rows(c.curves))
+    title = "Quality against calls of the network"
+    return Section(title, table, pictures=lambda: [*pictures()], notes=[note])
+
+
+def _curve(series: Sequence[tuple[str, Sequence[tuple[int, Quality]]]]) -> Picture:
+    """A score of models against their calls, with what real data get."""
+    first = series[0][1][0][1]
+    curves = [
+        [charts.Point(name, n, q.value.value, q.value.std_err) for n, q in found]
+        for name, found in series
+    ]
+    told = "; ".join(
+        f"{points[0].name} {', '.join(f'{p.y:.4g} at {p.x:g}' for p in points)}"
+        for points in curves
+    )
+    lines = [("real data", first.real.value)]
+    chart = charts.curves(curves, x_label="calls", y_label=first.label, lines=lines)
+    return Picture(chart, f"{first.label} against calls: {told}", is_chart=True)
 
 
 def _coded(c: Comparison) -> Iterator[Section]:

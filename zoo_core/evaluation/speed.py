@@ -14,7 +14,7 @@ from torch import Tensor
 
 from zoo_core.model import GenerativeModel
 
-__all__ = ["Speed", "Timed", "first_image", "timed_sample"]
+__all__ = ["Speed", "Timed", "counted_calls", "first_image", "timed_sample"]
 
 _CALLS = ("conditional", "denoise", "score", "energy", "generate", "decode", "inverse_and_ladj")
 """Capability methods whose calls count as evaluations of the network."""
@@ -75,6 +75,14 @@ def first_image(model: GenerativeModel, **arguments: Any) -> tuple[float, int | 
         _synchronize(model.device)
         times.append(time.perf_counter() - start)
     return sorted(times)[_REPEATS // 2], evaluations
+
+
+def counted_calls(model: GenerativeModel, **arguments: Any) -> int | None:
+    """The network evaluations of one draw; None if no calls can be counted."""
+    with _counting(model) as count:
+        for _ in model.sample_batches(1, **arguments):
+            pass
+    return count()
 
 
 @contextmanager

@@ -6,11 +6,17 @@ import pytest
 import torch
 
 import zoo_core as zoo
-from zoo_core.errors import ConfigError, NoLikelihoodError, UsageError
+from zoo_core.errors import ConfigError, DataError, NoLikelihoodError, UsageError
 from zoo_core.rng import Rng
 from zoo_core.training import TrainConfig, train
 from zoo_diffusion import ConsistencyLoss, MultiStep, OneStep
-from zoo_diffusion.consistency_loss import _same_dropout, level_counts, slope_of, teacher_step
+from zoo_diffusion.consistency_loss import (
+    _same_dropout,
+    follow,
+    level_counts,
+    noise_between,
+    slope_of,
+)
 from zoo_diffusion.flow_map import FlowMapModel
 from zoo_diffusion.samplers.flow_maps import noise_again
 
@@ -133,9 +139,13 @@ def test_a_teacher_of_any_schedule_has_the_same_flow(path):
         return a * STD**2 / ((a * STD) ** 2 + s**2) * x_t
 
     flow.predict = predict
-    x, high, low = data(8).double() * 3, torch.full((8, 1), 2.0), torch.full((8, 1), 1.5)
-    steps = [teacher_step(slope_of(m), x, high.double(), low.double(), None) for m in (edm, flow)]
-    torch.testing.assert_close(*steps, rtol=0, atol=1e-9)
+    x, high, low = data(8).double() * 3, torch.full((8, 1), 2.0).double(), torch.full((8, 1), 0.5)
+    path = noise_between(high, low.double(), 20, 7.0)
+    assert len(path) == 21
+    ends = [follow(slope_of(m), x, path, None) for m in (edm, flow)]
+    torch.testing.assert_close(*ends, rtol=0, atol=1e-9)
+    exactly = x * math.sqrt((STD**2 + 0.5**2) / (STD**2 + 2.0**2))
+    torch.testing.assert_close(ends[0], exactly, rtol=0, atol=1e-3)
 
 
 @torch.no_grad()
@@ -251,6 +261,14 @@ def test_both_sides_drop_the_same_units():
             first = model.consistency(x, sigma)
         second, third = model.consistency(x, sigma), model.consistency(x, sigma)
     assert torch.equal(first, second) and not torch.equal(second, third)
+
+
+@pytest.mark.parametrize("arch", ["consistency", "mean_flow"])
+def test_a_class_that_is_unknown_or_missing_is_refused(arch):
+    model = zoo.create(arch, shape=(2,), classes=3, network=MLP)
+    for cond in (3, -1, None):
+        with pytest.raises(DataError):
+            model.sample(2, cond=cond)
 
 
 def test_a_consistency_model_is_implicit():

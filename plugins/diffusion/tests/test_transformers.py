@@ -30,6 +30,15 @@ def test_outputs_are_those_of_sit():
 
 
 @torch.no_grad()
+def test_a_sit_of_the_trigonometric_path_has_the_same_velocity():
+    """SiT's network gives dx/dt towards the data; ours is in units of the path's rate."""
+    model, _, data = converted("sit", "sit", heads=3, path="variance_preserving")
+    assert model.config.path == "variance_preserving"
+    found = -model.velocity(data["in.x"], 1 - data["in.t"].double(), data["in.y"])
+    torch.testing.assert_close(found, data["out.v"], rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
 def test_outputs_are_those_of_jit():
     model, _, data = converted("jit", "jit", label_layer=1)
     found = model.predict(data["in.x"], 1 - data["in.t"].double(), data["in.y"])

@@ -3,7 +3,7 @@
     E lambda d(f(x_t; sigma_t), f^-(x_r; sigma_r)),   x_t = x_0 + sigma_t eps,  sigma_r < sigma_t
 
     training       x_r = x_0 + sigma_r eps: the same event and noise (Song et al., 2023, sec. 5)
-    distillation   x_r by one step of Heun's method from x_t along a teacher's flow (sec. 4)
+    distillation   x_r by steps of Heun's method from x_t along a teacher's flow (sec. 4)
 
 f^- has no gradient: it is f itself (Song & Dhariwal, 2024, https://arxiv.org/abs/2310.14189), or
 that of the moving average of the weights. d is the pseudo-Huber distance
@@ -14,10 +14,11 @@ Shapes: B batch, S the event's shape, D its values, N pairs of levels.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import torch
@@ -42,7 +43,7 @@ from zoo_diffusion.losses import stratified
 from zoo_diffusion.parameterization import append_dims
 from zoo_diffusion.schedules import Karras, time_at
 
-__all__ = ["ConsistencyLoss", "HasConsistency", "level_counts", "teacher_step"]
+__all__ = ["ConsistencyLoss", "HasConsistency", "follow", "level_counts", "slope_of"]
 
 
 @runtime_checkable
@@ -73,6 +74,8 @@ class ConsistencyLoss:
     - `teacher`: a denoiser of the same events, e.g. "edm.digits", whatever its schedule.
       `guidance_scale` guides it, and `from_teacher` starts the training from its network's
       weights, which must be those of the same network.
+    - `teacher_steps`: steps of Heun's method between two levels. With as many levels as calls will
+      be made, and more steps, f is trained at those levels alone.
     - `target`: f^- is the `student` itself, or by the `average` of its weights, which `train.ema`
       makes.
     - `first_levels`, `last_levels`, `double_every`: N in the beginning and in the end; it doubles
@@ -84,6 +87,7 @@ class ConsistencyLoss:
     teacher: str | None = None
     from_teacher: bool = False
     guidance_scale: Annotated[float, Range(-1000, 1000)] = 1.0
+    teacher_steps: Annotated[int, Range(1, 1000)] = 1
     target: Literal["student", "average"] = "student"
     first_levels: Annotated[int, Range(1, 1 << 20)] = 10
     last_levels: Annotated[int, Range(1, 1 << 20)] = 1280
@@ -101,10 +105,11 @@ class ConsistencyLoss:
                 f"first_levels = {self.first_levels} is above last_levels = {self.last_levels}; "
                 "their number grows."
             )
-        if (self.guidance_scale != 1 or self.from_teacher) and self.teacher is None:
+        of_teacher = self.guidance_scale != 1 or self.from_teacher or self.teacher_steps != 1
+        if of_teacher and self.teacher is None:
             raise ConfigError(
-                f"guidance_scale = {self.guidance_scale} and from_teacher = {self.from_teacher} "
-                "are of a teacher, and there is none.",
+                f"guidance_scale = {self.guidance_scale}, from_teacher = {self.from_teacher}, "
+                f"teacher_steps = {self.teacher_steps} are of a teacher, and there is none.",
                 hint="teacher='edm.digits', or leave them out",
             )
 
@@ -118,7 +123,8 @@ class ConsistencyLoss:
                 x_r = x + sigma_r * eps
             else:
                 teacher = _teacher(self.teacher, model, self.guidance_scale)
-                x_r = teacher_step(teacher, x_t, sigma_t, sigma_r, cond)
+                path = noise_between(sigma_t, sigma_r, self.teacher_steps, model.config.rho)
+                x_r = follow(teacher, x_t, path, cond)
             with _same_dropout(x.device):
                 f_r = model.consistency(x_r, sigma_r, cond, self._target(model))
         f_t = model.consistency(x_t, sigma_t, cond)
@@ -192,13 +198,20 @@ Slope = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """(x (B, *S), sigma (B, 1, ..., 1), cond) -> dx / dsigma of a teacher's flow, (B, *S)."""
 
 
-def teacher_step(
-    slope: Slope, x: Tensor, sigma_t: Tensor, sigma_r: Tensor, cond: Tensor | None
-) -> Tensor:
-    """x_r (B, *S) by one step of Heun's method from x at sigma_t."""
-    h = sigma_r - sigma_t
-    d = slope(x, sigma_t, cond)
-    return x + h * (d + slope(x + h * d, sigma_r, cond)) / 2
+def follow(slope: Slope, x: Tensor, path: Sequence[Tensor], cond: Tensor | None) -> Tensor:
+    """x (B, *S) at the end of a path of levels (B, 1, ..., 1), by a step of Heun's method each."""
+    for sigma_t, sigma_r in pairwise(path):
+        h = sigma_r - sigma_t
+        d = slope(x, sigma_t, cond)
+        x = x + h * (d + slope(x + h * d, sigma_r, cond)) / 2
+    return x
+
+
+def noise_between(sigma_t: Tensor, sigma_r: Tensor, steps: int, rho: float) -> list[Tensor]:
+    """Levels from sigma_t to sigma_r, `steps` + 1 in all, with sigma^(1/rho) evenly spaced."""
+    high, low = sigma_t.pow(1 / rho), sigma_r.pow(1 / rho)
+    inner = [(high + (low - high) * (k / steps)).pow(rho) for k in range(1, steps)]
+    return [sigma_t, *inner, sigma_r]
 
 
 def slope_of(teacher: Denoiser, guidance_scale: float = 1.0) -> Slope:

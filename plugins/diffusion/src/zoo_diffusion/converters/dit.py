@@ -7,7 +7,7 @@ trained, are dropped. Names and shapes give the network, but not how channels di
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from zoo_core.plugin import (
     renamed,
 )
 from zoo_diffusion.converters.diffusers import chain_options, read_network, read_scheduler
+from zoo_diffusion.schedules import Linear, Trigonometric
 
 __all__ = ["FromDiT", "FromJiT", "FromSiT"]
 
@@ -67,23 +68,26 @@ _Heads = Annotated[int, Range(1, 1024)] | None
 class FromSiT:
     """To `flow_matching` over the latents that the network takes, which are reals.
 
-    `heads` is asked for with widths other than the published ones; `key` names the network among
-    several, e.g. `ema`.
+    `path` is that of SiT's transport: `linear`, or `variance_preserving`, its "GVP", whose
+    velocity has the rate pi / 2. `heads` is asked for with widths other than the published ones;
+    `key` names the network among several, e.g. `ema`.
     """
 
+    path: Literal["linear", "variance_preserving"] = "linear"
     heads: _Heads = None
     key: str | None = None
 
     def __call__(self, foreign: Foreign) -> Converted:
+        rate = {"linear": Linear(), "variance_preserving": Trigonometric()}[self.path].rate
         marks = ("x_embedder.proj.weight", "final_layer.linear.weight")
         nested = nested_state(foreign, marks, "SiT", key=self.key)
         state = dict(nested.tensors)
         channels, patch = state[marks[0]].shape[1:3]
         side = _positions(state) * patch
         for name in ("final_layer.linear.weight", "final_layer.linear.bias"):
-            state[name] = -_first_channels(state[name], channels, patch)
+            state[name] = -_first_channels(state[name], channels, patch) / rate
         network = _network(state, self.heads)
-        options = _options(state, (channels, side, side), network)
+        options = _options(state, (channels, side, side), network) | {"path": self.path}
         return Converted(options, _own(state, _OURS), nested.remarks)
 
 

@@ -48,6 +48,11 @@ class OneStep:
         """Events (B, *S)."""
         return MultiStep(steps=1)(model, rng, cond, trace=trace, x_T=x_T)
 
+    def with_steps(self, model: FlowMap, steps: int) -> "MultiStep | FlowMapSteps":
+        """Along the flow where the model knows it between any two times, else with new noise."""
+        kind = FlowMapSteps if isinstance(model, FlowMapBetween) else MultiStep
+        return kind(steps=steps)
+
 
 @dataclass(frozen=True)
 class MultiStep:

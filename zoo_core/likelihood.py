@@ -25,8 +25,9 @@ from zoo_core.contracts import Likelihood, LikelihoodResult
 from zoo_core.data.batches import cond_to_model, to_model
 from zoo_core.errors import UsageError
 from zoo_core.finite import check_nats
+from zoo_core.modes import at_rest
 from zoo_core.rng import Rng
-from zoo_core.sampling import batches, evaluating
+from zoo_core.sampling import batches
 from zoo_core.spaces import Event
 from zoo_core.uncertainty import UNKNOWN, finite_or_null, mean_error, plus_minus
 
@@ -156,6 +157,7 @@ def log_likelihood(
     cond: Any = None,
     method: "str | Likelihood | None" = None,
     seed: int = 0,
+    first_row: int = 0,
     batch_size: int | None = None,
     progress: bool = False,
     **options: Any,
@@ -165,7 +167,7 @@ def log_likelihood(
         model.log_likelihood(x, method=IWAE(k=5000)).mean().bits_per_dim
 
     `method` is an object or a registered name, whose fields are then `options`; by default it is
-    the architecture's. Row i draws with (seed, i), whatever `batch_size` is.
+    the architecture's. Row i draws with (seed, first_row + i), whatever `batch_size` is.
 
     Raises `NoLikelihoodError` for implicit models, `DataError` for events that do not fit, and
     `NotFiniteError` if a value is NaN or +inf.
@@ -177,11 +179,12 @@ def log_likelihood(
     cond = model.condition.check(cond, len(x))
     results = []
     with (
-        evaluating(model),
+        at_rest(model) as still,
         tqdm(total=len(x), unit="event", disable=None if progress else True) as bar,
     ):
         for rows in batches(len(x), model.event, batch_size):
-            results.append(_score(model, score, x, cond, Rng(seed, rows)))
+            given = None if cond is None else cond[rows]
+            results.append(_score(still, score, x[rows], given, Rng(seed, first_row + rows)))
             bar.update(len(rows))
     nats, errors = torch.cat([r.nats for r in results]), torch.cat([_error(r) for r in results])
     terms = {name: torch.cat([r.terms[name] for r in results]) for name in results[0].terms}
@@ -203,12 +206,12 @@ def _event_of(score: Likelihood, model: "GenerativeModel") -> Event:
 def _score(
     model: "GenerativeModel", score: Likelihood, x: Tensor, cond: Tensor | None, rng: Rng
 ) -> LikelihoodResult:
-    """Score the events with the indices `rng.rows`; the result is float64 on the model's device.
+    """Score events, one for each row of `rng`; the result is float64 on the model's device.
 
     Raises `NotFiniteError` if a value is NaN or +inf.
     """
-    x = to_model(model.event.check(x[rng.rows]), model)
-    cond = None if cond is None else cond_to_model(cond[rng.rows], model)
+    x = to_model(model.event.check(x), model)
+    cond = cond_to_model(cond, model)
     result = score(model, x, cond, rng.to(model.device))
     if not isinstance(result, LikelihoodResult):
         result = LikelihoodResult(*(result if isinstance(result, tuple) else (result,)))

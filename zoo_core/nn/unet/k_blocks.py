@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from zoo_core.errors import ConfigError
 from zoo_core.nn.unet.blocks import activation, resample
 from zoo_core.nn.unet.config import UNetConfig
+from zoo_core.nn.whole_batch import dropout
 
 __all__ = ["KDownBlock", "KUpBlock"]
 
@@ -63,7 +64,7 @@ class _KResnetBlock(nn.Module):
 
     def forward(self, x: Tensor, e: Tensor) -> Tensor:
         h = self.conv1(self.act(self.norm1(x, e)))
-        h = F.dropout(self.act(self.norm2(h, e)), self.dropout, self.training)
+        h = dropout(self.act(self.norm2(h, e)), self.dropout, self.training)
         out: Tensor = self.conv2(h) + (x if self.conv_shortcut is None else self.conv_shortcut(x))
         return out
 

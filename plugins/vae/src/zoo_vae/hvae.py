@@ -44,6 +44,7 @@ from zoo_core.plugin import (
     Rng,
     build_network,
     condition_features,
+    dropout,
 )
 from zoo_vae.hierarchical_latents import (
     ChooseValue,
@@ -99,7 +100,7 @@ class ResidualBlock(nn.Module):
         self.conv, self.dropout = _same_conv(channels, resolution), dropout
 
     def forward(self, h: Tensor) -> Tensor:
-        out: Tensor = h + self.conv(F.dropout(F.silu(h), self.dropout, self.training))
+        out: Tensor = h + self.conv(dropout(F.silu(h), self.dropout, self.training))
         return out
 
 

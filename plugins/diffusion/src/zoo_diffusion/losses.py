@@ -114,7 +114,7 @@ def _inputs(
     step: int,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Events in the network's range, labels with some dropped, and noise."""
-    x = model.event.to_network(batch[0], torch.float32)
+    x = model.event.to_network(batch[0], torch.promote_types(model.dtype, torch.float32))
     eps = rng.normal(x.shape[1:], stream="eps", step=step).to(x.dtype)
     cond = drop_condition(
         model.condition, batch[1], loss.p_uncond, rng, step, labels=loss.drop_labels

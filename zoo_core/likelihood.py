@@ -34,7 +34,7 @@ from zoo_core.uncertainty import UNKNOWN, finite_or_null, mean_error, plus_minus
 if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
 
-__all__ = ["LogLikelihood", "Mean", "log_likelihood", "log_mean_exp"]
+__all__ = ["LogLikelihood", "Mean", "event_of", "log_likelihood", "log_mean_exp"]
 
 
 @dataclass(frozen=True)
@@ -190,10 +190,10 @@ def log_likelihood(
     terms = {name: torch.cat([r.terms[name] for r in results]) for name in results[0].terms}
     counts = [r.evaluations for r in results if r.evaluations is not None]
     evaluations = torch.cat(counts) if counts else None
-    return LogLikelihood(nats, score.kind, errors, _event_of(score, model), terms, evaluations)
+    return LogLikelihood(nats, score.kind, errors, event_of(score, model), terms, evaluations)
 
 
-def _event_of(score: Likelihood, model: "GenerativeModel") -> Event:
+def event_of(score: Likelihood, model: "GenerativeModel") -> Event:
     """The event whose log p a likelihood reports: the model's, unless it names another.
 
     A model of latents scores the latents; bits per dimension are then those of a latent.

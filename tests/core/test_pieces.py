@@ -99,3 +99,21 @@ def test_a_manifest_without_an_event_is_no_data_set(sharded, tmp_path):
 def test_shards_that_make_no_sense_are_usage_errors(options, message, capsys):
     assert cli.main([*SAMPLE, *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_samples_that_were_drawn_before_are_evaluated(sharded, capsys):
+    evaluate = ("--json", "--quiet", "--seed", "3", "evaluate", "made.digits", "--samples", "40")
+    evaluate += ("--only", "quality", "--features", "pixels", "--metrics", "frechet")
+    records = []
+    for options in ((), ("--drawn", str(sharded))):
+        assert cli.main([*evaluate, *options]) == 0
+        records.append(json.loads(capsys.readouterr().out))
+    values = [record["quality"]["scores"][0]["value"]["value"] for record in records]
+    assert values[0] == pytest.approx(values[1], rel=1e-6)
+    assert records[1]["model"]["drawn"] == str(sharded)
+
+
+def test_samples_of_other_weights_are_not_evaluated(sharded, capsys):
+    evaluate = ("--quiet", "evaluate", "gated_pixelcnn.digits", "--only", "quality")
+    assert cli.main([*evaluate, "--drawn", str(sharded)]) == 7
+    assert "holds samples of made.digits" in capsys.readouterr().err

@@ -188,7 +188,7 @@ class _Run:
                 f"{out} holds another checkpoint for process {others[0]} than for the main one.",
                 hint="choose a folder that all processes share",
             )
-        self.shared = Shared.of(self.model, setup.split, self.group, self.trainers)
+        self.shared = Shared.of(setup, range(self.at.step, self.config.steps))
         log = out / "log.jsonl" if out is not None and self.group.is_main else None
         self.log = JsonLines(log, keep=self.at.step)
 
@@ -282,8 +282,8 @@ class _Run:
                     raise self._stopped(error) from None
 
     def _evaluate(self) -> None:
-        """Score the averaged weights on `valid` in the main process, which decides for all."""
-        score = self.group.on_main(self._validate)
+        """Score the averaged weights on `valid`; each process takes a part of it."""
+        score = self._validate()
         at, value = self.at, score.value
         if _better(value, at.best_value):
             at.best_step, at.best_value, at.since_best = at.step, value, 0
@@ -299,18 +299,22 @@ class _Run:
             _logger.info("step %d: valid %s", at.step, score)
 
     def _validate(self) -> ValidationScore:
-        valid = self.setup.valid
+        valid, config = self.setup.valid, self.config
         assert valid is not None
         with averaged_weights(self.model, self._emas()):
             if self.setup.by_likelihood:
-                return validate_by_likelihood(self.model, valid)
+                return validate_by_likelihood(
+                    self.model, valid, self.group, limit=config.eval_limit, seed=config.seed
+                )
             return validate_by_loss(
                 self.model,
                 valid,
                 {a.name: a.player for a in self.trainers},
-                seed=self.config.seed,
-                batch_size=self.config.batch_size,
-                step=self.config.steps,
+                self.group,
+                seed=config.seed,
+                batch_size=config.batch_size,
+                step=config.steps,
+                limit=config.eval_limit,
             )
 
     def _report(self, reports: Sequence[StepReport], bar: "tqdm[Any]") -> None:

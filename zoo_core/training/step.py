@@ -10,15 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from zoo_core.contracts import Batch
-from zoo_core.data.batches import take_augmented
-from zoo_core.data.dataset import Source
+from zoo_core.data.batches import placed
 from zoo_core.errors import NotFiniteError
 from zoo_core.model import GenerativeModel
 from zoo_core.modes import changing_weights
 from zoo_core.nn.whole_batch import part_of_batch
 from zoo_core.rng import Rng
 from zoo_core.training.distributed import ProcessGroup
+from zoo_core.training.fetch import Batches
 from zoo_core.training.players import PlayerTrainer, freeze_others
+from zoo_core.training.setup import Setup
 
 __all__ = ["DivergenceError", "Shared", "StepReport", "optimizer_step"]
 
@@ -65,22 +66,20 @@ class Shared:
     losses as modules."""
 
     model: GenerativeModel
-    split: Source
+    batches: Batches
     group: ProcessGroup
     trainers: Sequence[PlayerTrainer]
     losses: Mapping[str, nn.Module]
 
     @classmethod
-    def of(
-        cls,
-        model: GenerativeModel,
-        split: Source,
-        group: ProcessGroup,
-        trainers: Sequence[PlayerTrainer],
-    ) -> "Shared":
+    def of(cls, setup: Setup, rounds: range) -> "Shared":
         """Wrap the players' losses; every process has to do so, with equal parameters."""
+        group, trainers = setup.group, setup.trainers
         losses = {a.name: group.parallel(PlayerLoss(a)) for a in trainers}
-        return cls(model, split, group, trainers, losses)
+        batches = Batches(
+            setup.split, trainers, group, workers=setup.config.workers, rounds=rounds
+        )
+        return cls(setup.model, batches, group, trainers, losses)
 
 
 def optimizer_step(shared: Shared, trainer: PlayerTrainer, step: int) -> StepReport:
@@ -113,19 +112,18 @@ def _backward(shared: Shared, trainer: PlayerTrainer, step: int) -> dict[str, fl
     A process's part of a microbatch is weighted by its size; the mean over processes is taken with
     the last microbatch.
     """
-    indices = trainer.indices(step, n=len(shared.split))
-    microbatches = indices.chunk(trainer.config.accumulate)
-    module, world = shared.losses[trainer.name], shared.group.world_size
+    size, module, group = trainer.config.batch_size, shared.losses[trainer.name], shared.group
+    sizes = [len(part) for part in torch.arange(size).chunk(trainer.config.accumulate)]
     sums: dict[str, Tensor] = {}
-    for i, microbatch in enumerate(microbatches):
-        part = shared.group.part(len(microbatch))
-        with part_of_batch(part), _averaging(module, last=i + 1 == len(microbatches)):
-            total, terms, n = _loss(shared, trainer, module, microbatch, step)
-            weight = n * world / len(indices)
+    for i, rows in enumerate(sizes):
+        last = i + 1 == len(sizes)
+        with part_of_batch(group.part(rows)), _averaging(module, last=last):
+            total, terms, n = _loss(shared, trainer, module, step, i)
+            weight = n * group.world_size / size
             (total * weight).backward()
         for name, value in (*terms.items(), ("loss", total)):
             sums[name] = sums.get(name, 0.0) + value.detach().float().mean() * weight
-    values = shared.group.mean(torch.stack(list(sums.values())))
+    values = group.mean(torch.stack(list(sums.values())))
     return dict(zip(sums, values.tolist(), strict=True))
 
 
@@ -137,18 +135,15 @@ def _averaging(module: nn.Module, *, last: bool) -> AbstractContextManager[None]
 
 
 def _loss(
-    shared: Shared, trainer: PlayerTrainer, module: nn.Module, microbatch: Tensor, step: int
+    shared: Shared, trainer: PlayerTrainer, module: nn.Module, step: int, i: int
 ) -> tuple[Tensor, dict[str, Tensor], int]:
-    """The loss and terms of this process's rows of a microbatch, and how many these are."""
-    model, group = shared.model, shared.group
+    """The loss and terms of this process's rows of microbatch i, and how many these are."""
+    model, player = shared.model, shared.trainers.index(trainer)
+    rng = shared.batches.rows.rng((player, step, i)).to(model.device)
     with trainer.autocast(model.device):
-        rng = trainer.rng(microbatch, model.device)
-        if group.world_size > 1:
-            own = group.positions(len(microbatch))
-            microbatch, rng = microbatch[own], rng.part(own)
-        batch = take_augmented(model, shared.split, microbatch, rng, step)
+        batch = placed(model, shared.batches.take(player, step, i))
         total, terms = module(batch, rng, step)
-    return total, terms, len(microbatch)
+    return total, terms, len(rng)
 
 
 def _non_finite(

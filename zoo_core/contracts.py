@@ -23,6 +23,7 @@ __all__ = [
     "Batch",
     "Diagnoses",
     "Diagnosis",
+    "Initializes",
     "Inpainting",
     "Likelihood",
     "LikelihoodResult",
@@ -80,6 +81,15 @@ class Diagnoses(Protocol):
 
     def diagnose(self, model: "GenerativeModel", split: "Split") -> Diagnosis:
         """Diagnose a model in evaluation mode, without gradients, on the validation split."""
+        ...
+
+
+@runtime_checkable
+class Initializes(Protocol):
+    """A loss that sets the parameters of a fresh model, as that of a distillation may."""
+
+    def initialize(self, model: "GenerativeModel") -> None:
+        """Set parameters, once before the first step of a training."""
         ...
 
 

@@ -6,7 +6,7 @@ registered sampler serves it. Sampling in batches, seeding, likelihood bookkeepi
 loading are derived.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,9 @@ from zoo_core import config as configs
 from zoo_core import likelihood, sampling
 from zoo_core.compat import moved_attribute, renamed_methods
 from zoo_core.contracts import Batch, Player
-from zoo_core.errors import NoCapabilityError
+from zoo_core.errors import ConfigError, NoCapabilityError
 from zoo_core.rng import Rng
-from zoo_core.spaces import Condition, Event, as_condition
+from zoo_core.spaces import Condition, Event, Group, as_condition
 
 if TYPE_CHECKING:
     from zoo_core.catalog.measured_sampler import MeasuredSampler
@@ -55,6 +55,8 @@ class GenerativeModel(nn.Module):
         """What `zoo.load` drew anew because options changed the model, if anything."""
         self.measured_sampler: MeasuredSampler | None = None
         """The sampler that was measured to serve these weights, which is then their default."""
+        self.averages: Mapping[str, Tensor] | None = None
+        """Inside a training step, the moving averages of the parameters by name (`train.ema`)."""
 
     # A family implements:
 
@@ -77,6 +79,19 @@ class GenerativeModel(nn.Module):
         with a large batch, or the parameters keep their first values. A second call changes
         nothing, and no forward pass sets parameters.
         """
+
+    @classmethod
+    def options_for(cls, event: Event, options: Mapping[str, Any]) -> dict[str, Any]:
+        """A recipe's options, changed so that the model is of `event`, without conditions.
+
+        `zoo choose` fits recipes to data by it. By default the shape and the levels change; a
+        family also changes what depends on them, such as how often the sides of an image are
+        halved. Options that the Config lacks are dropped. Raises `ConfigError` for events that
+        no options allow.
+        """
+        if isinstance(event, Group):
+            raise ConfigError("it is for events of one kind, not of several columns")
+        return {**options, "shape": list(event.shape), "levels": event.levels}
 
     # The zoo derives:
 

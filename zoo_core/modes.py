@@ -93,7 +93,7 @@ def _copied(model: M, *, own_weights: bool) -> M | None:
     """A copy of the modules; None if something that they hold cannot be copied."""
     tensors = [*model.parameters(), *model.buffers()]
     same = {id(t): _cloned(t) if own_weights else t for t in tensors}
-    facts = (getattr(model, name, None) for name in ("config", "event", "condition"))
+    facts = (getattr(model, name, None) for name in ("config", "event", "condition", "averages"))
     try:
         return copy.deepcopy(model, {**same, **{id(fact): fact for fact in facts}})
     except (TypeError, RuntimeError, NotImplementedError, AttributeError):

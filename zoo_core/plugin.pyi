@@ -68,6 +68,7 @@ from .lazy import attach as attach
 from .likelihoods.iwae import LogMeanExp as LogMeanExp
 from .likelihoods.posterior import Draw as Draw
 from .likelihoods.posterior_collapse import kl_by_level as kl_by_level
+from .loading import load as load
 from .model import GenerativeModel as GenerativeModel
 from .modes import at_rest as at_rest
 from .modes import evaluating as evaluating

@@ -14,7 +14,13 @@ from zoo_core.catalog.registry import use
 from zoo_core.catalog.specs import import_target
 from zoo_core.cli.describe import describe
 from zoo_core.errors import ConfigError, UnknownNameError, UsageError
-from zoo_core.plugin import MLPConfig, ModulatedMLPConfig, ResNetConfig, UNetConfig
+from zoo_core.plugin import (
+    MLPConfig,
+    ModulatedMLPConfig,
+    ResNetConfig,
+    UNetConfig,
+    build_network,
+)
 from zoo_core.testing import run_checks
 
 FAMILIES = [EntryPoint(n, f"zoo_{n}.plugin", "density_zoo") for n in ("diffusion", "gan", "vae")]
@@ -304,3 +310,18 @@ def test_the_options_of_networks_are_listed_with_a_models():
     names = {field.name: field for field in describe(import_target(zoo.info("ddpm").spec.config))}
     assert names["network"].type == "dit | mlp | song_unet | unet"
     assert "network[unet].channels" in names
+
+
+@pytest.mark.parametrize("network", ["unet", "song_unet"])
+def test_u_nets_take_images_whose_sides_cannot_be_halved(network):
+    options = {
+        "unet": {"channels": [8, 8, 8], "down": ["plain"] * 3, "groups": 4},
+        "song_unet": {"width": 8, "multipliers": [1, 1, 1], "blocks": 1, "attention": []},
+    }[network]
+    sizes = {"shape": (3, 13, 10), "inputs": 3, "num_labels": 0}
+    net = build_network({"type": network, **options}, "denoiser", **sizes).eval()
+    x, time = torch.randn(2, 3, 13, 10), torch.rand(2)
+    out = net(x, time)
+    assert out.shape == x.shape
+    padded = torch.nn.functional.pad(x, (0, 2, 0, 3), mode="replicate")
+    assert torch.allclose(net(padded, time)[..., :13, :10], out)

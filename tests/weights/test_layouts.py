@@ -31,13 +31,22 @@ LAYOUTS = {
     **{f"ddpm.{tag}{ema}": "ddpm-256" for tag in DDPM_256 for ema in ("", "_ema")},
     **dict.fromkeys((f"ve_sde.{tag}" for tag in NCSN_256), "ncsnpp-256"),
     "ve_sde.ffhq1024": "ncsnpp-1024",
+    **{
+        f"consistency.{tag}": "consistency-imagenet64"
+        for tag in ("cd_imagenet64_l2", "cd_imagenet64_lpips", "ct_imagenet64")
+    },
+    **{
+        f"consistency.cd_{data}256_{distance}": "consistency-lsun256"
+        for data in ("bedroom", "cat")
+        for distance in ("l2", "lpips")
+    },
 }
 """The table of each card."""
 UNSEEN = {"ddpm.mnist": "the repository's config was not seen"}
 """Cards without a table, and why."""
 THERE = ("edm", "flow_matching", "imagegpt", "r3gan")
 """Architectures whose names here are others: tests of their plugins compare them."""
-OURS = {"ddpm": "network.", "ve_sde": "network."}
+OURS = {"consistency": "network.", "ddpm": "network.", "ve_sde": "network."}
 """What our names have before those of the table."""
 
 

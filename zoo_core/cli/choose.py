@@ -62,25 +62,18 @@ def command(
         n=n,
         progress=settings.progress,
     )
-    for fit in choice.unfit:
-        remark(settings, f"{fit.family}: no recipe fits ({fit.why})")
     for note in choice.comparison.warnings:
         remark(settings, f"not equal: {note}")
-    write_reports(() if out is None else (out,), choice.comparison)
+    write_reports(() if out is None else (out,), choice.comparison, choice.sections())
     text = table([name for name, _ in COLUMNS], rows(choice.comparison))
     show(settings, choice.record(), [*text, "", *_advice(choice)])
 
 
 def _advice(choice: "Choice") -> list[str]:
     from zoo_core.evaluation.coded import lines
-    from zoo_core.workflows.choose import recommendations
 
     coded = choice.comparison.coded
-    return [
-        *([*lines(coded), ""] if coded else []),
-        heading("what serves"),
-        *fields(recommendations(choice.comparison)),
-        "",
-        heading("trained"),
-        *fields(choice.trained.items()),
-    ]
+    told = [*lines(coded), ""] if coded else []
+    for title, entries in choice.sections().items():
+        told += [heading(title.lower()), *fields(entries), ""]
+    return told[:-1]

@@ -22,6 +22,7 @@ from zoo_core.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from zoo_core.evaluation.compare import Comparison
+    from zoo_core.evaluation.report import Sections
 
 __all__ = ["check_report", "command", "write_reports"]
 
@@ -147,13 +148,16 @@ def check_report(path: Path | None) -> None:
         raise OutputError(f"{path} has suffix {path.suffix!r}; it must be .html or .md.")
 
 
-def write_reports(paths: tuple[Path, ...], comparison: "Comparison") -> None:
+def write_reports(
+    paths: tuple[Path, ...], comparison: "Comparison", sections: "Sections | None" = None
+) -> None:
     """Write a comparison as pages or Markdown, by the files' suffixes."""
     from zoo_core.evaluation.report import html, markdown
     from zoo_core.files import write_atomically
 
     for path in paths:
-        text = html(comparison) if path.suffix.lower() == ".html" else markdown(comparison)
+        write = html if path.suffix.lower() == ".html" else markdown
+        text = write(comparison, sections or {})
         write_atomically(path, text.encode())
 
 

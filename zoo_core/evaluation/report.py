@@ -34,6 +34,7 @@ COLUMNS = (
         "bits/dim",
         "minus log p per value, so that a lower bound becomes an upper one; lower is better",
     ),
+    ("bytes", "bytes an event of a file, decoded bit for bit; weights are not counted"),
     ("rank", "among numbers of the same kind and events; estimates (~) have none"),
     ("beyond null", "paired gap to the strongest baseline, in standard errors"),
     ("Frechet", "Frechet distance on the named features; real data's beside it"),
@@ -50,8 +51,14 @@ COLUMNS = (
     ("latents", "latents of events: exact, inferred, prior only, none"),
 )
 
+Sections = Mapping[str, Sequence[tuple[str, str]]]
+"""Further parts of a report by title, each of names and what is told of them."""
+NO_SECTIONS: Sections = {}
+
 _SHOWN = 36
 _PLANE_MARGIN = 0.1
+_WIDTH = 200
+"""About how wide a picture of vectors is, in pixels."""
 _CSS = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;
 color:#1a1a1a;background:#fff}h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2.2rem}
@@ -73,7 +80,7 @@ def rows(comparison: Comparison) -> list[tuple[str, ...]]:
     return [_row(comparison, entry) for entry in comparison.entries]
 
 
-def markdown(comparison: Comparison) -> str:
+def markdown(comparison: Comparison, sections: Sections = NO_SECTIONS) -> str:
     """The table, the warnings and the legend of the columns, in Markdown."""
     header = [name for name, _ in COLUMNS]
     lines = [f"# {_title(comparison)}", "", _caption(comparison), ""]
@@ -82,13 +89,16 @@ def markdown(comparison: Comparison) -> str:
     lines += [f"| {' | '.join(c.replace('|', ' ') for c in row)} |" for row in rows(comparison)]
     lines += ["", *(f"- {e.name}: {note}" for e in comparison.entries for note in e.notes)]
     lines += ["", *(f"- {line.strip()}" for line in _coded(comparison))]
-    lines += ["", *(f"- **{name}**: {text}" for name, text in COLUMNS)]
+    for title, entries in sections.items():
+        lines += ["", f"## {title}", "", *(f"- **{what}**: {told}" for what, told in entries)]
+    lines += ["", "## What the columns are", ""]
+    lines += [f"- **{name}**: {text}" for name, text in COLUMNS]
     return "\n".join(lines).strip() + "\n"
 
 
-def html(comparison: Comparison) -> str:
+def html(comparison: Comparison, sections: Sections = NO_SECTIONS) -> str:
     """The whole report as one page."""
-    return page(_title(comparison), list(_body(comparison)))
+    return page(_title(comparison), list(_body(comparison, sections)))
 
 
 def page(title: str, body: Sequence[str]) -> str:
@@ -102,7 +112,7 @@ def page(title: str, body: Sequence[str]) -> str:
     )
 
 
-def _body(c: Comparison) -> Iterator[str]:
+def _body(c: Comparison, sections: Sections) -> Iterator[str]:
     yield f'<p class="note">{escape(_caption(c))}</p>'
     for warning in c.warnings:
         yield f'<p class="warn"><b>Not equal:</b> {escape(warning)}</p>'
@@ -111,12 +121,20 @@ def _body(c: Comparison) -> Iterator[str]:
         for note in entry.notes:
             yield f'<p class="note">{escape(entry.name)}: {escape(note)}</p>'
     yield from (f'<p class="note">{escape(line)}</p>' for line in _coded(c))
+    for title, entries in sections.items():
+        yield f"<h2>{escape(title)}</h2>"
+        yield from _definitions(entries)
     yield from _trade_off(c)
     yield from _histograms(c)
     yield from _samples(c)
     yield from _maps(c)
-    yield "<h2>What the columns are</h2><dl>"
-    yield from (f"<dt>{escape(n)}</dt><dd>{escape(t)}</dd>" for n, t in COLUMNS)
+    yield "<h2>What the columns are</h2>"
+    yield from _definitions(COLUMNS)
+
+
+def _definitions(entries: Sequence[tuple[str, str]]) -> Iterator[str]:
+    yield "<dl>"
+    yield from (f"<dt>{escape(n)}</dt><dd>{escape(t)}</dd>" for n, t in entries)
     yield "</dl>"
 
 
@@ -211,8 +229,20 @@ def _picture(x: Tensor, c: Comparison) -> np.ndarray:
         margin = _PLANE_MARGIN * (high - low)
         return charts.plane(x.double().numpy(), low - margin, high + margin)
     x = x[:_SHOWN]
+    if len(event.shape) == 1:
+        return _stacked(x, read(event, c.data.split(c.split))[0])
     rows_, columns, _, _ = grid_layout(event, len(x), columns=6)
     return grid(shade(x, event, *_range(x, event)), rows_, columns, _scale(event))
+
+
+def _stacked(x: Tensor, held: Tensor) -> np.ndarray:
+    """Vectors (N, D) as the rows of a picture, each value between its least and greatest in the
+    held-out ones: black to white."""
+    low, high = held.double().min(0).values, held.double().max(0).values
+    brightness = ((x.double() - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
+    pixels = (255 * brightness).round().byte().numpy()
+    scale = max(1, _WIDTH // pixels.shape[1])
+    return pixels.repeat(6, 0).repeat(scale, 1)[..., None].repeat(3, 2)
 
 
 def _strip(x: Tensor, event: Event) -> np.ndarray:
@@ -260,6 +290,7 @@ def _row(c: Comparison, e: ComparedModel) -> tuple[str, ...]:
         e.record["model"]["density"],
         "none" if not likelihood else _nats(likelihood),
         "-" if not likelihood else _bits(likelihood),
+        _bytes(c, e.name),
         c.rank(e),
         "-" if sigmas is None else f"{sigmas:+.0f} ({verdict['by']})",
         *(_score(scores, name) for name in ("frechet", "precision", "coverage")),
@@ -299,6 +330,13 @@ def _bits(record: Mapping[str, Any]) -> str:
         return "-"
     unit = "" if rate[0] == "bits/dim" else f" {rate[0]}"
     return f"{_kind(record).bits_sign} {rate[1]:.3f}{unit}"
+
+
+def _bytes(c: Comparison, name: str) -> str:
+    """Bytes an event of a model's file, if events were coded and it can code them."""
+    models = c.coded.models if c.coded else []
+    found = (m.bytes for m in models if m.name == name and m.bytes is not None)
+    return next((f"{size:.2f}" for size in found), "-")
 
 
 def _kind(record: Mapping[str, Any]) -> LikelihoodKind:

@@ -1,30 +1,39 @@
-"""Data-dependent initialization, once before the first step.
+"""Initialization by the loss and by data, once before the first step.
 
 Every process sees the whole first batch, so neither `accumulate` nor the number of processes
 changes the initial parameters.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
+from zoo_core.contracts import Initializes
 from zoo_core.data.batches import take_augmented
 from zoo_core.data.dataset import Source
 from zoo_core.model import GenerativeModel
 from zoo_core.training.distributed import ProcessGroup
 from zoo_core.training.players import PlayerTrainer
 
-__all__ = ["initialize_from_data"]
+__all__ = ["initialize"]
 
 _MIN_BATCH = 16
 """Samples to use if a batch has fewer: the first ones of the first epoch."""
 
 
-def initialize_from_data(
-    model: GenerativeModel, trainers: Sequence[PlayerTrainer], split: Source, group: ProcessGroup
+def initialize(
+    model: GenerativeModel,
+    objective: Any,
+    trainers: Sequence[PlayerTrainer],
+    split: Source,
+    group: ProcessGroup,
 ) -> None:
-    """Call `data_dependent_init` with the first player's first batch and noise.
+    """Let the loss set parameters if it `Initializes`, and call `data_dependent_init` with the
+    first player's first batch and noise.
 
-    Averaged weights restart from the parameters that it sets.
+    Averaged weights restart from the parameters that they set.
     """
+    if isinstance(objective, Initializes):
+        objective.initialize(model)
     first = trainers[0]
     indices = first.indices(0, n=len(split), min_size=_MIN_BATCH)
     with first.autocast(model.device):

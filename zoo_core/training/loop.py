@@ -33,7 +33,7 @@ from zoo_core.training import state
 from zoo_core.training.config import TrainConfig
 from zoo_core.training.distributed import ProcessGroup, check_launcher
 from zoo_core.training.fingerprint import fingerprint, leaves
-from zoo_core.training.initialization import initialize_from_data
+from zoo_core.training.initialization import initialize
 from zoo_core.training.log import JsonLines, show_terms
 from zoo_core.training.optim import averaged_weights, swap
 from zoo_core.training.players import make_trainers, trainable
@@ -205,7 +205,9 @@ class _Run:
             )
             at.stopped = self._out_of_patience(at)
         if at.step == 0:
-            initialize_from_data(self.model, self.trainers, self.setup.split, self.group)
+            initialize(
+                self.model, self.setup.objective, self.trainers, self.setup.split, self.group
+            )
         if self.checkpoint is not None and self.group.is_main:
             state.remove_partial_files(self.checkpoint)
         return at

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from zoo_core.catalog.registry import current
 from zoo_core.errors import PluginError
+from zoo_core.model import GenerativeModel
 from zoo_core.modes import changing_weights
 from zoo_core.training.config import OptimizerConfig, component
 
@@ -20,6 +21,7 @@ __all__ = [
     "rate_factor",
     "swap",
     "unflatten_state",
+    "visible_averages",
 ]
 
 _SHARED = ("lr", "betas", "eps", "weight_decay")
@@ -97,6 +99,16 @@ def swap(model: nn.Module, emas: Sequence[Ema]) -> None:
     with changing_weights(model):
         for ema in emas:
             ema.swap()
+
+
+@contextmanager
+def visible_averages(model: GenerativeModel, ema: Ema | None) -> Iterator[None]:
+    """Inside the block a loss reads the averages from `model.averages`, if any are kept."""
+    model.averages = None if ema is None else ema.averages
+    try:
+        yield
+    finally:
+        model.averages = None
 
 
 def flatten_state(

@@ -18,6 +18,7 @@ from zoo_core.nn.whole_batch import part_of_batch
 from zoo_core.rng import Rng
 from zoo_core.training.distributed import ProcessGroup
 from zoo_core.training.fetch import Batches
+from zoo_core.training.optim import visible_averages
 from zoo_core.training.players import PlayerTrainer, freeze_others
 from zoo_core.training.setup import Setup
 
@@ -140,7 +141,7 @@ def _loss(
     """The loss and terms of this process's rows of microbatch i, and how many these are."""
     model, player = shared.model, shared.trainers.index(trainer)
     rng = shared.batches.rows.rng((player, step, i)).to(model.device)
-    with trainer.autocast(model.device):
+    with trainer.autocast(model.device), visible_averages(model, trainer.ema):
         batch = placed(model, shared.batches.take(player, step, i))
         total, terms = module(batch, rng, step)
     return total, terms, len(rng)

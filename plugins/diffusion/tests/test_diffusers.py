@@ -11,7 +11,7 @@ from zoo_core.errors import ConfigError, IntegrityError
 from zoo_core.rng import Rng
 from zoo_core.weights import third_party
 from zoo_diffusion.likelihoods import terms
-from zoo_diffusion.samplers import DDIM, Ancestral
+from zoo_diffusion.samplers import DDIM, Ancestral, MultiStep
 from zoo_diffusion.samplers.loop import GuidanceAndClipping, Outputs, sample_prior, trajectory
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
@@ -307,3 +307,46 @@ def test_a_variance_in_a_learned_range_is_that_of_the_scheduler(tmp_path):
     ours = (v.double() * large.log() + (1 - v.double()) * small.log()).view(2, 3, 8, 8)
     want = scheduler._get_variance(20, predicted_variance=out[:, 3:])
     torch.testing.assert_close(ours.float(), want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("later", [[], [22], [13, 30]])
+@pytest.mark.parametrize("classes", [None, 5])
+def test_consistency_models_draw_what_their_pipeline_draws(later, classes, tmp_path, monkeypatch):
+    from diffusers.schedulers import scheduling_consistency_models as theirs
+
+    torch.manual_seed(0)
+    net = diffusers.UNet2DModel(**(NETS["scale_shift"] | {"num_class_embeds": classes})).eval()
+    scheduler = diffusers.CMStochasticIterativeScheduler(sigma_max=60.0, sigma_data=0.6)
+    pipeline = diffusers.ConsistencyModelPipeline(net, scheduler)
+    pipeline.save_pretrained(tmp_path)
+    model = building.convert(
+        third_party.read(tmp_path), "diffusers_consistency", {"levels": 65536}
+    )
+    assert model.condition.classes == classes and model.config.sigma_max == 60.0
+    rng, cond = Rng(3, 2), None if classes is None else torch.tensor([0, 4])
+    drawn = iter(range(3))
+
+    def noise(shape, **_):
+        return rng.normal(shape[1:], stream="step", step=next(drawn))
+
+    monkeypatch.setattr(theirs, "randn_tensor", noise)
+    pipeline.set_progress_bar_config(disable=True)
+    want = pipeline(
+        batch_size=2,
+        class_labels=cond,
+        num_inference_steps=None,
+        timesteps=[*reversed(later), 0],  # k of 39 below the largest sigma
+        latents=rng.normal((3, 8, 8), stream="x_1"),
+        output_type="pt",
+    ).images
+    sampler = MultiStep(steps=1 + len(later), times=tuple(1 - k / 39 for k in later))
+    with torch.no_grad():
+        have = sampler(model, rng, cond) / 65535
+    assert 0.01 < float(want.std()) and (have - want).abs().max() < 1e-4
+
+
+def test_a_consistency_model_loads_by_its_path(tmp_path):
+    scheduler = diffusers.CMStochasticIterativeScheduler()
+    diffusers.ConsistencyModelPipeline(unet("labelled"), scheduler).save_pretrained(tmp_path)
+    model = zoo.load(str(tmp_path))
+    assert model.spec.arch == "consistency" and model.condition.classes == 5

@@ -25,6 +25,7 @@ from zoo_core.nn.embedding import (
     TimestepEmbedding,
     embed_labels,
 )
+from zoo_core.nn.padding import on_padded
 from zoo_core.nn.song_unet.blocks import EPS, Down, Middle, Up, groups_of
 from zoo_core.nn.song_unet.config import SongUNetConfig
 from zoo_core.nn.unet.blocks import group_norm, silu
@@ -33,14 +34,22 @@ __all__ = ["SongUNet"]
 
 
 class SongUNet(nn.Module):
-    """m(x, time, label) for images (C, H, W); `time` is embedded as it is."""
+    """m(x, time, label) for images (C, H, W); `time` is embedded as it is.
+
+    Sides that cannot be halved often enough are padded (`zoo_core.nn.padding`).
+    """
 
     def __init__(
         self, config: SongUNetConfig, shape: tuple[int, ...], inputs: int, num_labels: int = 0
     ) -> None:
         super().__init__()
         c = config
-        _check_shape(c, shape)
+        if len(shape) != 3:
+            raise ConfigError(
+                f"a U-Net is for images (C, H, W), and the shape is {shape}.",
+                hint="set network.type = 'mlp'",
+            )
+        self.factor = 1 << (len(c.multipliers) - 1)
         noise, E = c.width * c.noise_multiplier, c.width * c.embedding_multiplier
         self.time_proj = _time_features(c, noise)
         self.class_embedding = nn.Embedding(num_labels, noise) if num_labels else None
@@ -71,6 +80,10 @@ class SongUNet(nn.Module):
     ) -> Tensor:
         """x (B, inputs, H, W), time (B,), label (B,) or (B, N), augment (B, A) -> (B, C, H, W)."""
         e = self._embedded(time, label, augment, x.dtype)
+        return on_padded(lambda image: self._out(image, e), x, self.factor)
+
+    def _out(self, x: Tensor, e: Tensor) -> Tensor:
+        """The output at images that can be halved, given the embedding (B, E)."""
         h, image = self.conv_in(x), x
         skips = [h]
         for down in self.down_blocks:
@@ -92,20 +105,6 @@ class SongUNet(nn.Module):
         if self.augment is not None and augment is not None:
             e = e + self.augment(augment.to(dtype))
         return F.silu(self.time_embedding(e))
-
-
-def _check_shape(c: SongUNetConfig, shape: tuple[int, ...]) -> None:
-    if len(shape) != 3:
-        raise ConfigError(
-            f"a U-Net is for images (C, H, W), and the shape is {shape}.",
-            hint="set network.type = 'mlp'",
-        )
-    _, H, W = shape
-    if H % (f := 1 << (len(c.multipliers) - 1)) or W % f:
-        raise ConfigError(
-            f"images of {H}x{W} cannot be halved {len(c.multipliers) - 1} times.",
-            hint="use fewer resolutions (network.multipliers)",
-        )
 
 
 def _time_features(c: SongUNetConfig, size: int) -> nn.Module:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_core.errors import ConfigError
+from zoo_core.nn.groups import GroupNorm
 from zoo_core.nn.unet.config import Activation
 from zoo_core.nn.whole_batch import dropout
 from zoo_kernels.narrow_attention import WIDEST, narrow_attention
@@ -56,14 +57,14 @@ def resample(x: Tensor, how: Resample, *, padding: int = 1) -> Tensor:
     return F.conv2d(x, kernel, stride=2, padding=padding, groups=C)
 
 
-def group_norm(groups: int, C: int, eps: float) -> nn.GroupNorm:
+def group_norm(groups: int, C: int, eps: float) -> GroupNorm:
     """GroupNorm over C channels; raises ConfigError if `groups` does not divide C."""
     if C % groups:
         raise ConfigError(
             f"network: {groups} groups do not divide {C} channels.",
             hint="network.groups: a divisor of the channels of every level",
         )
-    return nn.GroupNorm(groups, C, eps=eps)
+    return GroupNorm(groups, C, eps=eps)
 
 
 def silu(x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo_core.errors import ConfigError
+from zoo_core.nn.groups import normalize_groups
 from zoo_core.nn.unet.blocks import activation, resample
 from zoo_core.nn.unet.config import UNetConfig
 from zoo_core.nn.whole_batch import dropout
@@ -41,7 +42,7 @@ class _AdaptiveNorm(nn.Module):
 
     def forward(self, x: Tensor, e: Tensor) -> Tensor:
         a, b = self.linear(e)[:, :, None, None].chunk(2, 1)
-        out: Tensor = F.group_norm(x, self.groups, eps=self.eps) * (1 + a) + b
+        out: Tensor = normalize_groups(x, self.groups, self.eps) * (1 + a) + b
         return out
 
 

@@ -19,6 +19,7 @@ from zoo_core.nn.embedding import (
     TimestepEmbedding,
     embed_labels,
 )
+from zoo_core.nn.padding import on_padded
 from zoo_core.nn.unet.blocks import activation, group_norm, silu
 from zoo_core.nn.unet.config import UNetConfig
 from zoo_core.nn.unet.k_blocks import KDownBlock, KUpBlock
@@ -28,7 +29,10 @@ __all__ = ["UNet"]
 
 
 class UNet(nn.Module):
-    """m(x_t, time, label) for images (C, H, W) whose sides are halved by each down block."""
+    """m(x_t, time, label) for images (C, H, W) whose sides are halved by each down block.
+
+    Sides that cannot be halved so often are padded (`zoo_core.nn.padding`).
+    """
 
     def __init__(
         self, config: UNetConfig, shape: tuple[int, ...], inputs: int, num_labels: int = 0
@@ -39,13 +43,9 @@ class UNet(nn.Module):
                 f"a U-Net is for images (C, H, W), and the shape is {shape}.",
                 hint="set network.type = 'mlp'",
             )
-        c, (image, H, W) = config, shape
-        if H % (f := 1 << (len(c.channels) - 1)) or W % f:
-            raise ConfigError(
-                f"images of {H}x{W} cannot be halved {len(c.channels) - 1} times.",
-                hint="use fewer blocks (network.channels, network.down)",
-            )
+        c, image = config, shape[0]
         self.config, first = c, c.channels[0]
+        self.factor = 1 << (len(c.channels) - 1)
         E, features = c.time_size or 4 * first, c.time_features or first
         b = BlockFactory(c, E)
         self.conv_in = nn.Conv2d(inputs, first, 3, padding=1)
@@ -67,6 +67,10 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
         """x (B, inputs, H, W), time (B,), label (B,) or (B, N) int64 -> (B, C, H, W)."""
         embedding = self._embedded(time, label, x.dtype)
+        return on_padded(lambda image: self._out(image, embedding, time), x, self.factor)
+
+    def _out(self, x: Tensor, embedding: Tensor, time: Tensor) -> Tensor:
+        """The output at images that can be halved, given the embedding (B, E)."""
         e = activation(self.config.activation)(embedding.clone())
         image = (2 * x - 1 if self.config.center else x).contiguous(
             memory_format=torch.channels_last

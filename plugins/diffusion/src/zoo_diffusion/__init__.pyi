@@ -1,5 +1,8 @@
 """The models, losses, samplers and likelihoods of this family, by the names users import."""
 
+from .consistency import Consistency as Consistency
+from .consistency import ConsistencyConfig as ConsistencyConfig
+from .consistency_loss import ConsistencyLoss as ConsistencyLoss
 from .ddpm import DDPM as DDPM
 from .ddpm import DDPMConfig as DDPMConfig
 from .edm import EDM as EDM
@@ -14,6 +17,9 @@ from .likelihoods import ODELikelihood as ODELikelihood
 from .losses import ContinuousVLBLoss as ContinuousVLBLoss
 from .losses import SimpleLoss as SimpleLoss
 from .losses import VLBLoss as VLBLoss
+from .mean_flow import MeanFlow as MeanFlow
+from .mean_flow import MeanFlowConfig as MeanFlowConfig
+from .mean_flow_loss import MeanFlowLoss as MeanFlowLoss
 from .networks import MLPConfig as MLPConfig
 from .networks import UNetConfig as UNetConfig
 from .samplers import DDIM as DDIM
@@ -25,8 +31,11 @@ from .samplers import DPMpp3M as DPMpp3M
 from .samplers import DPMppSDE as DPMppSDE
 from .samplers import Euler as Euler
 from .samplers import EulerAncestral as EulerAncestral
+from .samplers import FlowMapSteps as FlowMapSteps
 from .samplers import Heun as Heun
 from .samplers import Midpoint as Midpoint
+from .samplers import MultiStep as MultiStep
+from .samplers import OneStep as OneStep
 from .samplers import UniPC as UniPC
 from .samplers import decode as decode
 from .samplers import encode as encode

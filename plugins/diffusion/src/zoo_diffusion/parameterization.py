@@ -19,6 +19,7 @@ from zoo_core.plugin import Denoiser, Schedule
 __all__ = [
     "ContinuousTime",
     "DiscreteTime",
+    "HasSchedule",
     "LearnsVariance",
     "Prediction",
     "Predictor",
@@ -130,7 +131,16 @@ def earliest_time(model: Denoiser) -> float:
     return model.t_min if isinstance(model, ContinuousTime) else _T_MIN
 
 
-def prior_std(model: Denoiser) -> float:
+class HasSchedule(Protocol):
+    """A model of noisy events, by whatever it knows of them."""
+
+    schedule: Schedule
+
+    @property
+    def device(self) -> torch.device: ...
+
+
+def prior_std(model: HasSchedule) -> float:
     """sqrt(alpha_1^2 + sigma_1^2), the standard deviation of x_1 for data of unit variance.
 
     It is read back from the device.

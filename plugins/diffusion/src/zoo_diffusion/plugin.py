@@ -30,6 +30,10 @@ _LEARNS_SCHEDULE, _PRECONDITIONED = (
     "zoo_diffusion.edm:Preconditioned",
 )
 _VELOCITY = "zoo_diffusion.flow_loss:HasVelocity"
+_FLOW_MAP = "zoo_diffusion.flow_map:FlowMap"
+_BETWEEN = "zoo_diffusion.flow_map:FlowMapBetween"
+_AVERAGE = "zoo_diffusion.mean_flow_loss:HasAverageVelocity"
+_CONSISTENCY = "zoo_diffusion.consistency_loss:HasConsistency"
 _TINY_MLP = ("network", {"type": "mlp", "hidden": 16, "layers": 1})
 
 
@@ -125,6 +129,32 @@ def zoo_models() -> list[ModelSpec]:
             more=(_VELOCITY,),
             likelihood="ode",
         ),
+        ModelSpec(
+            arch="consistency",
+            family="diffusion",
+            density="implicit",
+            target="zoo_diffusion.consistency:Consistency",
+            config="zoo_diffusion.consistency:ConsistencyConfig",
+            capabilities=("Generator", _FLOW_MAP, _CONSISTENCY),
+            default_sampler="onestep",
+            default_loss="consistency",
+            summary="from noise to data in one call, or a few; trained alone or by a teacher",
+            paper="https://arxiv.org/abs/2303.01469",
+            tiny=(_TINY_MLP,),
+        ),
+        ModelSpec(
+            arch="mean_flow",
+            family="diffusion",
+            density="implicit",
+            target="zoo_diffusion.mean_flow:MeanFlow",
+            config="zoo_diffusion.mean_flow:MeanFlowConfig",
+            capabilities=("Generator", _FLOW_MAP, _BETWEEN, _AVERAGE),
+            default_sampler="onestep",
+            default_loss="mean_flow",
+            summary="average velocity between any two times: noise to data in one call",
+            paper="https://arxiv.org/abs/2505.13447",
+            tiny=(_TINY_MLP,),
+        ),
     ]
 
 
@@ -167,6 +197,18 @@ def zoo_losses() -> list[LossSpec]:
             requires=(_VELOCITY,),
             summary="error of the velocity, with independent noise or by optimal transport",
         ),
+        LossSpec(
+            "consistency",
+            "zoo_diffusion.consistency_loss:ConsistencyLoss",
+            requires=(_CONSISTENCY,),
+            summary="agreement of neighbouring noise levels, of data or along a teacher's flow",
+        ),
+        LossSpec(
+            "mean_flow",
+            "zoo_diffusion.mean_flow_loss:MeanFlowLoss",
+            requires=(_AVERAGE,),
+            summary="error of the velocity that an average velocity implies",
+        ),
     ]
 
 
@@ -186,9 +228,30 @@ def zoo_samplers() -> list[SamplerSpec]:
         "pc": ("PC", "reverse diffusion with Langevin corrections"),
         "ode": ("ODE", "the probability flow, by adaptive steps with an error for each event"),
     }
-    return [
+    denoisers = [
         SamplerSpec(name, f"zoo_diffusion.samplers:{cls}", requires=("Denoiser",), summary=text)
         for name, (cls, text) in summaries.items()
+    ]
+    return [
+        *denoisers,
+        SamplerSpec(
+            "onestep",
+            "zoo_diffusion.samplers:OneStep",
+            requires=(_FLOW_MAP,),
+            summary="the end of the flow in one call",
+        ),
+        SamplerSpec(
+            "multistep",
+            "zoo_diffusion.samplers:MultiStep",
+            requires=(_FLOW_MAP,),
+            summary="a few calls, with new noise between them",
+        ),
+        SamplerSpec(
+            "flow_map",
+            "zoo_diffusion.samplers:FlowMapSteps",
+            requires=(_BETWEEN,),
+            summary="a few calls along the flow, without noise",
+        ),
     ]
 
 
@@ -241,6 +304,13 @@ def zoo_converters() -> list[ConverterSpec]:
             arch="ve_sde",
             summary="NCSN++ of diffusers with its variance-exploding scheduler",
             reads=_with("ScoreSdeVeScheduler"),
+        ),
+        ConverterSpec(
+            "diffusers_consistency",
+            "zoo_diffusion.converters.diffusers:FromConsistency",
+            arch="consistency",
+            summary="UNet2DModel of diffusers with the scheduler of consistency models",
+            reads=_with("CMStochasticIterativeScheduler"),
         ),
         ConverterSpec(
             "edm",

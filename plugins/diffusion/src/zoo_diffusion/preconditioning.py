@@ -18,7 +18,14 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["PRECONDITIONINGS", "Coefficients", "Preconditioning", "loss_weight", "vp_sigma"]
+__all__ = [
+    "PRECONDITIONINGS",
+    "Coefficients",
+    "Preconditioning",
+    "from_least_noise",
+    "loss_weight",
+    "vp_sigma",
+]
 
 Preconditioning = Literal["edm", "vp", "ve"]
 
@@ -50,6 +57,16 @@ def _vp(sigma: Tensor, s_d: float) -> Coefficients:
 def _ve(sigma: Tensor, s_d: float) -> Coefficients:
     one = torch.ones_like(sigma)
     return Coefficients(one, sigma, one, (sigma / 2).log())
+
+
+def from_least_noise(sigma: Tensor, s_d: float, sigma_min: float) -> Coefficients:
+    """Those of EDM, but for c_skip = 1 and c_out = 0 at sigma_min: f(x; sigma_min) = x.
+
+    The boundary condition of consistency models (Song et al., 2023, app. C).
+    """
+    beyond = sigma - sigma_min
+    _, _, c_in, c_noise = _edm(sigma, s_d)
+    return Coefficients(s_d**2 / (beyond.square() + s_d**2), beyond * s_d * c_in, c_in, c_noise)
 
 
 def loss_weight(kind: Preconditioning, sigma: Tensor, s_d: float) -> Tensor:

@@ -11,8 +11,9 @@ Shapes: B batch, S the event's shape, D its size; z (B, D), context h (B, E).
 
 import warnings
 from abc import ABC
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from zoo_core.plugin import (
     ClassCounts,
     Condition,
     ConfigError,
+    Event,
     GenerativeModel,
     NoCapabilityError,
     Normal,
@@ -73,6 +75,18 @@ class Flow(GenerativeModel, ABC):
         self.context_features = self.condition.features
         self.dequantizer = dequantizer(self.event, c.preprocess)
         self.preprocess = preprocessing(self.event, c.preprocess)
+
+    @classmethod
+    def options_for(cls, event: Event, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Fewer scales where the sides of images cannot be halved; reals are not preprocessed."""
+        changed = super().options_for(event, options)
+        while (
+            changed.get("scales", 1) > 1
+            and len(event.shape) == 3
+            and any(side % 2 ** changed["scales"] for side in event.shape[1:])
+        ):
+            changed["scales"] -= 1
+        return changed if event.discrete else {**changed, "preprocess": {}}
 
     def forward_and_ladj(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """z (B, D) and log |det dz/dx| (B,) for continuous x, or for dequantized integers.

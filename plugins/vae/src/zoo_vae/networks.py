@@ -78,7 +78,7 @@ class ConditionalMLP(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """Integer events (B, C, H, W) -> features (B, outputs)."""
+    """Integer events (B, C, H, W), or (B, D) without convolutions -> features (B, outputs)."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class ImageDecoder(nn.Module):
         )
         self.convs = nn.ModuleList(convs)
         scale = 2 ** len(channels)
-        self.base = (widths[0], event.shape[1] // scale, event.shape[2] // scale)
+        self.base = (widths[0], *(side // scale for side in event.shape[1:]))
         outputs = widths[0] * _pixels(event, len(channels))
         self.dense = ConditionalMLP((latent, *hidden, outputs), classes=classes, dropout=dropout)
 
@@ -188,8 +188,10 @@ def to_float32(h: Tensor) -> Tensor:
 
 
 def _pixels(event: Event, downsamples: int) -> int:
-    """Pixels after stride-2 layers; raises `ConfigError` where a side is not divisible."""
-    _, rows, columns = event.shape
+    """Pixels after stride-2 layers, 1 of vectors; raises `ConfigError` where a side is odd."""
+    if len(event.shape) == 1 and not downsamples:
+        return 1
+    _, rows, columns = event.shape if len(event.shape) == 3 else (0, 1, 1)
     scale = 1 << downsamples
     if rows % scale or columns % scale:
         raise ConfigError(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from zoo_core.plugin import (
     Categorical,
     Classes,
+    Condition,
     ConfigError,
     Event,
     Group,
@@ -44,6 +45,25 @@ def row_event(columns: ColumnSizes) -> Event:
     if not any(k for _, k in columns):
         return Event((len(columns),))
     return Group(**{name: Classes(k) if k else Event(()) for name, k in columns})
+
+
+def columns_of(event: Event) -> list[tuple[str, int]]:
+    """The columns whose rows are `event`; raises `ConfigError` if there are none."""
+    if not isinstance(event, Group):
+        if event.discrete or len(event.shape) != 1:
+            raise ConfigError(f"{event} are no rows of numbers.")
+        return [(f"x{i}", 0) for i in range(event.dims)]
+    columns = [(name, _categories(part)) for name, part in event.parts]
+    if any(k is None for _, k in columns):
+        raise ConfigError(f"{event} have parts that are neither numbers nor categories.")
+    return [(name, k or 0) for name, k in columns]
+
+
+def _categories(part: Event | Condition) -> int | None:
+    """Categories of a column, 0 of a number; None if it is neither."""
+    if isinstance(part, Condition):
+        return part.classes
+    return 0 if part.shape == () and not part.discrete else None
 
 
 class RowEncoder(nn.Module):

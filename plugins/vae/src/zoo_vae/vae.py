@@ -13,6 +13,7 @@ convolutional; with `columns` they are those of a table's rows (`zoo_vae.tables`
 Shapes: B batch, C channels, H height, W width, Z latents.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -25,6 +26,7 @@ from zoo_core.plugin import (
     Distribution,
     Event,
     GenerativeModel,
+    Group,
     Normal,
     Range,
     Rng,
@@ -37,7 +39,7 @@ from zoo_vae.networks import (
     clamp_log_std,
     to_float32,
 )
-from zoo_vae.tables import ColumnSizes, RowDecoder, RowEncoder, row_event
+from zoo_vae.tables import ColumnSizes, RowDecoder, RowEncoder, columns_of, row_event
 
 __all__ = ["VAE", "VAEConfig"]
 
@@ -50,7 +52,8 @@ class VAEConfig:
     `channels` those of the encoder's stride-2 convolutions, in reverse the decoder's (none: MLP).
     """
 
-    shape: Annotated[tuple[int, int, int], Range(1, 4096)] = (1, 28, 28)
+    shape: Annotated[tuple[int, ...], Range(1, 4096)] = (1, 28, 28)
+    """Of integers: [C, H, W] of images, [D] of vectors."""
     levels: Annotated[int, Range(2, 65536)] = 2
     classes: ClassCounts = None
     likelihood: DecoderLikelihood = "bernoulli"
@@ -74,11 +77,24 @@ class VAE(GenerativeModel):
         c = config or VAEConfig()
         event = row_event(c.columns) if c.columns else Event(c.shape, levels=c.levels)
         super().__init__(c, event, Condition.from_classes(c.classes))
+        if not c.columns and len(c.shape) not in (1, 3):
+            raise ConfigError(f"shape = {c.shape}; it must be (C, H, W) for images or (D,).")
         if c.columns and c.channels:
             raise ConfigError(f"channels = {c.channels}; the rows of a table have none.")
         options = {"classes": self.condition.features, "dropout": c.dropout}
         self.encoder = _encoder(c, event, **options)
         self.decoder = _decoder(c, event, **options)
+
+    @classmethod
+    def options_for(cls, event: Event, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Reals, and the parts of a group, are columns; only bits have a Bernoulli likelihood."""
+        own = {k: v for k, v in options.items() if k != "columns"}
+        if isinstance(event, Group) or not event.discrete:
+            return {**own, "columns": columns_of(event), "channels": []}
+        changed = super().options_for(event, own)
+        if event.levels != 2 and changed.get("likelihood", "bernoulli") == "bernoulli":
+            changed["likelihood"] = "categorical"
+        return changed
 
     def prior(self, batch: int, cond: Tensor | None = None) -> Normal:
         """p(z) = N(0, I) over (B, Z)."""

@@ -1,4 +1,5 @@
-"""Checkpoints of diffusers: UNet2DModel with a DDPM or DDIM scheduler, or NCSN++ with its own.
+"""Checkpoints of diffusers: UNet2DModel with a DDPM or DDIM scheduler, NCSN++ and consistency
+models with theirs.
 
 Both layouts are read: the network at the root of a repository, or in `unet/` with the scheduler
 beside it. Tensor names are the same as ours, except older names in attention.
@@ -17,7 +18,14 @@ from torch import Tensor
 
 from zoo_core.plugin import Converted, Foreign, ForeignConfig, IntegrityError, Range
 
-__all__ = ["FromDDPM", "FromNCSN", "chain_options", "read_network", "read_scheduler"]
+__all__ = [
+    "FromConsistency",
+    "FromDDPM",
+    "FromNCSN",
+    "chain_options",
+    "read_network",
+    "read_scheduler",
+]
 
 _BLOCK_TYPES = {
     "DownBlock2D": "plain",
@@ -74,6 +82,9 @@ _NCSN_SAMPLING = {
     "correct_steps": 1,
     "num_train_timesteps": 2000,
 }
+_CONSISTENCY_SAMPLING = {"num_train_timesteps": 40, "s_noise": 1.0, "clip_denoised": True}
+_CONSISTENCY = {"sigma_min": 0.002, "sigma_max": 80.0, "sigma_data": 0.5, "rho": 7.0}
+"""Keys of the scheduler of consistency models that are options of ours, with its defaults."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +135,29 @@ class FromNCSN:
         }
         for key, theirs in _NCSN_SAMPLING.items():
             scheduler.said(key, theirs)
+        remarks = (*unet.finish(), *scheduler.finish())
+        return Converted(options, {f"network.{k}": v for k, v in tensors.items()}, remarks)
+
+
+@dataclass(frozen=True)
+class FromConsistency:
+    """To `consistency`: images of `levels` quantization levels. `size` is that of `FromDDPM`."""
+
+    levels: int = 256
+    size: Annotated[int, Range(1, 65536)] | None = None
+
+    def __call__(self, foreign: Foreign) -> Converted:
+        unet, tensors = _unet(foreign)
+        scheduler = read_scheduler(foreign, ("CMStochasticIterativeScheduler",))
+        options = {
+            "shape": _shape(unet, self.size),
+            "levels": self.levels,
+            "classes": _classes(unet, None),
+            "network": _network(unet),
+            **{key: float(scheduler.get(key, theirs)) for key, theirs in _CONSISTENCY.items()},
+        }
+        for key, sampled in _CONSISTENCY_SAMPLING.items():
+            scheduler.said(key, sampled)
         remarks = (*unet.finish(), *scheduler.finish())
         return Converted(options, {f"network.{k}": v for k, v in tensors.items()}, remarks)
 

@@ -1,6 +1,7 @@
 """Samplers of diffusion models, each with its equations and its source."""
 
 from zoo_diffusion.samplers.adaptive import ODE
+from zoo_diffusion.samplers.flow_maps import FlowMapSteps, MultiStep, OneStep
 from zoo_diffusion.samplers.inversion import decode, encode, interpolate
 from zoo_diffusion.samplers.multistep import DPMpp2M, DPMpp3M, DPMppSDE, UniPC
 from zoo_diffusion.samplers.one_step import DDIM, Ancestral, Euler, EulerAncestral, Heun, Midpoint
@@ -17,8 +18,11 @@ __all__ = [
     "DPMppSDE",
     "Euler",
     "EulerAncestral",
+    "FlowMapSteps",
     "Heun",
     "Midpoint",
+    "MultiStep",
+    "OneStep",
     "Solver",
     "UniPC",
     "decode",

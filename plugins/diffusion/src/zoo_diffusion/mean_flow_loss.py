@@ -60,7 +60,10 @@ class MeanFlowLoss:
     floor: Annotated[float, Range(1e-9, 1e3)] = 0.01
 
     def __call__(self, model: HasAverageVelocity, batch: Batch, rng: Rng, step: int) -> Loss:
-        x, cond = model.event.to_network(batch[0], torch.float32), batch[1]
+        x, cond = (
+            model.event.to_network(batch[0], torch.promote_types(model.dtype, torch.float32)),
+            batch[1],
+        )
         eps = rng.normal(x.shape[1:], stream="eps", step=step).to(x.dtype)
         t, s = self._times(rng, step)
         x_t = append_dims(1 - t, x) * x + append_dims(t, x) * eps

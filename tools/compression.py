@@ -26,7 +26,7 @@ from zoo_core.compression.grid import Grid
 from zoo_core.compression.report import report, verified
 from zoo_core.data.batches import labelled
 from zoo_core.data.shuffle import choose
-from zoo_core.sampling import evaluating
+from zoo_core.modes import evaluating
 
 RECORDS = Path(__file__).parents[1] / "docs" / "studies" / "compression.jsonl"
 IMAGES, SEED = {"digits": 360, "binarized_mnist": 1000, "emoji": 549}, 0

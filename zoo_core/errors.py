@@ -22,6 +22,7 @@ __all__ = [
     "NotFiniteError",
     "OutputError",
     "PluginError",
+    "ProcessError",
     "UnknownNameError",
     "UsageError",
     "ZooError",
@@ -102,6 +103,12 @@ class NotFiniteError(ZooError):
 
 class OutputError(ZooError):
     """A file that cannot be written."""
+
+    exit_code = 7
+
+
+class ProcessError(ZooError):
+    """One of the processes of a training that ended, or does not answer."""
 
     exit_code = 7
 

@@ -20,7 +20,8 @@ from zoo_core.data.batches import cond_to_model, to_model
 from zoo_core.errors import NoCapabilityError, UsageError
 from zoo_core.memory import require_memory
 from zoo_core.model import GenerativeModel
-from zoo_core.sampling import batches, evaluating
+from zoo_core.modes import evaluating
+from zoo_core.sampling import batches
 
 __all__ = ["decode", "encode", "interpolate", "lerp", "plane", "reconstruct", "slerp"]
 

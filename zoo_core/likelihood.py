@@ -25,15 +25,16 @@ from zoo_core.contracts import Likelihood, LikelihoodResult
 from zoo_core.data.batches import cond_to_model, to_model
 from zoo_core.errors import UsageError
 from zoo_core.finite import check_finite, check_nats
+from zoo_core.modes import at_rest
 from zoo_core.rng import Rng
-from zoo_core.sampling import batches, evaluating
+from zoo_core.sampling import batches
 from zoo_core.spaces import Event
 from zoo_core.uncertainty import UNKNOWN, finite_or_null, mean_error, plus_minus
 
 if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
 
-__all__ = ["LogLikelihood", "Mean", "log_likelihood", "log_mean_exp"]
+__all__ = ["LogLikelihood", "Mean", "event_of", "log_likelihood", "log_mean_exp"]
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,7 @@ def log_likelihood(
     cond: Any = None,
     method: "str | Likelihood | None" = None,
     seed: int = 0,
+    first_row: int = 0,
     batch_size: int | None = None,
     progress: bool = False,
     **options: Any,
@@ -165,7 +167,7 @@ def log_likelihood(
         model.log_likelihood(x, method=IWAE(k=5000)).mean().bits_per_dim
 
     `method` is an object or a registered name, whose fields are then `options`; by default it is
-    the architecture's. Row i draws with (seed, i), whatever `batch_size` is.
+    the architecture's. Row i draws with (seed, first_row + i), whatever `batch_size` is.
 
     Raises `NoLikelihoodError` for implicit models, `DataError` for events that do not fit, and
     `NotFiniteError` if a value is NaN or +inf.
@@ -177,20 +179,21 @@ def log_likelihood(
     cond = model.condition.check(cond, len(x))
     results = []
     with (
-        evaluating(model),
+        at_rest(model) as still,
         tqdm(total=len(x), unit="event", disable=None if progress else True) as bar,
     ):
         for rows in batches(len(x), model.event, batch_size):
-            results.append(_score(model, score, x, cond, Rng(seed, rows)))
+            given = None if cond is None else cond[rows]
+            results.append(_score(still, score, x[rows], given, Rng(seed, first_row + rows)))
             bar.update(len(rows))
     nats, errors = torch.cat([r.nats for r in results]), torch.cat([_error(r) for r in results])
     terms = {name: torch.cat([r.terms[name] for r in results]) for name in results[0].terms}
     counts = [r.evaluations for r in results if r.evaluations is not None]
     evaluations = torch.cat(counts) if counts else None
-    return LogLikelihood(nats, score.kind, errors, _event_of(score, model), terms, evaluations)
+    return LogLikelihood(nats, score.kind, errors, event_of(score, model), terms, evaluations)
 
 
-def _event_of(score: Likelihood, model: "GenerativeModel") -> Event:
+def event_of(score: Likelihood, model: "GenerativeModel") -> Event:
     """The event whose log p a likelihood reports: the model's, unless it names another.
 
     A model of latents scores the latents; bits per dimension are then those of a latent.
@@ -203,12 +206,12 @@ def _event_of(score: Likelihood, model: "GenerativeModel") -> Event:
 def _score(
     model: "GenerativeModel", score: Likelihood, x: Tensor, cond: Tensor | None, rng: Rng
 ) -> LikelihoodResult:
-    """Score the events with the indices `rng.rows`; the result is float64 on the model's device.
+    """Score events, one for each row of `rng`; the result is float64 on the model's device.
 
     Raises `NotFiniteError` if a value is NaN or +inf.
     """
-    x = to_model(model.event.check(x[rng.rows]), model)
-    cond = None if cond is None else cond_to_model(cond[rng.rows], model)
+    x = to_model(model.event.check(x), model)
+    cond = cond_to_model(cond, model)
     result = score(model, x, cond, rng.to(model.device))
     if not isinstance(result, LikelihoodResult):
         result = LikelihoodResult(*(result if isinstance(result, tuple) else (result,)))

@@ -19,6 +19,7 @@ from zoo_core import likelihood, sampling
 from zoo_core.compat import moved_attribute, renamed_methods
 from zoo_core.contracts import Batch, Player
 from zoo_core.errors import ConfigError, NoCapabilityError
+from zoo_core.modes import walk
 from zoo_core.rng import Rng
 from zoo_core.spaces import Condition, Event, Group, as_condition
 
@@ -133,7 +134,7 @@ class GenerativeModel(nn.Module):
 
     def _tensors(self) -> Iterator[Tensor]:
         for of in ("_parameters", "_buffers"):
-            for module in sampling.walk(self):
+            for module in walk(self):
                 yield from (t for t in getattr(module, of).values() if t is not None)
 
     def players(self, loss: Any = None, **options: Any) -> dict[str, Player]:

@@ -70,6 +70,8 @@ from .likelihoods.posterior import Draw as Draw
 from .likelihoods.posterior_collapse import kl_by_level as kl_by_level
 from .loading import load as load
 from .model import GenerativeModel as GenerativeModel
+from .modes import at_rest as at_rest
+from .modes import evaluating as evaluating
 from .nn.distributions import Bernoulli as Bernoulli
 from .nn.distributions import Categorical as Categorical
 from .nn.distributions import DiscretizedLogistic as DiscretizedLogistic
@@ -101,9 +103,11 @@ from .nn.transformer import TransformerConfig as TransformerConfig
 from .nn.unet import UNet as UNet
 from .nn.unet import UNetConfig as UNetConfig
 from .nn.unet.blocks import resample as resample
+from .nn.whole_batch import batch_mean as batch_mean
+from .nn.whole_batch import dropout as dropout
+from .nn.whole_batch import gather_rows as gather_rows
 from .rng import Rng as Rng
 from .sampling import draw_rows as draw_rows
-from .sampling import evaluating as evaluating
 from .spaces import ClassCounts as ClassCounts
 from .spaces import Classes as Classes
 from .spaces import Condition as Condition

@@ -46,6 +46,8 @@ class Rng:
         self.seed = seed
         self.rows = rows.long()
         self._scope = scope
+        self._whole: Tensor | None = None
+        self._positions: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -59,13 +61,38 @@ class Rng:
         """Some rows of the batch, whose draws stay the same."""
         return self._copy(self.rows[rows], self._scope)
 
+    def part(self, positions: Tensor) -> "Rng":
+        """The rows of one process of several, by their places in this batch, which is `whole`."""
+        part = self._copy(self.rows[positions.to(self.device)], self._scope)
+        part._whole, part._positions = self.rows, positions.to(self.device)
+        return part
+
+    @property
+    def whole(self) -> "Rng":
+        """The whole batch that these rows are part of in a training on several processes.
+
+        Elsewhere it is this one. What a loss draws for a batch as a whole, it draws from here, and
+        takes the `positions` of its own rows.
+        """
+        return self if self._whole is None else self._copy(self._whole, self._scope)
+
+    @property
+    def positions(self) -> Tensor:
+        """The places of these rows in the whole batch, int64 (B,)."""
+        if self._positions is None:
+            return torch.arange(len(self), device=self.device)
+        return self._positions
+
     def scope(self, name: str) -> "Rng":
         """The same rows with `name/` before the name of every stream, which gives new draws."""
-        return self._copy(self.rows, f"{self._scope}{name}/")
+        return self._like(self.rows, f"{self._scope}{name}/")
 
     def to(self, device: torch.device | str) -> "Rng":
         """The same rows, drawing on another device."""
-        return self._copy(self.rows.to(device), self._scope)
+        moved = self._like(self.rows.to(device), self._scope)
+        if self._whole is not None and self._positions is not None:
+            moved._whole, moved._positions = self._whole.to(device), self._positions.to(device)
+        return moved
 
     def normal(self, shape: Sequence[int] = (), *, stream: str, step: int = 0) -> Tensor:
         """Standard normals (B, *shape), float32."""
@@ -95,6 +122,13 @@ class Rng:
     def _copy(self, rows: Tensor, scope: str) -> "Rng":
         copy = object.__new__(Rng)  # seed and rows were checked once
         copy.seed, copy.rows, copy._scope = self.seed, rows, scope
+        copy._whole = copy._positions = None
+        return copy
+
+    def _like(self, rows: Tensor, scope: str) -> "Rng":
+        """A copy that is the same part of a batch."""
+        copy = self._copy(rows, scope)
+        copy._whole, copy._positions = self._whole, self._positions
         return copy
 
     def stream(self, name: str) -> int:

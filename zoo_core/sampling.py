@@ -7,7 +7,6 @@ depends on (seed, i) alone. `sample` and `sample_batches` are the methods of `Ge
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from zoo_core.data.batches import cond_to_model
 from zoo_core.errors import DataError, NoCapabilityError, UsageError, warn
 from zoo_core.finite import check_finite, check_parameters
 from zoo_core.memory import require_memory
+from zoo_core.modes import at_rest
 from zoo_core.rng import Rng
 from zoo_core.spaces import Event
 
@@ -30,13 +30,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Direct",
     "batches",
+    "default_batch",
     "draw_rows",
-    "evaluating",
     "event_bytes",
     "how_drawn",
     "sample",
     "sample_batches",
-    "walk",
 ]
 
 _BATCH_VALUES = 1 << 20
@@ -204,8 +203,8 @@ def _draw_batches(
             given = {name: _of_rows(value, rows, model.device) for name, value in extras.items()}
             rng = Rng(seed, rows + first_row).to(model.device)
             condition = None if cond is None else cond_to_model(cond[rows], model)
-            with evaluating(model):
-                x = draw(model, rng, condition, **given)
+            with at_rest(model) as still:
+                x = draw(still, rng, condition, **given)
             name = f"what {type(draw).__name__} drew"
             yield _events(model.event, x, len(rows), name=name).to(device or model.device)
             bar.update(len(rows))
@@ -287,7 +286,7 @@ def batches(n: int, event: Event, batch_size: int | None) -> Iterator[Tensor]:
     """Yield indices 0..n-1 in batches, by default as many as a bounded memory holds."""
     if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
         raise UsageError(f"batch_size = {batch_size!r}; it must be an integer of at least 1.")
-    size = batch_size or max(1, min(_MAX_BATCH, _BATCH_VALUES // max(1, event.dims)))
+    size = batch_size or default_batch(event)
     require_memory(
         min(n, size) * event_bytes(event, torch.float32),
         f"the events of a batch of {min(n, size):,}",
@@ -297,33 +296,11 @@ def batches(n: int, event: Event, batch_size: int | None) -> Iterator[Tensor]:
         yield torch.arange(a, min(a + size, n))
 
 
+def default_batch(event: Event) -> int:
+    """Events a batch where nothing else is asked for: what a bounded memory holds."""
+    return max(1, min(_MAX_BATCH, _BATCH_VALUES // max(1, event.dims)))
+
+
 def event_bytes(event: Event, dtype: torch.dtype) -> int:
     """Bytes of one event in memory."""
     return max(1, event.dims) * dtype.itemsize
-
-
-@contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; each module's own mode is restored afterwards.
-
-    It uses `no_grad`, not `inference_mode` (which measures no faster), so that a sampler or a
-    likelihood that differentiates needs `torch.enable_grad()` and nothing else.
-    """
-    training = [module for module in walk(model) if module.training]
-    if training:
-        model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module in training:
-            vars(module)["training"] = True  # `Module.__setattr__` takes ten times as long
-
-
-def walk(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
-    """Those of `model.modules()` in their order, in half the time; a shared one comes twice."""
-    waiting = [model]
-    while waiting:
-        module = waiting.pop()
-        yield module
-        waiting += [child for child in reversed(module._modules.values()) if child is not None]

@@ -1,126 +1,109 @@
-"""Several processes train as one does, with gradients averaged player by player.
+"""Several processes train as one does, and stay together or say which one is missing."""
 
-This file is also the script that is launched. (On CPUs `accelerate launch` wants MPI; torch's own
-launcher, which it uses for GPUs, sets the same variables.)
-"""
-
+import json
 import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import load_file
 
-import zoo_core as zoo
-from zoo_core.data.dataset import Dataset, Split
+from zoo_core.catalog.registry import current
 from zoo_core.errors import UsageError
-from zoo_core.plugin import Loss, Player
-from zoo_core.training import distributed
+from zoo_core.training import distributed, rendezvous
 
-EVENT = zoo.Event((5,))
+sys.path.insert(0, str(Path(__file__).parent))
+import two_processes as script
 
-
-@dataclass(frozen=True)
-class Config:
-    hidden: int = 8
+LAUNCH = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 
 
-class Game(zoo.GenerativeModel):
-    """A generator against a critic with unequal schedules and a lazy penalty."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__(config, EVENT)
-        self.generator = nn.Linear(3, 5)
-        self.critic = nn.Sequential(nn.Linear(5, config.hidden), nn.SiLU())
-        self.value = nn.Linear(config.hidden, 1)
-        self.scale = nn.Parameter(torch.ones(()))  # used by the lazy penalty alone
-
-    @torch.no_grad()
-    def data_dependent_init(self, batch, rng):
-        assert len(batch[0]) == len(rng) == 16  # on every process
-        self.generator.bias.copy_(batch[0].mean(0) + rng.normal((5,), stream="s").mean(0))
-
-    def make_players(self, loss):
-        def score(x):
-            return self.value(self.critic(x))
-
-        def fake(rng, step):
-            return self.generator(rng.normal((3,), stream="z", step=step))
-
-        def critic(batch, rng, step):
-            total = (score(fake(rng, step)) - score(batch[0])).sigmoid().mean()
-            if step % 2 == 0:
-                total = total + (self.scale * score(batch[0])).square().mean()
-            return Loss(total)
-
-        def generator(batch, rng, step):
-            return Loss(-score(fake(rng, step)).mean())
-
-        ours = [*self.critic.parameters(), *self.value.parameters(), self.scale]
-        return {
-            "critic": Player(ours, critic, steps=2),
-            "generator": Player(list(self.generator.parameters()), generator, every=2),
-        }
-
-
-CONFIG = zoo.TrainConfig(
-    steps=12,
-    batch_size=15,
-    accumulate=2,
-    lr=0.02,
-    clip=0.5,
-    ema=0.9,
-    eval_every=4,
-    evaluate="loss",
-    checkpoint_every=6,
-    log_every=1,
-)
-
-
-def train(out: Path, seed: int = 0) -> zoo.GenerativeModel:
-    x = torch.randn(60, 5, generator=torch.Generator().manual_seed(1)) + 1
-    splits = {"train": Split(x[:40]), "valid": Split(x[40:])}
-    data = Dataset("toy", EVENT, zoo.Condition(), splits, "none", "drawn here")
-    torch.manual_seed(seed)
-    model = Game(Config())
-    zoo.train(model, data, CONFIG, loss=lambda *_: None, out=out, progress=False)
-    return model
-
-
-def script(out: Path) -> None:
-    """In each process: start from other parameters than the main one, and train."""
-    rank = int(os.environ["RANK"])
-    model = train(out, seed=rank)
-    save_file(model.state_dict(), out / f"rank{rank}.safetensors")
-
-
-@pytest.mark.slow
-def test_two_processes_train_as_one_does(tmp_path):
-    together, alone = tmp_path / "together", tmp_path / "alone"
-    together.mkdir()
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+def launch(out: Path, cases) -> Path:
+    """Run the script's trainings in two processes."""
+    out.mkdir(exist_ok=True)
     done = subprocess.run(
-        [*launch, __file__, str(together)],
+        [*LAUNCH, script.__file__, str(out), ",".join(cases)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=580,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    one = train(alone).state_dict()
-    ranks = [load_file(together / f"rank{r}.safetensors") for r in (0, 1)]
-    for name, value in one.items():
+    return out
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    return launch(tmp_path_factory.mktemp("together"), script.CASES)
+
+
+def check_ten_steps(folder: Path, case: str) -> None:
+    ranks = [load_file(folder / f"{case}.ten.{rank}.safetensors") for rank in (0, 1)]
+    for name, value in script.trained(case).items():
         assert torch.equal(ranks[0][name], ranks[1][name]), name
-        torch.testing.assert_close(ranks[0][name], value, rtol=1e-4, atol=1e-5)
-    assert len((together / "log.jsonl").read_text().splitlines()) == len(
-        (alone / "log.jsonl").read_text().splitlines()
+        torch.testing.assert_close(ranks[0][name], value, rtol=0, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize("case", script.CASES)
+def test_ten_steps_of_two_processes_are_those_of_one(case, together):
+    check_ten_steps(together, case)
+
+
+@pytest.mark.parametrize("case", script.CASES)
+def test_the_first_gradient_of_two_processes_is_that_of_one(case, together):
+    two, one = load_file(together / f"{case}.first.0.safetensors"), script.first_gradient(case)
+    assert one.keys() == two.keys()
+    for name, gradient in one.items():
+        scale = float(gradient.abs().max())
+        torch.testing.assert_close(two[name], gradient, rtol=0, atol=1e-5 * scale, msg=name)
+
+
+@pytest.mark.slow
+def test_every_architecture_trains_on_two_processes_as_on_one(tmp_path):
+    archs = [e.spec.arch for e in current().models if e.plugin.dist.startswith("density-zoo-")]
+    folder = launch(tmp_path, archs)
+    for arch in archs:
+        check_ten_steps(folder, arch)
+
+
+def test_players_with_lazy_penalties_train_on_two_processes_as_on_one(together, tmp_path):
+    ranks = [load_file(together / f"game.{rank}.safetensors") for rank in (0, 1)]
+    for name, value in script.play(tmp_path).items():
+        assert torch.equal(ranks[0][name], ranks[1][name]), name
+        torch.testing.assert_close(ranks[0][name], value, rtol=0, atol=1e-9, msg=name)
+    lines = [
+        (folder / "log.jsonl").read_text().splitlines() for folder in (together / "game", tmp_path)
+    ]
+    assert len(lines[0]) == len(lines[1])
+
+
+def test_a_training_of_two_processes_is_resumed_by_one(together, tmp_path):
+    whole = script.play(tmp_path)
+    resumed = script.play(together / "half", resume=True)
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value, rtol=0, atol=1e-9, msg=name)
+
+
+def test_processes_of_different_trainings_are_refused_by_rank(together):
+    said = [json.loads((together / f"refusals.{rank}.json").read_text()) for rank in (0, 1)]
+    assert said[0] == said[1]
+    assert re.match(
+        "process 1 of 2 is of another training: data.train: '[0-9a-f]{64}' there", said[0]["data"]
     )
+    assert "train.batch_size: 16 there, 15 in process 0" in said[0]["batch"]
+    assert "model.hidden: 9 there, 8 in process 0" in said[0]["model"]
+    assert "train.accumulate = 14 makes a microbatch of 1" in said[0]["step"]
+
+
+def test_a_launcher_that_starts_one_process_where_several_were_asked_for_is_refused(monkeypatch):
+    for name in ("ACCELERATE_USE_CPU", "MASTER_ADDR"):
+        monkeypatch.setenv(name, "1")
+    with pytest.raises(UsageError, match="asked for several processes and started one"):
+        distributed.check_launcher("no")
 
 
 LEFT_OVER = {
@@ -144,7 +127,7 @@ def test_variables_that_a_launcher_left_over_end_in_an_error_that_names_them(
     variables, message = LEFT_OVER[case]
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(distributed, "_RENDEZVOUS_TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr(rendezvous, "_MEETING", timedelta(seconds=1))
     with pytest.raises(UsageError, match=re.escape(message)) as caught:
         distributed.ProcessGroup(torch.device("cpu"))
     assert "unset RANK WORLD_SIZE" in caught.value.hint
@@ -155,7 +138,3 @@ def test_variables_that_a_launcher_left_over_end_in_an_error_that_names_them(
 def test_a_process_that_is_alone_says_nothing(caplog):
     assert distributed.ProcessGroup(torch.device("cpu")).world_size == 1
     assert caplog.messages == []
-
-
-if __name__ == "__main__":
-    script(Path(sys.argv[1]))

@@ -377,8 +377,8 @@ def test_tensors_of_another_model_are_refused_before_any_is_restored(small, kind
 def test_a_score_that_is_no_number_is_never_the_best(monkeypatch, tmp_path):
     real, count = loop.validate_by_likelihood, iter(range(100))
 
-    def validate_by_likelihood(*args):
-        found = real(*args)
+    def validate_by_likelihood(*args, **options):
+        found = real(*args, **options)
         first = next(count) == 0
         return replace(found, value=math.nan) if first else found
 

@@ -287,6 +287,12 @@ def zoo_datasets() -> list[DatasetSpec]:
             summary="PNG and JPEG images from a folder: folder:PATH",
         ),
         DatasetSpec(
+            "samples",
+            "zoo_core.data.samples:Samples",
+            license="unstated",
+            summary="what zoo sample --shards drew: samples:FOLDER",
+        ),
+        DatasetSpec(
             "table",
             "zoo_core.data.table:Table",
             license="unstated",

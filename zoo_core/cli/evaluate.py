@@ -29,7 +29,7 @@ from zoo_core.errors import DataError, IntegrityError, UsageError
 from zoo_core.uncertainty import from_json, plus_minus
 
 if TYPE_CHECKING:
-    from zoo_core.data.dataset import Dataset
+    from zoo_core.data.dataset import Dataset, Source
     from zoo_core.model import GenerativeModel
     from zoo_core.workflows.verification import Reproduction
 
@@ -37,7 +37,7 @@ __all__ = ["command", "lines"]
 
 _MEASURING = (
     *("split", "only", "method", "options", "limit", "sampler", "sampler_options"),
-    *("n", "features", "scores", "inception_weights", "out", "record"),
+    *("n", "drawn", "features", "scores", "inception_weights", "out", "record"),
 )
 
 
@@ -58,6 +58,12 @@ _MEASURING = (
 @sampler_option
 @settings_option("an option of the sampler", "--sampler-set", "sampler_options")
 @click.option("--samples", "n", type=Count, metavar="N", help="Samples, and real events beside.")
+@click.option(
+    "--drawn",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Measure these samples, which zoo sample --shards drew from the model.",
+)
 @features_option
 @metrics_option
 @click.option("--inception-weights", metavar="FILE", help="Local weights of --features inception.")
@@ -82,6 +88,7 @@ def command(
     sampler: str | None,
     sampler_options: dict[str, Any],
     n: int | None,
+    drawn: Path | None,
     features: tuple[str, ...],
     scores: tuple[str, ...],
     inception_weights: str | None,
@@ -100,6 +107,9 @@ def command(
         check_reports([out])
     if verify:
         refuse_unused(ctx, "is not for --verify, which measures as the record says", *_MEASURING)
+    if drawn is not None:
+        why = "is not for --drawn, whose samples are there"
+        refuse_unused(ctx, why, "sampler", "sampler_options", "record")
     from zoo_core.weights.locate import find
 
     location = find(name, settings.access)  # a wrong name is answered before torch is imported
@@ -123,6 +133,10 @@ def command(
     extractors = [
         Inception(weights=inception_weights) if f == "inception" else f for f in features
     ]
+    about = {"name": name, "weights": weights_hash(folder)}
+    samples = None if drawn is None else _drawn(drawn, about["weights"])
+    if samples is not None:
+        about["drawn"] = str(drawn)
     result = evaluate(
         model,
         events,
@@ -134,12 +148,13 @@ def command(
         sampler=sampler,
         sampler_options=sampler_options,
         n=n,
+        drawn_before=samples,
         features=extractors or None,
         scores=scores or None,
         seed=settings.seed or 0,
         batch_size=batch_size,
         progress=settings.progress,
-        about={"name": name, "weights": weights_hash(folder)},
+        about=about,
     )
     if out is not None and is_page(out):
         from zoo_core.evaluation.compare import alone
@@ -278,6 +293,22 @@ def _dataset(
     from zoo_core.workflows.verification import data_of
 
     return dataset(settings, name, options) if name is not None else data_of(folder, **options)
+
+
+def _drawn(folder: Path, weights: str | None) -> "Source":
+    """The samples in a folder, if they are of these weights."""
+    from zoo_core.data import load_dataset
+    from zoo_core.pieces import Pieces
+
+    data = load_dataset(f"samples:{folder}")
+    facts = Pieces.read(folder).facts
+    if weights is None or facts.get("weights") != weights:
+        raise DataError(
+            f"{folder} holds samples of {facts.get('model')}, weights {facts.get('weights')}; "
+            f"the model's are {weights}.",
+            hint="draw them from this model: zoo sample --shards",
+        )
+    return data.split("test")
 
 
 def _verify(

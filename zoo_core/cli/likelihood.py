@@ -12,13 +12,16 @@ from zoo_core.cli.options import (
     Count,
     OutFile,
     batch_size,
+    check_shards,
     data_option,
     hub_options,
     method_option,
     settings_option,
+    shard_options,
 )
 from zoo_core.cli.printing import remark, show
 from zoo_core.cli.scored_events import check_event, condition_of_data, first_of_permutation
+from zoo_core.errors import UsageError
 from zoo_core.uncertainty import plus_minus
 
 if TYPE_CHECKING:
@@ -49,6 +52,13 @@ __all__ = ["command", "mean_text"]
     metavar="FILE",
     help="Also write -log p of each value: a .png heat map or an .npz file.",
 )
+@click.option(
+    "--out",
+    type=OutFile(),
+    metavar="FILE",
+    help="Write the score of every event: .csv, .npz or .parquet. A killed run goes on.",
+)
+@shard_options
 @batch_size
 @hub_options()
 @click.pass_obj
@@ -63,6 +73,9 @@ def command(
     cond: str,
     limit: int | None,
     heat_map: Path | None,
+    out: Path | None,
+    shards: int | None,
+    shard: int | None,
     batch_size: int | None,
 ) -> None:
     """Score a split of a data set by the model NAME.
@@ -72,6 +85,11 @@ def command(
     (>=, <=), an estimate (~), or a score that is unrelated to log p (!). A lower bound of log p is
     an upper bound of bits.
     """
+    part = check_shards(shards, shard)
+    if shards is not None and out is None:
+        raise UsageError("--shards makes a file with the score of every event.", hint="--out FILE")
+    if out is not None and heat_map is not None:
+        raise UsageError("--map is of all events at once, --out in pieces.", hint="drop one")
     from zoo_core.cli.models import dataset, load, locate_offline
 
     location = locate_offline(settings, name)
@@ -90,6 +108,17 @@ def command(
         check_map(heat_map, model)
     seed = settings.seed or 0
     indices = first_of_permutation(len(events), limit, seed, "zoo likelihood --limit")
+    if out is not None:
+        from zoo_core.cli.score_pieces import score_into
+
+        request: dict[str, Any] = {"model": name, "data": data, "split": split, "method": method}
+        request |= {"options": options, "data_options": data_options, "cond": cond}
+        request |= {"limit": limit}
+        result = score_into(
+            settings, out, model, events, indices, score, request, part, batch_size
+        )
+        show(settings, *result)
+        return
     x, y = read(source.event, events, indices)
     labels = condition_of_data(model, y) if cond == "auto" else None
     scored = model.log_likelihood(

@@ -17,6 +17,7 @@ __all__ = [
     "OutFile",
     "batch_size",
     "check_place",
+    "check_shards",
     "data_option",
     "features_option",
     "hub_options",
@@ -25,6 +26,7 @@ __all__ = [
     "refuse_unused",
     "sampler_option",
     "settings_option",
+    "shard_options",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -96,6 +98,33 @@ def batch_size(f: F) -> F:
     return click.option(
         "--batch-size", type=Count, metavar="N", help="Events a batch (default: what memory fits)."
     )(f)
+
+
+def shard_options(f: F) -> F:
+    """`--shards S --shard I`: the work in numbered pieces, of which process I makes its share."""
+    f = click.option(
+        "--shard",
+        type=click.IntRange(min=0),
+        metavar="I",
+        help="Make every S-th file from number I on, 0 to S - 1 (default: all of them).",
+    )(f)
+    return click.option(
+        "--shards",
+        type=Count,
+        metavar="S",
+        help="Work in numbered files, shared by S processes; a killed one goes on where it was.",
+    )(f)
+
+
+def check_shards(shards: int | None, shard: int | None) -> tuple[int, int]:
+    """Number of this process and of all, for `Pieces.missing`."""
+    if shard is None:
+        return 0, 1
+    if shards is None:
+        raise UsageError("--shard does nothing without --shards.", hint="--shards 8 --shard 3")
+    if shard >= shards:
+        raise UsageError(f"--shard {shard}: of {shards} shards the last one is {shards - 1}.")
+    return shard, shards
 
 
 def data_option(about: str, *, required: bool = False) -> Callable[[F], F]:

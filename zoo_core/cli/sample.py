@@ -7,9 +7,17 @@ import click
 
 from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.completion import complete
-from zoo_core.cli.options import OutFile, batch_size, hub_options, sampler_option, settings_option
+from zoo_core.cli.options import (
+    OutFile,
+    batch_size,
+    check_shards,
+    hub_options,
+    sampler_option,
+    settings_option,
+    shard_options,
+)
 from zoo_core.cli.printing import remark, show
-from zoo_core.errors import DataError, OutputError
+from zoo_core.errors import DataError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,6 +75,7 @@ _LARGE = 1 << 30
     metavar="FILE",
     help="Show how events come about: a .png strip of steps or a .gif animation.",
 )
+@shard_options
 @batch_size
 @hub_options()
 @click.pass_obj
@@ -80,16 +89,22 @@ def command(
     cond: str | None,
     fixed: Path | None,
     trace: Path | None,
+    shards: int | None,
+    shard: int | None,
     batch_size: int | None,
 ) -> None:
     """Draw N events from the model NAME and write them with what they were made by.
 
     Event i depends on the seed and i alone, not on N or the batch size. An .npz file is written
-    batch by batch, so any N fits into memory.
+    batch by batch, so any N fits into memory. With --shards, FILE is a folder of numbered .npz
+    files, which is a data set.
     """
-    if out is not None:
+    part = check_shards(shards, shard)
+    if out is not None and shards is None:
         _check_path(out, _SUFFIXES)
     if trace is not None:
+        if shards is not None:
+            raise UsageError("--trace is of one picture, not of --shards.", hint="drop --trace")
         _check_path(trace, _TRACES)
     from zoo_core.cli.models import load, locate_offline
 
@@ -103,9 +118,19 @@ def command(
     draw = resolve.sampler(model, sampler, options, n)
     condition = condition_of(model.condition, cond, n)
     observed = None if fixed is None else _fixed(fixed)
+    metadata = _metadata(settings, name, sampler or resolve.sampler_name(model, n), draw, cond)
+    if shards is not None:
+        from zoo_core.cli.sample_pieces import draw_pieces
+
+        request = {"seed": metadata["seed"], "sampler": draw, "cond": condition}
+        folder = out or Path("samples")
+        result = draw_pieces(
+            settings, model, folder, n, metadata, request, observed, part, batch_size
+        )
+        show(settings, *result)
+        return
     out = out or _default(model.event)
     _check_space(settings, out, model.event, n)
-    metadata = _metadata(settings, name, sampler or resolve.sampler_name(model, n), draw, cond)
     recorder = None if trace is None else Trace()
     with writing(out, model.event, n, metadata) as put:
         for events in model.sample_batches(

@@ -27,7 +27,7 @@ from zoo_core.errors import IntegrityError, NoCapabilityError, UsageError
 from zoo_core.hashing import absorb
 from zoo_core.loading import load
 from zoo_core.model import GenerativeModel
-from zoo_core.sampling import evaluating
+from zoo_core.modes import evaluating
 
 __all__ = ["Codec", "codec_of", "compress", "decompress", "weights_digest"]
 

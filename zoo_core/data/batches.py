@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from zoo_core.model import GenerativeModel
 
 __all__ = [
+    "augmented",
     "check_fit",
     "cond_to_model",
     "labelled",
+    "placed",
     "read",
     "row_chunks",
     "take",
@@ -59,16 +61,21 @@ def labelled(model: "GenerativeModel", batch: "Batch") -> "Batch":
 
 def take(model: "GenerativeModel", split: Source, rows: Tensor) -> "Batch":
     """The examples (B, *S) of a split with indices `rows` (B,), as the model takes them."""
-    return _placed(model, split.batch(rows))
+    return placed(model, split.batch(rows))
 
 
 def take_augmented(
     model: "GenerativeModel", split: Source, rows: Tensor, rng: Rng, step: int
 ) -> "Batch":
     """The examples as `step` of a training sees them: with the random transforms of the data."""
+    return placed(model, augmented(split, rows, rng.to("cpu"), step))
+
+
+def augmented(split: Source, rows: Tensor, rng: Rng, step: int) -> "Batch":
+    """The examples with the random transforms of `step`, on the CPU; `rng` has a row for each."""
     if isinstance(split, CheckedSource):
-        return _placed(model, split.augmented(rows, rng.to("cpu"), step))
-    return take(model, split, rows)
+        return split.augmented(rows, rng, step)
+    return split.batch(rows)
 
 
 def read(event: Event, split: Source, rows: Any = slice(None)) -> "Batch":
@@ -92,7 +99,8 @@ def row_chunks(event: Event, indices: Tensor) -> tuple[Tensor, ...]:
     return torch.split(indices, max(1, _READ_VALUES // max(1, event.dims)))
 
 
-def _placed(model: "GenerativeModel", batch: "Batch") -> "Batch":
+def placed(model: "GenerativeModel", batch: "Batch") -> "Batch":
+    """A batch on the model's device and in its precision; without labels if it takes none."""
     x, cond = labelled(model, batch)
     return to_model(x, model), cond_to_model(cond, model)
 

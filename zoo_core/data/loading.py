@@ -2,7 +2,8 @@
 
 `npz:PATH`, `npy:PATH`, `table:PATH`, `folder:PATH` and `binarized_mnist:PATH` set the option
 `path=PATH` of the data set before the colon. A path alone is read by `npz` or `npy` if it ends in
-.npz or .npy, by `table` if it ends in .csv, .tsv or .parquet, and by `folder` if it is one.
+.npz or .npy, by `table` if it ends in .csv, .tsv or .parquet, and by `folder` if it is one; by
+`samples` if it is the folder of a sharded `zoo sample`.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from zoo_core import config as configs
 from zoo_core.catalog.specs import import_target
 from zoo_core.errors import PluginError, UnknownNameError, UsageError
+from zoo_core.pieces import MANIFEST
 
 if TYPE_CHECKING:
     from zoo_core.data.dataset import Dataset
@@ -77,7 +79,8 @@ def _reader(path: str) -> str:
     if path.lower().endswith(_TABLES):
         return "table"
     if os.path.isdir(os.path.expanduser(path)):
-        return "folder"
+        manifest = os.path.join(os.path.expanduser(path), MANIFEST)
+        return "samples" if os.path.isfile(manifest) else "folder"
     exists = os.path.exists(os.path.expanduser(path))
     raise UnknownNameError(
         f"{path[:80]!r} {'is no .npz, .npy, table or folder' if exists else 'does not exist'}.",

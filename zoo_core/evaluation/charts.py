@@ -92,8 +92,8 @@ def curves(
         axes.set_xscale("log")
         for i, points in enumerate(series):
             x, y, bars = zip(*((p.x, p.y, p.bar) for p in points), strict=True)
-            how = {"marker": _MARKERS[i % len(_MARKERS)], "color": _color(i)}
-            axes.errorbar(x, y, yerr=bars, label=points[0].name, **how)
+            marker = _MARKERS[i % len(_MARKERS)]
+            axes.errorbar(x, y, yerr=bars, marker=marker, color=_color(i), label=points[0].name)
         _levels(axes, lines)
         every = [p.x for points in series for p in points]
         _log_ticks(axes, min(every) / _ROOM, max(every) * _ROOM)

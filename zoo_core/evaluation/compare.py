@@ -27,7 +27,7 @@ from zoo_core.evaluation.coded import CodedEvents, coded_events
 from zoo_core.evaluation.evaluate import Evaluation, evaluate
 from zoo_core.evaluation.quality import Quality, SampleQuality
 from zoo_core.model import GenerativeModel
-from zoo_core.sampling import evaluating
+from zoo_core.modes import evaluating
 from zoo_core.uncertainty import from_json
 from zoo_core.weights.checkpoint import read_metadata
 

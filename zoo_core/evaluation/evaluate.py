@@ -18,9 +18,10 @@ from zoo_core.catalog import components
 from zoo_core.catalog.significance import Significance, significance_of
 from zoo_core.compat import renamed_arguments, renamed_fields
 from zoo_core.contracts import Sampler
-from zoo_core.data.dataset import Dataset, Split
+from zoo_core.data.batches import read
+from zoo_core.data.dataset import Dataset, Source, Split
 from zoo_core.data.sources import sample_digest
-from zoo_core.errors import NoLikelihoodError
+from zoo_core.errors import NoLikelihoodError, UsageError
 from zoo_core.evaluation import scoring
 from zoo_core.evaluation.features import Extractor, to_event
 from zoo_core.evaluation.quality import Quality, SampleQuality
@@ -69,6 +70,7 @@ def evaluate(
     sampler: str | None = None,
     sampler_options: Mapping[str, Any] | None = None,
     n: int | None = None,
+    drawn_before: Source | None = None,
     features: Sequence[str | Extractor] | None = None,
     scores: Sequence[str] | None = None,
     seed: int = 0,
@@ -83,8 +85,9 @@ def evaluate(
     The likelihood is that of `split`, or of `limit` of its events, by `method` with `options`; a
     model without a likelihood is scored only if a method is named. `sampler`, with
     `sampler_options`, draws n samples, whose speed is measured and whose quality is compared with
-    `split` and `train` by `scores` on `features` (see `SampleQuality`). `about` goes into the
-    record, such as the model's name or its weights' hash.
+    `split` and `train` by `scores` on `features` (see `SampleQuality`). `drawn_before` are
+    samples of the model to take instead, the first n, whose speed is not known. `about` goes into
+    the record, such as the model's name or its weights' hash.
     """
     scored = None
     if "likelihood" in measurements and (method is not None or _has_likelihood(model)):
@@ -112,7 +115,10 @@ def evaluate(
             conditional=conditional,
             seed=seed,
         )
-        drawn = _draw(model, protocol, measurements, draw, seed, batch_size, progress)
+        if drawn_before is not None:
+            drawn = _taken(model, protocol, drawn_before)
+        else:
+            drawn = _draw(model, protocol, measurements, draw, seed, batch_size, progress)
     record = {
         "schema": SCHEMA,
         "model": {**_model(model), **(about or {})},
@@ -143,6 +149,26 @@ class _Drawn:
     described: dict[str, Any] | None
     speed: Speed | None
     samples: Tensor | None
+
+
+def _taken(model: GenerativeModel, protocol: SampleQuality, drawn: Source) -> _Drawn:
+    """The quality of the first samples that were drawn before."""
+    if protocol.classes is not None:
+        raise UsageError(
+            "samples drawn before have no classes, and those of real events are compared here.",
+            hint="let the evaluation draw them itself",
+        )
+    if len(drawn) < protocol.n:
+        raise UsageError(
+            f"{len(drawn)} samples were drawn before; {protocol.n} are compared.",
+            hint="draw more, or compare fewer: n=...",
+            command="draw more, or compare fewer: --samples N",
+        )
+    first, _ = read(model.event, drawn, slice(protocol.n))
+    samples = to_event(first, model.event, protocol.data.event)
+    quality = protocol(samples)
+    described = {**protocol.describe(), "scores": [q.record() for q in quality]}
+    return _Drawn(quality, described, None, samples)
 
 
 def _draw(

@@ -24,8 +24,8 @@ from zoo_core.evaluation.feature_set import Estimate
 from zoo_core.likelihood import Mean
 from zoo_core.likelihoods.ais import Bracketed
 from zoo_core.model import GenerativeModel
+from zoo_core.modes import evaluating
 from zoo_core.rng import Rng
-from zoo_core.sampling import evaluating
 from zoo_core.uncertainty import finite_or_null
 
 __all__ = ["SPOT", "SplitLikelihood", "score", "spot"]

@@ -18,6 +18,7 @@ from zoo_core.config import Range
 from zoo_core.contracts import Batch, Loss
 from zoo_core.likelihoods.posterior import draw
 from zoo_core.nn.distributions import Normal, Product, kl
+from zoo_core.nn.whole_batch import batch_mean
 from zoo_core.rng import Rng
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class ELBOLoss:
         x, cond = batch
         d = draw(model, model.encode(x, cond), cond, rng, step=step)
         reconstruction = d.p.log_prob(x).mean()
-        levels = divergences(d.q, d.prior, d.z).mean(0)
+        levels = batch_mean(divergences(d.q, d.prior, d.z))  # whose clamp is of the whole batch
         beta = self.beta * min(1.0, (step + 1) / (self.warmup + 1))
         total = beta * levels.clamp(min=self.free_bits).sum() - reconstruction
         terms = {"nats": levels.sum() - reconstruction, "kl": levels.sum()}

@@ -11,7 +11,8 @@ from zoo_core.data.batches import cond_to_model, to_model
 from zoo_core.errors import NoCapabilityError
 from zoo_core.finite import check_nats
 from zoo_core.model import GenerativeModel
-from zoo_core.sampling import batches, evaluating
+from zoo_core.modes import at_rest
+from zoo_core.sampling import batches
 
 __all__ = ["log_prob_map"]
 
@@ -34,11 +35,11 @@ def log_prob_map(
     cond = model.condition.check(cond, len(x))
     size = max(1, min(256, _BATCH_LOGITS // (model.event.dims * (model.event.levels or 1))))
     maps = []
-    with evaluating(model):
+    with at_rest(model) as still:
         for rows in batches(len(x), model.event, batch_size or size):
             condition = None if cond is None else cond_to_model(cond[rows], model)
             values = to_model(model.event.check(x[rows]), model)
-            log_p = model.logits(values, condition).double().log_softmax(-1)
+            log_p = still.logits(values, condition).double().log_softmax(-1)
             maps.append(log_p.gather(-1, values[..., None])[..., 0])
             check_nats(maps[-1].flatten(1).sum(1))
     return torch.cat(maps)

@@ -23,6 +23,7 @@ from zoo_core.config import Range
 from zoo_core.errors import ConfigError
 from zoo_core.nn.attention import rotary_angles, rotate
 from zoo_core.nn.embedding import SinusoidalEmbedding, TimestepEmbedding, embed_labels
+from zoo_core.nn.whole_batch import dropout
 
 __all__ = ["DiT", "DiTConfig", "image_positions"]
 
@@ -199,7 +200,7 @@ class _Block(nn.Module):
         return out
 
     def _drop(self, y: Tensor) -> Tensor:
-        return F.dropout(y, self.dropout, self.training)
+        return dropout(y, self.dropout, self.training)
 
 
 def image_positions(places: Tensor, U: int) -> Tensor:

@@ -28,6 +28,7 @@ from zoo_core.errors import ConfigError
 from zoo_core.nn.attention import Blocks, KVCache, Mask, rotary_angles, rotate
 from zoo_core.nn.condition_tokens import ConditionTokens
 from zoo_core.nn.embedding import SinusoidalEmbedding
+from zoo_core.nn.whole_batch import dropout
 from zoo_core.spaces import Condition
 
 __all__ = ["Transformer", "TransformerConfig"]
@@ -148,7 +149,7 @@ class Transformer(nn.Module):
         elif self.config.positions == "sinusoidal":
             number = torch.arange(at.start, at.stop, device=h.device, dtype=h.dtype)
             h = h * math.sqrt(self.config.hidden) + self.positions(number)
-        return F.dropout(h, self.config.dropout, self.training)
+        return dropout(h, self.config.dropout, self.training)
 
     def _run(self, h: Tensor, cache: KVCache | None) -> Tensor:
         first = 0 if cache is None else cache.length
@@ -212,7 +213,7 @@ class Block(nn.Module):
         return h + self._drop(self.feedforward(self.norm_2(h)))
 
     def _drop(self, y: Tensor) -> Tensor:
-        return F.dropout(y, self.dropout, self.training)
+        return dropout(y, self.dropout, self.training)
 
 
 class FeedForward(nn.Module):

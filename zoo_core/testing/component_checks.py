@@ -20,8 +20,8 @@ from zoo_core.contracts import Likelihood, Loss, Sampler
 from zoo_core.errors import ConfigError, NoCapabilityError
 from zoo_core.likelihood import LogLikelihood
 from zoo_core.model import GenerativeModel
+from zoo_core.modes import evaluating
 from zoo_core.rng import Rng
-from zoo_core.sampling import evaluating
 from zoo_core.testing.guard import forbid_torch_randomness
 from zoo_core.testing.miniatures import Miniature, miniature
 from zoo_core.testing.subjects import (

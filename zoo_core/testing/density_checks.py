@@ -19,7 +19,7 @@ from torch import Tensor
 from zoo_core.catalog.capabilities import Density, Energy, Score
 from zoo_core.likelihoods.iwae import IWAE
 from zoo_core.model import GenerativeModel
-from zoo_core.sampling import evaluating
+from zoo_core.modes import evaluating
 from zoo_core.testing.proposals import Chart, Mass, fit, mass
 from zoo_core.testing.scoring import raw_nats
 from zoo_core.testing.subjects import (

@@ -16,8 +16,8 @@ from zoo_core.catalog.specs import import_target
 from zoo_core.contracts import Player
 from zoo_core.errors import ConfigError, ZooError
 from zoo_core.model import GenerativeModel
+from zoo_core.modes import evaluating
 from zoo_core.rng import Rng
-from zoo_core.sampling import evaluating
 from zoo_core.testing.guard import forbid_torch_randomness
 from zoo_core.testing.plugin_checks import is_frozen_dataclass
 from zoo_core.testing.subjects import ModelSubject, only_if, refused

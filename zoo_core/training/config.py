@@ -22,6 +22,8 @@ EXTENDABLE = (
     "log_every",
     "patience",
     "max_seconds",
+    "workers",
+    "eval_limit",
 )
 """Options that a resumed training may change: none of them changes a step already taken."""
 
@@ -69,7 +71,10 @@ class TrainConfig(OptimizerConfig):
     likelihood or by the mean of its loss; `keep_best` returns the weights that scored best, and
     `patience` stops after that many evaluations in a row without an improvement. After
     `max_seconds` of one call, a training ends at the next step with a checkpoint, from which
-    `resume` goes on.
+    `resume` goes on. `eval_limit` scores at most so many events, drawn by the seed; 0: all.
+
+    `workers` processes read and transform batches ahead of time, which changes none of them; with
+    0, the training does it itself.
     """
 
     steps: _Positive = 1000
@@ -84,6 +89,8 @@ class TrainConfig(OptimizerConfig):
     checkpoint_every: _Count = 0
     log_every: _Positive = 50
     max_seconds: Annotated[float, Range(0, 1e9)] = 0.0
+    workers: Annotated[int, Range(0, 256)] = 0
+    eval_limit: _Count = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

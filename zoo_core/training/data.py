@@ -3,21 +3,35 @@
 import hashlib
 from typing import Any
 
+import torch
+
 from zoo_core.compat import moved_attribute
 from zoo_core.data.dataset import Dataset, Source, Split
 from zoo_core.data.sources import sample_digest
 from zoo_core.errors import ConfigError
 from zoo_core.hashing import absorb
+from zoo_core.training.config import TrainConfig
 
 __all__ = ["check_batch_size", "digest"]
 
 
-def check_batch_size(size: int, n: int, world: int) -> None:
-    """Raise `ConfigError` unless the split fills a batch and every process gets a sample of it."""
+def check_batch_size(config: TrainConfig, n: int, world: int) -> None:
+    """Raise `ConfigError` unless the split fills a batch and every process gets a sample of it.
+
+    With `accumulate`, of each of its microbatches.
+    """
+    size = config.batch_size
     if not world <= size <= n:
         raise ConfigError(
             f"train.batch_size = {size}; it must lie in [{world}, {n}]: at least one example "
             f"for each process, at most the size of the train split."
+        )
+    least = min(len(part) for part in torch.arange(size).chunk(config.accumulate))
+    if least < world:
+        raise ConfigError(
+            f"train.accumulate = {config.accumulate} makes a microbatch of {least} of "
+            f"train.batch_size = {size}, and there are {world} processes.",
+            hint=f"accumulate at most {size // world}, such that it divides the batch",
         )
 
 

@@ -1,34 +1,31 @@
-"""Data-parallel training: each process's slice of a batch, averaged gradients, broadcasts.
+"""One training on several processes: who they are, what they share, and how they stay together.
 
-Start it with `accelerate launch --no_python zoo train ...`. (`-m zoo_core` works too, but would
-run a file in the current folder that shadows a module.) Each process takes its slice of every
-batch, and gradients are averaged before each optimizer step, player by player.
-DistributedDataParallel does not fit: it ties averaging to the forward pass of one module, but
-players and losses call several methods of the model.
+Start them with `torchrun --nproc_per_node=4 --no-python zoo train ...`. (`-m zoo_core` works too,
+but would run a file in the current folder that shadows a module.) Each process takes its part of
+every batch; DistributedDataParallel averages the gradients of each player's loss while they are
+computed. What only the main process does, as saving, the others wait for: `on_main`.
 
 A launcher sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT. These variables may be left over
 from another job, so a process logs that it waits for others, and gives up after some minutes.
 """
 
-import logging
 import os
-from collections.abc import Sequence
-from datetime import timedelta
-from typing import Any
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from zoo_core.errors import UsageError
+from zoo_core.errors import ConfigError, ProcessError, UsageError, ZooError
+from zoo_core.nn.whole_batch import Part
+from zoo_core.training import rendezvous
 
-__all__ = ["ProcessGroup"]
+__all__ = ["ProcessGroup", "check_launcher"]
 
-_logger = logging.getLogger(__name__)
-
-_RENDEZVOUS_TIMEOUT = timedelta(minutes=10)
-"""How long the other processes may take to start."""
-_COLLECTIVE_TIMEOUT = timedelta(days=1)
-"""How long a collective may take: the others wait while the main process scores or saves."""
+T = TypeVar("T")
 
 
 class ProcessGroup:
@@ -37,8 +34,9 @@ class ProcessGroup:
     def __init__(self, device: torch.device) -> None:
         from accelerate import PartialState
 
-        store = _rendezvous(device)
-        state = PartialState(cpu=device.type == "cpu", timeout=_COLLECTIVE_TIMEOUT, **store)
+        store = rendezvous.meet(device)
+        timeout = rendezvous.patience()
+        state = PartialState(cpu=device.type == "cpu", timeout=timeout, **store)
         self._state = state
         self.rank: int = state.process_index
         self.world_size: int = state.num_processes
@@ -48,9 +46,28 @@ class ProcessGroup:
     def is_main(self) -> bool:
         return self.rank == 0
 
-    def shard(self, indices: Tensor) -> Tensor:
-        """This process's part of a batch's sample indices."""
-        return indices[self.rank :: self.world_size]
+    def positions(self, n: int) -> Tensor:
+        """The places of this process's rows in a batch of n."""
+        return torch.arange(n)[self.rank :: self.world_size]
+
+    def part(self, n: int) -> Part | None:
+        """This process's part of a batch of n rows; None if it has the whole."""
+        if self.world_size == 1:
+            return None
+        return Part(self.positions(n), n, _statistics())
+
+    def parallel(self, module: nn.Module) -> nn.Module:
+        """The module, whose gradients are then averaged over processes in its backward pass.
+
+        A parameter without a gradient in every process stays without, so optimizers skip it.
+        """
+        if self.world_size == 1:
+            return module
+        return nn.parallel.DistributedDataParallel(
+            module,
+            find_unused_parameters=True,  # of a lazy penalty, or another player
+            gradient_as_bucket_view=True,  # gradients and messages share their memory
+        )
 
     def barrier(self) -> None:
         """Wait until every process has called this."""
@@ -68,68 +85,126 @@ class ProcessGroup:
 
         return reduce(values, "mean") if self.world_size > 1 else values
 
-    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Replace each gradient by its mean over processes, in one all-reduce.
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes, by rank; they are pickled, so only of our own making."""
+        values: list[T] = [value] * self.world_size
+        if self.world_size > 1:
+            torch.distributed.all_gather_object(values, value, group=_control())
+        return values
 
-        A parameter without a gradient in every process stays without, so optimizers skip it.
+    def broadcast(self, value: T) -> T:
+        """The main process's value, in every process."""
+        values = [value]
+        if self.world_size > 1:
+            torch.distributed.broadcast_object_list(values, src=0, group=_control())
+        return values[0]
+
+    def any(self, *flags: bool) -> list[bool]:
+        """For each flag, whether it is set in any process."""
+        if self.world_size == 1:
+            return list(flags)
+        counts = torch.tensor(flags, dtype=torch.int32)
+        torch.distributed.all_reduce(counts, group=_control())
+        return [bool(count) for count in counts.tolist()]
+
+    def agree(self, facts: Mapping[str, Any]) -> None:
+        """Raise `ConfigError` in every process, naming the rank, unless all state the same facts.
+
+        Facts are values by dotted names.
+        """
+        all_facts = self.gather(dict(facts))
+        main = all_facts[0]
+        for rank, own in enumerate(all_facts):
+            names = sorted(n for n in main.keys() | own.keys() if main.get(n) != own.get(n))
+            if names:
+                pairs = ((n, own.get(n, "absent"), main.get(n, "absent")) for n in names[:8])
+                listed = "; ".join(f"{n}: {a!r} there, {b!r} in process 0" for n, a, b in pairs)
+                raise ConfigError(
+                    f"process {rank} of {self.world_size} is of another training: {listed}.",
+                    hint="start every process with the same data, recipe, options and versions",
+                )
+
+    def on_main(self, function: Callable[[], T]) -> T:
+        """What `function` returns in the main process, in every process; so are its `ZooError`s.
+
+        The others wait however long it takes, as long as the main process is alive.
         """
         if self.world_size == 1:
-            return
-        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        used = grads[0].new_tensor([float(p.grad is not None) for p in parameters])
-        flat = self.mean(torch.cat([*(g.flatten() for g in grads), used]))
-        *means, used = torch.split(flat, [*(g.numel() for g in grads), len(grads)])
-        for p, g, u in zip(parameters, means, used.tolist(), strict=True):
-            p.grad = torch.empty_like(p).copy_(g.view_as(p)) if u else None
+            return function()
+        result: T | None = None
+        error: ZooError | None = None
+        if self.is_main:
+            with rendezvous.signs_of_life():
+                try:
+                    result = function()
+                except ZooError as raised:
+                    error = raised
+                rendezvous.finish()
+        else:
+            rendezvous.await_main()
+        result, error = self.broadcast((result, error))
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]
 
-    def broadcast(self, value: Any) -> Any:
-        """The main process's value, in every process."""
-        from accelerate.utils import broadcast_object_list
-
-        return broadcast_object_list([value])[0] if self.world_size > 1 else value
-
-
-def _rendezvous(device: torch.device) -> dict[str, Any]:
-    """The store, rank and size of the process group for torch; empty for a single process."""
-    launched = device.type == "cpu" or "LOCAL_RANK" in os.environ
-    world = os.environ.get("WORLD_SIZE", "1")
-    if not launched or world == "1" or torch.distributed.is_initialized():
-        return {}
-    if missing := [v for v in ("RANK", "MASTER_ADDR", "MASTER_PORT") if v not in os.environ]:
-        raise UsageError(
-            f"WORLD_SIZE = {world} is set, but not {', '.join(missing)}, as a launcher does.",
-            hint=_SINGLE_PROCESS,
-        )
-    from torch.distributed.rendezvous import rendezvous
-
-    rank = os.environ["RANK"]
-    _logger.warning("process %s waits for %s in all (RANK, WORLD_SIZE are set)", rank, world)
-    try:
-        store, number, count = next(rendezvous("env://", timeout=_RENDEZVOUS_TIMEOUT))
-    except (RuntimeError, ValueError) as error:
-        place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        reason = str(error).partition("\n")[0]
-        raise UsageError(
-            f"RANK = {rank} and WORLD_SIZE = {world} are set, but {world} processes did not meet "
-            f"at {place} within {_RENDEZVOUS_TIMEOUT} ({reason}).",
-            hint=_SINGLE_PROCESS,
-        ) from None
-    store.set_timeout(_COLLECTIVE_TIMEOUT)
-    return {"store": store, "rank": number, "world_size": count}
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Inside the block, a process that dies or hangs raises `ProcessError`, which names it."""
+        try:
+            with warnings.catch_warnings():
+                if self.world_size > 1:  # of kernels (C, 1, h, w) in channels_last, and harmless
+                    warnings.filterwarnings("ignore", "Grad strides do not match bucket view")
+                yield
+        except RuntimeError as error:
+            if self.world_size == 1 or not _is_lost_connection(error):
+                raise
+            lost = rendezvous.absent(self.rank, self.world_size)
+            who = f"process {', '.join(map(str, lost))}" if lost else "a process"
+            raise ProcessError(
+                f"{who} of {self.world_size} ended or did not answer within "
+                f"{rendezvous.patience()}.",
+                hint="look at that process's output; then resume from the last checkpoint. "
+                f"{rendezvous.PATIENCE} sets how many seconds processes wait for each other",
+            ) from error
 
 
-_SINGLE_PROCESS = (
-    "unset RANK WORLD_SIZE to train in one process, or start all of them by "
-    "accelerate launch --no_python zoo train ..."
-)
+_LOST = ("gloo", "Connection closed", "Connection reset", "Timed out", "timed out", "NCCL")
+
+
+def _is_lost_connection(error: RuntimeError) -> bool:
+    """Whether a collective failed; gloo raises plain `RuntimeError`s."""
+    if isinstance(error, torch.distributed.DistError):
+        return True
+    return any(sign in str(error) for sign in _LOST)
+
+
+@cache
+def _statistics() -> Any:
+    """The group of batch statistics, whose messages must not mix with those of gradients."""
+    return torch.distributed.new_group(timeout=rendezvous.patience())
+
+
+@cache
+def _control() -> Any:
+    """The group of flags and other objects, on the CPU."""
+    return torch.distributed.new_group(backend="gloo", timeout=rendezvous.patience())
 
 
 def check_launcher(precision: str) -> None:
-    """Raise `UsageError` if the launcher sets another mixed precision than the config."""
+    """Raise `UsageError` if the launcher asks for what this training is not.
+
+    That is another mixed precision than the config's, or several processes where it started one:
+    `accelerate launch --cpu --num_processes 2` without MPI.
+    """
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if launched not in ("no", precision):
         raise UsageError(
             f"the launcher asks for mixed precision {launched!r}, the config for {precision!r}.",
             hint="accelerate launch --mixed_precision no ..., and train.precision = 'bf16' in "
             "the config",
+        )
+    if rendezvous.launched_alone():
+        raise UsageError(
+            "accelerate was asked for several processes and started one: on CPUs it needs MPI.",
+            hint="torchrun --nproc_per_node=2 --no-python zoo train ...",
         )

@@ -1,7 +1,8 @@
 """The fingerprint of a training: a checkpoint is resumed only if all of it is equal."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from zoo_core.model import GenerativeModel
 from zoo_core.training.config import TrainConfig
 from zoo_core.training.data import digest
 
-__all__ = ["fingerprint"]
+__all__ = ["fingerprint", "leaves"]
 
 
 def fingerprint(
@@ -56,3 +57,16 @@ def _versions(model: GenerativeModel) -> dict[str, str]:
     except UnknownNameError:
         return versions  # a user's own class, declared by no plugin
     return versions | {plugin.dist: plugin.version or "unknown"}
+
+
+def leaves(tree: Any) -> dict[str, Any]:
+    """The values of a JSON tree by dotted names."""
+    return dict(_leaves(json.loads(json.dumps(tree)), ""))
+
+
+def _leaves(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, tree

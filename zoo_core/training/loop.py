@@ -6,9 +6,10 @@ training gives the same bits as one that never stopped.
 
 import logging
 import math
+import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -19,26 +20,27 @@ from tqdm import tqdm
 
 from zoo_core.catalog import components as resolve
 from zoo_core.compat import renamed_arguments
-from zoo_core.contracts import Diagnoses
+from zoo_core.contracts import Diagnoses, Diagnosis
 from zoo_core.data.batches import check_fit
 from zoo_core.data.conversion import as_dataset
 from zoo_core.data.dataset import Dataset
 from zoo_core.errors import OutputError, UsageError
 from zoo_core.model import GenerativeModel
-from zoo_core.sampling import evaluating
+from zoo_core.modes import being_trained, evaluating
+from zoo_core.nn.whole_batch import whole_batch_layers
 from zoo_core.text import printable
 from zoo_core.training import state
 from zoo_core.training.config import TrainConfig
 from zoo_core.training.distributed import ProcessGroup, check_launcher
-from zoo_core.training.fingerprint import fingerprint
+from zoo_core.training.fingerprint import fingerprint, leaves
 from zoo_core.training.initialization import initialize
 from zoo_core.training.log import JsonLines, show_terms
-from zoo_core.training.optim import averaged_weights
+from zoo_core.training.optim import averaged_weights, swap
 from zoo_core.training.players import make_trainers, trainable
 from zoo_core.training.setup import Setup
 from zoo_core.training.signals import deferred_sigterm
 from zoo_core.training.state import Progress
-from zoo_core.training.step import DivergenceError, StepReport, optimizer_step
+from zoo_core.training.step import DivergenceError, Shared, StepReport, optimizer_step
 from zoo_core.training.validation import (
     ValidationScore,
     validate_by_likelihood,
@@ -108,11 +110,19 @@ def train(
     model.condition = model.condition.called_as(dataset.condition)
     check_launcher(config.precision)
     group = ProcessGroup(model.device)
-    group.broadcast_parameters(model.to(group.device))
+    model.to(group.device)
     objective = resolve.loss(model, loss, {})
-    with trainable(model, parameters), _preserved_rng(model.device):
+    with (
+        trainable(model, parameters),
+        _preserved_rng(model.device),
+        group.watched(),
+        being_trained(model),
+        whole_batch_layers(model) if group.world_size > 1 else nullcontext(),
+    ):
         trainers = make_trainers(model, objective, config, players or {})
         identity = fingerprint(model, dataset, objective, config, players or {}, parameters)
+        group.agree({**leaves(identity), "resume": resume})
+        group.broadcast_parameters(model)
         folder = None if out is None else Path(out)
         setup = Setup(model, dataset, config, objective, trainers, group)
         return _Run(setup, folder, identity, resume=resume).run(progress)
@@ -173,12 +183,13 @@ class _Run:
         self.at = self._start()
         if resume and self.at.step == 0 and self.group.is_main:
             _logger.info("no checkpoint in %s: starting at step 0", printable(str(out)))
-        if self.group.broadcast(self.at.step) != self.at.step:  # and a barrier: all have loaded
+        steps = self.group.gather(self.at.step)  # and a barrier: all have loaded
+        if others := [rank for rank, step in enumerate(steps) if step != steps[0]]:
             raise OutputError(
-                f"{out} holds another checkpoint for process {self.group.rank} than for the "
-                "main one.",
+                f"{out} holds another checkpoint for process {others[0]} than for the main one.",
                 hint="choose a folder that all processes share",
             )
+        self.shared = Shared.of(setup, range(self.at.step, self.config.steps))
         log = out / "log.jsonl" if out is not None and self.group.is_main else None
         self.log = JsonLines(log, keep=self.at.step)
 
@@ -211,10 +222,10 @@ class _Run:
         """The loop; SIGTERM ends it after a step, and the process after a checkpoint."""
         self.model.train()
         config, total = self.config, self.config.steps
-        begun = time.monotonic()
+        begun, ended = time.monotonic(), False
         hide = None if progress and self.group.is_main else True
         with (
-            self._termination() as terminated,
+            deferred_sigterm() as terminated,
             tqdm(total=total, initial=self.at.step, unit="step", disable=hide) as bar,
         ):
             while self.at.step < total and not self.at.stopped:
@@ -229,34 +240,28 @@ class _Run:
                     self._evaluate()
                 self.at.seconds += time.monotonic() - started
                 due = config.checkpoint_every and self.at.step % config.checkpoint_every == 0
-                self.timed_out = not (last or self.at.stopped) and self._out_of_time(begun)
-                if last or due or self.at.stopped or self.timed_out or terminated():
+                late = bool(config.max_seconds) and time.monotonic() - begun >= config.max_seconds
+                late, ended = self.group.any(late, terminated())
+                self.timed_out = late and not (last or self.at.stopped)
+                if last or due or self.at.stopped or self.timed_out or ended:
                     self._save()
                 bar.update()
-                if self.timed_out or terminated():
+                if self.timed_out or ended:
                     break
+            if ended and not terminated():
+                signal.raise_signal(signal.SIGTERM)  # which another process received
         if self.at.step < total and not self.at.stopped and not self.timed_out:
             raise KeyboardInterrupt  # the program's own SIGTERM handler did not end it
 
-    def _out_of_time(self, begun: float) -> bool:
-        """Whether `max_seconds` have passed; the main process decides for all."""
-        limit = self.config.max_seconds
-        return bool(limit) and self.group.broadcast(time.monotonic() - begun >= limit)
-
     def _out_of_patience(self, at: Progress) -> bool:
         return bool(self.config.patience) and at.since_best >= self.config.patience
-
-    def _termination(self) -> AbstractContextManager[Callable[[], bool]]:
-        """Several processes end at once: none can leave the others waiting."""
-        return deferred_sigterm() if self.group.world_size == 1 else nullcontext(lambda: False)
 
     def _finish(self) -> TrainResult:
         at = self.at
         if at.best:
             self.model.load_state_dict(at.best)
         else:
-            for ema in self._emas():
-                ema.swap()
+            swap(self.model, self._emas())
         self.model.zero_grad(set_to_none=True)
         self.model.eval()
         best = at.best_step if at.best else at.step
@@ -275,43 +280,44 @@ class _Run:
         for trainer in self.trainers:
             for step in trainer.steps(self.at.step):
                 try:
-                    yield optimizer_step(
-                        self.model, trainer, self.trainers, self.setup.split, step, self.group
-                    )
+                    yield optimizer_step(self.shared, trainer, step)
                 except DivergenceError as error:
                     raise self._stopped(error) from None
 
     def _evaluate(self) -> None:
-        """Score the averaged weights on `valid` in the main process, which decides for all."""
-        score = self._validate() if self.group.is_main else None
-        value = self.group.broadcast(None if score is None else score.value)
-        at = self.at
+        """Score the averaged weights on `valid`; each process takes a part of it."""
+        score = self._validate()
+        at, value = self.at, score.value
         if _better(value, at.best_value):
             at.best_step, at.best_value, at.since_best = at.step, value, 0
             if self.config.keep_best:
-                with averaged_weights(self._emas()):
+                with averaged_weights(self.model, self._emas()):
                     at.best = _copy(self.model)
         else:
             at.since_best += 1
         at.stopped = self._out_of_patience(at)
-        if score is not None:
+        if self.group.is_main:
             best = at.best_step == at.step
             self.log.write(step=at.step, event="valid", best=best, **score.record())
             _logger.info("step %d: valid %s", at.step, score)
 
     def _validate(self) -> ValidationScore:
-        valid = self.setup.valid
+        valid, config = self.setup.valid, self.config
         assert valid is not None
-        with averaged_weights(self._emas()):
+        with averaged_weights(self.model, self._emas()):
             if self.setup.by_likelihood:
-                return validate_by_likelihood(self.model, valid)
+                return validate_by_likelihood(
+                    self.model, valid, self.group, limit=config.eval_limit, seed=config.seed
+                )
             return validate_by_loss(
                 self.model,
                 valid,
                 {a.name: a.player for a in self.trainers},
-                seed=self.config.seed,
-                batch_size=self.config.batch_size,
-                step=self.config.steps,
+                self.group,
+                seed=config.seed,
+                batch_size=config.batch_size,
+                step=config.steps,
+                limit=config.eval_limit,
             )
 
     def _report(self, reports: Sequence[StepReport], bar: "tqdm[Any]") -> None:
@@ -325,19 +331,28 @@ class _Run:
     def _diagnose(self) -> None:
         """Log the loss's diagnosis of the averaged weights; a warning is logged once."""
         objective = self.setup.objective
-        if not (isinstance(objective, Diagnoses) and self.group.is_main):
+        if not isinstance(objective, Diagnoses):
             return
-        with averaged_weights(self._emas()), evaluating(self.model):
-            diagnosis = objective.diagnose(self.model, self.setup.diagnosed)
+        diagnosis = self.group.on_main(lambda: self._diagnosis(objective))
+        if not self.group.is_main:
+            return
         self.log.write(step=self.at.step, event="diagnosis", **diagnosis.record())
         if diagnosis.warning and diagnosis.warning not in self.shown_warnings:
             self.shown_warnings.add(diagnosis.warning)
             _logger.warning("step %d: %s", self.at.step, printable(diagnosis.warning))
 
+    def _diagnosis(self, objective: Diagnoses) -> Diagnosis:
+        with averaged_weights(self.model, self._emas()), evaluating(self.model):
+            return objective.diagnose(self.model, self.setup.diagnosed)
+
     def _save(self) -> None:
-        if self.checkpoint is not None and self.group.is_main:
-            state.save(self.checkpoint, self.model, self.trainers, self.at, self.identity)
-            self.log.write(step=self.at.step, event="checkpoint", seconds=self.at.seconds)
+        if self.checkpoint is not None:
+            self.group.on_main(self._write_checkpoint)
+
+    def _write_checkpoint(self) -> None:
+        assert self.checkpoint is not None
+        state.save(self.checkpoint, self.model, self.trainers, self.at, self.identity)
+        self.log.write(step=self.at.step, event="checkpoint", seconds=self.at.seconds)
 
     def _stopped(self, error: DivergenceError) -> DivergenceError:
         where = "no checkpoint was written"

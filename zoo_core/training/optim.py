@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from zoo_core.catalog.registry import current
 from zoo_core.errors import PluginError
 from zoo_core.model import GenerativeModel
+from zoo_core.modes import changing_weights
 from zoo_core.training.config import OptimizerConfig, component
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "flatten_state",
     "make_optimizer",
     "rate_factor",
+    "swap",
     "unflatten_state",
     "visible_averages",
 ]
@@ -83,13 +85,18 @@ class Ema:
 
 
 @contextmanager
-def averaged_weights(emas: Sequence[Ema]) -> Iterator[None]:
+def averaged_weights(model: nn.Module, emas: Sequence[Ema]) -> Iterator[None]:
     """Inside the block the model has its averaged weights."""
-    for ema in emas:
-        ema.swap()
+    swap(model, emas)
     try:
         yield
     finally:
+        swap(model, emas)
+
+
+def swap(model: nn.Module, emas: Sequence[Ema]) -> None:
+    """Exchange the model's parameters with their averages, unseen by other threads."""
+    with changing_weights(model):
         for ema in emas:
             ema.swap()
 

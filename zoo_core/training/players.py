@@ -55,9 +55,9 @@ class PlayerTrainer:
         bf16 = self.config.precision == "bf16"
         return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
-    def torch_seed(self, step: int, rank: int) -> int:
+    def torch_seed(self, step: int) -> int:
         """The seed of torch's own generator (dropout) in optimizer step `step`."""
-        return derive_seed(self.config.seed, "torch", self.name, step, rank)
+        return derive_seed(self.config.seed, "torch", self.name, step, 0)  # formerly the rank
 
     def set_rate(self, step: int) -> float:
         """Set the scheduled learning rates of optimizer step `step`; returns that of `lr`."""

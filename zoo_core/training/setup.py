@@ -34,7 +34,7 @@ class Setup:
         self.model, self.config, self.objective = model, config, objective
         self.trainers, self.group = trainers, group
         self.split = data.split("train")
-        check_batch_size(config.batch_size, len(self.split), group.world_size)
+        check_batch_size(config, len(self.split), group.world_size)
         self.valid = data.split("valid") if config.eval_every else None
         self.diagnosed = _in_memory(data, data.splits.get("valid", self.split))
         self.by_likelihood = config.evaluate == "likelihood" and has_likelihood(model)

@@ -20,6 +20,7 @@ from zoo_core import sealed
 from zoo_core.config import Range
 from zoo_core.errors import ConfigError, IntegrityError, warn
 from zoo_core.training.config import EXTENDABLE
+from zoo_core.training.fingerprint import leaves
 from zoo_core.training.optim import flatten_state, unflatten_state
 from zoo_core.training.players import PlayerTrainer
 
@@ -206,11 +207,11 @@ def _plain(tensor: Tensor) -> Tensor:
 
 
 def _check_fingerprint(path: Path, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    saved_leaves, leaves = dict(_leaves(saved)), dict(_leaves(json.loads(json.dumps(now))))
+    there, here = leaves(saved), leaves(now)
     changed = [
-        f"{key}: {saved_leaves.get(key, 'absent')!r} there, {leaves.get(key, 'absent')!r} here"
-        for key in sorted(saved_leaves.keys() | leaves.keys())
-        if saved_leaves.get(key) != leaves.get(key) and key not in _EXTENDABLE
+        f"{key}: {there.get(key, 'absent')!r} there, {here.get(key, 'absent')!r} here"
+        for key in sorted(there.keys() | here.keys())
+        if there.get(key) != here.get(key) and key not in _EXTENDABLE
     ]
     if changed:
         raise ConfigError(
@@ -218,11 +219,3 @@ def _check_fingerprint(path: Path, saved: Mapping[str, Any], now: Mapping[str, A
             hint="resume with what it was started with, or choose another folder; what may change "
             f"is {', '.join(EXTENDABLE)}",
         )
-
-
-def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, tree

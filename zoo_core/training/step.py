@@ -2,22 +2,27 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from zoo_core.contracts import Loss
-from zoo_core.data.batches import take_augmented
-from zoo_core.data.dataset import Source
+from zoo_core.contracts import Batch
+from zoo_core.data.batches import placed
 from zoo_core.errors import NotFiniteError
 from zoo_core.model import GenerativeModel
+from zoo_core.modes import changing_weights
+from zoo_core.nn.whole_batch import part_of_batch
+from zoo_core.rng import Rng
 from zoo_core.training.distributed import ProcessGroup
+from zoo_core.training.fetch import Batches
 from zoo_core.training.optim import visible_averages
 from zoo_core.training.players import PlayerTrainer, freeze_others
+from zoo_core.training.setup import Setup
 
-__all__ = ["DivergenceError", "StepReport", "optimizer_step"]
+__all__ = ["DivergenceError", "Shared", "StepReport", "optimizer_step"]
 
 
 class DivergenceError(NotFiniteError):
@@ -39,68 +44,107 @@ class StepReport:
         return {**vars(self)}
 
 
-def optimizer_step(
-    model: GenerativeModel,
-    trainer: PlayerTrainer,
-    trainers: Sequence[PlayerTrainer],
-    split: Source,
-    step: int,
-    group: ProcessGroup,
-) -> StepReport:
+class PlayerLoss(nn.Module):
+    """A module whose forward is a player's loss, so that DistributedDataParallel can wrap it."""
+
+    def __init__(self, trainer: PlayerTrainer) -> None:
+        super().__init__()
+        parameters = list(trainer.parameters.values())
+        self.trained = nn.ParameterList(parameters)
+        # where DistributedDataParallel finds no unused parameters it warns at length
+        self.unused = nn.Parameter(torch.zeros(1, device=parameters[0].device))
+        self.loss = trainer.player.loss
+
+    def forward(self, batch: Batch, rng: Rng, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of the rows of `rng`, and its terms without gradients."""
+        loss = self.loss(batch, rng, step)
+        return loss.total, {name: term.detach() for name, term in loss.terms.items()}
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the steps of a training share: the model, the data, the processes, and the players'
+    losses as modules."""
+
+    model: GenerativeModel
+    batches: Batches
+    group: ProcessGroup
+    trainers: Sequence[PlayerTrainer]
+    losses: Mapping[str, nn.Module]
+
+    @classmethod
+    def of(cls, setup: Setup, rounds: range) -> "Shared":
+        """Wrap the players' losses; every process has to do so, with equal parameters."""
+        group, trainers = setup.group, setup.trainers
+        losses = {a.name: group.parallel(PlayerLoss(a)) for a in trainers}
+        batches = Batches(
+            setup.split, trainers, group, workers=setup.config.workers, rounds=rounds
+        )
+        return cls(setup.model, batches, group, trainers, losses)
+
+
+def optimizer_step(shared: Shared, trainer: PlayerTrainer, step: int) -> StepReport:
     """Optimizer step `step` of a player: gradients of its batch, clipped, one update.
 
     Noise is keyed by (seed, sample index, player, step) and torch's generator is reseeded, so the
     step is a function of the parameters, the seed and its number. Raises `DivergenceError` before
     anything changes.
     """
-    torch.manual_seed(trainer.torch_seed(step, group.rank))
+    torch.manual_seed(trainer.torch_seed(step))
     trainer.optimizer.zero_grad(set_to_none=True)
-    indices = trainer.indices(step, n=len(split))
-    with freeze_others(trainer, trainers):
-        terms = _backward(model, trainer, split, group.shard(indices), step, len(indices), group)
+    with freeze_others(trainer, shared.trainers):
+        terms = _backward(shared, trainer, step)
     parameters = list(trainer.parameters.values())
-    group.average_gradients(parameters)
     norm = torch.nn.utils.clip_grad_norm_(parameters, trainer.config.clip or math.inf)
     loss = terms.pop("loss")
     if not (math.isfinite(loss) and bool(norm.isfinite())):
         raise _non_finite(trainer, step, loss, terms, float(norm))
     lr = trainer.set_rate(step)
-    trainer.optimizer.step()
+    with changing_weights(shared.model):
+        trainer.optimizer.step()
     if trainer.ema is not None:
         trainer.ema.update(step)
     return StepReport(trainer.name, loss, terms, float(norm), lr)
 
 
-def _backward(
-    model: GenerativeModel,
-    trainer: PlayerTrainer,
-    split: Source,
-    indices: Tensor,
-    step: int,
-    batch_size: int,
-    group: ProcessGroup,
-) -> dict[str, float]:
+def _backward(shared: Shared, trainer: PlayerTrainer, step: int) -> dict[str, float]:
     """Gradients of the batch's mean loss; returns that loss and its terms.
 
-    A microbatch is weighted by its size; gradients are averaged over processes afterwards.
+    A process's part of a microbatch is weighted by its size; the mean over processes is taken with
+    the last microbatch.
     """
+    size, module, group = trainer.config.batch_size, shared.losses[trainer.name], shared.group
+    sizes = [len(part) for part in torch.arange(size).chunk(trainer.config.accumulate)]
     sums: dict[str, Tensor] = {}
-    for microbatch in indices.chunk(trainer.config.accumulate):
-        loss = _loss(model, trainer, split, microbatch, step)
-        weight = len(microbatch) * group.world_size / batch_size
-        (loss.total * weight).backward()
-        for name, value in (*loss.terms.items(), ("loss", loss.total)):
+    for i, rows in enumerate(sizes):
+        last = i + 1 == len(sizes)
+        with part_of_batch(group.part(rows)), _averaging(module, last=last):
+            total, terms, n = _loss(shared, trainer, module, step, i)
+            weight = n * group.world_size / size
+            (total * weight).backward()
+        for name, value in (*terms.items(), ("loss", total)):
             sums[name] = sums.get(name, 0.0) + value.detach().float().mean() * weight
     values = group.mean(torch.stack(list(sums.values())))
     return dict(zip(sums, values.tolist(), strict=True))
 
 
+def _averaging(module: nn.Module, *, last: bool) -> AbstractContextManager[None]:
+    """Gradients are averaged over processes in the backward pass of the last microbatch alone."""
+    if last or not isinstance(module, nn.parallel.DistributedDataParallel):
+        return nullcontext()
+    return module.no_sync()
+
+
 def _loss(
-    model: GenerativeModel, trainer: PlayerTrainer, split: Source, indices: Tensor, step: int
-) -> Loss:
+    shared: Shared, trainer: PlayerTrainer, module: nn.Module, step: int, i: int
+) -> tuple[Tensor, dict[str, Tensor], int]:
+    """The loss and terms of this process's rows of microbatch i, and how many these are."""
+    model, player = shared.model, shared.trainers.index(trainer)
+    rng = shared.batches.rows.rng((player, step, i)).to(model.device)
     with trainer.autocast(model.device), visible_averages(model, trainer.ema):
-        rng = trainer.rng(indices, model.device)
-        return trainer.player.loss(take_augmented(model, split, indices, rng, step), rng, step)
+        batch = placed(model, shared.batches.take(player, step, i))
+        total, terms = module(batch, rng, step)
+    return total, terms, len(rng)
 
 
 def _non_finite(

@@ -20,7 +20,7 @@ from zoo_core.errors import IntegrityError, NoCapabilityError
 from zoo_core.files import atomic_path
 from zoo_core.hashing import absorb
 from zoo_core.model import GenerativeModel
-from zoo_core.sampling import evaluating
+from zoo_core.modes import evaluating
 
 __all__ = ["cached_latents", "encode"]
 

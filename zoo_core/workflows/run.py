@@ -114,10 +114,9 @@ def run_recipe(
                 run.stage.train.steps,
             )
             break
-    group = ProcessGroup(model.device)
-    if group.is_main:
-        _save(model, data, recipe, results, out / MODEL, start)
-    group.barrier()
+    ProcessGroup(model.device).on_main(
+        lambda: _save(model, data, recipe, results, out / MODEL, start)
+    )
     return out / MODEL
 
 

@@ -61,11 +61,13 @@ class StageRun:
         source = self.source
         if source.encoder is None or source.path is None:
             return source.data
-        group = ProcessGroup(self.model.device)
-        if group.is_main:
-            cached_latents(source.encoder, source.data, source.path, write=True)
-        group.barrier()
-        return cached_latents(source.encoder, source.data, source.path, write=False)
+        encoder, path = source.encoder, source.path
+
+        def encode_once() -> None:
+            cached_latents(encoder, source.data, path, write=True)
+
+        ProcessGroup(self.model.device).on_main(encode_once)
+        return cached_latents(encoder, source.data, path, write=False)
 
 
 def build_model(recipe: Recipe) -> GenerativeModel:

@@ -325,3 +325,21 @@ def test_the_clamp_is_far_from_learned_values():
         log_std, raw = model.encode(x).log_std, model.encoder(x).chunk(2, 1)[1]
     assert torch.equal(log_std, raw)
     assert -4 < float(log_std.min()) and float(log_std.max()) < 1
+
+
+def test_a_deep_hierarchy_starts_near_the_uniform_distribution():
+    torch.manual_seed(0)
+    config = HVAEConfig(
+        shape=(3, 8, 8),
+        levels=256,
+        likelihood="logistic",
+        channels=(16, 16),
+        blocks=(20, 23),
+        latent=(8, 8),
+    )
+    model = HVAE(config)
+    x = torch.randint(256, (4, 3, 8, 8))
+    loss = model.players()["model"].loss((x, None), zoo.plugin.Rng(0, 4), 0)
+    assert float(loss.terms["nats"]) < 1.5 * model.event.dims * math.log(256)
+    added = model.top_down_blocks[0].add.weight.std()
+    assert float(added) == pytest.approx((1 / (3 * 8)) ** 0.5 / 43**0.5, rel=0.2)

@@ -76,8 +76,12 @@ class Draw:
         """Itself, with whole numbers, if it is not too much for a browser."""
         if not 1 <= self.n <= MOST:
             raise UsageError(f"n = {self.n}; the demo draws 1 to {MOST} events.")
-        if self.steps is not None and not (self.steps.is_integer() and 1 <= self.steps <= _MOST_STEPS):
-            raise UsageError(f"steps = {self.steps:g}; give a whole number from 1 to {_MOST_STEPS}.")
+        if self.steps is not None and not (
+            self.steps.is_integer() and 1 <= self.steps <= _MOST_STEPS
+        ):
+            raise UsageError(
+                f"steps = {self.steps:g}; give a whole number from 1 to {_MOST_STEPS}."
+            )
         steps = None if self.steps is None else int(self.steps)
         return replace(self, n=int(self.n), seed=int(self.seed), steps=steps)
 
@@ -159,9 +163,7 @@ class Actions:
         lines += [told, f"held-out data: {self.about(name)}"]
         return picture(x, model.event), heat, "\n".join(filter(None, lines))
 
-    def interpolate(
-        self, draw: Draw, end: int, *, frames: int = 8
-    ) -> tuple[Image.Image, str]:
+    def interpolate(self, draw: Draw, end: int, *, frames: int = 8) -> tuple[Image.Image, str]:
         """Events along the great circle between the latents of two seeds."""
         draw = replace(draw, n=frames).checked()
         model = self.model(draw.name)
@@ -242,7 +244,9 @@ def picture(x: Tensor, event: Event, columns: int | None = None) -> Image.Image:
     rows, columns, scale, _ = pictures.grid_layout(event, len(x), columns=columns)
     low = float(x.min()) if event.low is None else event.low
     high = float(x.max()) if event.high is None else event.high
-    return Image.fromarray(pictures.grid(pictures.shade(x, event, low, high), rows, columns, scale))
+    return Image.fromarray(
+        pictures.grid(pictures.shade(x, event, low, high), rows, columns, scale)
+    )
 
 
 def _shown(info: ModelInfo) -> bool:
@@ -273,7 +277,9 @@ def _words_of_score(name: str, event: Event) -> str:
     options = {"channels": event.shape[0], "size": event.shape[1], "levels": event.levels}
     options |= {"valid": 0, "test": 1}
     words = ["zoo", "likelihood", name, "--data", "folder:FOLDER"]
-    return shlex.join([*words, *(w for k, v in options.items() for w in ("--data-option", f"{k}={v}"))])
+    return shlex.join(
+        [*words, *(w for k, v in options.items() for w in ("--data-option", f"{k}={v}"))]
+    )
 
 
 def _noise(model: Denoiser, seed: int) -> Tensor:

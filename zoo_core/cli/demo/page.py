@@ -101,9 +101,7 @@ def _compare(actions: Actions) -> None:
     told = _text("compare-text")
 
     def draw(first: str, second: str, n: int, seed: int, cond: str) -> Any:
-        return actions.compare(
-            Draw(first, n, seed, cond=cond), Draw(second, n, seed, cond=cond)
-        )
+        return actions.compare(Draw(first, n, seed, cond=cond), Draw(second, n, seed, cond=cond))
 
     _on(button, draw, [first, second, n, seed, cond], [left, right, told])
 
@@ -142,9 +140,7 @@ def _model(actions: Actions, names: list[str]) -> tuple[gr.Dropdown, gr.Textbox]
 def _sampler(actions: Actions, name: gr.Dropdown) -> gr.Dropdown:
     """The samplers of a model, which follow it."""
     sampler = gr.Dropdown([_OWN, *actions.samplers(name.value)], value=_OWN, label="Sampler")
-    name.change(
-        lambda n: gr.Dropdown([_OWN, *actions.samplers(n)], value=_OWN), name, sampler
-    )
+    name.change(lambda n: gr.Dropdown([_OWN, *actions.samplers(n)], value=_OWN), name, sampler)
     return sampler
 
 
@@ -198,7 +194,9 @@ def _named(sampler: str) -> str:
     return "" if sampler == _OWN else sampler
 
 
-def _on(button: gr.Button, action: Callable[..., Any], inputs: list[Any], outputs: list[Any]) -> None:
+def _on(
+    button: gr.Button, action: Callable[..., Any], inputs: list[Any], outputs: list[Any]
+) -> None:
     _wire(button.click, action, inputs, outputs)
 
 

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from zoo_core.errors import ConfigError
 from zoo_core.nn.groups import GroupNorm
 from zoo_core.nn.unet.config import Activation
+from zoo_core.nn.whole_batch import dropout
 from zoo_kernels.narrow_attention import WIDEST, narrow_attention
 
 __all__ = [
@@ -123,7 +124,7 @@ class ResnetBlock(nn.Module):
         if self.resampling is not None:
             x, h = resample(x, self.resampling), resample(h, self.resampling)
         h = self._modulated(self.conv1(h), self.time_emb_proj(e)[:, :, None, None])
-        h = self.conv2(F.dropout(self.act(h), self.dropout, self.training))
+        h = self.conv2(dropout(self.act(h), self.dropout, self.training))
         out: Tensor = h.add_(x if self.conv_shortcut is None else self.conv_shortcut(x))
         return out if self.scale == 1.0 else out / self.scale
 

@@ -19,6 +19,7 @@ from zoo_core.errors import ConfigError
 from zoo_core.nn.groups import normalize_groups
 from zoo_core.nn.unet.blocks import activation, resample
 from zoo_core.nn.unet.config import UNetConfig
+from zoo_core.nn.whole_batch import dropout
 
 __all__ = ["KDownBlock", "KUpBlock"]
 
@@ -64,7 +65,7 @@ class _KResnetBlock(nn.Module):
 
     def forward(self, x: Tensor, e: Tensor) -> Tensor:
         h = self.conv1(self.act(self.norm1(x, e)))
-        h = F.dropout(self.act(self.norm2(h, e)), self.dropout, self.training)
+        h = dropout(self.act(self.norm2(h, e)), self.dropout, self.training)
         out: Tensor = self.conv2(h) + (x if self.conv_shortcut is None else self.conv_shortcut(x))
         return out
 

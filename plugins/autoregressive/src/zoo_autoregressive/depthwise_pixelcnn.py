@@ -35,7 +35,7 @@ from zoo_autoregressive.incremental_decoding import (
 )
 from zoo_autoregressive.layers import add_class, class_weights
 from zoo_autoregressive.nearby_pixels import Candidates
-from zoo_core.plugin import Range, condition_features
+from zoo_core.plugin import Range, condition_features, dropout
 
 __all__ = ["DepthwisePixelCNN", "DepthwisePixelCNNConfig"]
 
@@ -115,5 +115,5 @@ class DepthwiseBlock(nn.Module):
             y = run.conv(self.depthwise, h)
         y = y * torch.rsqrt(y.square().mean(1, keepdim=True) + 1e-5)
         y = F.gelu(self.enter(add_class(y, self.V, run.e)))
-        added: Tensor = self.out(F.dropout(y, self.dropout, self.training))
+        added: Tensor = self.out(dropout(y, self.dropout, self.training))
         return h + self.g * added

@@ -12,12 +12,12 @@ Shapes: B batch, C channels, H rows, W columns, U units.
 """
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo_autoregressive.incremental_decoding import Pass, PixelConv
 from zoo_autoregressive.layers import add_class, class_weights
 from zoo_autoregressive.lstm import DiagonalCell, diagonal_scan, mirrored_scan
 from zoo_autoregressive.pixelrnn import PixelRNN, PixelRNNConfig
+from zoo_core.plugin import dropout
 
 __all__ = ["DiagonalBiLSTM", "PixelRNNConfig"]
 
@@ -45,5 +45,5 @@ class DiagonalLayer(nn.Module):
     def forward(self, x: Tensor, run: Pass) -> Tensor:
         left, right = add_class(self.K_is(x), self.V, run.e).chunk(2, 1)
         h = diagonal_scan(self.left, left, run) + mirrored_scan(self.right, right, run)
-        added: Tensor = self.up(F.dropout(h, self.dropout, self.training))
+        added: Tensor = self.up(dropout(h, self.dropout, self.training))
         return x + added

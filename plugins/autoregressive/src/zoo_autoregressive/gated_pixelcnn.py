@@ -48,6 +48,7 @@ from zoo_core.plugin import (
     Inpainting,
     Range,
     condition_features,
+    dropout,
 )
 
 __all__ = ["GatedPixelCNN", "GatedPixelCNNConfig"]
@@ -133,7 +134,7 @@ class GatedLayer(nn.Module):
         return V_v, V_h
 
     def _drop(self, y: Tensor) -> Tensor:
-        return F.dropout(y, self.dropout, self.training)
+        return dropout(y, self.dropout, self.training)
 
 
 @dataclass

@@ -35,6 +35,7 @@ from zoo_core.plugin import (
     Range,
     class_features,
     condition_features,
+    dropout,
     permutation,
     rescale_levels,
 )
@@ -148,7 +149,7 @@ class MADE(GenerativeModel):
 
     def _add(self, l: int, h: Tensor, y: Tensor) -> Tensor:
         """The output of layer l: y, or h + y from the second residual layer on."""
-        y = F.dropout(y, self.config.dropout, self.training)
+        y = dropout(y, self.config.dropout, self.training)
         return h + y if self.config.residual and l > 0 else y
 
     def _draw_order(self) -> Tensor:

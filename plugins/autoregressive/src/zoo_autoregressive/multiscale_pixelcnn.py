@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo_autoregressive.backbone import Backbone
 from zoo_autoregressive.image_model import (
@@ -30,7 +29,7 @@ from zoo_autoregressive.image_model import (
 )
 from zoo_autoregressive.incremental_decoding import Pass, PixelConv, RasterConv
 from zoo_autoregressive.layers import class_weights, gate
-from zoo_core.plugin import ClassCounts, ConfigError, Range
+from zoo_core.plugin import ClassCounts, ConfigError, Range, dropout
 
 __all__ = ["MultiscalePixelCNN", "MultiscalePixelCNNConfig"]
 
@@ -105,4 +104,4 @@ class GatedBlock(nn.Module):
         return h + added
 
     def _drop(self, y: Tensor) -> Tensor:
-        return F.dropout(y, self.dropout, self.training)
+        return dropout(y, self.dropout, self.training)

@@ -35,7 +35,7 @@ from zoo_autoregressive.layers import (
     channel_groups,
     class_weights,
 )
-from zoo_core.plugin import Range
+from zoo_core.plugin import Range, dropout
 
 __all__ = ["PixelCNN", "PixelCNNConfig"]
 
@@ -92,5 +92,5 @@ class MaskedBlock(nn.Module):
     def forward(self, h: Tensor, run: Pass) -> Tensor:
         y = run.conv(self.mid, F.relu(self.enter(F.relu(h))))
         y = add_class(y, self.V, run.e)
-        added: Tensor = self.out(F.dropout(F.relu(y), self.dropout, self.training))
+        added: Tensor = self.out(dropout(F.relu(y), self.dropout, self.training))
         return h + added

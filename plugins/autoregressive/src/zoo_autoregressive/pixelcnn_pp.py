@@ -29,7 +29,7 @@ from zoo_autoregressive.heads import COPY, LogisticMixtureHead
 from zoo_autoregressive.image_model import AutoregressiveImageModel, ImageConfig
 from zoo_autoregressive.incremental_decoding import Pass, PixelConv, RasterConv
 from zoo_autoregressive.layers import add_class, class_weights
-from zoo_core.plugin import ClassCounts, ConfigError, Range
+from zoo_core.plugin import ClassCounts, ConfigError, Range, dropout
 
 __all__ = ["PixelCNNPP", "PixelCNNPPConfig"]
 
@@ -115,7 +115,7 @@ class ResidualBlock(nn.Module):
         return h + self._gated(self.h_out, self.V_h, y, run)
 
     def _gated(self, out: RasterConv, V: nn.Linear | None, y: Tensor, run: Pass) -> Tensor:
-        y = run.conv(out, F.dropout(concat_elu(y), self.dropout, self.training))
+        y = run.conv(out, dropout(concat_elu(y), self.dropout, self.training))
         return F.glu(add_class(y, V, run.e), 1)
 
 

@@ -25,7 +25,7 @@ from zoo_autoregressive.heads import LogisticMixtureHead
 from zoo_autoregressive.image_model import AutoregressiveImageModel, ImageConfig, make_head
 from zoo_autoregressive.incremental_decoding import Pass, PixelConv, RasterConv
 from zoo_autoregressive.layers import TypeAConv, add_class, class_weights
-from zoo_core.plugin import ConfigError, Range
+from zoo_core.plugin import ConfigError, Range, dropout
 
 __all__ = ["PixelSNAIL", "PixelSNAILConfig"]
 
@@ -103,7 +103,7 @@ class SnailBlock(nn.Module):
         q, k, v = (self._heads(y) for y in (self.query(h), self.key(seen), self.value(seen)))
         a = run.attend(self, q, k, v).transpose(2, 3).reshape(len(h), -1, *h.shape[2:])
         y = F.elu(torch.cat((h, a), 1))
-        y = self.merge(F.dropout(y, self.dropout, self.training))
+        y = self.merge(dropout(y, self.dropout, self.training))
         return h + F.glu(y, 1)
 
     def _heads(self, y: Tensor) -> Tensor:
@@ -125,5 +125,5 @@ class ResidualBlock(nn.Module):
 
     def forward(self, h: Tensor, run: Pass) -> Tensor:
         y = F.elu(run.conv(self.enter, F.elu(h)))
-        y = run.conv(self.out, F.dropout(y, self.dropout, self.training))
+        y = run.conv(self.out, dropout(y, self.dropout, self.training))
         return h + F.glu(add_class(y, self.V, run.e), 1)

@@ -11,12 +11,12 @@ Shapes: B batch, C channels, H rows, W columns, U units.
 """
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo_autoregressive.incremental_decoding import Pass, PixelConv, RasterConv
 from zoo_autoregressive.layers import add_class, class_weights
 from zoo_autoregressive.lstm import RowCell, row_scan
 from zoo_autoregressive.pixelrnn import PixelRNN, PixelRNNConfig
+from zoo_core.plugin import dropout
 
 __all__ = ["PixelRNNConfig", "RowLSTM"]
 
@@ -41,5 +41,5 @@ class RowLayer(nn.Module):
 
     def forward(self, x: Tensor, run: Pass) -> Tensor:
         h = row_scan(self.cell, add_class(run.conv(self.K_is, x), self.V, run.e), run)
-        added: Tensor = self.up(F.dropout(h, self.dropout, self.training))
+        added: Tensor = self.up(dropout(h, self.dropout, self.training))
         return x + added

@@ -114,7 +114,8 @@ class ConsistencyLoss:
             )
 
     def __call__(self, model: HasConsistency, batch: Batch, rng: Rng, step: int) -> Loss:
-        x, cond = model.event.to_network(batch[0], torch.float32), batch[1]
+        wide = torch.promote_types(model.dtype, torch.float32)
+        x, cond = model.event.to_network(batch[0], wide), batch[1]
         eps = rng.normal(x.shape[1:], stream="eps", step=step).to(x.dtype)
         sigma_r, sigma_t = (append_dims(s, x) for s in self._levels(model, rng, step))
         x_t = x + sigma_t * eps

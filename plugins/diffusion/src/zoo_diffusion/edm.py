@@ -116,7 +116,7 @@ class EDMLoss:
     drop_labels: DropLabels = "together"
 
     def __call__(self, model: Preconditioned, batch: Batch, rng: Rng, step: int) -> Loss:
-        x = model.event.to_network(batch[0], torch.float32)
+        x = model.event.to_network(batch[0], torch.promote_types(model.dtype, torch.float32))
         cond = drop_condition(
             model.condition, batch[1], self.p_uncond, rng, step, labels=self.drop_labels
         )

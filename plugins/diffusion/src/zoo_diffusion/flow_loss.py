@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from zoo_core.plugin import Batch, Loss, Range, Rng
+from zoo_core.plugin import Batch, Loss, Range, Rng, gather_rows
 from zoo_diffusion.losses import stratified
 from zoo_diffusion.networks import DropLabels, drop_condition
 from zoo_diffusion.optimal_transport import assignment
@@ -57,13 +57,13 @@ class FlowMatchingLoss:
     drop_labels: DropLabels = "together"
 
     def __call__(self, model: HasVelocity, batch: Batch, rng: Rng, step: int) -> Loss:
-        x = model.event.to_network(batch[0], torch.float32)
+        x = model.event.to_network(batch[0], torch.promote_types(model.dtype, torch.float32))
         cond = drop_condition(
             model.condition, batch[1], self.p_uncond, rng, step, labels=self.drop_labels
         )
         eps = rng.normal(x.shape[1:], stream="eps", step=step).to(x.dtype)
         if self.coupling == "optimal_transport":
-            eps = eps[assignment(x, eps)]
+            eps = _transported(x, rng, step)
         t = model.t_min + (1 - model.t_min) * sample_times(self, rng, step)
         alpha, sigma = at_time(model.schedule, t, x)
         m = model.predict(alpha * x + sigma * eps, t, cond)
@@ -87,6 +87,12 @@ def sample_times(loss: FlowMatchingLoss, rng: Rng, step: int) -> Tensor:
         return u
     z: Tensor = loss.t_mean + loss.t_std * torch.special.ndtri(u)
     return z.sigmoid()
+
+
+def _transported(x: Tensor, rng: Rng, step: int) -> Tensor:
+    """The noises that the optimal transport of the whole batch gives events x (B, *S)."""
+    eps = rng.whole.normal(x.shape[1:], stream="eps", step=step).to(x.dtype)
+    return eps[assignment(gather_rows(x), eps)[rng.positions]]
 
 
 def _target(prediction: str, x: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:

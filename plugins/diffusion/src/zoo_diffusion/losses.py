@@ -114,7 +114,7 @@ def _inputs(
     step: int,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Events in the network's range, labels with some dropped, and noise."""
-    x = model.event.to_network(batch[0], torch.float32)
+    x = model.event.to_network(batch[0], torch.promote_types(model.dtype, torch.float32))
     eps = rng.normal(x.shape[1:], stream="eps", step=step).to(x.dtype)
     cond = drop_condition(
         model.condition, batch[1], loss.p_uncond, rng, step, labels=loss.drop_labels
@@ -145,8 +145,8 @@ def stratified(rng: Rng, *, stream: str, step: int = 0) -> Tensor:
     """u in [0, 1) for every example, (B,) float64: (u_0 + i / B) mod 1 with one draw u_0.
 
     Each u is uniform and the batch covers [0, 1) evenly, so that its mean varies less: the
-    low-discrepancy sampler of Kingma et al., 2021, app. I.1.
+    low-discrepancy sampler of Kingma et al., 2021, app. I.1. The batch is that
+    of all processes of a training.
     """
-    first = rng.uniform(stream=stream, step=step).double()[:1]
-    offsets = torch.arange(len(rng), device=first.device, dtype=torch.float64) / max(1, len(rng))
-    return (first + offsets) % 1
+    first = rng.whole[:1].uniform(stream=stream, step=step).double()
+    return (first + rng.positions.double() / max(1, len(rng.whole))) % 1

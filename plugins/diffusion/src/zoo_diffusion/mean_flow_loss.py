@@ -60,11 +60,13 @@ class MeanFlowLoss:
     floor: Annotated[float, Range(1e-9, 1e3)] = 0.01
 
     def __call__(self, model: HasAverageVelocity, batch: Batch, rng: Rng, step: int) -> Loss:
-        x, cond = model.event.to_network(batch[0], torch.float32), batch[1]
+        wide = torch.promote_types(model.dtype, torch.float32)
+        x, cond = model.event.to_network(batch[0], wide), batch[1]
         eps = rng.normal(x.shape[1:], stream="eps", step=step).to(x.dtype)
         t, s = self._times(rng, step)
         x_t = append_dims(1 - t, x) * x + append_dims(t, x) * eps
-        k = round(self.intervals * len(x))  # the order of a batch is random
+        of_all = round(self.intervals * len(rng.whole))  # the order of a batch is random
+        k = int((rng.positions < of_all).sum())
         V = self._velocities(model, x_t, eps - x, t, s, cond, k)
         square = (V - (eps - x)).square().flatten(1).sum(1)
         total = (square / (square.detach() + self.floor) ** self.power).mean()

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo_core.plugin import MaskedLinear, Range, init_output
+from zoo_core.plugin import MaskedLinear, Range, dropout, init_output
 from zoo_flows.bijections import ActNorm, Chain, Flip, InvertibleLayer
 from zoo_flows.flow import Flow, FlowConfig
 from zoo_flows.jacobi import solve
@@ -97,7 +97,7 @@ class MaskedAutoregressiveLayer(InvertibleLayer):
         """mu and r of every feature, (B, 2, D)."""
         y = self._add_context(self.first(x), h)
         for block in self.blocks:
-            y = y + F.dropout(F.relu(block(F.relu(y))), self.dropout, self.training)
+            y = y + dropout(F.relu(block(F.relu(y))), self.dropout, self.training)
         params: Tensor = self.last(F.relu(y)).to(x.dtype)
         return params.view(len(x), 2, -1)
 

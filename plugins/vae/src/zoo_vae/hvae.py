@@ -44,6 +44,7 @@ from zoo_core.plugin import (
     Rng,
     build_network,
     condition_features,
+    dropout,
 )
 from zoo_vae.hierarchical_latents import (
     ChooseValue,
@@ -99,7 +100,7 @@ class ResidualBlock(nn.Module):
         self.conv, self.dropout = _same_conv(channels, resolution), dropout
 
     def forward(self, h: Tensor) -> Tensor:
-        out: Tensor = h + self.conv(F.dropout(F.silu(h), self.dropout, self.training))
+        out: Tensor = h + self.conv(dropout(F.silu(h), self.dropout, self.training))
         return out
 
 
@@ -175,6 +176,17 @@ class HVAE(GenerativeModel):
         self.out = nn.Conv2d(U[0], self.finest**2 * last, 3, padding=1)
         self.class_below = _class_weights(self.condition, U[0])
         self.class_above = _class_weights(self.condition, U[-1])
+        self._scale_by_depth()
+
+    @torch.no_grad()
+    def _scale_by_depth(self) -> None:
+        """Divide what each of n groups adds to the state by sqrt(n) (Child, 2021, app. A).
+
+        The state then starts with a variance that does not grow with the depth.
+        """
+        for block in self.top_down_blocks:
+            for layer in (block.add, block.block.conv):
+                layer.weight.div_(len(self.scales) ** 0.5)
 
     @property
     def top_down_blocks(self) -> list[TopDownBlock]:

@@ -23,6 +23,7 @@ from zoo_core.plugin import (
     DiscretizedLogistic,
     Distribution,
     Event,
+    dropout,
     rescale_levels,
 )
 
@@ -72,7 +73,7 @@ class ConditionalMLP(nn.Module):
         if self.classes is not None:
             h = h + self.classes(e)
         for layer in rest:
-            h = layer(F.dropout(self.act(h), self.dropout, self.training))
+            h = layer(dropout(self.act(h), self.dropout, self.training))
         return h
 
 

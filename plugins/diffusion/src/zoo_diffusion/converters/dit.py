@@ -78,7 +78,7 @@ class FromSiT:
     key: str | None = None
 
     def __call__(self, foreign: Foreign) -> Converted:
-        rate = {"linear": Linear(), "variance_preserving": Trigonometric()}[self.path].rate
+        rate = Linear().rate if self.path == "linear" else Trigonometric().rate
         marks = ("x_embedder.proj.weight", "final_layer.linear.weight")
         nested = nested_state(foreign, marks, "SiT", key=self.key)
         state = dict(nested.tensors)

@@ -206,5 +206,5 @@ def test_list_and_info_show_status_source_licence_and_size(hub, commit, files, z
     pins.write("mini_ar.far", pins.Pin("me/mini", commit, {WEIGHTS: "0" * 64}))
     (tag,) = tags_of(spec)
     assert (tag.status, tag.hub.revision) == ("pinned", commit)
-    code, out, _ = zoo_command("list", "mini_ar*")
+    code, out, _ = zoo_command("list", "mini_ar*", "--long")
     assert code == 0 and "size" in out.splitlines()[0] and "source" in out.splitlines()[0]

@@ -35,7 +35,7 @@ def test_a_card_loads_by_name_and_is_listed_with_what_it_says(carded, published,
         one = rows["mini-ar-2.one"]
         assert (one["license_class"], one["untested"], one["metrics"]) == ("open", False, [])
         assert one["published"][0]["value"] == 3.75
-        told = zoo_command("list", "mini-ar*")[1]
+        told = zoo_command("list", "mini-ar*", "--long")[1]
         assert "bits/dim <= 3.75" in told and "unpinned, untested" in told
         told = zoo_command("info", "mini-ar-2.two")[1]
         assert "published by the source, not measured here" in told and "MIT (open)" in told

@@ -70,7 +70,7 @@ def test_listing_registered_names_makes_no_request(public, hub, zoo_command):
         "Apache-2.0",
     )
     assert (row["source"], row["size"]) == ("https://example.org/them", 143_000_000)
-    shown = zoo_command("list", "--pretrained")[1]
+    shown = zoo_command("list", "--pretrained", "--long")[1]
     assert "143.0 MB" in shown and "fid 3.17" in shown
     told = zoo_command("info", "mini_ar.cifar10")[1]
     for fact in ("unpinned", "them/net-cifar10", "Apache-2.0", "https://example.org/p", "fid"):

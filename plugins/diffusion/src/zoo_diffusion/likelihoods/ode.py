@@ -198,6 +198,7 @@ def _check_differentiable(model: Denoiser, precision: str) -> None:
             f"precision = 'double' scores a copy of a model of {model.dtype}, so that its "
             "parameters would get no gradients.",
             hint="ODELikelihood(precision='model'), model.double(), or torch.no_grad()",
+            command="--set precision=model",
         )
     schedule = model.schedule
     if isinstance(schedule, nn.Module) and any(p.requires_grad for p in schedule.parameters()):

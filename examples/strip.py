@@ -4,8 +4,8 @@
 
 One bundled model of each family draws as many emoji as are shown held out, with their labels and
 from the same random numbers. Bits/dim are those recorded of all 549 test images, with their sign.
-Each model that can code also compresses the held-out images shown, and every value is compared
-after decoding; WebP, lossless, codes the same images. Weights of models are not counted.
+Each model that codes in less than a minute compresses the held-out images shown, and every value
+is compared after decoding; WebP, lossless, codes the same images. Weights are not counted.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from zoo_core import NoCapabilityError
 DATA, SHOWN, SEED = "emoji", 12, 0
 SAMPLERS = {"vdm": "dpmpp_2m"}
 """Samplers of few calls."""
+SLOW = {"vdm": "not coded here: 250 network calls an image"}
 TILE, GAP, MARGIN, LABEL = 96, 10, 36, 420
 
 
@@ -78,7 +79,8 @@ def of_model(name: str, x: Tensor, y: Tensor) -> Row:
     if score := recorded(info):
         kind = zoo.LikelihoodKind(score["kind"], score["relation"])
         likelihood = f"{kind.bits_sign} {score['bits_per_dim']:.2f} bits/dim"
-    lines = [f"{info.spec.family}, {likelihood}", coded(model, name, x, y)]
+    code = SLOW.get(info.spec.arch) or coded(model, name, x, y)
+    lines = [f"{info.spec.family}, {likelihood}", code]
     return Row(name, lines, samples)
 
 

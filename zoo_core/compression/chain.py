@@ -13,7 +13,8 @@ are integer symbols around their mean. Means are rounded to 1/64 of its spacing,
 deviations to binary fractions, so that both ends take the same; a mean too near a boundary between
 two is seen by the encoder (`Grid.ambiguous`).
 
-`LANES` events are coded side by side, so that the network sees them as one batch.
+Up to 8 small events are coded side by side, so that the network sees them as one batch; each of
+them has its own initial bits.
 Shapes: B lanes, S an event's shape, N = B D values, K levels.
 """
 
@@ -33,7 +34,8 @@ __all__ = ["STEPS", "Chain", "decode", "encode", "initial_bits"]
 
 STEPS = 250
 """T: more steps come nearer to the bound of infinitely many, and take as many times longer."""
-LANES = 8
+_LANES, _VALUES = 8, 512
+"""Most events, and about how many of their values, that are coded side by side."""
 _CELLS = 64
 """Means are rounded to this fraction of the lattice's spacing."""
 _MARGIN = 1e-7
@@ -66,7 +68,7 @@ def encode(model: Any, x: Tensor, cond: Tensor | None, grid: Grid) -> bytes:
     """The code of events x (B, *S), with the number of steps and the initial words it used."""
     steps, initial = _Steps.of(model, STEPS), _initial(model)
     coder = _Coder(Stack(initial, grid), grid)
-    for at in _lanes(len(x)):
+    for at in _lanes(model, len(x)):
         _encode_lanes(model, x[at], _rows(cond, at), coder, steps)
     return STEPS.to_bytes(_HEAD, "little") + packed(coder.stack, initial)
 
@@ -79,7 +81,7 @@ def decode(model: Any, payload: bytes, n: int, cond: Tensor | None, grid: Grid) 
     steps = _Steps.of(model, count)
     coder = _Coder(Stack(unpacked(payload[_HEAD:], initial), grid), grid)
     x = torch.zeros((n, *model.event.shape), dtype=torch.long, device=model.device)
-    for at in reversed(_lanes(n)):
+    for at in reversed(_lanes(model, n)):
         x[at] = _decode_lanes(model, x[at], _rows(cond, at), coder, steps)
     if not np.array_equal(coder.stack.coder.get_compressed(), initial):
         raise ValueError("the initial bits are not restored")
@@ -219,8 +221,14 @@ def _rounded(values: Tensor) -> Tensor:
     return (values.detach().double().cpu() * _FRACTION).round() / _FRACTION
 
 
-def _lanes(n: int) -> list[slice]:
-    return [slice(start, min(start + LANES, n)) for start in range(0, n, LANES)]
+def _width(model: Any) -> int:
+    return max(1, min(_LANES, _VALUES // int(model.event.dims)))
+
+
+def _lanes(model: Any, n: int) -> list[slice]:
+    """Which events are coded side by side."""
+    width = _width(model)
+    return [slice(start, min(start + width, n)) for start in range(0, n, width)]
 
 
 def _rows(cond: Tensor | None, at: slice) -> Tensor | None:
@@ -228,4 +236,4 @@ def _rows(cond: Tensor | None, at: slice) -> Tensor | None:
 
 
 def _initial(model: Any) -> Any:
-    return initial_words(LANES * model.event.dims * _WORDS_PER_VALUE + 2 * SPARE)
+    return initial_words(_width(model) * model.event.dims * _WORDS_PER_VALUE + 2 * SPARE)

@@ -147,17 +147,22 @@ def thumbnail(outputs: Path) -> str:
     return [name for cell in record["cells"] for name in cell["pictures"]][-1]
 
 
-def index(groups: dict[str, list[str]], outputs: dict[str, Path]) -> str:
-    """The page of all examples, in groups, each with its picture."""
+def index(outputs: dict[str, Path]) -> str:
+    """The page of all examples, in groups."""
     lines = ["# Gallery", "", f"{len(outputs)} examples, run when this site was built.", ""]
-    for group, names in groups.items():
-        lines += [f"## {group}", "", '<div class="zoo-cards" markdown>', ""]
-        for name in names:
-            title = Example.read(EXAMPLES / f"{name}.py").title
-            picture = f"![{title}]({thumbnail(outputs[name])}){{ loading=lazy }}"
-            lines += [f"[{picture}<span>{title}</span>]({name}.md)", ""]
-        lines += ["</div>", ""]
+    for group, names in groups().items():
+        lines += [f"## {group}", "", *cards(names, outputs)]
     return "\n".join(lines)
+
+
+def cards(names: list[str], outputs: dict[str, Path], folder: str = "") -> Iterator[str]:
+    """Examples, each with its picture; `folder` leads from the page to the gallery."""
+    yield from ('<div class="zoo-cards" markdown>', "")
+    for name in names:
+        title = Example.read(EXAMPLES / f"{name}.py").title
+        picture = f"![{title}]({folder}{thumbnail(outputs[name])}){{ loading=lazy }}"
+        yield from (f"[{picture}<span>{title}</span>]({folder}{name}.md)", "")
+    yield from ("</div>", "")
 
 
 def main() -> None:

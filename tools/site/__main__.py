@@ -88,7 +88,11 @@ def write_models(pictures: Mapping[str, Path]) -> None:
 def write_gallery(outputs: Mapping[str, Path]) -> None:
     """The pages of the examples, with their pictures."""
     if outputs:
-        write("gallery/index.md", gallery.index(gallery.groups(), outputs))
+        write("gallery/index.md", gallery.index(dict(outputs)))
+        names = next(iter(gallery.groups().values()))
+        shown = "\n".join(gallery.cards(names, dict(outputs), "gallery/"))
+        home = (DOCS / "index.md").read_text().partition("\n## ")
+        write("index.md", f"{home[0]}\n{shown}{home[1]}{home[2]}")
     for name, folder in outputs.items():
         write(f"gallery/{name}.md", gallery.page(gallery.EXAMPLES / f"{name}.py", folder))
         for picture in folder.glob("*.png"):

@@ -2,7 +2,9 @@
 
 An example is a script: its docstring is the title and the introduction, `# %%` begins a cell, and
 comment lines right after it are text in Markdown. What a cell prints and the figures of matplotlib
-it draws follow its code. `python examples/gallery/NAME.py` runs it by itself.
+it draws follow its code.
+
+python -m tools.site.gallery NAME...    # run examples; their pictures are in build/gallery
 """
 
 import ast
@@ -125,8 +127,9 @@ def page(path: Path, outputs: Path) -> str:
     lines = [f"# {example.title}", "", example.intro, ""]
     for cell, output in zip(example.cells, record["cells"], strict=True):
         lines += _blocks(cell, output, example.title)
-    where = path.relative_to(ROOT).as_posix()
-    lines += ["---", "", f"`python {where}` ({record['seconds']:.1f} s of processor time)", ""]
+    where, seconds = path.relative_to(ROOT).as_posix(), record["seconds"]
+    lines += ["---", "", f"`{where}`, {seconds:.1f} s of processor time. From a checkout,"]
+    lines += [f"`python -m tools.site.gallery {path.stem}` runs it and writes its pictures.", ""]
     return "\n".join(lines)
 
 
@@ -147,17 +150,25 @@ def thumbnail(outputs: Path) -> str:
     return [name for cell in record["cells"] for name in cell["pictures"]][-1]
 
 
-def index(groups: dict[str, list[str]], outputs: dict[str, Path]) -> str:
-    """The page of all examples, in groups, each with its picture."""
+def index(outputs: dict[str, Path]) -> str:
+    """The page of all examples, in groups."""
     lines = ["# Gallery", "", f"{len(outputs)} examples, run when this site was built.", ""]
-    for group, names in groups.items():
-        lines += [f"## {group}", "", '<div class="zoo-cards" markdown>', ""]
-        for name in names:
-            title = Example.read(EXAMPLES / f"{name}.py").title
-            picture = f"![{title}]({thumbnail(outputs[name])}){{ loading=lazy }}"
-            lines += [f"[{picture}<span>{title}</span>]({name}.md)", ""]
-        lines += ["</div>", ""]
+    for group, names in groups().items():
+        lines += [f"## {group}", "", *cards(names, outputs)]
+    helper = (EXAMPLES / "_pictures.py").read_text().splitlines()
+    lines += ['??? example "`_pictures.py`, which draws the rows of images"', "", "    ```python"]
+    lines += [*(f"    {line}".rstrip() for line in helper), "    ```", ""]
     return "\n".join(lines)
+
+
+def cards(names: list[str], outputs: dict[str, Path], folder: str = "") -> Iterator[str]:
+    """Examples, each with its picture; `folder` leads from the page to the gallery."""
+    yield from ('<div class="zoo-cards" markdown>', "")
+    for name in names:
+        title = Example.read(EXAMPLES / f"{name}.py").title
+        picture = f"![{title}]({folder}{thumbnail(outputs[name])}){{ loading=lazy }}"
+        yield from (f"[{picture}<span>{title}</span>]({folder}{name}.md)", "")
+    yield from ("</div>", "")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ STATUS = {
 }
 
 
+@cache
 def rows() -> list[ModelInfo]:
     """All architectures and tags."""
     return current().list_models("*")

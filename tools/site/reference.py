@@ -208,7 +208,7 @@ def _formats_page() -> str:
 def _command_page() -> str:
     from zoo_core.cli.app import root as app
 
-    context = click.Context(app, info_name="zoo")
+    context = click.Context(app, info_name="zoo", **app.context_settings)  # -h is kept for later
     lines = ["# The command `zoo`", "", "```text", app.get_help(context), "```", ""]
     for verb in app.list_commands(context):
         lines += _help(app.get_command(context, verb), verb, context)

@@ -76,13 +76,7 @@ class Draw:
         """Itself, with whole numbers, if it is not too much for a browser."""
         if not 1 <= self.n <= MOST:
             raise UsageError(f"n = {self.n}; the demo draws 1 to {MOST} events.")
-        if self.steps is not None and not (
-            self.steps.is_integer() and 1 <= self.steps <= _MOST_STEPS
-        ):
-            raise UsageError(
-                f"steps = {self.steps:g}; give a whole number from 1 to {_MOST_STEPS}."
-            )
-        steps = None if self.steps is None else int(self.steps)
+        steps = None if self.steps is None else _whole(self.steps)
         return replace(self, n=int(self.n), seed=int(self.seed), steps=steps)
 
 
@@ -234,6 +228,12 @@ class Actions:
         event = Event((3, *bits.shape), low=0.0, high=1.0)
         colors = pictures.heat(bits[None] / top)
         return picture(colors, event), f"bits of each pixel: black is 0, white {top:.2f}"
+
+
+def _whole(steps: float) -> int:
+    if not (steps.is_integer() and 1 <= steps <= _MOST_STEPS):
+        raise UsageError(f"steps = {steps:g}; give a whole number from 1 to {_MOST_STEPS}.")
+    return int(steps)
 
 
 def picture(x: Tensor, event: Event, columns: int | None = None) -> Image.Image:

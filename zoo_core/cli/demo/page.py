@@ -65,7 +65,7 @@ def _sample(actions: Actions) -> None:
         return picture, file or None, text
 
     inputs = [name, sampler, steps, guidance, cond, n, seed, trajectory]
-    _on(button, draw, inputs, [picture, animation, told])
+    _wire(button.click, draw, inputs, [picture, animation, told])
 
 
 def _score(actions: Actions) -> None:
@@ -85,7 +85,7 @@ def _score(actions: Actions) -> None:
                 seen = _picture("What the model sees", "score-seen")
                 heat = _picture("Bits of each pixel", "score-heat")
             told = _text("score-text")
-    _on(button, actions.score, [name, file, cond], [seen, heat, told])
+    _wire(button.click, actions.score, [name, file, cond], [seen, heat, told])
 
 
 def _compare(actions: Actions) -> None:
@@ -103,7 +103,7 @@ def _compare(actions: Actions) -> None:
     def draw(first: str, second: str, n: int, seed: int, cond: str) -> Any:
         return actions.compare(Draw(first, n, seed, cond=cond), Draw(second, n, seed, cond=cond))
 
-    _on(button, draw, [first, second, n, seed, cond], [left, right, told])
+    _wire(button.click, draw, [first, second, n, seed, cond], [left, right, told])
 
 
 def _interpolate(actions: Actions) -> None:
@@ -125,7 +125,7 @@ def _interpolate(actions: Actions) -> None:
         asked = Draw(name, 1, start, _named(sampler), cond=cond)
         return actions.interpolate(asked, end, frames=int(frames))
 
-    _on(button, draw, [name, sampler, cond, start, end, frames], [picture, told])
+    _wire(button.click, draw, [name, sampler, cond, start, end, frames], [picture, told])
 
 
 def _model(actions: Actions, names: list[str]) -> tuple[gr.Dropdown, gr.Textbox]:
@@ -192,12 +192,6 @@ def _text(name: str) -> gr.Textbox:
 
 def _named(sampler: str) -> str:
     return "" if sampler == _OWN else sampler
-
-
-def _on(
-    button: gr.Button, action: Callable[..., Any], inputs: list[Any], outputs: list[Any]
-) -> None:
-    _wire(button.click, action, inputs, outputs)
 
 
 def _wire(

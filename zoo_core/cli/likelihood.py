@@ -1,11 +1,10 @@
 """`zoo likelihood`: score a data set, and say what kind of number that is."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from zoo_core.catalog.units import per_value
 from zoo_core.cli.command import Command, Settings
 from zoo_core.cli.completion import complete
 from zoo_core.cli.options import (
@@ -20,14 +19,15 @@ from zoo_core.cli.options import (
     shard_options,
 )
 from zoo_core.cli.printing import remark, show
-from zoo_core.cli.scored_events import check_event, condition_of_data, first_of_permutation
+from zoo_core.cli.scored_events import (
+    check_event,
+    condition_of_data,
+    first_of_permutation,
+    mean_text,
+)
 from zoo_core.errors import UsageError
-from zoo_core.uncertainty import plus_minus
 
-if TYPE_CHECKING:
-    from zoo_core.likelihood import Mean
-
-__all__ = ["command", "mean_text"]
+__all__ = ["command"]
 
 
 @click.command("likelihood", cls=Command, example="zoo likelihood made.digits --data digits")
@@ -141,17 +141,3 @@ def command(
         value["map"] = str(heat_map)
         lines.append(f"{heat_map}: -log p of each value, at most {largest:.3f} nats")
     show(settings, value, lines)
-
-
-def mean_text(mean: "Mean", what: str) -> str:
-    """A mean log-likelihood with its kind and error, in nats and per value."""
-    if mean.impossible:
-        what += f", {mean.impossible} of probability zero"
-    rate, each = per_value(mean.record()), ""
-    if rate is not None:
-        name, value, error = rate
-        each = f", {name} {mean.kind.bits_sign} {value:.4f} {plus_minus(error, '.4f')}"
-    return (
-        f"log p {mean.kind.sign} {mean.nats:.3f} {plus_minus(mean.std_err)} nats{each} "
-        f"({mean.kind}, n={mean.n}, {what})"
-    )

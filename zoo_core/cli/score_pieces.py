@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo_core.cli.command import Settings
-from zoo_core.cli.likelihood import mean_text
+from zoo_core.cli.scored_events import condition_of_data, mean_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,6 @@ def score_into(
     `request` is what the user asked for, `part` the number of the shard and of all.
     """
     from zoo_core.cli.models import weights_hash
-    from zoo_core.cli.scored_events import condition_of_data
     from zoo_core.data.batches import read
     from zoo_core.data.sources import sample_digest
     from zoo_core.sampling import default_batch

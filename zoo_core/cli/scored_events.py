@@ -2,15 +2,18 @@
 
 from typing import TYPE_CHECKING
 
+from zoo_core.catalog.units import per_value
 from zoo_core.errors import DataError
+from zoo_core.uncertainty import plus_minus
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from zoo_core.data.dataset import Dataset
+    from zoo_core.likelihood import Mean
     from zoo_core.model import GenerativeModel
 
-__all__ = ["check_event", "condition_of_data", "first_of_permutation"]
+__all__ = ["check_event", "condition_of_data", "first_of_permutation", "mean_text"]
 
 
 def check_event(data: "Dataset", model: "GenerativeModel") -> None:
@@ -46,3 +49,17 @@ def condition_of_data(model: "GenerativeModel", y: "Tensor | None") -> "Tensor |
             hint="zoo data lists the data sets, with their labels",
         )
     return y
+
+
+def mean_text(mean: "Mean", what: str) -> str:
+    """A mean log-likelihood with its kind and error, in nats and per value."""
+    if mean.impossible:
+        what += f", {mean.impossible} of probability zero"
+    rate, each = per_value(mean.record()), ""
+    if rate is not None:
+        name, value, error = rate
+        each = f", {name} {mean.kind.bits_sign} {value:.4f} {plus_minus(error, '.4f')}"
+    return (
+        f"log p {mean.kind.sign} {mean.nats:.3f} {plus_minus(mean.std_err)} nats{each} "
+        f"({mean.kind}, n={mean.n}, {what})"
+    )

@@ -20,9 +20,9 @@ from zoo_core.catalog.capabilities import Denoiser, has
 from zoo_core.catalog.registry import ModelInfo, current
 from zoo_core.cli.command import Settings
 from zoo_core.cli.condition import condition_of
-from zoo_core.cli.likelihood import mean_text
 from zoo_core.cli.models import dataset, load
 from zoo_core.cli.printing import headline, metric_text
+from zoo_core.cli.scored_events import mean_text
 from zoo_core.data import pictures
 from zoo_core.data.images import read_image
 from zoo_core.data.traces import Trace

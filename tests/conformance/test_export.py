@@ -18,7 +18,7 @@ SUBJECTS = {
 }
 RECURRENT = {"diagonal_bilstm"}
 """Its loops are over positions that it counts from values."""
-QUICK = {"dcgan", "made", "realnvp"}
+QUICK = {"made", "realnvp"}
 """The others are slow."""
 
 

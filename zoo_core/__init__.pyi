@@ -63,6 +63,7 @@ from .training.loop import TrainResult as TrainResult
 from .training.loop import train as train
 from .uncertainty import plus_minus as plus_minus
 from .version import __version__ as __version__
+from .workflows.export import export as export
 from .workflows.recipe import Recipe as Recipe
 from .workflows.recipe import load_recipe as load_recipe
 from .workflows.run import run_recipe as run_recipe

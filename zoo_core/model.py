@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from zoo_core.catalog.specs import ModelSpec
     from zoo_core.weights.tensors import WeightChanges
 
-__all__ = ["GenerativeModel"]
+__all__ = ["FUNCTIONS", "GenerativeModel"]
+
+FUNCTIONS = ("log_prob", "denoise", "generate")
+"""What calling a model means: of a `Density`, a `Denoiser` and a `Generator`, in this order."""
 
 
 class GenerativeModel(nn.Module):
@@ -105,7 +108,7 @@ class GenerativeModel(nn.Module):
         It is `log_prob(x, cond)` of a `Density`, `denoise(x_t, t, cond)` of a `Denoiser`, and
         `generate(z, cond)` of a `Generator`. Hooks, `DataParallel` and `torch.export` act on it.
         """
-        for method in ("log_prob", "denoise", "generate"):
+        for method in FUNCTIONS:
             if hasattr(type(self), method):
                 return getattr(self, method)(*inputs, **keywords)
         raise NoCapabilityError(

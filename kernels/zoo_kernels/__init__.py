@@ -10,13 +10,13 @@ does not support the call. Importing this package imports torch and nothing else
 imported on first use. How an op is written: docs/guides/kernels.md.
 """
 
-__all__ = ["BackendError", "BackendStatus", "backend", "backends", "ops"]
+__all__ = ["BackendError", "BackendStatus", "backend", "backends", "inline", "ops"]
 
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
 
-from zoo_kernels._dispatch import BackendError, BackendStatus, backend, backend_status
+from zoo_kernels._dispatch import BackendError, BackendStatus, backend, backend_status, inline
 from zoo_kernels._renamed import warn_renamed
 from zoo_kernels._spec import OpSpec
 

@@ -102,6 +102,26 @@ def backend(name: str) -> Iterator[None]:
         _forced = before
 
 
+_inlined = False
+
+
+def inlined() -> bool:
+    """Whether ops are replaced by their references, which are plain torch."""
+    return _inlined
+
+
+@contextmanager
+def inline() -> Iterator[None]:
+    """Inside, a traced program holds the operations of the references and no op of ours, so that
+    it runs where this package is not installed."""
+    global _inlined
+    before, _inlined = _inlined, True
+    try:
+        yield
+    finally:
+        _inlined = before
+
+
 def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 

@@ -233,6 +233,7 @@ OPTIONS = {
     "pull": f"NAMES --pin --plan {HUB}",
     "convert": "SOURCE OUT --converter --set --license --memory --seconds "
     "--revision --token --cache-dir --endpoint",
+    "export": f"NAME --out --batch {HUB}",
     "push": "FOLDER REPO --private --create-pr --dry-run --samples --token --endpoint",
     "serve": "FOLDER --host --port --certfile --keyfile",
     "cache": "",

@@ -35,6 +35,7 @@ VERBS = {
     "push": "Publish a model on the Hub, in one commit.",
     "serve": "Serve a folder of models as the Hub would.",
     "convert": "Checkpoints of others into safetensors and models.",
+    "export": "A model's function as a torch.export or ONNX program.",
     "cache": "Downloaded weights: list, remove, prune, verify.",
     "data": "Data sets: events, splits, licences.",
     "plugins": "What is installed, what is broken, and why.",

@@ -54,7 +54,7 @@ class ResidualMLP(nn.Module):
         init_output(self.last, initial)
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
-        y: Tensor = self.first(x if x.shape[1] else x.new_ones(len(x), 1))
+        y: Tensor = self.first(x if x.shape[1] else x.new_ones(x.shape[0], 1))
         if self.context is not None:
             y = y + self.context(h)
         for block in self.blocks:

@@ -65,12 +65,12 @@ def place_by_place(x: Tensor, folded: Folded) -> tuple[Tensor, Tensor]:
     """
     matrix, bias, logabsdet = folded
     positions = math.prod(x.shape[2:])
-    flat = x.reshape(len(x), -1, positions)
+    flat = x.reshape(x.shape[0], -1, positions)
     if _few(positions, len(matrix)):
         y = F.linear(flat.mT, matrix, bias).mT
     else:
-        y = torch.baddbmm(bias[:, None], matrix.expand(len(x), -1, -1), flat)
-    return y.reshape(x.shape), (positions * logabsdet).expand(len(x))
+        y = torch.baddbmm(bias[:, None], matrix.expand(x.shape[0], -1, -1), flat)
+    return y.reshape(x.shape), (positions * logabsdet).expand(x.shape[0])
 
 
 def _few(positions: int, channels: int) -> bool:

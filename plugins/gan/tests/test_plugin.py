@@ -13,9 +13,10 @@ import zoo_core as zoo
 from zoo_core.catalog.significance import memorized
 from zoo_core.data import load_dataset
 from zoo_core.errors import NoCapabilityError
-from zoo_core.evaluation import report
 from zoo_core.evaluation.compare import compare
+from zoo_core.evaluation.page import markdown
 from zoo_core.evaluation.quality import SampleQuality
+from zoo_core.evaluation.report import report
 from zoo_core.weights import golden
 from zoo_core.workflows import load_recipe
 
@@ -184,9 +185,8 @@ def test_a_gan_that_has_learned_its_images_by_heart_does_not_count_as_pretrained
     judged = entry.evaluation.verdict
     assert not judged.pretrained and judged.why == evaluation("r3gan.digits")["verdict"]["why"]
     assert any("FLAGGED: memorization" in note for note in entry.notes)
-    (row,) = report.rows(compared)
-    assert "0.651 (pixels, FLAGGED)" in row
-    assert "r3gan.digits: FLAGGED" in report.markdown(compared)
+    text = markdown(report(compared))
+    assert "0.651 (pixels, FLAGGED)" in text and "r3gan.digits: FLAGGED" in text
 
 
 def test_readme_states_the_recorded_numbers():

@@ -6,7 +6,7 @@ follows it in many calls; a flow map gives its end,
     X(x_t, t) = x_0
 
 so that x = X(x_1, 1) is a draw, and the model has no density: it is `implicit`. As a generator it
-takes standard normal z, x_1 = s z with s the standard deviation of x_1 (`prior_std`).
+takes standard normal z, x_1 = s z with s the standard deviation of x_1 (`prior_scale`).
 
 Shapes: B batch, S the event's shape.
 """
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from zoo_core.plugin import GenerativeModel, Generator, Normal, Schedule
-from zoo_diffusion.parameterization import prior_std
+from zoo_diffusion.parameterization import prior_scale
 
 __all__ = ["FlowMap", "FlowMapBetween", "FlowMapModel"]
 
@@ -59,6 +59,6 @@ class FlowMapModel(GenerativeModel, ABC):
     def generate(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         """X(s z, 1) in the units of events, before rounding: (B, *S) -> (B, *S)."""
         one = torch.ones(len(z), dtype=torch.float64, device=z.device)
-        x = self.to_data(prior_std(self) * z, one, cond)
+        x = self.to_data(prior_scale(self) * z, one, cond)
         levels = self.event.levels
         return x if levels is None else (x + 1) * ((levels - 1) / 2)

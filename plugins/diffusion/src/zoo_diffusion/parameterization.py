@@ -27,6 +27,7 @@ __all__ = [
     "at_time",
     "convert",
     "earliest_time",
+    "prior_scale",
     "prior_std",
     "to_epsilon",
     "to_x0",
@@ -145,6 +146,11 @@ def prior_std(model: HasSchedule) -> float:
 
     It is read back from the device.
     """
-    one = torch.ones(1, dtype=torch.float64, device=model.device)
+    return float(prior_scale(model))
+
+
+def prior_scale(model: HasSchedule) -> Tensor:
+    """`prior_std` where it is, float64 ()."""
+    one = torch.ones((), dtype=torch.float64, device=model.device)
     with torch.no_grad():
-        return float(torch.hypot(model.schedule.alpha(one), model.schedule.sigma(one)))
+        return torch.hypot(model.schedule.alpha(one), model.schedule.sigma(one))

@@ -112,7 +112,7 @@ class ActNorm(InvertibleLayer):
 
     def _ladj(self, x: Tensor) -> Tensor:
         ladj = self.log_scale.sum()
-        return (ladj if x.dim() == 2 else math.prod(x.shape[2:]) * ladj).expand(len(x))
+        return (ladj if x.dim() == 2 else math.prod(x.shape[2:]) * ladj).expand(x.shape[0])
 
     @staticmethod
     def _over(v: Tensor, x: Tensor) -> Tensor:
@@ -204,17 +204,17 @@ class Flip(InvertibleLayer):
     """The features in reverse order."""
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return x.flip(1), x.new_zeros(len(x))
+        return x.flip(1), x.new_zeros(x.shape[0])
 
     def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return y.flip(1), y.new_zeros(len(y))
+        return y.flip(1), y.new_zeros(y.shape[0])
 
 
 class Squeeze(InvertibleLayer):
     """2x2 blocks of pixels become channels, (C, H, W) -> (4C, H/2, W/2) (RealNVP, section 3.6)."""
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return F.pixel_unshuffle(x, 2), x.new_zeros(len(x))
+        return F.pixel_unshuffle(x, 2), x.new_zeros(x.shape[0])
 
     def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return F.pixel_shuffle(y, 2), y.new_zeros(len(y))
+        return F.pixel_shuffle(y, 2), y.new_zeros(y.shape[0])

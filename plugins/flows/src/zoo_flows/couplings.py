@@ -60,7 +60,7 @@ class AffineCoupling(InvertibleLayer):
         n = self.transformed
         passing = x[:, n:] if self.first else x[:, : x.shape[1] - n]
         params: Tensor = self.net(passing, h)
-        return params.to(x.dtype).reshape(len(x), 2, n, *x.shape[2:])
+        return params.to(x.dtype).reshape(x.shape[0], 2, n, *x.shape[2:])
 
 
 def pack(x: Tensor, parity: int) -> Tensor:

@@ -103,7 +103,7 @@ class Flow(GenerativeModel, ABC):
     def inverse_and_ladj(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Continuous x (B, *S) and log |det dx/dz| (B,)."""
         y, ladj = self.transform.inverse(z, self._context(cond))
-        x, preprocess_ladj = self.preprocess.inverse(y.view(len(y), *self.event.shape))
+        x, preprocess_ladj = self.preprocess.inverse(y.view(y.shape[0], *self.event.shape))
         return x, ladj + preprocess_ladj
 
     def log_prob(self, x: Tensor, cond: Tensor | None = None) -> Tensor:

@@ -99,7 +99,7 @@ class MaskedAutoregressiveLayer(InvertibleLayer):
         for block in self.blocks:
             y = y + dropout(F.relu(block(F.relu(y))), self.dropout, self.training)
         params: Tensor = self.last(F.relu(y)).to(x.dtype)
-        return params.view(len(x), 2, -1)
+        return params.view(x.shape[0], 2, -1)
 
     def _grow(self, x: Tensor, new: slice, units: list[Tensor], shift: Tensor | None) -> None:
         """Compute the units `new` of every layer, before their nonlinearity."""
@@ -134,7 +134,7 @@ class MAF(Flow):
                 y = layer.inverse_by_iteration(y, h, tolerance)
             else:
                 y = layer.inverse(y, h)[0]
-        return self.preprocess.inverse(y.view(len(y), *self.event.shape))[0]
+        return self.preprocess.inverse(y.view(y.shape[0], *self.event.shape))[0]
 
     def _layers(self) -> Iterator[InvertibleLayer]:
         d = self.event.dims
@@ -149,7 +149,7 @@ class Flatten(InvertibleLayer):
     """An event as a vector; the model reshapes it in the inverse direction."""
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return x.flatten(1), x.new_zeros(len(x))
+        return x.flatten(1), x.new_zeros(x.shape[0])
 
     def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return y, y.new_zeros(len(y))
+        return y, y.new_zeros(y.shape[0])

@@ -37,13 +37,13 @@ class MultiScale(InvertibleLayer):
 
     def data_dependent_init(self, x: Tensor, h: Tensor | None = None) -> Tensor:
         return self._apply_scales(
-            x, lambda scale, x: (scale.data_dependent_init(x, h), x.new_zeros(len(x)))
+            x, lambda scale, x: (scale.data_dependent_init(x, h), x.new_zeros(x.shape[0]))
         )[0]
 
     def _apply_scales(self, x: Tensor, apply: _Apply) -> tuple[Tensor, Tensor]:
         """z and the sum of the log-determinants that `apply` gives for each scale."""
         latents: list[Tensor] = []
-        total = x.new_zeros(len(x))
+        total = x.new_zeros(x.shape[0])
         for scale in self.scales:
             assert isinstance(scale, InvertibleLayer)
             x, ladj = apply(scale, x)
@@ -55,8 +55,10 @@ class MultiScale(InvertibleLayer):
 
     def inverse(self, y: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         chunks = torch.split(y, [math.prod(shape) for shape in self.shapes], 1)
-        latents = [z.reshape(len(y), *shape) for z, shape in zip(chunks, self.shapes, strict=True)]
-        x, total = latents.pop(), y.new_zeros(len(y))
+        latents = [
+            z.reshape(y.shape[0], *shape) for z, shape in zip(chunks, self.shapes, strict=True)
+        ]
+        x, total = latents.pop(), y.new_zeros(y.shape[0])
         for scale in reversed(self.scales):
             assert isinstance(scale, InvertibleLayer)
             x, ladj = scale.inverse(x, h)

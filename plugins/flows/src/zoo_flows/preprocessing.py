@@ -55,7 +55,7 @@ class ConstantAffine(InvertibleLayer):
         return (y - self.shift) / self.scale, -self._ladj(y)
 
     def _ladj(self, x: Tensor) -> Tensor:
-        return x.new_full((len(x),), x[0].numel() * math.log(self.scale))
+        return x.new_full((x.shape[0],), x[0].numel() * math.log(self.scale))
 
 
 class Logit(InvertibleLayer):

@@ -25,7 +25,7 @@ from zoo_core.errors import NoCapabilityError, OutputError, PluginError
 from zoo_core.files import atomic_path
 from zoo_core.likelihoods.exact import Exact
 from zoo_core.model import FUNCTIONS, GenerativeModel
-from zoo_core.sampling import evaluating
+from zoo_core.modes import evaluating
 from zoo_core.spaces import Condition, Event
 from zoo_kernels import inline
 

@@ -218,14 +218,15 @@ OPTIONS = {
     "list": "PATTERN --density --family --license --license-class --pretrained --no-pretrained "
     "--long",
     "info": "NAME",
-    "sample": f"NAME -n --out --sampler --set --cond --fixed --trace --batch-size {HUB}",
+    "sample": "NAME -n --out --sampler --set --cond --fixed --trace --batch-size "
+    f"--shards --shard {HUB}",
     "likelihood": "NAME --data --data-option --split --method --set --cond --limit --map "
-    f"--batch-size {HUB}",
+    f"--batch-size --out --shards --shard {HUB}",
     "evaluate": "NAME --data --data-option --split --only --method --set --limit --sampler "
     "--sampler-set --samples --features --metrics --inception-weights --batch-size --out --record "
-    f"--verify {HUB}",
+    f"--verify --drawn {HUB}",
     "compare": "NAMES --data --data-option --split --samples --features --metrics --limit --out "
-    f"--bytes --study --minutes {HUB}",
+    f"--bytes --steps --study --minutes {HUB}",
     "choose": "DATA --data-option --minutes --samples --bytes --out",
     "compress": "DATA --model --out --data-option --split --limit --block --verify --codecs "
     f"{HUB}",

@@ -36,7 +36,7 @@ GROUPS = {
     "Networks and layers": ("nn",),
     "Weights of others": ("weights",),
     "Errors": ("errors",),
-    HELPERS: ("lazy", "finite", "uncertainty", "version", "modes"),
+    HELPERS: (),  # of any other module
 }  # fmt: skip
 KINDS = {
     "sampler": "Samplers",

@@ -20,21 +20,23 @@ STUBS = {
     **{p.parent.name: p for p in sorted(ROOT.glob("plugins/*/src/*/__init__.pyi"))},
 }
 USERS, AUTHORS = "zoo_core", "zoo_core.plugin"
-# Page of a name, by the beginning of the module that it lives in; the first that fits.
+HELPERS = "Helpers"
+# Page of a name, by the beginning of the module that it lives in; of no other page: HELPERS.
 GROUPS = {
     "Models and sampling": (
         "loading", "publishing", "model", "catalog.registry", "sampling", "latent", ".latent",
-        "rng", "contracts", "version",
+        "rng", "contracts",
     ),
-    "Likelihood": ("likelihood", "likelihoods", "uncertainty", "finite"),
+    "Likelihood": ("likelihood", "likelihoods"),
     "Spaces": ("spaces", "config"),
     "Data": ("data",),
     "Evaluation and compression": ("evaluation", "compression"),
     "Training and recipes": ("training", "workflows"),
-    "Declarations": ("catalog", "lazy"),
+    "Declarations": ("catalog",),
     "Networks and layers": ("nn",),
     "Weights of others": ("weights",),
     "Errors": ("errors",),
+    HELPERS: (),  # of any other module
 }  # fmt: skip
 KINDS = {
     "sampler": "Samplers",
@@ -87,7 +89,7 @@ def group_of(name: PublicName) -> str:
     for title, prefixes in GROUPS.items():
         if any(name.home == p or name.home.startswith(f"{p}.") for p in prefixes):
             return title
-    raise LookupError(f"{name.path} of {name.home} has no page: add it to tools/site/reference.py")
+    return HELPERS
 
 
 def pages() -> Iterator[tuple[str, str]]:

@@ -88,7 +88,8 @@ def write_program(model: GenerativeModel, path: str | Path, *, batch: int = 2) -
     program = export(model, batch=batch)
     with atomic_path(path) as temporary:
         if path.suffix == ".pt2":
-            torch.export.save(program, temporary)
+            with temporary.open("wb") as file:  # of a path it would ask for the suffix
+                torch.export.save(program, file)
         else:
             _write_onnx(program, temporary)
     return program

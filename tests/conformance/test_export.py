@@ -6,7 +6,7 @@ import torch
 
 import zoo_core as zoo
 from zoo_core.catalog.registry import current
-from zoo_core.sampling import evaluating
+from zoo_core.modes import evaluating
 from zoo_core.testing.subjects import ModelSubject
 from zoo_core.workflows.export import any_batch, example_inputs, function_of, write_program
 

@@ -72,8 +72,8 @@ class Ema:
 
     def update(self, step: int) -> None:
         decay = min(self._decay, (1 + step) / (10 + step))
-        for name, p in self._parameters.items():
-            self.averages[name].lerp_(p.detach(), 1 - decay)
+        averages = [self.averages[name] for name in self._parameters]
+        torch._foreach_lerp_(averages, [p.detach() for p in self._parameters.values()], 1 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:

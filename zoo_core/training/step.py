@@ -95,7 +95,7 @@ def optimizer_step(shared: Shared, trainer: PlayerTrainer, step: int) -> StepRep
     with freeze_others(trainer, shared.trainers):
         terms = _backward(shared, trainer, step)
     parameters = list(trainer.parameters.values())
-    norm = torch.nn.utils.clip_grad_norm_(parameters, trainer.config.clip or math.inf)
+    norm = _clipped_norm(parameters, trainer.config.clip)
     loss = terms.pop("loss")
     if not (math.isfinite(loss) and bool(norm.isfinite())):
         raise _non_finite(trainer, step, loss, terms, float(norm))
@@ -105,6 +105,13 @@ def optimizer_step(shared: Shared, trainer: PlayerTrainer, step: int) -> StepRep
     if trainer.ema is not None:
         trainer.ema.update(step)
     return StepReport(trainer.name, loss, terms, float(norm), lr)
+
+
+def _clipped_norm(parameters: Sequence[nn.Parameter], limit: float) -> Tensor:
+    """The norm of all gradients, which are scaled down to `limit` if there is one."""
+    if limit:
+        return torch.nn.utils.clip_grad_norm_(parameters, limit)
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
 def _backward(shared: Shared, trainer: PlayerTrainer, step: int) -> dict[str, float]:

@@ -178,7 +178,7 @@ class FlowDistribution(Distribution):
         return _independent(each, len(event.shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log p(x) in nats, (*, *S) -> (*,)."""
+        """log p(x) in nats, `(*, *S) -> (*,)`."""
         batch = value.shape[: value.dim() - len(self.event_shape)]
         rows = value.reshape(-1, *self.event_shape)
         return self.model.log_prob(rows, self._cond(len(rows))).view(batch)

@@ -61,7 +61,7 @@ def compile_variant(variant: Variant, arch: int) -> Any:
         attrs={(names.index(n),): [["tt.divisibility", 16]] for n in variant.aligned},
     )
     options = {"num_warps": variant.warps, "num_stages": variant.stages,
-               "enable_fp_fusion": not variant.deterministic}  # fmt: skip
+               "enable_fp_fusion": not variant.deterministic, "maxnreg": variant.maxnreg}  # fmt: skip
     return triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
 
 

@@ -1,4 +1,4 @@
-"""Compiles every Triton variant for sm_80 and sm_90 without a GPU and keeps what it takes.
+"""Compiles every Triton variant for sm_80, sm_90 and sm_100 without a GPU and keeps what it takes.
 
     python benchmarks/aot.py            recompile what changed, compare with the budgets
     python benchmarks/aot.py --all      recompile everything
@@ -24,8 +24,8 @@ import zoo_kernels
 from zoo_kernels._examples import Variant
 
 TABLE = Path(__file__).with_name("aot_table.json")
-ARCHS = (80, 90)
-COUNTED = ("HMMA", "HGMMA", "LDL", "STL", "BAR", "FFMA", "LDG")
+ARCHS = (80, 90, 100)
+COUNTED = ("HMMA", "HGMMA", "UTCHMMA", "LDL", "STL", "BAR", "FFMA", "LDG")
 
 
 def variants() -> Iterator[tuple[str, Variant]]:
@@ -61,7 +61,7 @@ def compile_variant(variant: Variant, arch: int) -> Any:
         attrs={(names.index(n),): [["tt.divisibility", 16]] for n in variant.aligned},
     )
     options = {"num_warps": variant.warps, "num_stages": variant.stages,
-               "enable_fp_fusion": not variant.deterministic}  # fmt: skip
+               "enable_fp_fusion": not variant.deterministic, "maxnreg": variant.maxnreg}  # fmt: skip
     return triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
 
 
@@ -94,7 +94,7 @@ def breaches(variant: Variant, row: dict[str, int]) -> list[str]:
     if variant.deterministic:
         limits["ffma"] = variant.fused
     found = [f"{k} {row[k]} > {n}" for k, n in limits.items() if row[k] > n]
-    if variant.tensor_cores and not row["hmma"] + row["hgmma"]:
+    if variant.tensor_cores and not row["hmma"] + row["hgmma"] + row["utchmma"]:
         found.append("no tensor-core instruction")
     if variant.vector_loads and not row["wide_ldg"]:
         found.append("no vector load")

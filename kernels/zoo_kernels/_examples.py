@@ -50,7 +50,8 @@ class Variant:
     integers named in `aligned` are compiled as divisible by 16. `deterministic` forbids fused
     multiply-add except for `fused` instructions (of square roots and divisions); `tensor_cores`
     and `vector_loads` demand their instructions. `registers` is the most a thread may take, and
-    `stack` the bytes it may reserve: 0 unless the op says why. None may spill.
+    `stack` the bytes it may reserve: 0 unless the op says why. None may spill. `maxnreg` is the
+    register limit that the launch states.
     """
 
     kernel: str
@@ -63,6 +64,7 @@ class Variant:
     deterministic: bool = False
     fused: int = 0
     stack: int = 0
+    maxnreg: int | None = None
     tensor_cores: bool = False
     vector_loads: bool = False
 

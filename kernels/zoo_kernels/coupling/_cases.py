@@ -75,6 +75,7 @@ def _value_variants(is_inverse: bool) -> tuple[Variant, ...]:
             {**pointers, **_INTEGERS, **_STRIDES, "constant": "fp32"},
             {"SCALE": scale, "SHIFT_FIRST": True, "INVERSE": is_inverse, "BLOCK": 1024},
             registers=80,
+            maxnreg=80,
             aligned=("p_out", "p_x", "p_params", "d"),
         )
         for scale in range(3)

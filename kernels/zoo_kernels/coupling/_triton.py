@@ -22,6 +22,9 @@ from zoo_kernels.spline._triton import _row_sum_kernel, _softplus
 SIGMOID = tl.constexpr(SCALES.index("sigmoid"))
 TANH = tl.constexpr(SCALES.index("tanh"))
 
+REGISTERS = 80
+"""Of a thread of the forward pass; without being told, ptxas 12.8 stops at 64 and spills."""
+
 
 @triton.jit
 def _sigmoid(u):
@@ -131,7 +134,8 @@ def _values(is_inverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
         _values_kernel[(len(x) * blocks,)](
             out, parts, x.contiguous(), p, d, p.shape[3], start(x, params, first),
             p.shape[2] * p.shape[3], blocks, *p.stride(), constant, SCALE=kind,
-            SHIFT_FIRST=shift_first, INVERSE=is_inverse, **launch, enable_fp_fusion=True,
+            SHIFT_FIRST=shift_first, INVERSE=is_inverse, **launch, maxnreg=REGISTERS,
+            enable_fp_fusion=True,
         )  # fmt: skip
         if blocks > 1:
             _row_sum_kernel[(len(x),)](ladj, parts, blocks, num_warps=1, enable_fp_fusion=True)

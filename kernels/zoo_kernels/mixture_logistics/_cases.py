@@ -104,7 +104,8 @@ def backward() -> Examples:
                     "ts": "i64",
                 },
                 _CONSTANTS,
-                registers=168,
+                registers=128,
+                maxnreg=128,
             ),
         ),
     )

@@ -24,6 +24,9 @@ LOG_SCALE = tl.constexpr(reference.LOG_SCALE)
 COEFFICIENT = tl.constexpr(reference.COEFFICIENT)
 MIN_LOG_SCALE = tl.constexpr(reference.MIN_LOG_SCALE)
 
+REGISTERS = 128
+"""Of a thread of the backward pass; without being told, ptxas 12.8 stops at 64 and spills."""
+
 
 @triton.jit
 def _series(d):
@@ -205,6 +208,6 @@ def backward(x: Tensor, params: Tensor, grad: Tensor, levels: int) -> Tensor:
         _backward_kernel[(len(x) * blocks,)](
             g, x.to(torch.float32).contiguous(), p, grad.contiguous(), p.shape[2], blocks,
             *p.stride(), *_steps(levels), *g.stride(), M=components(params, channels), C=channels,
-            **launch, enable_fp_fusion=True,
+            **launch, maxnreg=REGISTERS, enable_fp_fusion=True,
         )  # fmt: skip
     return out

@@ -3,7 +3,7 @@
     x = mlp_sample(x, steps, modulation, weights, rows=rows, seed=0, stream=7)
 
 For points in few dimensions a step of a network takes less time than calling its dozens of
-operations. Equations and shapes: `reference.py`. float32 runs in C++; there is no Triton kernel.
+operations. Equations and shapes: `reference.py`. float32 runs in C++ and in Triton.
 """
 
 __all__ = ["OPS", "mlp_sample"]
@@ -95,6 +95,10 @@ _SAMPLE = OpSpec(
     examples=lazy("zoo_kernels.mlp_sampler._cases:mlp_sample"),
     tolerances={torch.float32: (2e-5, 2e-5)},
     cpp=Impl(_cpp.sample, only_float32, needs="mlp_sample"),
+    triton=Impl(
+        lazy("zoo_kernels.mlp_sampler._triton:sample"),
+        lazy("zoo_kernels.mlp_sampler._triton:verify"),
+    ),
     differentiable=False,
 )
 OPS = (_SAMPLE,)

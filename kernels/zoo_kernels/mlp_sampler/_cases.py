@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_kernels._examples import Bench, Case, Cost, Examples, positions
+from zoo_kernels._examples import Bench, Case, Cost, Examples, Variant, positions
 from zoo_kernels.denoise.tables import Steps, ddim, ddpm, dpm_solver_pp
 from zoo_kernels.mlp_sampler.reference import MlpArguments
 
@@ -62,6 +62,22 @@ def _cost(*args: Any) -> Cost:
     return Cost(moved * a.x.element_size(), 2 * matrices * len(a.x) * len(a.table))
 
 
+def _variant(units: int) -> Variant:
+    pointers = {name: "*fp32" for name in ("p_x", "p_table", "p_modulation", "p_w", "p_scratch")}
+    sizes = {name: "i32" for name in ("batch", "d", "units", "layers", "n_steps")}
+    return Variant(
+        "zoo_kernels.mlp_sampler._triton:_sample_kernel",
+        {**pointers, "p_rows": "*i64", **sizes, "seed": "i64", "stream": "i32", "clip": "fp32"},
+        {"D": 16, "H": units, "BT": 16, "CLIP": True, "NOISY": True, "REMEMBER": True},
+        registers=255,
+        maxnreg=255,
+        warps=8,
+        stages=1,
+        deterministic=True,
+        fused=20000,
+    )
+
+
 def mlp_sample() -> Examples:
     return Examples(
         cases=(
@@ -73,4 +89,5 @@ def mlp_sample() -> Examples:
         ),
         cost=_cost,
         bench=(_bench(1), _bench(64)),
+        variants=(_variant(128), _variant(256)),
     )

@@ -1,10 +1,10 @@
-"""Attention whose heads have few channels, on CPUs, for sampling and scoring.
+"""Attention whose heads have few channels, for sampling and scoring.
 
     y_n = sum_m softmax_m(q_n k_m / sqrt(d)) v_m
 
 Libraries compute both products by matrix kernels, which d = 8 leaves mostly empty. Here tokens lie
-along the vectors. float32 runs in C++; there is no derivative and no Triton kernel: networks call
-it where no gradient is asked for, on the CPU, and torch's attention elsewhere.
+along the vectors. float32 runs in C++ and in Triton; there is no derivative. Networks call it where
+no gradient is asked for, on the CPU, and torch's attention elsewhere.
 
 Shapes: B batch, N queries, M keys, H heads, d channels of a head.
 """
@@ -17,6 +17,7 @@ from torch import Tensor
 from zoo_kernels import _extension
 from zoo_kernels._alloc import alloc
 from zoo_kernels._dispatch import lazy
+from zoo_kernels._extension import Support
 from zoo_kernels._precision import only_float32
 from zoo_kernels._spec import Impl, OpSpec
 
@@ -63,6 +64,13 @@ def _cpp(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return out
 
 
+def _fits(q: Tensor, k: Tensor, v: Tensor) -> Support:
+    ok, reason = only_float32(q)
+    if ok and q.shape[3] > 64:
+        return False, "needs heads of at most 64 channels"
+    return ok, reason
+
+
 def _dense(t: Tensor) -> Tensor:
     return t if t.stride(3) == 1 else t.contiguous()
 
@@ -75,6 +83,7 @@ _ATTENTION = OpSpec(
     examples=lazy("zoo_kernels.narrow_attention._cases:narrow_attention"),
     tolerances={torch.float32: (2e-6, 2e-6)},
     cpp=Impl(_cpp, only_float32, needs="narrow_attention"),
+    triton=Impl(lazy("zoo_kernels.narrow_attention._triton:attention"), _fits),
     differentiable=False,
 )
 OPS = (_ATTENTION,)

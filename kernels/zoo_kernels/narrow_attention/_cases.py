@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo_kernels._examples import Bench, Case, Cost, Examples
+from zoo_kernels._examples import Bench, Case, Cost, Examples, Variant
 
 
 def _cost(q: Tensor, k: Tensor, v: Tensor) -> Cost:
@@ -29,6 +29,18 @@ def _case(name: str, *sizes: int) -> Case:
     return Case(name, make, rows=(0, 1, 2))
 
 
+def _variant(D: int) -> Variant:
+    pointers = {name: "*fp32" for name in ("p_y", "p_q", "p_k", "p_v")}
+    sizes = {name: "i32" for name in ("queries", "keys", "heads", "d", "pieces")}
+    strides = {a + b: "i64" for a in "qkv" for b in ("b", "n", "h")}
+    return Variant(
+        "zoo_kernels.narrow_attention._triton:_attention_kernel",
+        {**pointers, **sizes, "scale": "fp32", **strides},
+        {"D": D, "BN": 32, "BM": 32},
+        registers=255,
+    )
+
+
 def narrow_attention() -> Examples:
     return Examples(
         cases=(
@@ -48,4 +60,5 @@ def narrow_attention() -> Examples:
                 },
             ),
         ),
+        variants=(_variant(16), _variant(64)),
     )

@@ -60,8 +60,12 @@ def compile_variant(variant: Variant, arch: int) -> Any:
         constexprs=constants,
         attrs={(names.index(n),): [["tt.divisibility", 16]] for n in variant.aligned},
     )
-    options = {"num_warps": variant.warps, "num_stages": variant.stages,
-               "enable_fp_fusion": not variant.deterministic, "maxnreg": variant.maxnreg}  # fmt: skip
+    options = {
+        "num_warps": variant.warps,
+        "num_stages": variant.stages,
+        "maxnreg": variant.maxnreg,
+        "enable_fp_fusion": not variant.deterministic,
+    }
     return triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
 
 

@@ -3,8 +3,8 @@
     y_n = sum_m softmax_m(q_n k_m / sqrt(d)) v_m
 
 Libraries compute both products by matrix kernels, which d = 8 leaves mostly empty. Here tokens lie
-along the vectors. float32 runs in C++ and in Triton; there is no derivative. Networks call it where
-no gradient is asked for, on the CPU, and torch's attention elsewhere.
+along the vectors. float32 runs in C++ and in Triton; there is no derivative. Networks call it
+where no gradient is asked for, on the CPU, and torch's attention elsewhere.
 
 Shapes: B batch, N queries, M keys, H heads, d channels of a head.
 """

@@ -11,6 +11,7 @@ ONE_FIXTURE = (
     "tests/compat/test_compat.py",
     "tests/compat/test_figures.py",
     "tests/conformance/test_kit.py",
+    "tests/core/test_distributed.py",
     "tests/e2e/test_install.py",
 )
 """Files whose tests share what a fixture makes in seconds."""

@@ -48,6 +48,13 @@ def check_ten_steps(folder: Path, case: str) -> None:
         torch.testing.assert_close(ranks[0][name], value, rtol=0, atol=1e-9, msg=name)
 
 
+def test_two_processes_write_what_each_of_them_has_trained(together):
+    """First, so that the launch is no architecture's cost."""
+    wanted = {f"{case}.{what}.{rank}.safetensors" for case in script.CASES
+              for what in ("ten", "first") for rank in (0, 1)}  # fmt: skip
+    assert wanted <= {path.name for path in together.iterdir()}
+
+
 @pytest.mark.parametrize("case", script.CASES)
 def test_ten_steps_of_two_processes_are_those_of_one(case, together):
     check_ten_steps(together, case)

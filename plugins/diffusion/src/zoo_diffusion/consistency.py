@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch
 from torch import Tensor
 
 from zoo_core.plugin import ClassCounts, Condition, Range
@@ -24,12 +23,11 @@ from zoo_diffusion.networks import (
     MLPConfig,
     NetworkConfig,
     build_network,
-    fourier_features,
     make_event,
     network_label,
 )
 from zoo_diffusion.parameterization import at_time
-from zoo_diffusion.preconditioning import from_least_noise
+from zoo_diffusion.preconditioning import from_least_noise, preconditioned
 from zoo_diffusion.schedules import Karras
 
 __all__ = ["Consistency", "ConsistencyConfig"]
@@ -80,12 +78,13 @@ class Consistency(FlowMapModel):
         network: Callable[..., Tensor] | None = None,
     ) -> Tensor:
         """f(x; sigma) at sigma (B, 1, ..., 1), by the model's network or another F."""
-        c, F = self.config, network or self.network
-        c_skip, c_out, c_in, c_noise = from_least_noise(sigma, c.sigma_data, c.sigma_min)
-        features = fourier_features(x, c.fourier)[:, x.shape[1] :]
-        inputs = torch.cat((c_in * x, features), 1).to(self.dtype)
-        time = c.time_scale * c_noise.flatten()
-        wide = torch.promote_types(self.dtype, torch.float32)
-        F_x: Tensor = F(inputs, time.to(wide), network_label(self.condition, cond, x))
-        f_x: Tensor = c_skip * x + c_out * F_x.to(x.dtype)
-        return f_x
+        c = self.config
+        return preconditioned(
+            network or self.network,
+            x,
+            from_least_noise(sigma, c.sigma_data, c.sigma_min),
+            network_label(self.condition, cond, x),
+            time_scale=c.time_scale,
+            fourier=c.fourier,
+            dtype=self.dtype,
+        )

@@ -21,12 +21,16 @@ from zoo_diffusion.networks import (
     NetworkConfig,
     build_network,
     drop_condition,
-    fourier_features,
     make_event,
     network_label,
 )
 from zoo_diffusion.parameterization import ContinuousTime, Prediction, append_dims, at_time
-from zoo_diffusion.preconditioning import PRECONDITIONINGS, Preconditioning, loss_weight
+from zoo_diffusion.preconditioning import (
+    PRECONDITIONINGS,
+    Preconditioning,
+    loss_weight,
+    preconditioned,
+)
 from zoo_diffusion.schedules import Karras
 
 __all__ = ["EDM", "EDMConfig", "EDMLoss", "Preconditioned"]
@@ -81,14 +85,15 @@ class EDM(DiffusionModel):
     def denoise_at(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
         """D(x; sigma) at sigma (B, 1, ..., 1)."""
         coefficients = PRECONDITIONINGS[self.config.preconditioning]
-        c_skip, c_out, c_in, c_noise = coefficients(sigma, self.config.sigma_data)
-        features = fourier_features(x, self.config.fourier)[:, x.shape[1] :]
-        inputs = torch.cat((c_in * x, features), 1).to(self.dtype)
-        time = self.config.time_scale * c_noise.flatten()
-        wide = torch.promote_types(self.dtype, torch.float32)
-        F_x: Tensor = self.network(inputs, time.to(wide), network_label(self.condition, cond, x))
-        D_x: Tensor = c_skip * x + c_out * F_x.to(x.dtype)
-        return D_x
+        return preconditioned(
+            self.network,
+            x,
+            coefficients(sigma, self.config.sigma_data),
+            network_label(self.condition, cond, x),
+            time_scale=self.config.time_scale,
+            fourier=self.config.fourier,
+            dtype=self.dtype,
+        )
 
 
 @runtime_checkable

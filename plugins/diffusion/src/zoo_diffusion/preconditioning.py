@@ -18,12 +18,15 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from zoo_diffusion.networks import fourier_features
+
 __all__ = [
     "PRECONDITIONINGS",
     "Coefficients",
     "Preconditioning",
     "from_least_noise",
     "loss_weight",
+    "preconditioned",
     "vp_sigma",
 ]
 
@@ -67,6 +70,27 @@ def from_least_noise(sigma: Tensor, s_d: float, sigma_min: float) -> Coefficient
     beyond = sigma - sigma_min
     _, _, c_in, c_noise = _edm(sigma, s_d)
     return Coefficients(s_d**2 / (beyond.square() + s_d**2), beyond * s_d * c_in, c_in, c_noise)
+
+
+def preconditioned(
+    network: Callable[..., Tensor],
+    x: Tensor,
+    coefficients: Coefficients,
+    label: Tensor | None,
+    *,
+    time_scale: float,
+    fourier: tuple[int, ...],
+    dtype: torch.dtype,
+) -> Tensor:
+    """c_skip x + c_out F(c_in x; c_noise), (B, *S), of a network F of `dtype` with labels.
+
+    F takes `time_scale` c_noise as its time, and Fourier features of x beside c_in x.
+    """
+    c_skip, c_out, c_in, c_noise = coefficients
+    features = fourier_features(x, fourier)[:, x.shape[1] :]
+    time = (time_scale * c_noise.flatten()).to(torch.promote_types(dtype, torch.float32))
+    F_x = network(torch.cat((c_in * x, features), 1).to(dtype), time, label)
+    return c_skip * x + c_out * F_x.to(x.dtype)
 
 
 def loss_weight(kind: Preconditioning, sigma: Tensor, s_d: float) -> Tensor:

@@ -55,19 +55,29 @@ class OneStep:
 
 
 @dataclass(frozen=True)
-class MultiStep:
+class _Calls:
+    """The times of the calls: 1 and `times`, falling; by default `steps` even ones, 1 - i / N."""
+
+    steps: _Steps = 2
+    times: _Times = ()
+
+    def __post_init__(self) -> None:
+        _check_times(self.steps, self.times)
+
+    def _falling(self, rng: Rng) -> Tensor:
+        """(N,) float64."""
+        return _times(self.steps, self.times).to(rng.device)
+
+
+@dataclass(frozen=True)
+class MultiStep(_Calls):
     """The end of the flow, noised again to an earlier time and mapped again, `steps` times.
 
     The times are 1 and `times`, falling; by default `steps` even ones, 1 - i / N. Integers are
     clipped to the data's range after each call (`clip_denoised`).
     """
 
-    steps: _Steps = 2
-    times: _Times = ()
     clip_denoised: bool = True
-
-    def __post_init__(self) -> None:
-        _check_times(self.steps, self.times)
 
     def __call__(
         self,
@@ -79,7 +89,7 @@ class MultiStep:
         x_T: Tensor | None = None,
     ) -> Tensor:
         """Events (B, *S)."""
-        t = _times(self.steps, self.times).to(rng.device)
+        t = self._falling(rng)
         table, index = noise_again(model, t).to(rng.device), torch.arange(len(t)).to(rng.device)
         clip = 1.0 if model.event.discrete and self.clip_denoised else None
         x = _start(model, rng, x_T)
@@ -101,14 +111,8 @@ class MultiStep:
 
 
 @dataclass(frozen=True)
-class FlowMapSteps:
+class FlowMapSteps(_Calls):
     """The flow from time to time, `steps` calls; the times are those of `MultiStep`."""
-
-    steps: _Steps = 2
-    times: _Times = ()
-
-    def __post_init__(self) -> None:
-        _check_times(self.steps, self.times)
 
     def __call__(
         self,
@@ -120,7 +124,7 @@ class FlowMapSteps:
         x_T: Tensor | None = None,
     ) -> Tensor:
         """Events (B, *S)."""
-        times = _times(self.steps, self.times).to(rng.device)
+        times = self._falling(rng)
         x = _start(model, rng, x_T)
         for j, (t, s) in enumerate(pairwise((*times, torch.zeros_like(times[0])))):
             x = model.to_time(x, t.expand(len(x)), s.expand(len(x)), cond).to(x.dtype)

@@ -16,7 +16,19 @@ from torch import Tensor
 from zoo_kernels._alloc import alloc
 from zoo_kernels._extension import Support
 from zoo_kernels._precision import only_float32
-from zoo_kernels.denoise import reference as denoise
+from zoo_kernels.denoise._triton import (
+    C_H,
+    C_M,
+    C_X,
+    C_X0,
+    COLUMNS,
+    G_M,
+    G_X,
+    G_X0,
+    P_M,
+    P_X,
+    S,
+)
 from zoo_kernels.mlp_sampler.reference import MlpArguments
 from zoo_kernels.rng._triton import _box_muller
 
@@ -24,18 +36,6 @@ BT = 16  # rows of a program
 WARPS = 8
 WIDEST = 256
 """Padded units of a layer up to which a program's rows fit into registers."""
-# Kernels see no other globals than constexprs.
-COLUMNS = tl.constexpr(denoise.COLUMNS)
-P_X = tl.constexpr(denoise.P_X)
-P_M = tl.constexpr(denoise.P_M)
-C_X0 = tl.constexpr(denoise.C_X0)
-C_X = tl.constexpr(denoise.C_X)
-C_M = tl.constexpr(denoise.C_M)
-C_H = tl.constexpr(denoise.C_H)
-S = tl.constexpr(denoise.S)
-G_X0 = tl.constexpr(denoise.G_X0)
-G_X = tl.constexpr(denoise.G_X)
-G_M = tl.constexpr(denoise.G_M)
 
 
 @triton.jit

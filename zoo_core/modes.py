@@ -6,6 +6,7 @@ that others may be training is therefore not switched: `at_rest` gives a copy.
 
 import copy
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -108,9 +109,11 @@ def _copied(model: M, *, own_weights: bool) -> M | None:
     """A copy of the modules; None if something that they hold cannot be copied."""
     tensors = [*model.parameters(), *model.buffers()]
     same = {id(t): _cloned(t) if own_weights else t for t in tensors}
-    facts = (getattr(model, name, None) for name in ("config", "event", "condition", "averages"))
+    facts = [getattr(model, name, None) for name in ("config", "event", "condition", "averages")]
+    # a module has a dozen dicts of hooks, nearly all of them empty: most of what there is to copy
+    empty = [d for m in walk(model) for d in vars(m).values() if type(d) is OrderedDict and not d]
     try:
-        return copy.deepcopy(model, {**same, **{id(fact): fact for fact in facts}})
+        return copy.deepcopy(model, {**same, **{id(kept): kept for kept in (*facts, *empty)}})
     except (TypeError, RuntimeError, NotImplementedError, AttributeError):
         return None
 
